@@ -1,0 +1,1 @@
+//! Writes ext4 filesystems from a program.

@@ -1,0 +1,1 @@
+//! Blobs on disk: verified, shared between processes.

@@ -1,0 +1,1 @@
+//! A blob's bytes to tar entries: decompression, digests, headers, limits.
