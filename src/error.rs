@@ -104,7 +104,7 @@ impl Error {
     #[must_use]
     pub fn message(&self) -> String {
         let mut line = self.detail().message.clone();
-        let mut cause = self.detail().cause.as_deref().map(|cause| cause as &dyn StdError);
+        let mut cause = self.detail().cause.as_ref().map(as_dyn);
         while let Some(current) = cause {
             let text = current.to_string();
             // Some libraries repeat their cause in their own message.
@@ -161,6 +161,10 @@ impl Error {
             | Self::Interrupted(detail) => detail,
         }
     }
+}
+
+fn as_dyn(cause: &Cause) -> &(dyn StdError + 'static) {
+    &**cause
 }
 
 impl fmt::Display for Error {

@@ -1,0 +1,390 @@
+//! Blocks taken and given back: one ascending cursor, and the runs that were returned below it.
+//!
+//! No block is ever out twice: the cursor only rises, and a run comes back only if it lies below
+//! the cursor and overlaps nothing that came back before.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::{Error, Result, internal};
+use crate::units::{BlockCount, BlockIndex, Run};
+
+/// Which blocks hold the superblock and the group descriptors, and their backups.
+#[derive(Clone, Debug)]
+pub(crate) struct BackupLayout {
+    /// The first block of group 0.
+    first: BlockIndex,
+    /// The blocks of a full group.
+    blocks_per_group: BlockCount,
+    /// The blocks at the start of a backup group: superblock, descriptors, room for more of them.
+    area: BlockCount,
+    /// The groups with a copy, ascending: all that a group number of 32 bits can name.
+    groups: Vec<u64>,
+}
+
+impl BackupLayout {
+    /// The layout of `sparse_super`: copies in group 0, 1, and the powers of 3, 5 and 7.
+    ///
+    /// Source: kernel, `fs/ext4/balloc.c`, `ext4_bg_has_super`.
+    pub(crate) fn new(first: BlockIndex, blocks_per_group: BlockCount, area: BlockCount) -> Self {
+        let powers = |base: u64| {
+            std::iter::successors(Some(base), move |power| Some(power * base))
+                .take_while(|power| u32::try_from(*power).is_ok())
+        };
+        let mut groups: Vec<u64> = vec![0, 1];
+        groups.extend([3, 5, 7].into_iter().flat_map(powers));
+        groups.sort_unstable();
+        Self { first, blocks_per_group, area, groups }
+    }
+
+    /// The blocks of one copy with its room for growth.
+    pub(crate) fn area(&self) -> BlockCount {
+        self.area
+    }
+
+    /// The groups with a copy among the first `count` groups, ascending.
+    pub(crate) fn groups_below(&self, count: u64) -> impl Iterator<Item = u64> {
+        self.groups.iter().copied().take_while(move |group| *group < count)
+    }
+
+    /// Whether a group holds a copy.
+    pub(crate) fn has_backup(&self, group: u64) -> bool {
+        self.groups.binary_search(&group).is_ok()
+    }
+
+    /// The first block of a group.
+    pub(crate) fn group_start(&self, group: u64) -> BlockIndex {
+        self.first + BlockCount::new(group * self.blocks_per_group.get())
+    }
+
+    /// The group of a block.
+    pub(crate) fn group_of(&self, block: BlockIndex) -> u64 {
+        (block - self.first).get() / self.blocks_per_group.get()
+    }
+
+    /// The block itself, or the end of the copy in which it lies.
+    fn behind_backup(&self, block: BlockIndex) -> BlockIndex {
+        let group = self.group_of(block);
+        if self.has_backup(group) { block.max(self.group_start(group) + self.area) } else { block }
+    }
+
+    /// The first block of the next copy behind `block`.
+    fn next_backup(&self, block: BlockIndex) -> BlockIndex {
+        let group = self.group_of(block);
+        let next = self.groups.partition_point(|backup| *backup <= group);
+        // Behind the last copy there is nothing to go around.
+        let end = BlockIndex::new(u64::MAX);
+        self.groups.get(next).map_or(end, |backup| self.group_start(*backup))
+    }
+
+    /// The blocks of all copies that begin below `end`.
+    pub(crate) fn blocks_below(&self, end: BlockIndex) -> BlockCount {
+        let copies = self.groups.partition_point(|group| self.group_start(*group) < end);
+        BlockCount::new(self.area.get() * crate::sink::widen(copies))
+    }
+}
+
+/// The blocks of an image that are in use.
+#[derive(Clone, Debug)]
+pub(crate) struct Space {
+    layout: BackupLayout,
+    /// Nothing at or behind it was ever taken.
+    cursor: BlockIndex,
+    /// The end of an image of fixed size.
+    limit: Option<BlockIndex>,
+    free_by_start: BTreeMap<BlockIndex, BlockCount>,
+    free_by_length: BTreeSet<(BlockCount, BlockIndex)>,
+    free: BlockCount,
+    taken: BlockCount,
+}
+
+impl Space {
+    /// All blocks but the backups are free, up to `limit`.
+    pub(crate) fn new(layout: BackupLayout, limit: Option<BlockIndex>) -> Self {
+        Self {
+            cursor: layout.behind_backup(layout.first),
+            layout,
+            limit,
+            free_by_start: BTreeMap::new(),
+            free_by_length: BTreeSet::new(),
+            free: BlockCount::ZERO,
+            taken: BlockCount::ZERO,
+        }
+    }
+
+    /// Where the backups lie.
+    pub(crate) fn layout(&self) -> &BackupLayout {
+        &self.layout
+    }
+
+    /// The block behind the last one that was ever taken.
+    pub(crate) fn end(&self) -> BlockIndex {
+        self.cursor
+    }
+
+    /// The blocks that are taken, without the backups.
+    pub(crate) fn taken(&self) -> BlockCount {
+        self.taken
+    }
+
+    /// The free runs below [`end`](Self::end), ascending.
+    pub(crate) fn free_runs(&self) -> impl Iterator<Item = Run> {
+        self.free_by_start.iter().map(|(start, length)| Run::new(*start, *length))
+    }
+
+    /// Takes exactly `count` blocks in as few runs as there are: one that came back and fits, else
+    /// at the cursor, else, in a full image, whatever came back.
+    pub(crate) fn take(&mut self, count: BlockCount) -> Result<Vec<Run>> {
+        if count == BlockCount::ZERO {
+            return Ok(Vec::new());
+        }
+        if let Some(run) = self.take_returned(count) {
+            return Ok(vec![run]);
+        }
+        if self.ahead() >= count {
+            return self.take_ahead(count);
+        }
+        self.take_scattered(count)
+    }
+
+    /// Takes `count` blocks that lie one behind the other.
+    pub(crate) fn take_contiguous(&mut self, count: BlockCount) -> Result<Run> {
+        if let Some(run) = self.take_returned(count) {
+            return Ok(run);
+        }
+        let widest = BlockCount::new(
+            self.layout.blocks_per_group.get().saturating_sub(self.layout.area.get()),
+        );
+        if count > widest {
+            return Err(Error::ImageFull { needed: count.get(), available: widest.get() });
+        }
+        let mut start = self.layout.behind_backup(self.cursor);
+        if start + count > self.layout.next_backup(start) {
+            start = self.layout.behind_backup(self.layout.next_backup(start));
+        }
+        if self.limit.is_some_and(|limit| start + count > limit) {
+            return Err(self.full(count));
+        }
+        self.skip_to(start);
+        self.advance(count)
+    }
+
+    /// Gives a run back.
+    pub(crate) fn give_back(&mut self, run: Run) -> Result<()> {
+        if run.end() > self.cursor {
+            return Err(internal("a run that comes back was taken before"));
+        }
+        self.taken = match self.taken.get().checked_sub(run.length.get()) {
+            Some(left) => BlockCount::new(left),
+            None => return Err(internal("no more blocks come back than were taken")),
+        };
+        self.insert_free(run)
+    }
+
+    fn insert_free(&mut self, run: Run) -> Result<()> {
+        let mut merged = run;
+        let before = self.free_by_start.range(..=run.start).next_back();
+        if let Some((&start, &length)) = before {
+            let end = start + length;
+            if end > run.start {
+                return Err(internal("a block comes back once"));
+            }
+            if end == run.start {
+                merged = Run::new(start, length + run.length);
+                self.remove_free(Run::new(start, length));
+            }
+        }
+        let after = self.free_by_start.range(run.start..).next();
+        if let Some((&start, &length)) = after {
+            if start < run.end() {
+                return Err(internal("a block comes back once"));
+            }
+            if start == run.end() {
+                self.remove_free(Run::new(start, length));
+                merged.length += length;
+            }
+        }
+        self.free_by_start.insert(merged.start, merged.length);
+        self.free_by_length.insert((merged.length, merged.start));
+        self.free += merged.length;
+        Ok(())
+    }
+
+    fn remove_free(&mut self, run: Run) {
+        self.free_by_start.remove(&run.start);
+        self.free_by_length.remove(&(run.length, run.start));
+        self.free -= run.length;
+    }
+
+    /// The smallest run that came back and holds `count` blocks, or the head of it.
+    fn take_returned(&mut self, count: BlockCount) -> Option<Run> {
+        let smallest = (count, BlockIndex::new(0));
+        let &(length, start) = self.free_by_length.range(smallest..).next()?;
+        Some(self.take_head(Run::new(start, length), count))
+    }
+
+    /// Takes the first `count` blocks of a free run.
+    fn take_head(&mut self, run: Run, count: BlockCount) -> Run {
+        self.remove_free(run);
+        let rest = Run::new(run.start + count, run.length - count);
+        if rest.length > BlockCount::ZERO {
+            self.free_by_start.insert(rest.start, rest.length);
+            self.free_by_length.insert((rest.length, rest.start));
+            self.free += rest.length;
+        }
+        self.taken += count;
+        Run::new(run.start, count)
+    }
+
+    /// The free blocks from the cursor to the limit.
+    fn ahead(&self) -> BlockCount {
+        let Some(limit) = self.limit else {
+            return BlockCount::new(u64::MAX);
+        };
+        let start = self.layout.behind_backup(self.cursor);
+        if start >= limit {
+            return BlockCount::ZERO;
+        }
+        let backups = self.layout.blocks_below(limit) - self.layout.blocks_below(start);
+        limit - start - backups
+    }
+
+    /// Takes blocks at the cursor, around the backups.
+    fn take_ahead(&mut self, count: BlockCount) -> Result<Vec<Run>> {
+        let mut runs = Vec::new();
+        let mut left = count;
+        while left > BlockCount::ZERO {
+            self.skip_to(self.layout.behind_backup(self.cursor));
+            let room = self.layout.next_backup(self.cursor) - self.cursor;
+            let run = self.advance(left.min(room))?;
+            left -= run.length;
+            runs.push(run);
+        }
+        Ok(runs)
+    }
+
+    /// Takes blocks wherever there are any, the longest runs first.
+    fn take_scattered(&mut self, count: BlockCount) -> Result<Vec<Run>> {
+        let ahead = self.ahead();
+        if self.free + ahead < count {
+            return Err(self.full(count));
+        }
+        let mut left = count - ahead.min(count);
+        let mut runs = Vec::new();
+        while left > BlockCount::ZERO {
+            let Some(&(length, start)) = self.free_by_length.last() else {
+                return Err(internal("the free runs add up to the free blocks"));
+            };
+            let run = self.take_head(Run::new(start, length), left.min(length));
+            left -= run.length;
+            runs.push(run);
+        }
+        if ahead > BlockCount::ZERO {
+            runs.extend(self.take_ahead(ahead.min(count))?);
+        }
+        runs.sort_unstable();
+        Ok(runs)
+    }
+
+    /// Moves the cursor over blocks that are not to be used now, or belong to a backup.
+    fn skip_to(&mut self, start: BlockIndex) {
+        let mut at = self.cursor;
+        while at < start {
+            let behind = self.layout.behind_backup(at);
+            if behind > at {
+                at = behind;
+                continue;
+            }
+            let end = start.min(self.layout.next_backup(at));
+            let length = end - at;
+            self.free_by_start.insert(at, length);
+            self.free_by_length.insert((length, at));
+            self.free += length;
+            at = end;
+        }
+        self.cursor = self.cursor.max(start);
+    }
+
+    fn advance(&mut self, count: BlockCount) -> Result<Run> {
+        let run = Run::new(self.cursor, count);
+        if self.limit.is_some_and(|limit| run.end() > limit) {
+            return Err(self.full(count));
+        }
+        self.cursor = run.end();
+        self.taken += count;
+        Ok(run)
+    }
+
+    fn full(&self, needed: BlockCount) -> Error {
+        let ahead = if self.limit.is_some() { self.ahead() } else { BlockCount::ZERO };
+        Error::ImageFull { needed: needed.get(), available: (self.free + ahead).get() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn space(limit: Option<u64>) -> Space {
+        let layout = BackupLayout::new(BlockIndex::new(0), count(100), count(10));
+        Space::new(layout, limit.map(BlockIndex::new))
+    }
+
+    fn run(start: u64, length: u64) -> Run {
+        Run::new(BlockIndex::new(start), BlockCount::new(length))
+    }
+
+    fn count(number: u64) -> BlockCount {
+        BlockCount::new(number)
+    }
+
+    #[test]
+    fn backups_are_in_the_groups_of_sparse_super() {
+        let layout = space(None).layout;
+        let groups: Vec<u64> = layout.groups_below(244).collect();
+        assert_eq!(groups, [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125, 243]);
+    }
+
+    #[test]
+    fn content_flows_around_the_backups() {
+        let mut space = space(None);
+        assert_eq!(space.take(count(85)).unwrap(), [run(10, 85)]);
+        // The rest of group 0, all of group 1 behind its backup, group 2, group 3 behind its own.
+        let runs = space.take(count(200)).unwrap();
+        assert_eq!(runs, [run(95, 5), run(110, 190), run(310, 5)]);
+    }
+
+    #[test]
+    fn a_contiguous_run_leaves_its_gap_to_others() {
+        let mut space = space(None);
+        space.take(count(80)).unwrap();
+        assert_eq!(space.take_contiguous(count(50)).unwrap(), run(110, 50));
+        assert_eq!(space.take(count(7)).unwrap(), [run(90, 7)]);
+        assert_eq!(space.free_runs().collect::<Vec<_>>(), [run(97, 3)]);
+    }
+
+    #[test]
+    fn returned_blocks_are_used_again_best_fit_first() {
+        let mut space = space(Some(100));
+        space.take(count(90)).unwrap();
+        space.give_back(run(20, 5)).unwrap();
+        space.give_back(run(40, 3)).unwrap();
+        assert_eq!(space.take(count(3)).unwrap(), [run(40, 3)]);
+        space.give_back(run(60, 4)).unwrap();
+        assert_eq!(space.take(count(7)).unwrap(), [run(20, 5), run(60, 2)]);
+        assert!(matches!(space.take(count(3)), Err(Error::ImageFull { needed: 3, available: 2 })));
+        assert_eq!(space.take(count(2)).unwrap(), [run(62, 2)]);
+    }
+
+    #[test]
+    fn a_block_cannot_come_back_twice_or_before_it_was_taken() {
+        let mut space = space(None);
+        space.take(count(50)).unwrap();
+        space.give_back(run(30, 10)).unwrap();
+        assert!(space.give_back(run(35, 1)).is_err());
+        assert!(space.give_back(run(25, 6)).is_err());
+        assert!(space.give_back(run(59, 2)).is_err());
+        space.give_back(run(40, 2)).unwrap();
+        space.give_back(run(28, 2)).unwrap();
+        assert_eq!(space.free_runs().collect::<Vec<_>>(), [run(28, 14)]);
+    }
+}

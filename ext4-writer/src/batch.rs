@@ -1,0 +1,284 @@
+//! Large writes out of small ones: blocks that lie one behind the other reach the sink together,
+//! and blocks of zeros not at all.
+
+use std::io::{ErrorKind, Read};
+
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+
+use crate::error::{Error, Result, internal};
+use crate::sink::{Sink, widen};
+use crate::units::{BlockIndex, BlockSize, Run};
+
+/// One page of the buffer; reads into an aligned buffer are several times faster than into one
+/// that begins inside a cache line.
+#[derive(FromBytes, IntoBytes, Immutable)]
+#[repr(C, align(4096))]
+struct Page([u8; 4096]);
+
+/// The pages of the buffer: 1 MiB.
+const PAGES: usize = 256;
+
+/// A sink with a buffer in front of it.
+pub(crate) struct Batch<S> {
+    sink: S,
+    block_size: BlockSize,
+    buffer: Vec<Page>,
+    /// The block at which the buffer begins.
+    start: BlockIndex,
+    /// The bytes in the buffer.
+    filled: usize,
+    written: u64,
+    poisoned: bool,
+}
+
+impl<S> std::fmt::Debug for Batch<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch")
+            .field("start", &self.start)
+            .field("filled", &self.filled)
+            .field("poisoned", &self.poisoned)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Sink> Batch<S> {
+    /// An empty buffer before `sink`.
+    pub(crate) fn new(sink: S, block_size: BlockSize) -> Result<Self> {
+        let buffer = Page::new_vec_zeroed(PAGES).map_err(|_| Error::InvalidOption {
+            option: "memory",
+            reason: "there is none for a buffer of 1 MiB".to_owned(),
+        })?;
+        let start = BlockIndex::new(0);
+        Ok(Self { sink, block_size, buffer, start, filled: 0, written: 0, poisoned: false })
+    }
+
+    /// Fails if the sink has failed before.
+    pub(crate) fn check_usable(&self) -> Result<()> {
+        if self.poisoned { Err(Error::Poisoned) } else { Ok(()) }
+    }
+
+    /// The bytes that the sink has been given.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Makes `block` the place of what comes next.
+    pub(crate) fn seek(&mut self, block: BlockIndex) -> Result<()> {
+        self.check_usable()?;
+        let filled = self.block_size.whole_blocks(widen(self.filled));
+        if self.start + filled != block {
+            self.flush()?;
+            self.start = block;
+        }
+        Ok(())
+    }
+
+    /// Appends `length` bytes from `reader`; says how many came when it ended early.
+    pub(crate) fn append_from(
+        &mut self,
+        reader: &mut dyn Read,
+        length: u64,
+    ) -> Result<Appended, Error> {
+        let mut left = length;
+        while left > 0 {
+            let room = self.room()?;
+            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(room.len());
+            let target = room.get_mut(..wanted).ok_or(BUFFER_HAS_ROOM)?;
+            match reader.read(target) {
+                Ok(0) => return Ok(Appended::Short { got: length - left }),
+                Ok(got) if got <= wanted => {
+                    self.filled += got;
+                    left -= widen(got);
+                }
+                Ok(_) => return Err(lying_reader(length - left)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(source) => return Err(Error::ReadContent { offset: length - left, source }),
+            }
+        }
+        Ok(Appended::All)
+    }
+
+    /// Appends bytes.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = self.room()?;
+            let (now, later) = rest.split_at(rest.len().min(room.len()));
+            room.get_mut(..now.len()).ok_or(BUFFER_HAS_ROOM)?.copy_from_slice(now);
+            self.filled += now.len();
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Appends zeros.
+    pub(crate) fn append_zeros(&mut self, length: u64) -> Result<()> {
+        let mut left = length;
+        while left > 0 {
+            let room = self.room()?;
+            let now = usize::try_from(left).unwrap_or(usize::MAX).min(room.len());
+            room.get_mut(..now).ok_or(BUFFER_HAS_ROOM)?.fill(0);
+            self.filled += now;
+            left -= widen(now);
+        }
+        Ok(())
+    }
+
+    /// Fills the last block up with zeros.
+    pub(crate) fn pad(&mut self) -> Result<()> {
+        let missing = self.filled.next_multiple_of(self.block_size.len()) - self.filled;
+        self.append_zeros(widen(missing))
+    }
+
+    /// Writes one block at its place.
+    pub(crate) fn write_block(&mut self, at: BlockIndex, bytes: &[u8]) -> Result<()> {
+        self.seek(at)?;
+        self.append(bytes)?;
+        self.pad()
+    }
+
+    /// Makes a run read as zeros again.
+    pub(crate) fn zero(&mut self, run: Run) -> Result<()> {
+        self.flush()?;
+        let offset = self.block_size.offset(run.start);
+        let length = self.block_size.bytes_in(run.length);
+        let done = self.sink.zero_at(offset, length);
+        self.checked(done, offset, length)
+    }
+
+    /// Gives the sink all that is in the buffer; a part of a block must not be.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        self.check_usable()?;
+        if self.filled == 0 {
+            return Ok(());
+        }
+        let offset = self.block_size.offset(self.start);
+        let filled = std::mem::take(&mut self.filled);
+        let bytes = self.buffer.as_bytes().get(..filled).ok_or(BUFFER_HAS_ROOM)?;
+        let written = write_used(&mut self.sink, offset, bytes, self.block_size.len());
+        self.start = self.start + self.block_size.whole_blocks(widen(filled));
+        let done = written.map(|count| self.written += count);
+        self.checked(done, offset, widen(filled))
+    }
+
+    /// Writes all that is left, makes the image `length` bytes long and syncs it.
+    pub(crate) fn finish(mut self, length: u64) -> Result<(u64, S)> {
+        self.flush()?;
+        let done = self.sink.set_length(length).and_then(|()| self.sink.sync());
+        self.checked(done, 0, length)?;
+        Ok((self.written, self.sink))
+    }
+
+    /// The free part of the buffer, never empty.
+    fn room(&mut self) -> Result<&mut [u8]> {
+        if self.filled == self.buffer.as_bytes().len() {
+            self.flush()?;
+        }
+        self.buffer.as_mut_bytes().get_mut(self.filled..).ok_or(BUFFER_HAS_ROOM)
+    }
+
+    fn checked(&mut self, done: std::io::Result<()>, offset: u64, length: u64) -> Result<()> {
+        done.map_err(|source| {
+            self.poisoned = true;
+            Error::WriteImage { offset, length, source }
+        })
+    }
+}
+
+/// What came of [`Batch::append_from`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Appended {
+    /// Every byte.
+    All,
+    /// The reader ended.
+    Short {
+        /// The bytes that came before.
+        got: u64,
+    },
+}
+
+const BUFFER_HAS_ROOM: Error = internal("the buffer of writes has the room it says");
+
+fn lying_reader(offset: u64) -> Error {
+    let source = std::io::Error::other("the reader claims more bytes than it was asked for");
+    Error::ReadContent { offset, source }
+}
+
+/// Writes the runs of blocks that are not all zeros; returns the bytes written.
+fn write_used<S: Sink>(
+    sink: &mut S,
+    offset: u64,
+    bytes: &[u8],
+    block: usize,
+) -> std::io::Result<u64> {
+    let mut written = 0;
+    let mut at = offset;
+    for run in bytes.chunks(block).collect::<Vec<_>>().chunk_by(|a, b| is_zero(a) == is_zero(b)) {
+        let length: usize = run.iter().map(|part| part.len()).sum();
+        let start = usize::try_from(at - offset).unwrap_or(usize::MAX);
+        if let (Some(first), Some(part)) = (run.first(), bytes.get(start..start + length))
+            && !is_zero(first)
+        {
+            sink.write_at(at, part)?;
+            written += widen(length);
+        }
+        at += widen(length);
+    }
+    Ok(written)
+}
+
+/// Whether a block holds nothing but zeros: nearly always decided by its first bytes.
+fn is_zero(block: &[u8]) -> bool {
+    block.chunks(128).all(|piece| piece.iter().fold(0, |bits, byte| bits | byte) == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::MemorySink;
+
+    struct Log(Vec<(u64, usize)>);
+
+    impl Sink for Log {
+        fn write_at(&mut self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+            self.0.push((offset, bytes.len()));
+            Ok(())
+        }
+        fn zero_at(&mut self, _: u64, _: u64) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn set_length(&mut self, _: u64) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn sync(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn neighbours_share_a_write_and_zeros_are_not_written() {
+        let mut batch = Batch::new(Log(Vec::new()), BlockSize::DEFAULT).unwrap();
+        batch.write_block(BlockIndex::new(10), b"a").unwrap();
+        batch.write_block(BlockIndex::new(11), b"b").unwrap();
+        batch.write_block(BlockIndex::new(12), b"").unwrap();
+        batch.append_zeros(8192).unwrap();
+        batch.append(&[7; 4096]).unwrap();
+        let (written, log) = batch.finish(0).unwrap();
+        assert_eq!(log.0, [(40960, 8192), (40960 + 4 * 4096, 4096)]);
+        assert_eq!(written, 12288);
+    }
+
+    #[test]
+    fn more_than_the_buffer_passes_through_it() {
+        let mut batch = Batch::new(MemorySink::new(), BlockSize::DEFAULT).unwrap();
+        let bytes: Vec<u8> = (0..3_000_000u32).map(|n| n.to_le_bytes()[0] | 1).collect();
+        batch.seek(BlockIndex::new(2)).unwrap();
+        assert_eq!(batch.append_from(&mut &bytes[..], 3_000_000).unwrap(), Appended::All);
+        batch.pad().unwrap();
+        let short = batch.append_from(&mut &b"abc"[..], 5).unwrap();
+        assert_eq!(short, Appended::Short { got: 3 });
+        batch.pad().unwrap();
+        let (_, sink) = batch.finish(8192 + 4_000_000).unwrap();
+        assert_eq!(sink.into_bytes()[8192..8192 + 3_000_000], bytes);
+    }
+}

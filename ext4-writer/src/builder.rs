@@ -1,0 +1,457 @@
+//! The public way in: contents first, metadata at finish.
+
+use std::borrow::Cow;
+
+use crate::alloc::{BackupLayout, Space};
+use crate::batch::Batch;
+use crate::content;
+use crate::emit::emit;
+use crate::error::{Error, Result};
+use crate::geometry;
+use crate::metadata::{FileContent, FileKind, Metadata, Segment, Special};
+use crate::options::{Options, Size};
+use crate::plan::Plan;
+use crate::plan::places::check_fixed;
+use crate::sink::Sink;
+use crate::tree::{Content, LOST_AND_FOUND, MAX_LINKS, NodeId, Tree, empty_directory};
+use crate::units::{BlockCount, BlockIndex, BlockSize};
+
+/// A filesystem being made.
+///
+/// The content of a file goes to its final place in the sink while it is read; nothing else is
+/// written before [`finish`](Builder::finish). Names are bytes. A new filesystem has a root
+/// directory and in it `lost+found`.
+///
+/// After an error the builder is as it was before the call, unless the sink failed: then every
+/// later call fails with [`Error::Poisoned`].
+#[derive(Debug)]
+pub struct Builder<S> {
+    tree: Tree,
+    space: Space,
+    batch: Batch<S>,
+    options: Options,
+    block_size: BlockSize,
+}
+
+/// What a finished filesystem holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// The length of the image, in bytes.
+    pub size: u64,
+    /// The bytes of a block.
+    pub block_size: u64,
+    /// The blocks of the filesystem.
+    pub blocks: u64,
+    /// The blocks that are free, with those for root.
+    pub free_blocks: u64,
+    /// The bytes that an ordinary user can write.
+    pub available: u64,
+    /// The inodes of the filesystem.
+    pub inodes: u32,
+    /// The inodes that are free.
+    pub free_inodes: u32,
+    /// The bytes of the journal.
+    pub journal: u64,
+    /// The bytes that the sink was given: all others are holes.
+    pub written: u64,
+    /// The times that lay beyond what ext4 stores and were moved to its limits.
+    pub clamped_times: u64,
+    /// The filesystem's UUID.
+    pub uuid: [u8; 16],
+}
+
+/// The longest target of a symbolic link: `PATH_MAX` with its NUL.
+const MAX_TARGET: usize = 4095;
+/// The largest device numbers: 12 bits of major, 20 of minor.
+const MAX_MAJOR: u32 = 0xfff;
+const MAX_MINOR: u32 = 0xf_ffff;
+
+impl<S: Sink> Builder<S> {
+    /// Starts a filesystem on an empty sink.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] when an option cannot be met.
+    pub fn create(sink: S, options: Options) -> Result<Self> {
+        let block_size = BlockSize::DEFAULT;
+        check_label(&options.label)?;
+        let area = geometry::backup_area(&options, block_size)?;
+        let per_group = BlockCount::new(u64::from(block_size.bits()));
+        let layout = BackupLayout::new(block_size.first_data_block(), per_group, area);
+        let limit = match options.size {
+            Size::Fixed(bytes) => Some(BlockIndex::new(block_size.whole_blocks(bytes).get())),
+            Size::Fit { .. } => None,
+        };
+        let space = Space::new(layout, limit);
+        if let Size::Fixed(bytes) = options.size {
+            check_fixed(bytes, block_size, &space)?;
+        }
+        let tree = Tree::new(options.epoch)?;
+        let batch = Batch::new(sink, block_size)?;
+        Ok(Self { tree, space, batch, options, block_size })
+    }
+
+    /// The root directory.
+    #[must_use]
+    pub fn root(&self) -> NodeId {
+        Tree::ROOT
+    }
+
+    /// The entry of this name, if there is one.
+    #[must_use]
+    pub fn lookup(&self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
+        let directory = self.tree.directory(directory).ok()?;
+        directory.entries.get(name).map(|entry| entry.node)
+    }
+
+    /// The entries of a directory in the order of their bytes, without `.` and `..`.
+    ///
+    /// # Errors
+    /// When the node is no directory.
+    pub fn names(&self, directory: NodeId) -> Result<impl Iterator<Item = (&[u8], NodeId)>> {
+        let entries = &self.tree.directory(directory)?.entries;
+        Ok(entries.iter().map(|(name, entry)| (&**name, entry.node)))
+    }
+
+    /// The directory that holds this directory; the root is its own.
+    ///
+    /// # Errors
+    /// When the node is no directory.
+    pub fn parent(&self, directory: NodeId) -> Result<NodeId> {
+        Ok(self.tree.directory(directory)?.parent)
+    }
+
+    /// What a node is.
+    ///
+    /// # Errors
+    /// When the node was removed.
+    pub fn kind(&self, node: NodeId) -> Result<FileKind> {
+        Ok(self.tree.node(node)?.kind())
+    }
+
+    /// The permissions, owners and times of a node.
+    ///
+    /// # Errors
+    /// When the node was removed.
+    pub fn metadata(&self, node: NodeId) -> Result<Metadata> {
+        self.tree.metadata(node)
+    }
+
+    /// The target of a symbolic link; `None` for anything else.
+    #[must_use]
+    pub fn symlink_target(&self, node: NodeId) -> Option<&[u8]> {
+        match &self.tree.node(node).ok()?.content {
+            Content::Symlink(target) => Some(target),
+            _ => None,
+        }
+    }
+
+    /// The length of a regular file in bytes; `None` for anything else.
+    #[must_use]
+    pub fn file_size(&self, node: NodeId) -> Option<u64> {
+        match &self.tree.node(node).ok()?.content {
+            Content::Regular { size, .. } => Some(*size),
+            _ => None,
+        }
+    }
+
+    /// What kind of special file a node is; `None` for anything else.
+    #[must_use]
+    pub fn special(&self, node: NodeId) -> Option<Special> {
+        match &self.tree.node(node).ok()?.content {
+            Content::Special(special) => Some(*special),
+            _ => None,
+        }
+    }
+
+    /// How many names a node has; 1 for a directory, 0 for what was detached.
+    ///
+    /// # Errors
+    /// When the node was removed.
+    pub fn link_count(&self, node: NodeId) -> Result<u32> {
+        Ok(self.tree.node(node)?.names)
+    }
+
+    /// The extended attributes of a node: full names, and values as `getxattr` shows them.
+    pub fn xattrs(&self, node: NodeId) -> impl Iterator<Item = (Vec<u8>, Cow<'_, [u8]>)> {
+        self.tree.attributes(node).into_iter().flat_map(crate::attributes::Attributes::named)
+    }
+
+    /// Adds a directory. The root's `lost+found` exists already: adding it sets its metadata.
+    ///
+    /// # Errors
+    /// When the name is bad or taken.
+    pub fn add_directory(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        metadata: &Metadata,
+    ) -> Result<NodeId> {
+        self.batch.check_usable()?;
+        if is_lost_and_found(directory, name) {
+            self.tree.set_metadata(Tree::LOST, metadata)?;
+            return Ok(Tree::LOST);
+        }
+        self.tree.add(directory, name, empty_directory(directory), metadata)
+    }
+
+    /// Adds a regular file.
+    ///
+    /// # Errors
+    /// When the name is bad or taken, the reader fails or has fewer or more bytes than were
+    /// declared, segments overlap or pass the end, the image is full or the sink fails.
+    pub fn add_file(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        metadata: &Metadata,
+        content: FileContent<'_>,
+    ) -> Result<NodeId> {
+        self.tree.check_vacant(directory, name)?;
+        let content = self.store(content)?;
+        self.tree.add(directory, name, content, metadata)
+    }
+
+    /// Adds a symbolic link. Its permission bits are kept, though nothing asks for them.
+    ///
+    /// # Errors
+    /// When the name is bad or taken, or the target is empty, longer than 4,095 bytes or has a
+    /// NUL.
+    pub fn add_symlink(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        metadata: &Metadata,
+        target: &[u8],
+    ) -> Result<NodeId> {
+        self.batch.check_usable()?;
+        let reason = match target {
+            [] => "is empty",
+            _ if target.len() > MAX_TARGET => "is longer than 4095",
+            _ if target.contains(&0) => "has a NUL",
+            _ => return self.tree.add(directory, name, Content::Symlink(target.into()), metadata),
+        };
+        Err(Error::InvalidTarget { length: target.len(), reason })
+    }
+
+    /// Adds a device, pipe or socket.
+    ///
+    /// # Errors
+    /// When the name is bad or taken, or the device's numbers are beyond 4095:1048575.
+    pub fn add_special(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        metadata: &Metadata,
+        special: Special,
+    ) -> Result<NodeId> {
+        self.batch.check_usable()?;
+        if let Special::CharacterDevice { major, minor } | Special::BlockDevice { major, minor } =
+            special
+            && (major > MAX_MAJOR || minor > MAX_MINOR)
+        {
+            return Err(Error::InvalidDevice { major, minor });
+        }
+        self.tree.add(directory, name, Content::Special(special), metadata)
+    }
+
+    /// Gives a node another name: a hard link. A detached node gets a name again.
+    ///
+    /// # Errors
+    /// When the name is bad or taken, the node is a directory, or it has 65,000 names.
+    pub fn add_link(&mut self, directory: NodeId, name: &[u8], node: NodeId) -> Result<()> {
+        self.batch.check_usable()?;
+        self.tree.check_vacant(directory, name)?;
+        let target = self.tree.node(node)?;
+        if matches!(target.content, Content::Directory(_)) {
+            return Err(Error::WrongKind {
+                operation: "make a hard link",
+                needs: "anything but a directory",
+            });
+        }
+        if target.names >= MAX_LINKS {
+            return Err(Error::TooManyLinks { links: MAX_LINKS });
+        }
+        self.tree.attach(directory, name, node)
+    }
+
+    /// Gives a regular file another content; its names and metadata stay.
+    ///
+    /// # Errors
+    /// When the node is no regular file, and those of [`add_file`](Self::add_file).
+    pub fn set_content(&mut self, node: NodeId, content: FileContent<'_>) -> Result<()> {
+        if self.file_size(node).is_none() {
+            self.tree.node(node)?;
+            let operation = "give the node content";
+            return Err(Error::WrongKind { operation, needs: "a regular file" });
+        }
+        let Content::Regular { size, extents } = self.store(content)? else {
+            return Err(crate::error::internal("what was stored is a regular file"));
+        };
+        let old = self.tree.exchange_content(node, size, extents)?;
+        content::release(&mut self.batch, &mut self.space, old.as_slice())
+    }
+
+    /// Changes the permissions, owners and times of a node.
+    ///
+    /// # Errors
+    /// When the node was removed.
+    pub fn set_metadata(&mut self, node: NodeId, metadata: &Metadata) -> Result<()> {
+        self.batch.check_usable()?;
+        self.tree.set_metadata(node, metadata)
+    }
+
+    /// Sets an extended attribute by its full name, such as `user.comment`. POSIX ACLs come in
+    /// the form of `getxattr` (version 2) and are stored in ext4's.
+    ///
+    /// # Errors
+    /// When ext4 has no place for the name or the value, or the node's attributes would no longer
+    /// fit into the inode and one block.
+    pub fn set_xattr(&mut self, node: NodeId, name: &[u8], value: &[u8]) -> Result<()> {
+        self.batch.check_usable()?;
+        let mut attributes = self.tree.attributes(node).cloned().unwrap_or_default();
+        attributes.set(name, value)?;
+        crate::plan::xattr::Split::new(attributes.as_slice(), self.block_size)?;
+        *self.tree.attributes_mut(node)? = attributes;
+        Ok(())
+    }
+
+    /// Takes all extended attributes of a node away.
+    ///
+    /// # Errors
+    /// When the node was removed.
+    pub fn clear_xattrs(&mut self, node: NodeId) -> Result<()> {
+        self.batch.check_usable()?;
+        self.tree.clear_attributes(node)
+    }
+
+    /// Removes a name, and with the last name of a node the node; a directory goes with all that
+    /// is below it. The blocks of what is gone are free and read as zeros. The root's
+    /// `lost+found` stays and is emptied.
+    ///
+    /// # Errors
+    /// When there is no such name, or the sink fails.
+    pub fn remove(&mut self, directory: NodeId, name: &[u8]) -> Result<()> {
+        self.batch.check_usable()?;
+        if is_lost_and_found(directory, name) {
+            let names: Vec<Vec<u8>> =
+                self.names(Tree::LOST)?.map(|(name, _)| name.to_vec()).collect();
+            return names.iter().try_for_each(|name| self.remove(Tree::LOST, name));
+        }
+        let node = self.tree.detach(directory, name)?;
+        self.discard(node)
+    }
+
+    /// Takes a name away but keeps the node, and what is below it, until it is given a name
+    /// again, [discarded](Self::discard), or the filesystem finished.
+    ///
+    /// # Errors
+    /// When there is no such name, or it is the root's `lost+found`.
+    pub fn detach(&mut self, directory: NodeId, name: &[u8]) -> Result<NodeId> {
+        self.batch.check_usable()?;
+        if is_lost_and_found(directory, name) {
+            return Err(Error::Protected { name: name.to_vec(), operation: "detach" });
+        }
+        self.tree.detach(directory, name)
+    }
+
+    /// Removes a node that has no name any more; one that has is left alone.
+    ///
+    /// # Errors
+    /// When the node was removed already, or the sink fails.
+    pub fn discard(&mut self, node: NodeId) -> Result<()> {
+        self.batch.check_usable()?;
+        if node == Tree::ROOT {
+            return Err(Error::Protected { name: b"/".to_vec(), operation: "discard" });
+        }
+        for extents in self.tree.discard(node)? {
+            content::release(&mut self.batch, &mut self.space, extents.as_slice())?;
+        }
+        Ok(())
+    }
+
+    /// The number that the caller keeps with a name; 0 if none was set, `None` without the name.
+    #[must_use]
+    pub fn mark(&self, directory: NodeId, name: &[u8]) -> Option<u16> {
+        self.tree.directory(directory).ok()?.entries.get(name).map(|entry| entry.mark)
+    }
+
+    /// Keeps a number with a name.
+    ///
+    /// # Errors
+    /// When there is no such name.
+    pub fn set_mark(&mut self, directory: NodeId, name: &[u8], mark: u16) -> Result<()> {
+        *self.tree.mark_mut(directory, name)? = mark;
+        Ok(())
+    }
+
+    /// The bytes of the blocks that contents take now.
+    #[must_use]
+    pub fn content_bytes(&self) -> u64 {
+        self.block_size.bytes_in(self.space.taken())
+    }
+
+    /// Places and writes all metadata, gives the image its length and syncs the sink.
+    ///
+    /// # Errors
+    /// When the tree does not fit, or the sink fails.
+    pub fn finish(mut self) -> Result<(Summary, S)> {
+        self.batch.check_usable()?;
+        self.discard_detached()?;
+        let plan = Plan::new(&self.tree, self.space, &self.options, self.block_size)?;
+        emit(&plan, &self.tree, &self.options, &mut self.batch)?;
+        let mut summary = summarise(&plan, &self.tree);
+        let (written, sink) = self.batch.finish(summary.size)?;
+        summary.written = written;
+        Ok((summary, sink))
+    }
+
+    fn discard_detached(&mut self) -> Result<()> {
+        let nameless = |(id, node): (NodeId, &crate::tree::Node)| {
+            (node.names == 0 && id != Tree::ROOT).then_some(id)
+        };
+        let detached: Vec<NodeId> = self.tree.nodes().filter_map(nameless).collect();
+        detached.into_iter().try_for_each(|node| self.discard(node))
+    }
+
+    fn store(&mut self, content: FileContent<'_>) -> Result<Content> {
+        let FileContent { size, segments, reader } = content;
+        let whole = [Segment { offset: 0, length: size }];
+        let segments = segments.unwrap_or(&whole);
+        content::check(size, segments, self.block_size)?;
+        let extents =
+            content::store(&mut self.batch, &mut self.space, self.block_size, segments, reader)?;
+        Ok(Content::Regular { size, extents })
+    }
+}
+
+fn summarise(plan: &Plan, tree: &Tree) -> Summary {
+    let geometry = &plan.placed.geometry;
+    let free = plan.groups.free_blocks;
+    Summary {
+        size: geometry.block_size.bytes_in(geometry.blocks),
+        block_size: geometry.block_size.bytes(),
+        blocks: geometry.blocks.get(),
+        free_blocks: free.get(),
+        available: geometry.bytes_for_users(free),
+        inodes: geometry.inodes(),
+        free_inodes: plan.groups.free_inodes,
+        journal: geometry.block_size.bytes_in(geometry.journal),
+        written: 0,
+        clamped_times: tree.clamped_times(),
+        uuid: plan.identity.uuid,
+    }
+}
+
+fn is_lost_and_found(directory: NodeId, name: &[u8]) -> bool {
+    directory == Tree::ROOT && name == LOST_AND_FOUND
+}
+
+fn check_label(label: &[u8]) -> Result<()> {
+    let reason = match label.len() {
+        0..=16 if !label.contains(&0) => return Ok(()),
+        0..=16 => "it has a NUL".to_owned(),
+        length => format!("it has {length} bytes, 16 is the most"),
+    };
+    Err(Error::InvalidOption { option: "label", reason })
+}

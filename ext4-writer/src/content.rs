@@ -1,0 +1,203 @@
+//! A file's bytes to their final blocks, as its reader is read.
+
+use std::io::Read;
+
+use crate::alloc::Space;
+use crate::batch::{Appended, Batch};
+use crate::error::{Error, Result, internal};
+use crate::metadata::Segment;
+use crate::sink::Sink;
+use crate::tree::{Extent, Extents};
+use crate::units::{BlockCount, BlockSize, FileBlock, Run};
+
+/// A part of a file that has blocks, from the start of one block to the end of another.
+struct Stretch<'a> {
+    first: FileBlock,
+    blocks: BlockCount,
+    /// The data inside it; what lies between is zeros.
+    segments: &'a [Segment],
+}
+
+/// The longest file that an extent tree of 4 KiB blocks maps: 2³² − 1 blocks.
+pub(crate) fn max_size(block_size: BlockSize) -> u64 {
+    block_size.bytes_in(BlockCount::new(u64::from(u32::MAX)))
+}
+
+/// Refuses sizes and segments that no file can have.
+pub(crate) fn check(size: u64, segments: &[Segment], block_size: BlockSize) -> Result<()> {
+    let limit = max_size(block_size);
+    if size > limit {
+        return Err(Error::FileTooLarge { size, limit });
+    }
+    let mut end = 0;
+    for segment in segments {
+        let offset = segment.offset;
+        if offset < end {
+            return Err(Error::InvalidSegments {
+                offset,
+                reason: "begins before its predecessor's end",
+            });
+        }
+        end = match offset.checked_add(segment.length) {
+            Some(end) if end <= size => end,
+            _ => {
+                return Err(Error::InvalidSegments {
+                    offset,
+                    reason: "passes the end of the file",
+                });
+            }
+        };
+    }
+    Ok(())
+}
+
+/// Takes blocks for the data of a file and fills them; on failure the blocks are free again.
+///
+/// `reader` must have the bytes of all segments one behind the other, and no more.
+pub(crate) fn store<S: Sink>(
+    batch: &mut Batch<S>,
+    space: &mut Space,
+    block_size: BlockSize,
+    segments: &[Segment],
+    reader: &mut dyn Read,
+) -> Result<Extents> {
+    batch.check_usable()?;
+    let stretches = stretches(segments, block_size)?;
+    let runs = space.take(stretches.iter().map(|stretch| stretch.blocks).sum())?;
+    let extents = mappings(&stretches, &runs)?;
+    match fill(batch, block_size, &stretches, &extents, reader) {
+        Ok(()) => Ok(extents.into()),
+        Err(error) => {
+            // The failure to report is the first one; a second one has poisoned the batch.
+            match batch.pad().and_then(|()| release(batch, space, &extents)) {
+                Ok(()) | Err(_) => Err(error),
+            }
+        }
+    }
+}
+
+/// Gives a file's blocks back, reading as zeros.
+pub(crate) fn release<S: Sink>(
+    batch: &mut Batch<S>,
+    space: &mut Space,
+    extents: &[Extent],
+) -> Result<()> {
+    for extent in extents {
+        batch.zero(extent.run)?;
+        space.give_back(extent.run)?;
+    }
+    Ok(())
+}
+
+/// Groups segments whose blocks touch.
+fn stretches(segments: &[Segment], block_size: BlockSize) -> Result<Vec<Stretch<'_>>> {
+    let first_block = |segment: &Segment| block_size.whole_blocks(segment.offset).get();
+    let end_block =
+        |segment: &Segment| block_size.blocks_for(segment.offset + segment.length).get();
+    let mut stretches = Vec::new();
+    for touching in segments.chunk_by(|one, next| first_block(next) <= end_block(one)) {
+        let start = touching.iter().find(|segment| segment.length > 0).map(first_block);
+        let end = touching.iter().rfind(|segment| segment.length > 0).map(end_block);
+        if let (Some(start), Some(end)) = (start, end) {
+            let first = u32::try_from(start).map_err(|_| SIZE_WAS_CHECKED)?;
+            stretches.push(Stretch {
+                first: FileBlock::new(first),
+                blocks: BlockCount::new(end - start),
+                segments: touching,
+            });
+        }
+    }
+    Ok(stretches)
+}
+
+const SIZE_WAS_CHECKED: Error = internal("a file's size was checked before its blocks");
+
+/// Lays the runs below the stretches.
+fn mappings(stretches: &[Stretch<'_>], runs: &[Run]) -> Result<Vec<Extent>> {
+    let mut extents = Vec::with_capacity(runs.len());
+    let mut runs = runs.iter().copied();
+    let mut rest = Run::new(crate::units::BlockIndex::new(0), BlockCount::ZERO);
+    for stretch in stretches {
+        let mut at = u64::from(stretch.first.get());
+        let end = at + stretch.blocks.get();
+        while at < end {
+            if rest.length == BlockCount::ZERO {
+                rest = runs.next().ok_or(internal("the runs are as long as the stretches"))?;
+            }
+            let length = rest.length.min(BlockCount::new(end - at));
+            let place = u32::try_from(at).map_err(|_| SIZE_WAS_CHECKED)?;
+            extents.push(Extent { at: FileBlock::new(place), run: Run::new(rest.start, length) });
+            rest = Run::new(rest.start + length, rest.length - length);
+            at += length.get();
+        }
+    }
+    Ok(extents)
+}
+
+/// What of the data has come, for the messages.
+struct Progress {
+    expected: u64,
+    got: u64,
+}
+
+fn fill<S: Sink>(
+    batch: &mut Batch<S>,
+    block_size: BlockSize,
+    stretches: &[Stretch<'_>],
+    extents: &[Extent],
+    reader: &mut dyn Read,
+) -> Result<()> {
+    let all = stretches.iter().flat_map(|stretch| stretch.segments);
+    let mut progress = Progress { expected: all.map(|segment| segment.length).sum(), got: 0 };
+    let mut segments = stretches.iter().flat_map(|stretch| stretch.segments).copied();
+    let mut current = segments.next();
+    for extent in extents {
+        batch.seek(extent.run.start)?;
+        let mut at = block_size.bytes_in(BlockCount::new(u64::from(extent.at.get())));
+        let end = at + block_size.bytes_in(extent.run.length);
+        while let Some(segment) = current.filter(|segment| segment.offset < end) {
+            batch.append_zeros(segment.offset - at)?;
+            let length = segment.length.min(end - segment.offset);
+            copy(batch, reader, length, &mut progress)?;
+            at = segment.offset + length;
+            current = match segment.length - length {
+                0 => segments.next(),
+                left => Some(Segment { offset: at, length: left }),
+            };
+        }
+        batch.append_zeros(end - at)?;
+    }
+    expect_end(reader, &progress)
+}
+
+fn copy<S: Sink>(
+    batch: &mut Batch<S>,
+    reader: &mut dyn Read,
+    length: u64,
+    progress: &mut Progress,
+) -> Result<()> {
+    match batch.append_from(reader, length) {
+        Ok(Appended::All) => {
+            progress.got += length;
+            Ok(())
+        }
+        Ok(Appended::Short { got }) => {
+            Err(Error::ContentShort { expected: progress.expected, got: progress.got + got })
+        }
+        Err(Error::ReadContent { offset, source }) => {
+            Err(Error::ReadContent { offset: progress.got + offset, source })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn expect_end(reader: &mut dyn Read, progress: &Progress) -> Result<()> {
+    loop {
+        match reader.read(&mut [0]) {
+            Ok(0) => return Ok(()),
+            Ok(_) => return Err(Error::ContentLong { expected: progress.expected }),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(source) => return Err(Error::ReadContent { offset: progress.got, source }),
+        }
+    }
+}

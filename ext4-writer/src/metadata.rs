@@ -1,0 +1,191 @@
+//! What every inode has: permissions, owners and times; and what some have beside.
+
+use std::fmt;
+use std::io::Read;
+
+/// A point in time, in seconds and nanoseconds since the start of 1970 (UTC).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp {
+    /// Whole seconds, rounded towards the past.
+    pub seconds: i64,
+    /// Nanoseconds behind them, below 1,000,000,000.
+    pub nanoseconds: u32,
+}
+
+impl Timestamp {
+    /// The earliest time that ext4 stores: 1901-12-13 20:45:52.
+    ///
+    /// Source: kernel, `Documentation/filesystems/ext4/inodes.rst`, "Inode Timestamps".
+    pub const EARLIEST: Self = Self { seconds: -0x8000_0000, nanoseconds: 0 };
+
+    /// The latest time that ext4 stores: 2446-05-10 22:38:55, and all but a nanosecond.
+    pub const LATEST: Self = Self { seconds: 0x3_7fff_ffff, nanoseconds: 999_999_999 };
+
+    /// A time of whole seconds.
+    #[must_use]
+    pub const fn from_seconds(seconds: i64) -> Self {
+        Self { seconds, nanoseconds: 0 }
+    }
+
+    /// The nearest time that ext4 stores.
+    #[must_use]
+    pub fn clamped(self) -> Self {
+        let nanoseconds = self.nanoseconds.min(999_999_999);
+        Self { nanoseconds, ..self }.clamp(Self::EARLIEST, Self::LATEST)
+    }
+}
+
+/// Permissions, owners and times of an inode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// The twelve permission bits: setuid, setgid, sticky and `rwxrwxrwx`. Higher bits are ignored.
+    pub mode: u16,
+    /// The owner.
+    pub uid: u32,
+    /// The owning group.
+    pub gid: u32,
+    /// When the content last changed.
+    pub modified: Timestamp,
+    /// When the content was last read; `modified` when not given.
+    pub accessed: Option<Timestamp>,
+    /// When the inode last changed; `modified` when not given.
+    pub changed: Option<Timestamp>,
+    /// When the inode was created; `modified` when not given.
+    pub created: Option<Timestamp>,
+}
+
+impl Metadata {
+    /// Root's, with these permission bits and this time of modification.
+    #[must_use]
+    pub const fn root_owned(mode: u16, modified: Timestamp) -> Self {
+        Self { mode, uid: 0, gid: 0, modified, accessed: None, changed: None, created: None }
+    }
+}
+
+/// A device, a pipe or a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Special {
+    /// A character device.
+    CharacterDevice {
+        /// The driver's number, at most 4,095.
+        major: u32,
+        /// The device's number, at most 1,048,575.
+        minor: u32,
+    },
+    /// A block device.
+    BlockDevice {
+        /// The driver's number, at most 4,095.
+        major: u32,
+        /// The device's number, at most 1,048,575.
+        minor: u32,
+    },
+    /// A named pipe.
+    Fifo,
+    /// A socket of the local domain.
+    Socket,
+}
+
+/// What an inode is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileKind {
+    /// A regular file.
+    Regular,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A character device.
+    CharacterDevice,
+    /// A block device.
+    BlockDevice,
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+}
+
+impl FileKind {
+    /// The type bits of `i_mode`.
+    #[must_use]
+    pub const fn mode_bits(self) -> u16 {
+        match self {
+            Self::Fifo => 0x1000,
+            Self::CharacterDevice => 0x2000,
+            Self::Directory => 0x4000,
+            Self::BlockDevice => 0x6000,
+            Self::Regular => 0x8000,
+            Self::Symlink => 0xa000,
+            Self::Socket => 0xc000,
+        }
+    }
+
+    /// The `file_type` byte of a directory entry.
+    ///
+    /// Source: kernel, `fs/ext4/ext4.h`, `EXT4_FT_*`.
+    #[must_use]
+    pub const fn entry_type(self) -> u8 {
+        match self {
+            Self::Regular => 1,
+            Self::Directory => 2,
+            Self::CharacterDevice => 3,
+            Self::BlockDevice => 4,
+            Self::Fifo => 5,
+            Self::Socket => 6,
+            Self::Symlink => 7,
+        }
+    }
+}
+
+/// A part of a sparse file that holds data; all else is a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Where it begins in the file, in bytes.
+    pub offset: u64,
+    /// How long it is, in bytes.
+    pub length: u64,
+}
+
+/// The bytes of a regular file: how many, and who has them.
+pub struct FileContent<'a> {
+    pub(crate) size: u64,
+    /// `None` when there are no holes.
+    pub(crate) segments: Option<&'a [Segment]>,
+    pub(crate) reader: &'a mut dyn Read,
+}
+
+impl<'a> FileContent<'a> {
+    /// `size` bytes that `reader` has, and no more.
+    #[must_use]
+    pub fn new(size: u64, reader: &'a mut dyn Read) -> Self {
+        Self { size, segments: None, reader }
+    }
+
+    /// `size` bytes that are a hole but for `segments`, ascending, whose bytes `reader` has one
+    /// behind the other.
+    #[must_use]
+    pub fn sparse(size: u64, segments: &'a [Segment], reader: &'a mut dyn Read) -> Self {
+        Self { size, segments: Some(segments), reader }
+    }
+}
+
+impl fmt::Debug for FileContent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileContent")
+            .field("size", &self.size)
+            .field("segments", &self.segments)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_beyond_the_format_are_clamped_to_its_ends() {
+        let far = Timestamp { seconds: i64::MAX, nanoseconds: u32::MAX };
+        assert_eq!(far.clamped(), Timestamp::LATEST);
+        assert_eq!(Timestamp::from_seconds(i64::MIN).clamped(), Timestamp::EARLIEST);
+        assert_eq!(Timestamp::from_seconds(-1).clamped(), Timestamp::from_seconds(-1));
+    }
+}

@@ -1,0 +1,163 @@
+//! Which blocks and inodes of a group are in use, as counts and as bitmaps.
+
+use crate::alloc::{BackupLayout, Space};
+use crate::geometry::Geometry;
+use crate::units::{BlockCount, BlockIndex, InodeNumber, Run};
+
+/// The blocks of the filesystem, seen group by group.
+#[derive(Debug)]
+pub(crate) struct BlockMap {
+    layout: BackupLayout,
+    free: Vec<Run>,
+    end_of_use: BlockIndex,
+    end: BlockIndex,
+    groups: u32,
+    bitmap_size: usize,
+}
+
+impl BlockMap {
+    /// The map of a filesystem whose blocks in use are all in `space`.
+    pub(crate) fn new(geometry: &Geometry, space: &Space) -> Self {
+        Self {
+            layout: space.layout().clone(),
+            free: space.free_runs().collect(),
+            end_of_use: space.end(),
+            end: geometry.end(),
+            groups: geometry.groups,
+            bitmap_size: geometry.block_size.len(),
+        }
+    }
+
+    /// The blocks of a group that are free.
+    pub(crate) fn free_in(&self, group: u32) -> BlockCount {
+        self.free_runs(group).iter().map(|run| run.length).sum()
+    }
+
+    /// Whether the kernel can work the group's bitmap out by itself: nothing but a backup is in
+    /// it, and it is not the last group, whose length only the bitmap shows.
+    pub(crate) fn is_untouched(&self, group: u32) -> bool {
+        let number = u64::from(group);
+        let start = self.layout.group_start(number);
+        group + 1 < self.groups
+            && start >= self.layout.group_start(1)
+            && self.free_in(group) == self.end_of_group(number) - start - self.backup(number)
+    }
+
+    /// The group's bitmap: ones for blocks in use and for those behind the filesystem's end.
+    pub(crate) fn render(&self, group: u32) -> Vec<u8> {
+        let start = self.layout.group_start(u64::from(group));
+        let mut bitmap = vec![u8::MAX; self.bitmap_size];
+        for run in self.free_runs(group) {
+            clear(&mut bitmap, (run.start - start).get(), (run.end() - start).get());
+        }
+        bitmap
+    }
+
+    fn backup(&self, group: u64) -> BlockCount {
+        if self.layout.has_backup(group) { self.layout.area() } else { BlockCount::ZERO }
+    }
+
+    fn end_of_group(&self, group: u64) -> BlockIndex {
+        self.layout.group_start(group + 1).min(self.end)
+    }
+
+    /// The free runs inside a group.
+    fn free_runs(&self, group: u32) -> Vec<Run> {
+        let group = u64::from(group);
+        let (start, end) = (self.layout.group_start(group), self.end_of_group(group));
+        let first = self.free.partition_point(|run| run.end() <= start);
+        let mut runs = Vec::new();
+        for run in self.free.iter().skip(first).take_while(|run| run.start < end) {
+            let from = run.start.max(start);
+            runs.push(Run::new(from, run.end().min(end) - from));
+        }
+        let unused = self.end_of_use.max(start + self.backup(group));
+        if unused < end {
+            runs.push(Run::new(unused, end - unused));
+        }
+        runs
+    }
+}
+
+/// The inodes of the filesystem, seen group by group: those in use are the first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InodeMap {
+    last: InodeNumber,
+    per_group: u32,
+    bitmap_size: usize,
+}
+
+impl InodeMap {
+    /// The map of a filesystem whose inodes up to `last` are in use.
+    pub(crate) fn new(geometry: &Geometry, last: InodeNumber) -> Self {
+        let bitmap_size = geometry.block_size.len();
+        Self { last, per_group: geometry.inodes_per_group, bitmap_size }
+    }
+
+    /// The inodes of a group that are in use.
+    pub(crate) fn used_in(&self, group: u32) -> u32 {
+        let before = u64::from(group) * u64::from(self.per_group);
+        let behind = u64::from(self.last.get()).saturating_sub(before);
+        u32::try_from(behind).unwrap_or(u32::MAX).min(self.per_group)
+    }
+
+    /// The inodes of a group that are not.
+    pub(crate) fn free_in(&self, group: u32) -> u32 {
+        self.per_group - self.used_in(group)
+    }
+
+    /// The group's bitmap: ones for inodes in use and for the bits that stand for nothing.
+    pub(crate) fn render(&self, group: u32) -> Vec<u8> {
+        let mut bitmap = vec![u8::MAX; self.bitmap_size];
+        clear(&mut bitmap, u64::from(self.used_in(group)), u64::from(self.per_group));
+        bitmap
+    }
+
+    /// The part of a bitmap that describes inodes, and is summed.
+    pub(crate) fn covered<'a>(&self, bitmap: &'a [u8]) -> &'a [u8] {
+        let bytes = usize::try_from(self.per_group / 8).unwrap_or(usize::MAX);
+        bitmap.get(..bytes).unwrap_or(bitmap)
+    }
+}
+
+/// Clears the bits from `start` up to `end`.
+fn clear(bitmap: &mut [u8], start: u64, end: u64) {
+    let byte = |bit: u64| usize::try_from(bit / 8).unwrap_or(usize::MAX);
+    // The bits of the first byte that stay, and those of the last.
+    let below = !(u8::MAX << (start % 8));
+    let above = u8::MAX << (end % 8);
+    let (first, last) = (byte(start), byte(end));
+    if first == last {
+        if let Some(only) = bitmap.get_mut(first) {
+            *only &= below | above;
+        }
+        return;
+    }
+    if let Some(partly) = bitmap.get_mut(first) {
+        *partly &= below;
+    }
+    if let Some(whole) = bitmap.get_mut(first + 1..last) {
+        whole.fill(0);
+    }
+    if let Some(partly) = bitmap.get_mut(last) {
+        *partly &= above;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clearing_bits_leaves_their_neighbours() {
+        for (start, end) in [(0, 32), (0, 8), (3, 5), (3, 8), (5, 19), (7, 8), (8, 8), (31, 32)] {
+            let mut bitmap = [u8::MAX; 4];
+            clear(&mut bitmap, start, end);
+            for bit in 0..32u64 {
+                let byte = bitmap[usize::try_from(bit / 8).unwrap()];
+                let is_set = byte >> (bit % 8) & 1 == 1;
+                assert_eq!(is_set, !(start..end).contains(&bit), "{start}..{end}: {bit}");
+            }
+        }
+    }
+}

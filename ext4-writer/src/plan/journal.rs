@@ -1,0 +1,26 @@
+//! The journal: its inode and its first block. All others stay zeros.
+
+use zerocopy::IntoBytes;
+use zerocopy::big_endian::U32;
+
+use crate::checksum::{Sealed, unsummed};
+use crate::error::{Result, internal};
+use crate::geometry::Geometry;
+use crate::record::journal::{JournalSuperblock, MAGIC, SUPERBLOCK_V2};
+
+/// The journal's first block: empty, and without features, which the kernel adds when it mounts.
+///
+/// Source: e2fsprogs, `lib/ext2fs/mkjournal.c`, `ext2fs_create_journal_superblock2`.
+pub(crate) fn render(geometry: &Geometry, uuid: [u8; 16]) -> Result<Sealed<Vec<u8>>> {
+    const FITS: crate::error::Error = internal("a journal's length and blocks fit into 32 bits");
+    let mut superblock = JournalSuperblock::empty();
+    superblock.header_magic = U32::new(MAGIC);
+    superblock.header_blocktype = U32::new(SUPERBLOCK_V2);
+    superblock.blocksize = U32::new(u32::try_from(geometry.block_size.len()).map_err(|_| FITS)?);
+    superblock.maxlen = U32::new(u32::try_from(geometry.journal.get()).map_err(|_| FITS)?);
+    superblock.first = U32::new(1);
+    superblock.sequence = U32::new(1);
+    superblock.uuid = uuid;
+    superblock.nr_users = U32::new(1);
+    Ok(unsummed(superblock.as_bytes().to_vec()))
+}

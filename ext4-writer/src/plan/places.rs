@@ -1,0 +1,167 @@
+//! Where the groups' bitmaps and tables, the journal and the resize inode's map go, and how
+//! large a fitted filesystem has to be for them.
+
+use crate::alloc::Space;
+use crate::error::{Error, Result};
+use crate::geometry::{Geometry, InodeDemand};
+use crate::options::{Options, Size};
+use crate::plan::extents;
+use crate::plan::nodes::consecutive;
+use crate::tree::Extent;
+use crate::units::{BlockCount, BlockIndex, BlockSize, Run};
+
+/// The places of what every filesystem has.
+#[derive(Debug)]
+pub(crate) struct Places {
+    /// One a group.
+    pub block_bitmaps: Vec<BlockIndex>,
+    /// One a group.
+    pub inode_bitmaps: Vec<BlockIndex>,
+    /// The first block of each group's inode table.
+    pub tables: Vec<BlockIndex>,
+    /// The journal's mappings, if there is one.
+    pub journal: Vec<Extent>,
+    /// The nodes of the journal's extent tree.
+    pub journal_nodes: Vec<BlockIndex>,
+    /// The block that lists the blocks held back for descriptors, if there are any.
+    pub resize_map: Option<BlockIndex>,
+}
+
+/// A geometry in which everything has its place.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub geometry: Geometry,
+    pub places: Places,
+    /// All blocks in use.
+    pub space: Space,
+}
+
+impl Placed {
+    /// Chooses the size, if it is to fit, and places everything.
+    pub(crate) fn new(
+        options: &Options,
+        block_size: BlockSize,
+        demand: InodeDemand,
+        space: Space,
+    ) -> Result<Self> {
+        let sizing = Sizing { options, block_size, demand };
+        match options.size {
+            Size::Fixed(bytes) => sizing.place(block_size.whole_blocks(bytes), space),
+            Size::Fit { free_bytes, .. } => sizing.fit(free_bytes, &space),
+        }
+    }
+
+    /// The free blocks of the filesystem.
+    pub(crate) fn free(&self) -> BlockCount {
+        let backups = self.space.layout().blocks_below(self.geometry.end());
+        self.geometry.blocks - backups - self.space.taken()
+    }
+}
+
+/// Refuses a fixed size that is no filesystem, and names the nearest that are.
+pub(crate) fn check_fixed(bytes: u64, block_size: BlockSize, space: &Space) -> Result<()> {
+    let blocks = block_size.whole_blocks(bytes);
+    let shorter = block_size.bytes_in(blocks);
+    if shorter != bytes {
+        let longer = block_size.bytes_in(blocks + BlockCount::new(1));
+        return Err(illegal(bytes, "is not a multiple of the block size", shorter, longer));
+    }
+    let legal = whole_backup(blocks, space);
+    if legal != blocks {
+        let layout = space.layout();
+        let group = layout.group_of(BlockIndex::new(blocks.get().saturating_sub(1)));
+        let below = layout.group_start(group).get();
+        return Err(illegal(
+            bytes,
+            "ends inside the backup superblock and descriptors of its last group",
+            block_size.bytes_in(BlockCount::new(below)),
+            block_size.bytes_in(legal),
+        ));
+    }
+    Ok(())
+}
+
+fn illegal(bytes: u64, problem: &str, below: u64, above: u64) -> Error {
+    Error::InvalidOption {
+        option: "size",
+        reason: format!("{bytes} bytes {problem}; the nearest legal sizes are {below} and {above}"),
+    }
+}
+
+/// The size itself, or, if it ends inside a backup, the end of that.
+fn whole_backup(blocks: BlockCount, space: &Space) -> BlockCount {
+    let layout = space.layout();
+    let Some(last) = blocks.get().checked_sub(1) else {
+        return layout.area();
+    };
+    let group = layout.group_of(BlockIndex::new(last));
+    if !layout.has_backup(group) {
+        return blocks;
+    }
+    let end = layout.group_start(group) + layout.area();
+    blocks.max(BlockCount::new(end.get()))
+}
+
+struct Sizing<'a> {
+    options: &'a Options,
+    block_size: BlockSize,
+    demand: InodeDemand,
+}
+
+impl Sizing<'_> {
+    /// The smallest size at which everything has a place and enough is left.
+    ///
+    /// Every block added to a size leaves at most one more free, so no size between one that
+    /// misses some blocks and one that is larger by as many can do.
+    fn fit(&self, free_bytes: u64, space: &Space) -> Result<Placed> {
+        let mut blocks = BlockCount::new(space.end().get()).max(self.least_for_inodes());
+        loop {
+            blocks = whole_backup(blocks, space);
+            let placed = self.place(blocks, space.clone())?;
+            let beyond = placed.space.end().get().saturating_sub(blocks.get());
+            if beyond > 0 {
+                blocks += BlockCount::new(beyond);
+                continue;
+            }
+            let wanted = placed.geometry.free_blocks_for(free_bytes);
+            match wanted.get().checked_sub(placed.free().get()) {
+                None | Some(0) => return Ok(placed),
+                Some(missing) => blocks += BlockCount::new(missing),
+            }
+        }
+    }
+
+    /// The blocks of so many groups that their tables can hold the tree's inodes.
+    fn least_for_inodes(&self) -> BlockCount {
+        let per_group = u64::from(self.block_size.bits());
+        let wanted = self.demand.used.max(self.options.inodes.map_or(0, u64::from));
+        let groups = wanted.div_ceil(per_group).max(1);
+        BlockCount::new((groups - 1) * per_group + 1)
+    }
+
+    fn place(&self, blocks: BlockCount, mut space: Space) -> Result<Placed> {
+        let area = space.layout().area();
+        let geometry = Geometry::new(self.options, self.block_size, blocks, area, self.demand)?;
+        let groups = BlockCount::new(u64::from(geometry.groups));
+        let block_bitmaps = blocks_of(&space.take(groups)?);
+        let inode_bitmaps = blocks_of(&space.take(groups)?);
+        let resize_map = if geometry.reserved_descriptors > BlockCount::ZERO {
+            Some(space.take_contiguous(BlockCount::new(1))?.start)
+        } else {
+            None
+        };
+        let journal = consecutive(&space.take(geometry.journal)?)?;
+        let nodes = extents::node_count(&journal, self.block_size)?;
+        let journal_nodes = blocks_of(&space.take(nodes)?);
+        let tables = (0..geometry.groups)
+            .map(|_| Ok(space.take_contiguous(geometry.table)?.start))
+            .collect::<Result<_>>()?;
+        let places =
+            Places { block_bitmaps, inode_bitmaps, tables, journal, journal_nodes, resize_map };
+        Ok(Placed { geometry, places, space })
+    }
+}
+
+fn blocks_of(runs: &[Run]) -> Vec<BlockIndex> {
+    runs.iter().copied().flat_map(Run::blocks).collect()
+}

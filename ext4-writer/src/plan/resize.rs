@@ -1,0 +1,91 @@
+//! The resize inode: a file whose blocks are those held back for group descriptors, so that the
+//! kernel can add groups to a mounted filesystem.
+//!
+//! Its double indirect block has, at the place of each descriptor block to be, the address of
+//! that block in group 0; that block in turn lists its own copies in the backup groups.
+//! Source: e2fsprogs, `lib/ext2fs/res_gdt.c`, `ext2fs_create_resize_inode`.
+
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::U32;
+
+use crate::alloc::BackupLayout;
+use crate::checksum::{Sealed, unsummed};
+use crate::error::{Result, internal};
+use crate::geometry::Geometry;
+use crate::metadata::Timestamp;
+use crate::plan::inode::internal_file;
+use crate::record::inode::Inode;
+use crate::units::{BlockCount, BlockIndex, BlockSize};
+
+/// The place of the double indirect block in `i_block`: `EXT4_DIND_BLOCK`.
+const DOUBLE_INDIRECT: usize = 13;
+/// The blocks that `i_block` addresses itself: `EXT4_NDIR_BLOCKS`.
+const DIRECT: u64 = 12;
+
+/// The resize inode's blocks.
+pub(crate) struct ResizeMap<'a> {
+    geometry: &'a Geometry,
+    layout: &'a BackupLayout,
+    place: BlockIndex,
+}
+
+const ADDRESSES_FIT: crate::error::Error = internal("the held back blocks have 32-bit addresses");
+
+impl<'a> ResizeMap<'a> {
+    /// The map whose double indirect block is at `place`.
+    pub(crate) fn new(geometry: &'a Geometry, layout: &'a BackupLayout, place: BlockIndex) -> Self {
+        Self { geometry, layout, place }
+    }
+
+    /// The inode.
+    pub(crate) fn inode(&self, epoch: Timestamp) -> Result<Inode> {
+        let block_size = self.geometry.block_size;
+        let addresses = addresses_per_block(block_size);
+        // As if all blocks up to the end of the double indirect one were there.
+        let reach = BlockCount::new(addresses * addresses + addresses + DIRECT);
+        let copies = crate::sink::widen(self.backup_groups().count()) + 1;
+        let held_back = self.geometry.reserved_descriptors.get() * copies;
+        let sectors = block_size.sectors(BlockCount::new(held_back + 1));
+        let mut inode = internal_file(epoch, block_size.bytes_in(reach), sectors);
+        let mut map = [U32::ZERO; 15];
+        if let Some(entry) = map.get_mut(DOUBLE_INDIRECT) {
+            *entry = address(self.place)?;
+        }
+        inode.block = zerocopy::transmute!(map);
+        Ok(inode)
+    }
+
+    /// All blocks of the map that are not zeros, with their places.
+    pub(crate) fn blocks(&self) -> Result<Vec<(BlockIndex, Sealed<Vec<u8>>)>> {
+        let first = self.geometry.descriptor_blocks;
+        let start = self.layout.group_start(0) + BlockCount::new(1);
+        let addresses = addresses_per_block(self.geometry.block_size);
+        let mut top = vec![U32::ZERO; usize::try_from(addresses).map_err(|_| ADDRESSES_FIT)?];
+        let mut blocks = Vec::new();
+        for number in first.get()..(first + self.geometry.reserved_descriptors).get() {
+            let block = start + BlockCount::new(number);
+            let slot = usize::try_from(number % addresses).map_err(|_| ADDRESSES_FIT)?;
+            *top.get_mut(slot).ok_or(ADDRESSES_FIT)? = address(block)?;
+            let offset = block - self.layout.group_start(0);
+            let copies = self
+                .backup_groups()
+                .map(|group| address(self.layout.group_start(group) + offset))
+                .collect::<Result<Vec<_>>>()?;
+            blocks.push((block, unsummed(copies.as_bytes().to_vec())));
+        }
+        blocks.push((self.place, unsummed(top.as_bytes().to_vec())));
+        Ok(blocks)
+    }
+
+    fn backup_groups(&self) -> impl Iterator<Item = u64> {
+        self.layout.groups_below(u64::from(self.geometry.groups)).filter(|group| *group > 0)
+    }
+}
+
+fn addresses_per_block(block_size: BlockSize) -> u64 {
+    block_size.bytes() / crate::sink::widen(size_of::<U32>())
+}
+
+fn address(block: BlockIndex) -> Result<U32> {
+    u32::try_from(block.get()).map(U32::new).map_err(|_| ADDRESSES_FIT)
+}

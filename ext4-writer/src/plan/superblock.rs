@@ -1,0 +1,142 @@
+//! The superblock and its backups.
+
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::{U16, U32};
+
+use crate::checksum::{Sealed, seal_superblock};
+use crate::dirhash::HashSeed;
+use crate::geometry::{FIRST_FREE_INODE, Geometry};
+use crate::options::Options;
+use crate::plan::groups::Groups;
+use crate::plan::identity::Identity;
+use crate::plan::numbering::JOURNAL;
+use crate::record::group::GroupDescriptor;
+use crate::record::inode::{EXTRA_SIZE, INODE_SIZE, Inode};
+use crate::record::superblock::{
+    CHECKSUM_CRC32C, Compatible, DYNAMIC_REVISION, ERRORS_CONTINUE, FLAG_SIGNED_HASH, Incompatible,
+    JOURNAL_BLOCKS_BACKUP, MAGIC, MOUNT_ACL, MOUNT_USER_XATTR, ReadOnlyCompatible, STATE_VALID,
+    Superblock, UNLIMITED_MOUNTS,
+};
+use crate::record::{high32, low16, low32};
+use crate::units::{BlockCount, BlockSize};
+
+/// The logarithm of the groups whose tables mke2fs puts side by side; the kernel's allocator
+/// goes by it.
+const LOG_GROUPS_PER_FLEX: u8 = 4;
+
+/// What the superblock is made of.
+pub(crate) struct Sources<'a> {
+    pub options: &'a Options,
+    pub geometry: &'a Geometry,
+    pub identity: Identity,
+    pub groups: &'a Groups,
+    /// The blocks that the filesystem itself takes.
+    pub overhead: BlockCount,
+    pub journal: Option<&'a Inode>,
+    pub written: u64,
+}
+
+/// The copy of the superblock for a group.
+pub(crate) fn render(sources: &Sources<'_>, group: u64) -> Sealed<Superblock> {
+    let mut superblock = Superblock::empty();
+    set_counts(&mut superblock, sources);
+    set_sizes(&mut superblock, sources.geometry);
+    set_features(&mut superblock, sources.geometry);
+    set_identity(&mut superblock, sources);
+    set_state(&mut superblock, sources);
+    if let Some(journal) = sources.journal {
+        set_journal(&mut superblock, journal);
+    }
+    // A group number of more than 16 bits has no place in the field.
+    superblock.block_group_nr = U16::new(u16::try_from(group).unwrap_or(u16::MAX));
+    seal_superblock(superblock)
+}
+
+fn set_counts(superblock: &mut Superblock, sources: &Sources<'_>) {
+    let geometry = sources.geometry;
+    let blocks = geometry.blocks.get();
+    superblock.inodes_count = U32::new(geometry.inodes());
+    superblock.blocks_count_lo = U32::new(low32(blocks));
+    superblock.blocks_count_hi = U32::new(high32(blocks));
+    superblock.r_blocks_count_lo = U32::new(low32(geometry.reserved.get()));
+    superblock.r_blocks_count_hi = U32::new(high32(geometry.reserved.get()));
+    let free = sources.groups.free_blocks.get();
+    superblock.free_blocks_count_lo = U32::new(low32(free));
+    superblock.free_blocks_count_hi = U32::new(high32(free));
+    superblock.free_inodes_count = U32::new(sources.groups.free_inodes);
+    // Too large a number to say is said by zero: the kernel then counts by itself.
+    let overhead = u32::try_from(sources.overhead.get()).unwrap_or(0);
+    superblock.overhead_clusters = U32::new(overhead);
+}
+
+fn set_sizes(superblock: &mut Superblock, geometry: &Geometry) {
+    let block_size: BlockSize = geometry.block_size;
+    superblock.first_data_block = U32::new(low32(block_size.first_data_block().get()));
+    superblock.log_block_size = U32::new(block_size.superblock_log());
+    superblock.log_cluster_size = U32::new(block_size.superblock_log());
+    superblock.blocks_per_group = U32::new(block_size.bits());
+    superblock.clusters_per_group = U32::new(block_size.bits());
+    superblock.inodes_per_group = U32::new(geometry.inodes_per_group);
+    let reserved = low32(geometry.reserved_descriptors.get());
+    superblock.reserved_gdt_blocks = U16::new(low16(reserved));
+    superblock.first_ino = U32::new(FIRST_FREE_INODE);
+    superblock.inode_size = U16::new(INODE_SIZE);
+    superblock.min_extra_isize = U16::new(EXTRA_SIZE);
+    superblock.want_extra_isize = U16::new(EXTRA_SIZE);
+    let descriptor = u16::try_from(size_of::<GroupDescriptor>()).unwrap_or_default();
+    superblock.desc_size = U16::new(descriptor);
+    superblock.log_groups_per_flex = LOG_GROUPS_PER_FLEX;
+}
+
+fn set_features(superblock: &mut Superblock, geometry: &Geometry) {
+    let mut compatible = Compatible::all();
+    compatible.set(Compatible::HAS_JOURNAL, geometry.journal > BlockCount::ZERO);
+    compatible.set(Compatible::RESIZE_INODE, geometry.reserved_descriptors > BlockCount::ZERO);
+    superblock.feature_compat = U32::new(compatible.bits());
+    superblock.feature_incompat = U32::new(Incompatible::all().bits());
+    superblock.feature_ro_compat = U32::new(ReadOnlyCompatible::all().bits());
+    superblock.checksum_type = CHECKSUM_CRC32C;
+    superblock.default_mount_opts = U32::new(MOUNT_USER_XATTR | MOUNT_ACL);
+    superblock.flags = U32::new(FLAG_SIGNED_HASH);
+}
+
+fn set_identity(superblock: &mut Superblock, sources: &Sources<'_>) {
+    superblock.uuid = sources.identity.uuid;
+    for (place, byte) in superblock.volume_name.iter_mut().zip(&sources.options.label) {
+        *place = *byte;
+    }
+    let seed = HashSeed::from_bytes(sources.identity.hash_seed);
+    superblock.hash_seed = seed.words().map(U32::new);
+    superblock.def_hash_version = crate::record::directory::HASH_HALF_MD4;
+}
+
+fn set_state(superblock: &mut Superblock, sources: &Sources<'_>) {
+    let seconds = sources.options.epoch.clamped().seconds.max(0).cast_unsigned();
+    let [_, _, _, _, high, ..] = seconds.to_le_bytes();
+    superblock.magic = U16::new(MAGIC);
+    superblock.state = U16::new(STATE_VALID);
+    superblock.errors = U16::new(ERRORS_CONTINUE);
+    superblock.rev_level = U32::new(DYNAMIC_REVISION);
+    superblock.max_mnt_count = U16::new(UNLIMITED_MOUNTS);
+    for (low_part, high_part) in [
+        (&mut superblock.wtime, &mut superblock.wtime_hi),
+        (&mut superblock.mkfs_time, &mut superblock.mkfs_time_hi),
+        (&mut superblock.lastcheck, &mut superblock.lastcheck_hi),
+    ] {
+        *low_part = U32::new(low32(seconds));
+        *high_part = high;
+    }
+    superblock.kbytes_written = (sources.written / 1024).into();
+}
+
+/// A copy of the journal inode's map and size, for a filesystem whose inode table is lost.
+fn set_journal(superblock: &mut Superblock, journal: &Inode) {
+    superblock.journal_inum = U32::new(JOURNAL.get());
+    superblock.jnl_backup_type = JOURNAL_BLOCKS_BACKUP;
+    let words = journal.block.chunks_exact(size_of::<U32>());
+    for (place, word) in superblock.jnl_blocks.iter_mut().zip(words) {
+        place.as_mut_bytes().copy_from_slice(word);
+    }
+    let [.., high, low] = &mut superblock.jnl_blocks;
+    (*high, *low) = (journal.size_high, journal.size_lo);
+}

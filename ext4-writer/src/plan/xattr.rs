@@ -1,0 +1,212 @@
+//! Extended attributes in the inode and in a block: which go where, and their bytes.
+
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::{U16, U32};
+
+use crate::attributes::Attribute;
+use crate::checksum::{FsSeed, Sealed};
+use crate::error::{Error, Result, internal};
+use crate::record::inode::ATTRIBUTE_ROOM;
+use crate::record::xattr::{ALIGNMENT, Entry, Header, MAGIC};
+use crate::units::{BlockIndex, BlockSize};
+
+/// The zeros that end a list of entries.
+const END: usize = 4;
+/// What the inode has for entries and values.
+const INODE_ROOM: usize = ATTRIBUTE_ROOM - size_of::<U32>() - END;
+
+/// Which attributes of a node are in its inode and which in its block.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Split<'a> {
+    pub in_inode: Vec<&'a Attribute>,
+    pub in_block: Vec<&'a Attribute>,
+}
+
+impl<'a> Split<'a> {
+    /// Fills the inode as far as it can be filled, so that a block is needed only when nothing
+    /// else helps and then has the least to hold.
+    pub(crate) fn new(attributes: &'a [Attribute], block_size: BlockSize) -> Result<Self> {
+        let chosen = fill(attributes);
+        let (mut in_inode, mut in_block) = (Vec::new(), Vec::new());
+        for (attribute, inside) in attributes.iter().zip(chosen) {
+            if inside { &mut in_inode } else { &mut in_block }.push(attribute);
+        }
+        let needed = in_block.iter().map(|attribute| size(attribute)).sum();
+        let limit = block_size.len() - size_of::<Header>() - END;
+        if needed > limit {
+            return Err(Error::AttributesTooLarge { needed, limit });
+        }
+        Ok(Self { in_inode, in_block })
+    }
+
+    /// The bytes behind the inode's fields.
+    pub(crate) fn render_inode(&self) -> Result<[u8; ATTRIBUTE_ROOM]> {
+        let mut room = [0; ATTRIBUTE_ROOM];
+        if !self.in_inode.is_empty() {
+            let (magic, list) = room.split_first_chunk_mut().ok_or(ATTRIBUTES_FIT)?;
+            *magic = MAGIC.to_le_bytes();
+            // In the inode, values are counted from the first entry.
+            put_list(list, 0, &self.in_inode)?;
+        }
+        Ok(room)
+    }
+
+    /// The block at `at`.
+    pub(crate) fn render_block(
+        &self,
+        at: BlockIndex,
+        block_size: BlockSize,
+        seed: FsSeed,
+    ) -> Result<Sealed<Vec<u8>>> {
+        let mut block = vec![0; block_size.len()];
+        put_list(&mut block, size_of::<Header>(), &self.in_block)?;
+        let header = Header {
+            magic: U32::new(MAGIC),
+            refcount: U32::new(1),
+            blocks: U32::new(1),
+            hash: U32::new(block_hash(&self.in_block)),
+            checksum: U32::ZERO,
+            reserved: [U32::ZERO; 3],
+        };
+        put(&mut block, 0, header.as_bytes())?;
+        Ok(seed.seal_attributes(block, at))
+    }
+}
+
+const ATTRIBUTES_FIT: Error = internal("attributes fit where the plan put them");
+
+fn padded(length: usize) -> usize {
+    length.next_multiple_of(ALIGNMENT)
+}
+
+/// What an attribute takes, alike in an inode and in a block.
+fn size(attribute: &Attribute) -> usize {
+    size_of::<Entry>() + padded(attribute.suffix.len()) + padded(attribute.value.len())
+}
+
+/// The choice of attributes that fills the inode best.
+fn fill(attributes: &[Attribute]) -> Vec<bool> {
+    // For each number of bytes, the choice that takes just as many; the room is 88 bytes, so
+    // there are at most 23 of them.
+    let mut choices: Vec<Option<Vec<usize>>> = vec![None; INODE_ROOM / ALIGNMENT + 1];
+    if let Some(nothing) = choices.first_mut() {
+        *nothing = Some(Vec::new());
+    }
+    for (number, attribute) in attributes.iter().enumerate() {
+        let units = size(attribute) / ALIGNMENT;
+        for total in (units..choices.len()).rev() {
+            let smaller = choices.get(total - units).cloned().flatten();
+            if let (Some(place @ None), Some(mut choice)) = (choices.get_mut(total), smaller) {
+                choice.push(number);
+                *place = Some(choice);
+            }
+        }
+    }
+    let best = choices.into_iter().flatten().next_back().unwrap_or_default();
+    (0..attributes.len()).map(|number| best.contains(&number)).collect()
+}
+
+/// Puts entries from `start` on and their values from the end; the offsets of values count from
+/// the start of `area`.
+fn put_list(area: &mut [u8], start: usize, attributes: &[&Attribute]) -> Result<()> {
+    let mut place = start;
+    let mut end = area.len();
+    for attribute in attributes {
+        let value_size = attribute.value.len();
+        end -= padded(value_size);
+        let entry = Entry {
+            name_len: u8::try_from(attribute.suffix.len()).map_err(|_| ATTRIBUTES_FIT)?,
+            name_index: attribute.index,
+            value_offs: U16::new(if value_size == 0 {
+                0
+            } else {
+                u16::try_from(end).map_err(|_| ATTRIBUTES_FIT)?
+            }),
+            value_inum: U32::ZERO,
+            value_size: U32::new(u32::try_from(value_size).map_err(|_| ATTRIBUTES_FIT)?),
+            hash: U32::new(entry_hash(attribute)),
+        };
+        put(area, place, entry.as_bytes())?;
+        put(area, place + size_of::<Entry>(), &attribute.suffix)?;
+        put(area, end, &attribute.value)?;
+        place += size_of::<Entry>() + padded(attribute.suffix.len());
+    }
+    Ok(())
+}
+
+fn put(area: &mut [u8], place: usize, bytes: &[u8]) -> Result<()> {
+    let target = area.get_mut(place..place + bytes.len()).ok_or(ATTRIBUTES_FIT)?;
+    target.copy_from_slice(bytes);
+    Ok(())
+}
+
+/// Source: kernel, `fs/ext4/xattr.c`, `ext4_xattr_hash_entry`: the name's bytes unsigned, then
+/// the value in words.
+fn entry_hash(attribute: &Attribute) -> u32 {
+    let name =
+        attribute.suffix.iter().fold(0u32, |hash, byte| hash.rotate_left(5) ^ u32::from(*byte));
+    attribute.value.chunks(ALIGNMENT).fold(name, |hash, chunk| {
+        let mut word = [0; ALIGNMENT];
+        for (byte, from) in word.iter_mut().zip(chunk) {
+            *byte = *from;
+        }
+        hash.rotate_left(16) ^ u32::from_le_bytes(word)
+    })
+}
+
+/// Source: kernel, `fs/ext4/xattr.c`, `ext4_xattr_rehash`.
+fn block_hash(attributes: &[&Attribute]) -> u32 {
+    let mut hash: u32 = 0;
+    for attribute in attributes {
+        let entry = entry_hash(attribute);
+        if entry == 0 {
+            // A block with such an entry is not to be shared.
+            return 0;
+        }
+        hash = hash.rotate_left(16) ^ entry;
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attributes::Attributes;
+
+    fn attributes(sizes: &[usize]) -> Attributes {
+        let mut attributes = Attributes::default();
+        for (number, size) in sizes.iter().enumerate() {
+            // Two letters, padded to four: 20 bytes and the value.
+            let name = format!("user.{number:02}");
+            attributes.set(name.as_bytes(), &vec![b'v'; *size]).unwrap();
+        }
+        attributes
+    }
+
+    #[test]
+    fn the_inode_is_filled_to_the_byte_before_a_block_is_taken() {
+        let whole = attributes(&[68]);
+        assert_eq!(INODE_ROOM, 88);
+        assert!(Split::new(whole.as_slice(), BlockSize::DEFAULT).unwrap().in_block.is_empty());
+        let over = attributes(&[69]);
+        assert_eq!(Split::new(over.as_slice(), BlockSize::DEFAULT).unwrap().in_block.len(), 1);
+    }
+
+    #[test]
+    fn the_choice_that_fills_the_inode_best_is_found() {
+        // 40 + 48 fill the 88 bytes; taking them in order would waste 28.
+        let some = attributes(&[40, 20, 28]);
+        let split = Split::new(some.as_slice(), BlockSize::DEFAULT).unwrap();
+        let sizes: Vec<usize> = split.in_inode.iter().map(|one| one.value.len()).collect();
+        assert_eq!(sizes, [20, 28]);
+    }
+
+    #[test]
+    fn what_fits_nowhere_is_refused_with_its_size() {
+        let full = attributes(&[4096 - 32 - 4 - 20]);
+        assert!(Split::new(full.as_slice(), BlockSize::DEFAULT).is_ok());
+        let over = attributes(&[4096 - 32 - 4 - 19]);
+        let refused = Split::new(over.as_slice(), BlockSize::DEFAULT);
+        assert!(matches!(refused, Err(Error::AttributesTooLarge { needed: 4064, limit: 4060 })));
+    }
+}

@@ -1,0 +1,89 @@
+//! The inode: 160 bytes of fields, then room for extended attributes up to the inode's size.
+//!
+//! Source: kernel, `fs/ext4/ext4.h`, `struct ext4_inode`.
+
+use std::mem::{offset_of, size_of};
+
+use bitflags::bitflags;
+use zerocopy::little_endian::{U16, U32};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+/// The size of the inode of the first ext2, before `i_extra_isize`.
+pub(crate) const GOOD_OLD_SIZE: usize = 128;
+/// `s_inode_size`.
+pub(crate) const INODE_SIZE: u16 = 256;
+/// `i_extra_isize`: how far the known fields reach behind [`GOOD_OLD_SIZE`].
+pub(crate) const EXTRA_SIZE: u16 = 32;
+/// The bytes behind the fields, for extended attributes.
+pub(crate) const ATTRIBUTE_ROOM: usize = 96;
+/// The bytes of `i_block`.
+pub(crate) const BLOCK_MAP_SIZE: usize = 60;
+
+bitflags! {
+    /// `i_flags`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Flags: u32 {
+        /// The directory has a hash index.
+        const INDEX = 0x0000_1000;
+        /// `i_block` holds an extent tree.
+        const EXTENTS = 0x0008_0000;
+    }
+}
+
+/// The fields of an inode of 256 bytes.
+#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Inode {
+    pub mode: U16,
+    pub uid_lo: U16,
+    pub size_lo: U32,
+    pub atime: U32,
+    pub ctime: U32,
+
+    pub mtime: U32,
+    pub dtime: U32,
+    pub gid_lo: U16,
+    pub links_count: U16,
+    pub blocks_lo: U32,
+
+    pub flags: U32,
+    pub version: U32,
+    pub block: [u8; BLOCK_MAP_SIZE],
+    pub generation: U32,
+    pub file_acl_lo: U32,
+    pub size_high: U32,
+
+    pub obso_faddr: U32,
+    pub blocks_high: U16,
+    pub file_acl_high: U16,
+    pub uid_high: U16,
+    pub gid_high: U16,
+    pub checksum_lo: U16,
+    pub reserved: U16,
+
+    pub extra_isize: U16,
+    pub checksum_hi: U16,
+    pub ctime_extra: U32,
+    pub mtime_extra: U32,
+    pub atime_extra: U32,
+
+    pub crtime: U32,
+    pub crtime_extra: U32,
+    pub version_hi: U32,
+    pub projid: U32,
+
+    pub attributes: [u8; ATTRIBUTE_ROOM],
+}
+
+const _: () = assert!(size_of::<Inode>() == 256);
+const _: () = assert!(offset_of!(Inode, block) == 0x28);
+const _: () = assert!(offset_of!(Inode, checksum_lo) == 0x7c);
+const _: () = assert!(offset_of!(Inode, extra_isize) == GOOD_OLD_SIZE);
+const _: () = assert!(offset_of!(Inode, attributes) == GOOD_OLD_SIZE + 32);
+
+impl Inode {
+    /// An inode of zeros: free, or a field by field beginning.
+    pub(crate) fn empty() -> Self {
+        Self::new_zeroed()
+    }
+}

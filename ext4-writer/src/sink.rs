@@ -1,0 +1,227 @@
+//! Where the bytes of an image go.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// A place for an image: writes at any position, in any order, never read back.
+///
+/// What was never written must read as zeros: a new file, a new vector. An image written to a
+/// place with other bytes in it is not a filesystem.
+pub trait Sink {
+    /// Writes all of `bytes` at `offset` (in bytes).
+    ///
+    /// # Errors
+    /// Whatever the place answers; the builder is poisoned by it.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes `length` bytes at `offset` read as zeros again, best by giving their storage back.
+    ///
+    /// # Errors
+    /// Whatever the place answers; the builder is poisoned by it.
+    fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()>;
+
+    /// Makes the image exactly `length` bytes long.
+    ///
+    /// # Errors
+    /// Whatever the place answers; the builder is poisoned by it.
+    fn set_length(&mut self, length: u64) -> io::Result<()>;
+
+    /// Returns when everything is as safe as the place can make it.
+    ///
+    /// # Errors
+    /// Whatever the place answers; the builder is poisoned by it.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+impl<S: Sink + ?Sized> Sink for &mut S {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        (**self).write_at(offset, bytes)
+    }
+
+    fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        (**self).zero_at(offset, length)
+    }
+
+    fn set_length(&mut self, length: u64) -> io::Result<()> {
+        (**self).set_length(length)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        (**self).sync()
+    }
+}
+
+/// A regular file.
+///
+/// The standard library cannot punch holes, so [`zero_at`](Sink::zero_at) writes zeros here; a
+/// program that can do better brings a sink of its own.
+#[derive(Debug)]
+pub struct FileSink {
+    file: File,
+}
+
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+impl FileSink {
+    /// Empties `file`, which must be open for writing, and writes to it.
+    ///
+    /// # Errors
+    /// When the file cannot be emptied.
+    pub fn new(file: File) -> io::Result<Self> {
+        file.set_len(0)?;
+        Ok(Self { file })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn into_file(self) -> File {
+        self.file
+    }
+}
+
+impl Sink for FileSink {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        zero_by_writing(self, offset, length)
+    }
+
+    fn set_length(&mut self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+}
+
+/// [`Sink::zero_at`] for a sink that can do no better than write zeros.
+///
+/// # Errors
+/// Those of [`Sink::write_at`].
+pub fn zero_by_writing<S: Sink>(sink: &mut S, offset: u64, length: u64) -> io::Result<()> {
+    let end = offset.checked_add(length).ok_or(io::ErrorKind::InvalidInput)?;
+    let mut at = offset;
+    while at < end {
+        let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+        let part = ZEROS.get(..left).unwrap_or(&ZEROS);
+        sink.write_at(at, part)?;
+        at += widen(part.len());
+    }
+    Ok(())
+}
+
+/// A vector: the whole image in memory.
+#[derive(Clone, Debug, Default)]
+pub struct MemorySink {
+    bytes: Vec<u8>,
+}
+
+impl MemorySink {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The image.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    fn range(&mut self, offset: u64, length: usize) -> io::Result<&mut [u8]> {
+        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let end = start.checked_add(length).ok_or(io::ErrorKind::OutOfMemory)?;
+        if self.bytes.len() < end {
+            self.bytes.try_reserve(end - self.bytes.len())?;
+            self.bytes.resize(end, 0);
+        }
+        self.bytes.get_mut(start..end).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+}
+
+impl Sink for MemorySink {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.range(offset, bytes.len())?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        self.range(offset, length)?.fill(0);
+        Ok(())
+    }
+
+    fn set_length(&mut self, length: u64) -> io::Result<()> {
+        let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        if let Some(more) = length.checked_sub(self.bytes.len()) {
+            self.bytes.try_reserve(more)?;
+        }
+        self.bytes.resize(length, 0);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Keeps nothing but counts: how large would the image be, and how much of it written?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CountingSink {
+    written: u64,
+    length: u64,
+}
+
+impl CountingSink {
+    /// Nothing written yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The bytes given to [`write_at`](Sink::write_at).
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The length of the image, in bytes.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+}
+
+impl Sink for CountingSink {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let length = widen(bytes.len());
+        let end = offset.checked_add(length).ok_or(io::ErrorKind::FileTooLarge)?;
+        self.written = self.written.saturating_add(length);
+        self.length = self.length.max(end);
+        Ok(())
+    }
+
+    fn zero_at(&mut self, _offset: u64, _length: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_length(&mut self, length: u64) -> io::Result<()> {
+        self.length = length;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A length in memory, as a number of bytes in an image.
+pub(crate) fn widen(length: usize) -> u64 {
+    // No machine that Rust runs on has a wider usize than 64 bits.
+    u64::try_from(length).unwrap_or(u64::MAX)
+}

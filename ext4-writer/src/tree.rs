@@ -1,0 +1,437 @@
+//! What was declared: nodes, byte names, links, attributes. The only copy of the tree.
+
+use std::collections::BTreeMap;
+
+use crate::attributes::Attributes;
+use crate::error::{Error, Result, internal};
+use crate::metadata::{FileKind, Metadata, Special, Timestamp};
+use crate::record::directory::MAX_NAME;
+use crate::units::{FileBlock, Run};
+
+/// A node of the tree: an inode to be.
+///
+/// It belongs to the builder that gave it out and stays valid until the node is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(u32);
+
+impl NodeId {
+    /// The nodes of a builder are numbered from 0 in the order in which they were added.
+    #[must_use]
+    pub fn index(self) -> usize {
+        // Every supported machine has a usize of at least 32 bits.
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+
+    fn at(index: usize) -> Result<Self> {
+        u32::try_from(index).map(Self).map_err(|_| Error::TooFewInodes {
+            needed: crate::sink::widen(index),
+            available: u64::from(u32::MAX),
+        })
+    }
+}
+
+/// A mapping of a part of a file to blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// Where in the file.
+    pub at: FileBlock,
+    /// Where on disk; at most 2³² blocks long.
+    pub run: Run,
+}
+
+/// The mappings of one file, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Extents {
+    /// Nothing but holes.
+    #[default]
+    None,
+    /// One run, as nearly every file has.
+    One(Extent),
+    /// Several.
+    Many(Box<[Extent]>),
+}
+
+impl Extents {
+    /// The mappings as a slice.
+    pub(crate) fn as_slice(&self) -> &[Extent] {
+        match self {
+            Self::None => &[],
+            Self::One(extent) => std::slice::from_ref(extent),
+            Self::Many(extents) => extents,
+        }
+    }
+}
+
+impl From<Vec<Extent>> for Extents {
+    fn from(extents: Vec<Extent>) -> Self {
+        match extents.as_slice() {
+            [] => Self::None,
+            [one] => Self::One(*one),
+            _ => Self::Many(extents.into_boxed_slice()),
+        }
+    }
+}
+
+/// What a node is and holds.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// A directory and its entries.
+    Directory(Box<Directory>),
+    /// A regular file, `size` bytes long.
+    Regular {
+        /// Its length in bytes.
+        size: u64,
+        /// Where its blocks are.
+        extents: Extents,
+    },
+    /// A symbolic link.
+    Symlink(Box<[u8]>),
+    /// A device, pipe or socket.
+    Special(Special),
+    /// Removed.
+    Gone,
+}
+
+/// The entries of a directory.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    /// The directory that holds it; the root is its own parent.
+    pub parent: NodeId,
+    /// How many of the entries are directories.
+    pub subdirectories: u32,
+    /// The entries by name.
+    pub entries: BTreeMap<Box<[u8]>, Entry>,
+}
+
+/// A name's value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// What it names.
+    pub node: NodeId,
+    /// The caller's number.
+    pub mark: u16,
+}
+
+/// An inode to be.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub content: Content,
+    /// How many names it has; a directory's own are not counted here.
+    pub names: u32,
+    pub mode: u16,
+    pub uid: u32,
+    pub gid: u32,
+    pub modified: Timestamp,
+}
+
+/// The times of a node that differ from its time of modification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OtherTimes {
+    pub accessed: Timestamp,
+    pub changed: Timestamp,
+    pub created: Timestamp,
+}
+
+/// The most names that a file can have: `EXT4_LINK_MAX` of `fs/ext4/ext4.h`.
+pub(crate) const MAX_LINKS: u32 = 65_000;
+/// The name of the directory where e2fsck puts what it finds.
+pub(crate) const LOST_AND_FOUND: &[u8] = b"lost+found";
+
+/// All nodes.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    nodes: Vec<Node>,
+    times: BTreeMap<NodeId, OtherTimes>,
+    attributes: BTreeMap<NodeId, Attributes>,
+    clamped: u64,
+}
+
+impl Tree {
+    /// The root and its `lost+found`.
+    pub(crate) fn new(epoch: Timestamp) -> Result<Self> {
+        let mut tree = Self {
+            nodes: Vec::new(),
+            times: BTreeMap::new(),
+            attributes: BTreeMap::new(),
+            clamped: 0,
+        };
+        let root = tree.push(empty_directory(NodeId(0)), &Metadata::root_owned(0o755, epoch))?;
+        let private = Metadata::root_owned(0o700, epoch);
+        let lost = tree.add(root, LOST_AND_FOUND, empty_directory(root), &private)?;
+        if (root, lost) == (Self::ROOT, Self::LOST) {
+            Ok(tree)
+        } else {
+            Err(internal("the root and lost+found are the first two nodes"))
+        }
+    }
+
+    /// The root directory.
+    pub(crate) const ROOT: NodeId = NodeId(0);
+    /// The root's `lost+found`.
+    pub(crate) const LOST: NodeId = NodeId(1);
+
+    /// The node, unless it is gone.
+    pub(crate) fn node(&self, node: NodeId) -> Result<&Node> {
+        match self.nodes.get(node.index()) {
+            Some(found) if !matches!(found.content, Content::Gone) => Ok(found),
+            _ => Err(Error::StaleNode { index: node.index() }),
+        }
+    }
+
+    /// The node for change, unless it is gone.
+    pub(crate) fn node_mut(&mut self, node: NodeId) -> Result<&mut Node> {
+        match self.nodes.get_mut(node.index()) {
+            Some(found) if !matches!(found.content, Content::Gone) => Ok(found),
+            _ => Err(Error::StaleNode { index: node.index() }),
+        }
+    }
+
+    /// The directory of this node.
+    pub(crate) fn directory(&self, node: NodeId) -> Result<&Directory> {
+        match &self.node(node)?.content {
+            Content::Directory(directory) => Ok(directory),
+            _ => Err(NOT_A_DIRECTORY),
+        }
+    }
+
+    fn directory_mut(&mut self, node: NodeId) -> Result<&mut Directory> {
+        match &mut self.node_mut(node)?.content {
+            Content::Directory(directory) => Ok(directory),
+            _ => Err(NOT_A_DIRECTORY),
+        }
+    }
+
+    /// All nodes that exist, in the order in which they were added.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        (0..)
+            .map(NodeId)
+            .zip(&self.nodes)
+            .filter(|(_, node)| !matches!(node.content, Content::Gone))
+    }
+
+    /// One more than the largest index of a node.
+    pub(crate) fn node_limit(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The times of a node beside that of modification.
+    pub(crate) fn other_times(&self, node: NodeId) -> Option<OtherTimes> {
+        self.times.get(&node).copied()
+    }
+
+    /// The extended attributes of a node.
+    pub(crate) fn attributes(&self, node: NodeId) -> Option<&Attributes> {
+        self.attributes.get(&node)
+    }
+
+    /// How many times were outside of what ext4 stores.
+    pub(crate) fn clamped_times(&self) -> u64 {
+        self.clamped
+    }
+
+    /// Refuses a name that cannot be added to this directory.
+    pub(crate) fn check_vacant(&self, directory: NodeId, name: &[u8]) -> Result<()> {
+        check_name(name)?;
+        if self.directory(directory)?.entries.contains_key(name) {
+            return Err(Error::Exists { name: name.to_vec() });
+        }
+        Ok(())
+    }
+
+    /// Adds a node with its first name.
+    pub(crate) fn add(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        content: Content,
+        metadata: &Metadata,
+    ) -> Result<NodeId> {
+        self.check_vacant(directory, name)?;
+        let node = self.push(content, metadata)?;
+        self.attach(directory, name, node)?;
+        Ok(node)
+    }
+
+    /// Gives a node a name. The name must be vacant.
+    pub(crate) fn attach(&mut self, directory: NodeId, name: &[u8], node: NodeId) -> Result<()> {
+        let added = self.node_mut(node)?;
+        if added.names >= MAX_LINKS {
+            return Err(Error::TooManyLinks { links: MAX_LINKS });
+        }
+        added.names += 1;
+        let is_directory = if let Content::Directory(own) = &mut added.content {
+            own.parent = directory;
+            true
+        } else {
+            false
+        };
+        let parent = self.directory_mut(directory)?;
+        parent.subdirectories += u32::from(is_directory);
+        parent.entries.insert(name.into(), Entry { node, mark: 0 });
+        Ok(())
+    }
+
+    /// Takes a name away; the node stays.
+    pub(crate) fn detach(&mut self, directory: NodeId, name: &[u8]) -> Result<NodeId> {
+        let parent = self.directory_mut(directory)?;
+        let entry =
+            parent.entries.remove(name).ok_or_else(|| Error::NotFound { name: name.to_vec() })?;
+        let node = self.node_mut(entry.node)?;
+        node.names = node.names.saturating_sub(1);
+        if matches!(node.content, Content::Directory(_)) {
+            self.directory_mut(directory)?.subdirectories -= 1;
+        }
+        Ok(entry.node)
+    }
+
+    /// Removes a node without names, and below a directory all that thereby loses its last name.
+    /// Returns the mappings of the files that are gone.
+    pub(crate) fn discard(&mut self, node: NodeId) -> Result<Vec<Extents>> {
+        let mut freed = Vec::new();
+        let mut doomed = vec![node];
+        while let Some(next) = doomed.pop() {
+            let found = self.node_mut(next)?;
+            if found.names > 0 {
+                continue;
+            }
+            match std::mem::replace(&mut found.content, Content::Gone) {
+                Content::Directory(directory) => {
+                    for entry in directory.entries.values() {
+                        let child = self.node_mut(entry.node)?;
+                        child.names = child.names.saturating_sub(1);
+                        doomed.push(entry.node);
+                    }
+                }
+                Content::Regular { extents, .. } => freed.push(extents),
+                Content::Symlink(_) | Content::Special(_) | Content::Gone => {}
+            }
+            self.times.remove(&next);
+            self.attributes.remove(&next);
+        }
+        Ok(freed)
+    }
+
+    /// The caller's number of a name.
+    pub(crate) fn mark_mut(&mut self, directory: NodeId, name: &[u8]) -> Result<&mut u16> {
+        let entry = self.directory_mut(directory)?.entries.get_mut(name);
+        entry.map(|entry| &mut entry.mark).ok_or_else(|| Error::NotFound { name: name.to_vec() })
+    }
+
+    /// Gives a regular file another content and returns the mappings of the one before.
+    pub(crate) fn exchange_content(
+        &mut self,
+        node: NodeId,
+        new_size: u64,
+        new_extents: Extents,
+    ) -> Result<Extents> {
+        match &mut self.node_mut(node)?.content {
+            Content::Regular { size, extents } => {
+                *size = new_size;
+                Ok(std::mem::replace(extents, new_extents))
+            }
+            _ => Err(NOT_A_FILE),
+        }
+    }
+
+    /// The permissions, owners and times of a node.
+    pub(crate) fn metadata(&self, node: NodeId) -> Result<Metadata> {
+        let found = self.node(node)?;
+        let times = self.other_times(node);
+        Ok(Metadata {
+            mode: found.mode,
+            uid: found.uid,
+            gid: found.gid,
+            modified: found.modified,
+            accessed: times.map(|times| times.accessed),
+            changed: times.map(|times| times.changed),
+            created: times.map(|times| times.created),
+        })
+    }
+
+    /// Changes the permissions, owners and times of a node.
+    pub(crate) fn set_metadata(&mut self, node: NodeId, metadata: &Metadata) -> Result<()> {
+        let modified = self.clamp(metadata.modified);
+        let mut other = |time: Option<Timestamp>| time.map_or(modified, |time| self.clamp(time));
+        let times = OtherTimes {
+            accessed: other(metadata.accessed),
+            changed: other(metadata.changed),
+            created: other(metadata.created),
+        };
+        let found = self.node_mut(node)?;
+        found.mode = metadata.mode & 0o7777;
+        found.uid = metadata.uid;
+        found.gid = metadata.gid;
+        found.modified = modified;
+        let same = OtherTimes { accessed: modified, changed: modified, created: modified };
+        if times == same {
+            self.times.remove(&node);
+        } else {
+            self.times.insert(node, times);
+        }
+        Ok(())
+    }
+
+    /// The extended attributes of a node for change.
+    pub(crate) fn attributes_mut(&mut self, node: NodeId) -> Result<&mut Attributes> {
+        self.node(node)?;
+        Ok(self.attributes.entry(node).or_default())
+    }
+
+    /// Takes all extended attributes away.
+    pub(crate) fn clear_attributes(&mut self, node: NodeId) -> Result<()> {
+        self.node(node)?;
+        self.attributes.remove(&node);
+        Ok(())
+    }
+
+    fn push(&mut self, content: Content, metadata: &Metadata) -> Result<NodeId> {
+        let node = NodeId::at(self.nodes.len())?;
+        let modified = metadata.modified;
+        self.nodes.push(Node { content, names: 0, mode: 0, uid: 0, gid: 0, modified });
+        self.set_metadata(node, metadata)?;
+        Ok(node)
+    }
+
+    fn clamp(&mut self, time: Timestamp) -> Timestamp {
+        let clamped = time.clamped();
+        self.clamped += u64::from(clamped != time);
+        clamped
+    }
+}
+
+impl Node {
+    /// What the node is.
+    pub(crate) fn kind(&self) -> FileKind {
+        match &self.content {
+            Content::Directory(_) => FileKind::Directory,
+            Content::Regular { .. } | Content::Gone => FileKind::Regular,
+            Content::Symlink(_) => FileKind::Symlink,
+            Content::Special(Special::CharacterDevice { .. }) => FileKind::CharacterDevice,
+            Content::Special(Special::BlockDevice { .. }) => FileKind::BlockDevice,
+            Content::Special(Special::Fifo) => FileKind::Fifo,
+            Content::Special(Special::Socket) => FileKind::Socket,
+        }
+    }
+}
+
+/// A directory without entries.
+pub(crate) fn empty_directory(parent: NodeId) -> Content {
+    Content::Directory(Box::new(Directory { parent, subdirectories: 0, entries: BTreeMap::new() }))
+}
+
+const NOT_A_DIRECTORY: Error =
+    Error::WrongKind { operation: "use the node as a directory", needs: "a directory" };
+const NOT_A_FILE: Error =
+    Error::WrongKind { operation: "give the node content", needs: "a regular file" };
+
+fn check_name(name: &[u8]) -> Result<()> {
+    let reason = match name {
+        [] => "is empty",
+        b"." | b".." => "is one that every directory has",
+        _ if name.len() > MAX_NAME => "is longer than 255 bytes",
+        _ if name.contains(&b'/') => "has a slash",
+        _ if name.contains(&0) => "has a NUL",
+        _ => return Ok(()),
+    };
+    Err(Error::InvalidName { name: name.to_vec(), reason })
+}

@@ -1,0 +1,222 @@
+//! Numbers with a meaning: blocks, groups and inodes, and the only place where blocks meet bytes.
+
+use std::fmt;
+use std::ops::{Add, AddAssign, Sub, SubAssign};
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub(crate) struct $name($inner);
+
+        impl $name {
+            /// The number itself.
+            pub(crate) const fn get(self) -> $inner {
+                self.0
+            }
+
+            /// Gives a number its meaning.
+                        pub(crate) const fn new(number: $inner) -> Self {
+                Self(number)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+number! {
+    /// The address of a block of the filesystem, from 0 at the start of the image.
+    BlockIndex(u64)
+}
+number! {
+    /// A number of blocks.
+    BlockCount(u64)
+}
+number! {
+    /// A block's place inside a file, from 0.
+    FileBlock(u32)
+}
+number! {
+    /// A block group, from 0.
+    GroupIndex(u32)
+}
+number! {
+    /// An inode's number, from 1; its place in the tables is its [`slot`](InodeNumber::slot).
+    InodeNumber(u32)
+}
+
+impl BlockCount {
+    /// No block.
+    pub(crate) const ZERO: Self = Self(0);
+}
+
+impl InodeNumber {
+    /// The place in the inode tables, from 0.
+    pub(crate) const fn slot(self) -> u32 {
+        self.0.saturating_sub(1)
+    }
+
+    /// The inode at this place in the tables.
+    pub(crate) const fn from_slot(slot: u32) -> Self {
+        Self(slot + 1)
+    }
+}
+
+impl Add<BlockCount> for BlockIndex {
+    type Output = Self;
+
+    fn add(self, count: BlockCount) -> Self {
+        Self(self.0 + count.0)
+    }
+}
+
+impl Sub for BlockIndex {
+    type Output = BlockCount;
+
+    fn sub(self, earlier: Self) -> BlockCount {
+        BlockCount(self.0 - earlier.0)
+    }
+}
+
+impl Add for BlockCount {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+}
+
+impl Sub for BlockCount {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self(self.0 - other.0)
+    }
+}
+
+impl AddAssign for BlockCount {
+    fn add_assign(&mut self, other: Self) {
+        self.0 += other.0;
+    }
+}
+
+impl SubAssign for BlockCount {
+    fn sub_assign(&mut self, other: Self) {
+        self.0 -= other.0;
+    }
+}
+
+impl std::iter::Sum for BlockCount {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::ZERO, Add::add)
+    }
+}
+
+/// A run of blocks that lie one behind the other on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Run {
+    /// The first block.
+    pub(crate) start: BlockIndex,
+    /// How many there are.
+    pub(crate) length: BlockCount,
+}
+
+impl Run {
+    /// A run of `length` blocks from `start`.
+    pub(crate) const fn new(start: BlockIndex, length: BlockCount) -> Self {
+        Self { start, length }
+    }
+
+    /// The block behind the last one.
+    pub(crate) fn end(self) -> BlockIndex {
+        self.start + self.length
+    }
+
+    /// The blocks, one by one.
+    pub(crate) fn blocks(self) -> impl Iterator<Item = BlockIndex> {
+        (self.start.0..self.end().0).map(BlockIndex)
+    }
+}
+
+/// The size of a block: a power of two of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BlockSize {
+    log: u32,
+}
+
+impl BlockSize {
+    /// 4,096 bytes: a page of the common machines, and mke2fs's choice from 512 MiB on.
+    pub(crate) const DEFAULT: Self = Self { log: 12 };
+
+    /// The bytes of one block.
+    pub(crate) const fn bytes(self) -> u64 {
+        1 << self.log
+    }
+
+    /// The bytes of one block, as a length in memory.
+    pub(crate) const fn len(self) -> usize {
+        1 << self.log
+    }
+
+    /// The superblock's way to say it: the logarithm of 1,024-byte units.
+    pub(crate) const fn superblock_log(self) -> u32 {
+        self.log - 10
+    }
+
+    /// How many bits a bitmap of one block holds.
+    pub(crate) const fn bits(self) -> u32 {
+        8 << self.log
+    }
+
+    /// The block that holds the superblock: 1 when a block is 1,024 bytes, else 0.
+    pub(crate) const fn first_data_block(self) -> BlockIndex {
+        BlockIndex(if self.log == 10 { 1 } else { 0 })
+    }
+
+    /// Where a block begins in the image, in bytes.
+    pub(crate) const fn offset(self, block: BlockIndex) -> u64 {
+        block.0 << self.log
+    }
+
+    /// The bytes in so many blocks.
+    pub(crate) const fn bytes_in(self, count: BlockCount) -> u64 {
+        count.0 << self.log
+    }
+
+    /// The whole blocks in so many bytes.
+    pub(crate) const fn whole_blocks(self, bytes: u64) -> BlockCount {
+        BlockCount(bytes >> self.log)
+    }
+
+    /// The blocks that so many bytes need.
+    pub(crate) const fn blocks_for(self, bytes: u64) -> BlockCount {
+        BlockCount(bytes.div_ceil(1 << self.log))
+    }
+
+    /// What so many blocks count for in `i_blocks`, which is in units of 512 bytes.
+    pub(crate) const fn sectors(self, count: BlockCount) -> u64 {
+        count.0 << (self.log - 9)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_and_bytes_agree() {
+        let size = BlockSize::DEFAULT;
+        assert_eq!(size.bytes(), 4096);
+        assert_eq!(size.blocks_for(0), BlockCount(0));
+        assert_eq!(size.blocks_for(1), BlockCount(1));
+        assert_eq!(size.blocks_for(4097), BlockCount(2));
+        assert_eq!(size.whole_blocks(8191), BlockCount(1));
+        assert_eq!(size.sectors(BlockCount(3)), 24);
+        assert_eq!(InodeNumber::from_slot(InodeNumber(12).slot()), InodeNumber(12));
+    }
+}
