@@ -3,9 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use sha2::Digest as _;
 
 use crate::error::{Error, Result};
+
+/// How much of a refused digest its error repeats: the longest valid one fits.
+const MAX_SHOWN: usize = 140;
 
 /// The hash functions that the OCI image-spec registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,7 +52,13 @@ impl Digest {
     /// The SHA-256 digest of `bytes`.
     #[must_use]
     pub fn sha256_of(bytes: &[u8]) -> Self {
-        let mut hasher = Hasher::new(Algorithm::Sha256);
+        Self::of(Algorithm::Sha256, bytes)
+    }
+
+    /// The digest of `bytes` by this hash function.
+    #[must_use]
+    pub fn of(algorithm: Algorithm, bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::new(algorithm);
         hasher.update(bytes);
         hasher.finish()
     }
@@ -76,7 +87,9 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self> {
         let refuse = |why: &str| {
-            Error::bad_data(format!("\"{}\" is not a digest: {why}", text.escape_debug()))
+            // The text is a stranger's, and as long as he likes.
+            let shown: String = text.chars().take(MAX_SHOWN).collect();
+            Error::bad_data(format!("\"{}\" is not a digest: {why}", shown.escape_debug()))
         };
         let (name, hex) = text.split_once(':').ok_or_else(|| refuse("it has no colon"))?;
         let algorithm = match name {
@@ -96,6 +109,12 @@ impl FromStr for Digest {
             return Err(refuse("its hash is not lower-case hexadecimal"));
         }
         Ok(Self { algorithm, hex: hex.to_owned() })
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -173,6 +192,12 @@ mod tests {
         }
         let upper = format!("sha256:{}", "A".repeat(64));
         assert!(upper.parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn a_refused_digest_is_not_repeated_at_full_length() {
+        let error = "x".repeat(1 << 20).parse::<Digest>().unwrap_err();
+        assert!(error.to_string().len() < 300, "{}", error.to_string().len());
     }
 
     #[test]

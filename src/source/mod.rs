@@ -1,1 +1,70 @@
-//! Where an image comes from.
+//! Where an image comes from: the image an origin resolves to, and its layers' blobs.
+
+pub mod blob;
+pub mod manifest;
+pub mod platform;
+pub mod reference;
+pub mod registry;
+
+pub use blob::BlobReader;
+pub use manifest::{Config, History};
+pub use platform::Platform;
+pub use reference::Reference;
+pub use registry::{Downloads, Options, Progress, Registry};
+
+use crate::digest::Digest;
+
+/// An image of one platform, ready to be fetched.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// What was asked for, in full, as shown to people.
+    pub reference: String,
+    /// The index that named the manifest, when there was one.
+    pub index_digest: Option<Digest>,
+    /// The manifest.
+    pub manifest_digest: Digest,
+    /// What the image runs on.
+    pub platform: Platform,
+    /// How a container of it would be run.
+    pub config: Config,
+    /// Its layers, oldest first.
+    pub layers: Vec<Layer>,
+}
+
+/// A layer as its manifest and its config describe it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// Its place in the manifest, from 0.
+    pub index: usize,
+    /// The digest of the blob, compressed as it is.
+    pub digest: Digest,
+    /// The length of the blob in bytes.
+    pub size: u64,
+    /// The blob's declared type; what it really is, its first bytes say.
+    pub media_type: String,
+    /// The digest of the uncompressed tar.
+    pub diff_id: Digest,
+}
+
+/// How much of a stranger's text an error repeats.
+const EXCERPT: usize = 200;
+
+/// The beginning of a text that came from outside, safe for a terminal.
+fn excerpt(text: &str) -> String {
+    let mut shown: String = text.chars().take(EXCERPT).collect::<String>().escape_debug().collect();
+    if text.chars().nth(EXCERPT).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_text_is_shortened_and_escaped() {
+        assert_eq!(excerpt("a\u{1b}[2J\n"), "a\\u{1b}[2J\\n");
+        assert!(excerpt(&"x".repeat(1 << 20)).len() < 300);
+    }
+}

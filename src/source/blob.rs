@@ -1,0 +1,224 @@
+//! A layer's blob as a stream of bytes, whether it lies in the cache or is still arriving.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::cache::CachedBlob;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+
+/// The bytes of a blob, compressed as they are.
+///
+/// The end of the stream is a proof: it comes only after size and digest have been found right.
+/// Any other end is an [`io::Error`] from which [`crate::cache::carried`] takes the
+/// [`Error`]. Who stops before the end knows nothing about what was read.
+#[derive(Debug)]
+pub struct BlobReader(Source);
+
+#[derive(Debug)]
+enum Source {
+    Cached(CachedBlob),
+    Arriving(Tail),
+}
+
+impl From<CachedBlob> for BlobReader {
+    fn from(blob: CachedBlob) -> Self {
+        Self(Source::Cached(blob))
+    }
+}
+
+impl From<Tail> for BlobReader {
+    fn from(tail: Tail) -> Self {
+        Self(Source::Arriving(tail))
+    }
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Source::Cached(blob) => blob.read(buffer),
+            Source::Arriving(tail) => tail.read(buffer),
+        }
+    }
+}
+
+/// A blob on its way: what the one that fetches it tells those that read it.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    digest: Digest,
+    size: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    file: Option<Arc<File>>,
+    written: u64,
+    outcome: Option<Outcome>,
+}
+
+#[derive(Debug)]
+enum Outcome {
+    Proven,
+    Failed(Error),
+}
+
+impl Arrival {
+    pub(super) fn new(digest: Digest, size: u64) -> Arc<Self> {
+        Arc::new(Self { digest, size, state: Mutex::default(), changed: Condvar::new() })
+    }
+
+    pub(super) fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The bytes that have arrived.
+    pub(super) fn written(&self) -> u64 {
+        self.state().written
+    }
+
+    /// Whether the blob is whole and proven.
+    pub(super) fn is_proven(&self) -> bool {
+        matches!(self.state().outcome, Some(Outcome::Proven))
+    }
+
+    /// Why the blob did not arrive.
+    pub(super) fn failure(&self) -> Option<Error> {
+        match &self.state().outcome {
+            Some(Outcome::Failed(error)) => Some(again(error)),
+            _ => None,
+        }
+    }
+
+    /// The first `written` bytes of `file` may be read.
+    pub(super) fn grown(&self, file: &Arc<File>, written: u64) {
+        let mut state = self.state();
+        if state.file.is_none() {
+            state.file = Some(Arc::clone(file));
+        }
+        state.written = written;
+        self.changed.notify_all();
+    }
+
+    /// All bytes are there and are the right ones.
+    pub(super) fn proven(&self) {
+        self.end(Outcome::Proven);
+    }
+
+    /// The blob will not arrive.
+    pub(super) fn failed(&self, error: Error) {
+        self.end(Outcome::Failed(error));
+    }
+
+    /// The first outcome counts.
+    fn end(&self, outcome: Outcome) {
+        self.state().outcome.get_or_insert(outcome);
+        self.changed.notify_all();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock halfway through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is more than `position`: the file and its readable length, or nothing at
+    /// the proven end.
+    fn wait_beyond(&self, position: u64) -> Result<Option<(Arc<File>, u64)>> {
+        let mut state = self.state();
+        loop {
+            match (&state.outcome, &state.file) {
+                (Some(Outcome::Failed(error)), _) => return Err(again(error)),
+                (_, Some(file)) if state.written > position => {
+                    return Ok(Some((Arc::clone(file), state.written)));
+                }
+                (Some(Outcome::Proven), _) => return Ok(None),
+                (None, _) => {}
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Marks an arrival as failed when its fetcher is dropped before the end, so that no reader waits
+/// for ever.
+#[derive(Debug)]
+pub(super) struct Delivery(pub(super) Arc<Arrival>);
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        let digest = &self.0.digest;
+        self.0.failed(Error::interrupted(format!("the download of {digest} was stopped")));
+    }
+}
+
+/// Reads a blob behind the one that writes it.
+#[derive(Debug)]
+pub(super) struct Tail {
+    arrival: Arc<Arrival>,
+    position: u64,
+}
+
+impl Tail {
+    pub(super) fn new(arrival: Arc<Arrival>) -> Self {
+        Self { arrival, position: 0 }
+    }
+}
+
+impl Read for Tail {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let Some((file, written)) = self.arrival.wait_beyond(self.position)? else {
+            return Ok(0);
+        };
+        let ready = usize::try_from(written.saturating_sub(self.position)).unwrap_or(usize::MAX);
+        let (part, _) = buffer.split_at_mut(ready.min(buffer.len()));
+        let count = file.read_at(part, self.position)?;
+        if count == 0 {
+            return Err(Error::io(format!(
+                "the temporary file of blob {} was cut at {} of {written} bytes",
+                self.arrival.digest, self.position
+            ))
+            .into());
+        }
+        self.position = self.position.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        Ok(count)
+    }
+}
+
+/// The same error once more, for another reader of the same blob.
+fn again(error: &Error) -> Error {
+    reworded(error, error.message())
+}
+
+/// The same error with what was being done before its message.
+pub(super) fn prefixed(doing: &str, error: &Error) -> Error {
+    reworded(error, format!("{doing}: {}", error.message()))
+}
+
+fn reworded(error: &Error, message: String) -> Error {
+    let class: fn(String) -> Error = match error {
+        Error::Internal(_) => Error::internal,
+        Error::Usage(_) => Error::usage,
+        Error::BadData(_) => Error::bad_data,
+        Error::NotFound(_) => Error::not_found,
+        Error::Unavailable(_) => Error::unavailable,
+        Error::CannotCreate(_) => Error::cannot_create,
+        Error::Io(_) => Error::io,
+        Error::TryAgain(_) => Error::try_again,
+        Error::Denied(_) => Error::denied,
+        Error::Interrupted(_) => Error::interrupted,
+    };
+    match error.advice() {
+        Some(hint) => class(message).hint(hint),
+        None => class(message),
+    }
+}
