@@ -1,1 +1,83 @@
 //! A blob's bytes to tar entries: decompression, digests, headers, limits.
+//!
+//! A [`LayerStream`] decompresses and hashes, an [`Archive`] over it reads the entries. The tar
+//! semantics are those of Go's `archive/tar`, which the container tools read layers with.
+
+mod decompress;
+mod gzip;
+mod input;
+mod stream;
+mod zstandard;
+
+use std::io;
+
+use crate::error::Error;
+
+pub use decompress::Compression;
+pub use stream::{LayerBlob, LayerStream, LayerTotals};
+
+/// How much a hostile image may make us read or remember.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Uncompressed bytes of one layer.
+    pub layer: u64,
+    /// Uncompressed bytes of all layers of an image.
+    pub image: u64,
+    /// Uncompressed bytes for one compressed byte, once [`Limits::ratio_free`] is passed.
+    pub ratio: u64,
+    /// Uncompressed bytes of a layer that no ratio is asked of.
+    pub ratio_free: u64,
+    /// Base-two logarithm of the largest zstd window.
+    pub zstd_window_log: u32,
+    /// Entries of all layers of an image.
+    pub entries: u64,
+    /// Bytes of one extended header (PAX records, a GNU long name or long link).
+    pub extension: u64,
+    /// Bytes of an entry's path, and of a hard link's target.
+    pub path: usize,
+    /// Bytes of a symbolic link's target.
+    pub symlink: usize,
+    /// Data segments of one sparse file.
+    pub sparse_segments: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const GIB: u64 = 1 << 30;
+        Self {
+            layer: 64 * GIB,
+            image: 128 * GIB,
+            ratio: 1000,
+            ratio_free: GIB,
+            zstd_window_log: 27,
+            entries: 4_000_000,
+            extension: 1 << 20,
+            path: 4096,
+            symlink: 4095,
+            sparse_segments: 10_000,
+        }
+    }
+}
+
+/// Takes the [`Error`] out that travelled through [`io::Error`], or makes one of a foreign error.
+pub fn from_io(error: io::Error, foreign: impl FnOnce(io::Error) -> Error) -> Error {
+    error.downcast::<Error>().unwrap_or_else(foreign)
+}
+
+/// Sends an [`Error`] through an interface that only carries [`io::Error`].
+fn into_io(error: Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_survives_the_way_through_io() {
+        let sent = into_io(Error::denied("no"));
+        assert_eq!(from_io(sent, |_| Error::internal("lost")).exit_code(), 77);
+        let foreign = io::Error::other("disk on fire");
+        assert_eq!(from_io(foreign, |cause| Error::io("reading").because(cause)).exit_code(), 74);
+    }
+}

@@ -1,0 +1,225 @@
+//! Which compression a blob has, told by its first bytes, and the bytes without it.
+//!
+//! The media type is not asked: registries hold gzip under zstd's name and the reverse, and the
+//! diff ID decides whether the outcome is right.
+
+use std::fmt;
+use std::io::{self, Read};
+
+use super::gzip::{self, Gzip};
+use super::input::Input;
+use super::zstandard::{self, Zstandard};
+
+/// How a blob is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all: a plain tar archive.
+    None,
+    /// gzip, RFC 1952.
+    Gzip,
+    /// Zstandard, RFC 8878.
+    Zstd,
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "tar",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+/// A blob's bytes, decompressed.
+pub(super) enum Decompressor<R> {
+    None(Input<R>),
+    Gzip(Gzip<R>),
+    Zstd(Zstandard<R>),
+}
+
+impl<R: Read> Decompressor<R> {
+    /// Reads the first bytes of `blob` and chooses.
+    pub(super) fn new(blob: R, zstd_window_log: u32) -> io::Result<Self> {
+        let mut input = Input::new(blob);
+        let magic = input.look(4)?;
+        if magic.starts_with(&gzip::MAGIC) {
+            Ok(Self::Gzip(Gzip::new(input)))
+        } else if zstandard::is_magic(magic) {
+            Ok(Self::Zstd(Zstandard::new(input, zstd_window_log)?))
+        } else {
+            Ok(Self::None(input))
+        }
+    }
+
+    pub(super) fn compression(&self) -> Compression {
+        match self {
+            Self::None(_) => Compression::None,
+            Self::Gzip(_) => Compression::Gzip,
+            Self::Zstd(_) => Compression::Zstd,
+        }
+    }
+
+    /// Compressed bytes taken from the blob so far.
+    pub(super) fn received(&self) -> u64 {
+        match self {
+            Self::None(input) => input.received(),
+            Self::Gzip(gzip) => gzip.received(),
+            Self::Zstd(zstd) => zstd.received(),
+        }
+    }
+}
+
+impl<R: Read> Read for Decompressor<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::None(input) => input.read(out),
+            Self::Gzip(gzip) => gzip.read(out),
+            Self::Zstd(zstd) => zstd.read(out),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        zstd::stream::encode_all(bytes, 1).unwrap()
+    }
+
+    fn skippable(bytes: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(bytes.len()).unwrap().to_le_bytes();
+        [&[0x5a, 0x2a, 0x4d, 0x18][..], &length, bytes].concat()
+    }
+
+    /// Hands out one byte at a time, as a slow socket may.
+    struct Slow<'a>(&'a [u8]);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            let count = out.len().min(1);
+            self.0.read(&mut out[..count])
+        }
+    }
+
+    fn read_all<R: Read>(reader: R) -> io::Result<(Compression, u64, Vec<u8>)> {
+        let mut reader = Decompressor::new(reader, 27)?;
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes)?;
+        Ok((reader.compression(), reader.received(), bytes))
+    }
+
+    fn decompress(blob: &[u8]) -> io::Result<(Compression, Vec<u8>)> {
+        let (slow, fast) = (read_all(Slow(blob)), read_all(blob));
+        match (&slow, &fast) {
+            (Ok(slow), Ok(fast)) => assert_eq!(slow, fast),
+            (Err(slow), Err(fast)) => assert_eq!(slow.to_string(), fast.to_string()),
+            _ => panic!("{slow:?} but {fast:?}"),
+        }
+        let (compression, received, bytes) = fast?;
+        assert_eq!(received, u64::try_from(blob.len()).unwrap());
+        Ok((compression, bytes))
+    }
+
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 1_u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        };
+        (0..length).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn c01_the_magic_tells_the_compression() {
+        let bytes = noise(300_000);
+        assert_eq!(decompress(&bytes).unwrap(), (Compression::None, bytes.clone()));
+        assert_eq!(decompress(&gzip(&bytes)).unwrap(), (Compression::Gzip, bytes.clone()));
+        assert_eq!(decompress(&zstd(&bytes)).unwrap(), (Compression::Zstd, bytes.clone()));
+        assert_eq!(decompress(b"").unwrap(), (Compression::None, Vec::new()));
+        assert_eq!(decompress(&gzip(b"")).unwrap(), (Compression::Gzip, Vec::new()));
+    }
+
+    #[test]
+    fn c02_every_gzip_member_is_read_and_zero_padding_is_tolerated() {
+        let members = [gzip(b""), gzip(b"one "), gzip(b""), gzip(b"two"), gzip(b"")].concat();
+        assert_eq!(decompress(&members).unwrap().1, b"one two");
+        let padded = [members.as_slice(), &[0; 700]].concat();
+        assert_eq!(decompress(&padded).unwrap().1, b"one two");
+    }
+
+    #[test]
+    fn c02_every_optional_header_field_is_skipped() {
+        let mut blob = Vec::new();
+        let mut encoder = flate2::GzBuilder::new()
+            .filename("layer.tar")
+            .comment("a comment")
+            .extra(vec![7; 300])
+            .write(&mut blob, flate2::Compression::fast());
+        encoder.write_all(b"body").unwrap();
+        encoder.finish().unwrap();
+        // The flag and the two bytes of a header checksum, which the encoder cannot write.
+        blob[3] |= FLAG_HEADER_CRC;
+        let end = 10 + 2 + 300 + "layer.tar\0a comment\0".len();
+        blob.splice(end..end, [0, 0]);
+        assert_eq!(decompress(&blob).unwrap().1, b"body");
+    }
+    const FLAG_HEADER_CRC: u8 = 2;
+
+    #[test]
+    fn c03_every_zstd_frame_is_read_and_skippable_ones_are_skipped() {
+        let frames = [skippable(b"x"), zstd(b"one "), skippable(b""), zstd(b""), zstd(b"two")];
+        let blob = [frames.concat(), skippable(&vec![9; 70_000])].concat();
+        assert_eq!(decompress(&blob).unwrap(), (Compression::Zstd, b"one two".to_vec()));
+        assert_eq!(decompress(&[blob, vec![0; 9]].concat()).unwrap().1, b"one two");
+    }
+
+    #[test]
+    fn c03_a_window_over_the_limit_is_refused() {
+        let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(24).unwrap();
+        encoder.write_all(&noise(100)).unwrap();
+        let blob = encoder.finish().unwrap();
+        let mut bytes = Vec::new();
+        Decompressor::new(&blob[..], 24).unwrap().read_to_end(&mut bytes).unwrap();
+        assert!(Decompressor::new(&blob[..], 20).unwrap().read_to_end(&mut bytes).is_err());
+    }
+
+    #[test]
+    fn c06_other_bytes_after_the_stream_are_refused() {
+        for blob in [gzip(b"x"), zstd(b"x")] {
+            let error = decompress(&[blob, b"\0\0junk".to_vec()].concat()).unwrap_err();
+            assert!(error.to_string().contains("other data follows"), "{error}");
+        }
+    }
+
+    #[test]
+    fn truncation_is_an_error_wherever_it_falls() {
+        let bytes = noise(2000);
+        for blob in [gzip(&bytes), zstd(&bytes)] {
+            for length in 4..blob.len() {
+                assert!(decompress(&blob[..length]).is_err(), "{length} of {}", blob.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_in_a_gzip_trailer_is_noticed() {
+        let blob = gzip(&noise(2000));
+        for back in 1..=8 {
+            let mut blob = blob.clone();
+            let place = blob.len() - back;
+            blob[place] ^= 1;
+            assert!(decompress(&blob).unwrap_err().to_string().contains("trailer says"));
+        }
+    }
+}

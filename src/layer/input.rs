@@ -1,0 +1,134 @@
+//! A buffered reader that can look ahead, for formats that are told by their first bytes.
+
+use std::io::{self, Read};
+
+/// Large enough that a read from a file or a socket costs little beside the inflating of it.
+const CAPACITY: usize = 128 << 10;
+
+/// Reads `R` in large pieces and shows them without copying.
+pub(super) struct Input<R> {
+    reader: R,
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+    received: u64,
+}
+
+impl<R: Read> Input<R> {
+    pub(super) fn new(reader: R) -> Self {
+        let buffer = vec![0; CAPACITY].into_boxed_slice();
+        Self { reader, buffer, start: 0, end: 0, received: 0 }
+    }
+
+    /// Bytes taken from the reader so far.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// What is buffered, at least one byte; empty only at the end of the input.
+    pub(super) fn fill(&mut self) -> io::Result<&[u8]> {
+        self.look(1)
+    }
+
+    /// What is buffered, at least `wanted` bytes; fewer only at the end of the input.
+    pub(super) fn look(&mut self, wanted: usize) -> io::Result<&[u8]> {
+        while self.buffered().len() < wanted {
+            if self.start == self.end {
+                (self.start, self.end) = (0, 0);
+            } else if self.buffer.len() - self.start < wanted {
+                self.buffer.copy_within(self.start..self.end, 0);
+                (self.start, self.end) = (0, self.end - self.start);
+            }
+            let free = self.buffer.get_mut(self.end..).unwrap_or_default();
+            let count = read_some(&mut self.reader, free)?;
+            if count == 0 {
+                break;
+            }
+            self.end = self.end.saturating_add(count).min(self.buffer.len());
+            self.received = self.received.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        }
+        Ok(self.buffered())
+    }
+
+    /// Forgets the first `count` buffered bytes.
+    pub(super) fn consume(&mut self, count: usize) {
+        self.start = self.start.saturating_add(count).min(self.end);
+    }
+
+    /// The next byte; the end of the input is an error.
+    pub(super) fn byte(&mut self) -> io::Result<u8> {
+        let byte = self.fill()?.first().copied().ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.consume(1);
+        Ok(byte)
+    }
+
+    /// The next `N` bytes; the end of the input is an error.
+    pub(super) fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        for byte in &mut bytes {
+            *byte = self.byte()?;
+        }
+        Ok(bytes)
+    }
+
+    /// Reads to the end, which only zero bytes may precede.
+    pub(super) fn expect_padding(&mut self) -> io::Result<()> {
+        loop {
+            let bytes = self.fill()?;
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            if bytes.iter().any(|byte| *byte != 0) {
+                return Err(invalid("other data follows the end of the compressed stream"));
+            }
+            let count = bytes.len();
+            self.consume(count);
+        }
+    }
+
+    fn buffered(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+impl<R: Read> Read for Input<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.start == self.end && out.len() >= self.buffer.len() {
+            let count = read_some(&mut self.reader, out)?;
+            self.received = self.received.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+            return Ok(count);
+        }
+        let mut bytes = self.fill()?;
+        let count = bytes.read(out)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+/// One read that a signal does not end.
+pub(super) fn read_some(reader: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match reader.read(out) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// Fills `out` as far as the input reaches.
+pub(super) fn read_full(reader: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(free) = out.get_mut(filled..).filter(|free| !free.is_empty()) {
+        let count = read_some(reader, free)?;
+        if count == 0 {
+            break;
+        }
+        filled = filled.saturating_add(count);
+    }
+    Ok(filled)
+}
+
+/// What the compressed bytes must not be.
+pub(super) fn invalid(why: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.into())
+}
