@@ -3,9 +3,16 @@
 //! A [`LayerStream`] decompresses and hashes, an [`Archive`] over it reads the entries. The tar
 //! semantics are those of Go's `archive/tar`, which the container tools read layers with.
 
+mod archive;
 mod decompress;
+mod entry;
+#[cfg(test)]
+pub(crate) mod forge;
 mod gzip;
+mod header;
 mod input;
+mod pax;
+mod sparse;
 mod stream;
 mod zstandard;
 
@@ -13,7 +20,9 @@ use std::io;
 
 use crate::error::Error;
 
+pub use archive::{Archive, Body};
 pub use decompress::Compression;
+pub use entry::{Entry, EntryKind, Segment, Time, Xattr};
 pub use stream::{LayerBlob, LayerStream, LayerTotals};
 
 /// How much a hostile image may make us read or remember.

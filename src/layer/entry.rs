@@ -1,0 +1,99 @@
+//! What a tar archive says of one file.
+
+use std::fmt;
+
+/// A point in time: seconds since 1970 (negative before) and nanoseconds after them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time {
+    /// Whole seconds, rounded down.
+    pub seconds: i64,
+    /// 0 to 999,999,999.
+    pub nanoseconds: u32,
+}
+
+/// A stretch of data in a sparse file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Where it stands in the file, in bytes.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub length: u64,
+}
+
+/// An extended attribute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Xattr {
+    /// The full name, such as `security.capability`.
+    pub name: Vec<u8>,
+    /// The value, any bytes.
+    pub value: Vec<u8>,
+}
+
+/// The type of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    Regular,
+    /// A directory.
+    Directory,
+    /// A symbolic link to [`Entry::link`].
+    Symlink,
+    /// Another name of the file [`Entry::link`].
+    HardLink,
+    /// A character device.
+    CharacterDevice,
+    /// A block device.
+    BlockDevice,
+    /// A named pipe.
+    Fifo,
+    /// A socket, which only star archives hold.
+    Socket,
+}
+
+impl fmt::Display for EntryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Regular => "file",
+            Self::Directory => "directory",
+            Self::Symlink => "symbolic link",
+            Self::HardLink => "hard link",
+            Self::CharacterDevice => "character device",
+            Self::BlockDevice => "block device",
+            Self::Fifo => "named pipe",
+            Self::Socket => "socket",
+        })
+    }
+}
+
+/// One entry of an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The path as it stands in the archive.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Permissions, set-user-ID, set-group-ID and sticky bit: 12 bits.
+    pub mode: u16,
+    /// The owner.
+    pub uid: u32,
+    /// The owning group.
+    pub gid: u32,
+    /// When the contents last changed.
+    pub modified: Time,
+    /// When the contents were last read, if the archive says so.
+    pub accessed: Option<Time>,
+    /// When the inode last changed, if the archive says so.
+    pub changed: Option<Time>,
+    /// Size of a regular file in bytes, holes included; 0 for all others.
+    pub size: u64,
+    /// The target of a symbolic or hard link, as it stands in the archive.
+    pub link: Vec<u8>,
+    /// Major and minor number of a device.
+    pub device: (u32, u32),
+    /// Extended attributes, sorted by name, each name once.
+    pub xattrs: Vec<Xattr>,
+    /// Where the stored bytes of a sparse file belong, ascending; everything else is zero.
+    pub segments: Option<Vec<Segment>>,
+    /// PAX keywords that describe attributes no one here can represent, such as `SCHILY.acl.access`.
+    pub unsupported: Vec<String>,
+}

@@ -1,0 +1,313 @@
+//! PAX extended headers: records split by their length, never by their newlines.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use super::header::Reason;
+use super::sparse::SparseRecords;
+use super::{Time, Xattr};
+
+/// What the extended headers say of the next entry, over its own header.
+#[derive(Clone, Default)]
+pub(super) struct Records {
+    pub(super) path: Option<Vec<u8>>,
+    pub(super) link: Option<Vec<u8>>,
+    pub(super) size: Option<u64>,
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+    pub(super) modified: Option<Time>,
+    pub(super) accessed: Option<Time>,
+    pub(super) changed: Option<Time>,
+    pub(super) sparse: SparseRecords,
+    pub(super) unsupported: BTreeSet<String>,
+    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    libarchive_xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// Whether records speak of the next entry or of all that follow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    Entry,
+    Global,
+}
+
+/// libarchive omits the padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Attributes that no field of an entry holds; they are reported, not lost in silence.
+const UNSUPPORTED: [&[u8]; 5] =
+    [b"SCHILY.acl.", b"SCHILY.fflags", b"RHT.security.selinux", b"SUN.", b"LIBARCHIVE.symlinktype"];
+
+impl Records {
+    /// Adds the records of an extended header's body, later ones over earlier ones.
+    pub(super) fn read(&mut self, mut body: &[u8], scope: Scope) -> Result<(), Reason> {
+        while !body.is_empty() {
+            let Record { key, value, rest } = split_record(body)?;
+            self.set(key, value, scope)
+                .map_err(|why| format!("its record \"{}\" {why}", key.escape_ascii()))?;
+            body = rest;
+        }
+        Ok(())
+    }
+
+    /// The attributes, those in star's form over those in libarchive's.
+    pub(super) fn xattrs(&mut self) -> Vec<Xattr> {
+        let mut all = std::mem::take(&mut self.libarchive_xattrs);
+        all.extend(std::mem::take(&mut self.xattrs));
+        all.into_iter().map(|(name, value)| Xattr { name, value }).collect()
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8], scope: Scope) -> Result<(), Reason> {
+        let of_one_entry = matches!(key, b"path" | b"linkpath" | b"size");
+        if scope == Scope::Global && (of_one_entry || key.starts_with(b"GNU.sparse.")) {
+            // Readers disagree whether it renames every entry or none.
+            return Err("stands in a global header".to_owned());
+        }
+        match key {
+            b"path" => self.path = text(value)?,
+            b"linkpath" => self.link = text(value)?,
+            b"size" => self.size = decimal(value)?,
+            b"uid" => self.uid = decimal(value)?,
+            b"gid" => self.gid = decimal(value)?,
+            b"mtime" => self.modified = time(value)?,
+            b"atime" => self.accessed = time(value)?,
+            b"ctime" => self.changed = time(value)?,
+            _ => self.set_vendor(key, value)?,
+        }
+        Ok(())
+    }
+
+    fn set_vendor(&mut self, key: &[u8], value: &[u8]) -> Result<(), Reason> {
+        if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+            self.xattrs.insert(xattr_name(name.to_vec())?, value.to_vec());
+        } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
+            let name = percent_decode(name).ok_or("is not url-encoded")?;
+            let value = BASE64.decode(value).map_err(|error| format!("is not base64: {error}"))?;
+            self.libarchive_xattrs.insert(xattr_name(name)?, value);
+        } else if let Some(name) = key.strip_prefix(b"GNU.sparse.") {
+            self.sparse.set(name, value)?;
+        } else if UNSUPPORTED.iter().any(|prefix| key.starts_with(prefix)) {
+            self.unsupported.insert(key.escape_ascii().to_string());
+        }
+        // What is left (comment, charset, uname, vendors' notes) describes nothing that an inode
+        // has; POSIX lets a reader ignore it.
+        Ok(())
+    }
+}
+
+struct Record<'a> {
+    key: &'a [u8],
+    value: &'a [u8],
+    rest: &'a [u8],
+}
+
+/// The first record, `LENGTH KEY=VALUE\n`, where the length counts the whole record.
+fn split_record(body: &[u8]) -> Result<Record<'_>, Reason> {
+    let parse = || {
+        let space = body.iter().position(|byte| *byte == b' ')?;
+        let digits = body.get(..space).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+        let length: usize = str::from_utf8(digits).ok()?.parse().ok()?;
+        let (record, rest) = body.split_at_checked(length)?;
+        let record = record.get(space.checked_add(1)?..)?.strip_suffix(b"\n")?;
+        let equals = record.iter().position(|byte| *byte == b'=')?;
+        let (key, value) = record.split_at_checked(equals)?;
+        Some(Record { key, value: value.strip_prefix(b"=")?, rest })
+    };
+    let record = parse().ok_or_else(|| {
+        let start = body.get(..body.len().min(40)).unwrap_or_default();
+        format!("its extended header has a malformed record \"{}\"", start.escape_ascii())
+    })?;
+    if record.key.is_empty() || record.key.contains(&0) {
+        return Err(format!("its record \"{}\" has no proper name", record.key.escape_ascii()));
+    }
+    Ok(record)
+}
+
+/// An empty value takes back what was said before (POSIX pax, "pax Extended Header").
+fn text(value: &[u8]) -> Result<Option<Vec<u8>>, Reason> {
+    if value.contains(&0) {
+        return Err(format!("holds a NUL byte: \"{}\"", value.escape_ascii()));
+    }
+    Ok(Some(value.to_vec()).filter(|value| !value.is_empty()))
+}
+
+fn decimal<T: std::str::FromStr>(value: &[u8]) -> Result<Option<T>, Reason> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let number = Some(value)
+        .filter(|digits| digits.iter().all(u8::is_ascii_digit))
+        .and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());
+    let bits = size_of::<T>() * 8;
+    let refuse = || format!("is not a number of {bits} bits: \"{}\"", value.escape_ascii());
+    number.map(Some).ok_or_else(refuse)
+}
+
+fn time(value: &[u8]) -> Result<Option<Time>, Reason> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let refuse = || format!("is not a time: \"{}\"", value.escape_ascii());
+    parse_time(value).map(Some).ok_or_else(refuse)
+}
+
+/// `[-]SECONDS[.FRACTION]`; digits beyond nanoseconds are cut off.
+fn parse_time(value: &[u8]) -> Option<Time> {
+    let text = str::from_utf8(value).ok()?;
+    let (negative, text) = match text.strip_prefix('-') {
+        Some(text) => (true, text),
+        None => (false, text),
+    };
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let digits = fraction.bytes().map(|byte| u32::from(byte - b'0'));
+    let padded = digits.chain(std::iter::repeat(0)).take(9);
+    let nanoseconds = padded.fold(0, |value, digit| value * 10 + digit);
+    let seconds: i64 = whole.parse().ok()?;
+    match (negative, nanoseconds) {
+        (false, _) => Some(Time { seconds, nanoseconds }),
+        (true, 0) => Some(Time { seconds: -seconds, nanoseconds }),
+        (true, _) => Some(Time { seconds: -seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds }),
+    }
+}
+
+fn xattr_name(name: Vec<u8>) -> Result<Vec<u8>, Reason> {
+    if name.is_empty() || name.contains(&0) {
+        return Err("names no attribute".to_owned());
+    }
+    Ok(name)
+}
+
+fn percent_decode(text: &[u8]) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte == b'%' {
+            let (digits, after) = rest.split_at_checked(2)?;
+            let digits = str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
+            decoded.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = after;
+        } else {
+            decoded.push(*byte);
+        }
+    }
+    Some(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(key: &str, value: &[u8]) -> Vec<u8> {
+        let rest = key.len() + value.len() + 3;
+        let mut length = rest + 1;
+        while length != rest + length.to_string().len() {
+            length += 1;
+        }
+        [format!("{length} {key}=").as_bytes(), value, b"\n"].concat()
+    }
+
+    fn read(body: &[u8]) -> Result<Records, Reason> {
+        let mut records = Records::default();
+        records.read(body, Scope::Entry).map(|()| records)
+    }
+
+    #[test]
+    fn f04_a_newline_in_a_value_injects_nothing() {
+        let value = b"x\n22 linkpath=/etc/evil\n\0\n";
+        let body = [record("SCHILY.xattr.user.a", value), record("path", b"real")].concat();
+        let mut records = read(&body).unwrap();
+        assert_eq!((records.link.clone(), records.path.as_deref()), (None, Some(&b"real"[..])));
+        let expected = Xattr { name: b"user.a".to_vec(), value: value.to_vec() };
+        assert_eq!(records.xattrs(), [expected]);
+    }
+
+    #[test]
+    fn malformed_records_are_refused() {
+        for body in [
+            &b"path=x\n"[..],
+            b"9 path=x",
+            b"99 path=x\n",
+            b"8 path=x\n",
+            b"0 path=x\n",
+            b"+9 path=x\n",
+            b" path=x\n",
+            b"5 =x\n",
+            b"6 abc\n",
+            b"18446744073709551616 path=x\n",
+            b"10 pa\0th=\n",
+            b"11 path=a\0\n",
+            b"10 size=-1\n",
+            b"12 uid=1e99\n",
+            b"26 size=99999999999999999999\n",
+            b"19 uid=4294967296\n",
+            b"11 mtime=x\n",
+            b"14 mtime=1.2.3\n",
+            b"18 SCHILY.xattr.=\n",
+            b"26 LIBARCHIVE.xattr.%4=YQ\n",
+            b"25 LIBARCHIVE.xattr.a=Y!\n",
+        ] {
+            assert!(read(body).is_err(), "{}", body.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_last_record_wins_and_an_empty_one_takes_back() {
+        let body = [record("path", b"a"), record("path", b"b"), record("uid", b"7")].concat();
+        let records = read(&[body, record("uid", b"")].concat()).unwrap();
+        assert_eq!((records.path.as_deref(), records.uid), (Some(&b"b"[..]), None));
+    }
+
+    #[test]
+    fn f09_times_keep_nanoseconds_and_sign() {
+        for (text, seconds, nanoseconds) in [
+            ("0", 0, 0),
+            ("1350244992.023960108", 1_350_244_992, 23_960_108),
+            ("1.5", 1, 500_000_000),
+            ("1.0000000009", 1, 0),
+            ("-1", -1, 0),
+            ("-1.5", -2, 500_000_000),
+            ("-0.5", -1, 500_000_000),
+            ("-0.000000001", -1, 999_999_999),
+            ("15032385535", 15_032_385_535, 0),
+        ] {
+            let got = parse_time(text.as_bytes());
+            assert_eq!(got, Some(Time { seconds, nanoseconds }), "{text}");
+        }
+        for text in ["", ".", "x", "1x", "--1", "+1", "1.-5", "9223372036854775808"] {
+            assert_eq!(parse_time(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn m09_libarchive_xattrs_are_decoded_and_yield_to_those_of_star() {
+        let body = [
+            record("SCHILY.xattr.user.both", b"star"),
+            record("LIBARCHIVE.xattr.user.both", b"eHg"),
+            record("LIBARCHIVE.xattr.user.%61%20b", b"AQo="),
+        ];
+        let xattrs = read(&body.concat()).unwrap().xattrs();
+        let xattr = |name: &[u8], value: &[u8]| Xattr { name: name.into(), value: value.into() };
+        assert_eq!(xattrs, [xattr(b"user.a b", b"\x01\n"), xattr(b"user.both", b"star")]);
+    }
+
+    #[test]
+    fn f10_a_global_header_may_not_name_or_size_an_entry() {
+        let mut records = Records::default();
+        for key in ["path", "linkpath", "size", "GNU.sparse.size"] {
+            assert!(records.read(&record(key, b"1"), Scope::Global).is_err(), "{key}");
+        }
+        let body = [record("uid", b"5"), record("comment", b"a git commit")].concat();
+        records.read(&body, Scope::Global).unwrap();
+        assert_eq!(records.uid, Some(5));
+    }
+}
