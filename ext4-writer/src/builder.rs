@@ -391,6 +391,24 @@ impl<S: Sink> Builder<S> {
         self.block_size.bytes_in(self.space.taken())
     }
 
+    /// Changes how much room a [`Size::Fit`] filesystem is to have: it can be decided when the
+    /// contents are known.
+    ///
+    /// # Errors
+    /// When the size is fixed.
+    pub fn set_room(&mut self, free_bytes: u64, free_inodes: u32) -> Result<()> {
+        match self.options.size {
+            Size::Fit { .. } => {
+                self.options.size = Size::Fit { free_bytes, free_inodes };
+                Ok(())
+            }
+            Size::Fixed(bytes) => Err(Error::InvalidOption {
+                option: "size",
+                reason: format!("it is fixed at {bytes} bytes, its room is what is left"),
+            }),
+        }
+    }
+
     /// Places and writes all metadata, gives the image its length and syncs the sink.
     ///
     /// # Errors
