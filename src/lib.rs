@@ -6,5 +6,6 @@
 pub mod cache;
 pub mod digest;
 pub mod error;
+pub mod flatten;
 pub mod layer;
 pub mod source;

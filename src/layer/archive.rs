@@ -5,6 +5,8 @@
 
 use std::io::{self, Read};
 
+use ext4_writer::Segment;
+
 use super::header::{BLOCK, BLOCK_BYTES, Header, Reason, until_nul};
 use super::input::read_full;
 use super::pax::{Records, Scope};
@@ -46,7 +48,7 @@ struct Extensions {
 /// A regular file's size, stored bytes and segments.
 struct Content {
     size: u64,
-    segments: Option<Vec<super::Segment>>,
+    segments: Option<Vec<Segment>>,
 }
 
 impl<R: Read> Archive<R> {
@@ -385,8 +387,9 @@ impl<R: Read> Read for Body<'_, R> {
 
 #[cfg(test)]
 mod tests {
+    use ext4_writer::Timestamp;
+
     use super::super::forge::{Forge, pax_records, read, seconds};
-    use super::super::{Segment, Time};
     use super::*;
 
     fn one(archive: &[u8]) -> (Entry, Vec<u8>) {
@@ -549,8 +552,8 @@ mod tests {
     fn f09_pax_times_win() {
         let times: [(&str, &[u8]); 3] = [("mtime", b"-1.5"), ("atime", b"2.25"), ("ctime", b"3")];
         let got = entry(&Forge::new().mtime(9).pax(&times).file("x", b"").finish());
-        assert_eq!(got.modified, Time { seconds: -2, nanoseconds: 500_000_000 });
-        assert_eq!(got.accessed, Some(Time { seconds: 2, nanoseconds: 250_000_000 }));
+        assert_eq!(got.modified, Timestamp { seconds: -2, nanoseconds: 500_000_000 });
+        assert_eq!(got.accessed, Some(Timestamp { seconds: 2, nanoseconds: 250_000_000 }));
         assert_eq!(got.changed, Some(seconds(3)));
     }
 

@@ -2,23 +2,7 @@
 
 use std::fmt;
 
-/// A point in time: seconds since 1970 (negative before) and nanoseconds after them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Time {
-    /// Whole seconds, rounded down.
-    pub seconds: i64,
-    /// 0 to 999,999,999.
-    pub nanoseconds: u32,
-}
-
-/// A stretch of data in a sparse file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Segment {
-    /// Where it stands in the file, in bytes.
-    pub offset: u64,
-    /// Its length in bytes.
-    pub length: u64,
-}
+use ext4_writer::{Segment, Timestamp};
 
 /// An extended attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,11 +63,11 @@ pub struct Entry {
     /// The owning group.
     pub gid: u32,
     /// When the contents last changed.
-    pub modified: Time,
+    pub modified: Timestamp,
     /// When the contents were last read, if the archive says so.
-    pub accessed: Option<Time>,
+    pub accessed: Option<Timestamp>,
     /// When the inode last changed, if the archive says so.
-    pub changed: Option<Time>,
+    pub changed: Option<Timestamp>,
     /// Size of a regular file in bytes, holes included; 0 for all others.
     pub size: u64,
     /// The target of a symbolic or hard link, as it stands in the archive.

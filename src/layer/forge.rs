@@ -2,8 +2,10 @@
 
 use std::io::Write as _;
 
+use ext4_writer::Timestamp;
+
 use super::header::BLOCK;
-use super::{Archive, Entry, Limits, Time};
+use super::{Archive, Entry, Limits};
 use crate::error::Result;
 
 /// An archive being made.
@@ -162,6 +164,6 @@ pub(crate) fn read(archive: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>> {
 }
 
 /// Whole seconds.
-pub(crate) fn seconds(seconds: i64) -> Time {
-    Time { seconds, nanoseconds: 0 }
+pub(crate) fn seconds(seconds: i64) -> Timestamp {
+    Timestamp { seconds, nanoseconds: 0 }
 }

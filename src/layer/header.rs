@@ -1,6 +1,6 @@
 //! One 512-byte header block: v7, ustar, star or GNU, with the semantics of Go's `archive/tar`.
 
-use super::Time;
+use ext4_writer::Timestamp;
 
 /// The unit of a tar archive.
 pub(super) const BLOCK: usize = 512;
@@ -105,12 +105,12 @@ impl Header {
         id("gid", &self.block.as_old().gid)
     }
 
-    pub(super) fn modified(&self) -> Result<Time, Reason> {
+    pub(super) fn modified(&self) -> Result<Timestamp, Reason> {
         let seconds = number("mtime", &self.block.as_old().mtime)?;
-        Ok(Time { seconds, nanoseconds: 0 })
+        Ok(Timestamp { seconds, nanoseconds: 0 })
     }
 
-    pub(super) fn accessed(&self) -> Result<Option<Time>, Reason> {
+    pub(super) fn accessed(&self) -> Result<Option<Timestamp>, Reason> {
         match (self.format, self.block.as_gnu()) {
             (Format::Star, _) => self.star_time("atime", STAR_PREFIX),
             (Format::Gnu, Some(gnu)) => Ok(gnu_time(&gnu.atime).unwrap_or_default()),
@@ -118,7 +118,7 @@ impl Header {
         }
     }
 
-    pub(super) fn changed(&self) -> Result<Option<Time>, Reason> {
+    pub(super) fn changed(&self) -> Result<Option<Timestamp>, Reason> {
         match (self.format, self.block.as_gnu()) {
             (Format::Star, _) => self.star_time("ctime", STAR_PREFIX + STAR_TIME),
             (Format::Gnu, Some(gnu)) => Ok(gnu_time(&gnu.ctime).unwrap_or_default()),
@@ -126,11 +126,11 @@ impl Header {
         }
     }
 
-    fn star_time(&self, name: &str, start: usize) -> Result<Option<Time>, Reason> {
+    fn star_time(&self, name: &str, start: usize) -> Result<Option<Timestamp>, Reason> {
         let prefix = self.block.as_ustar().map(|header| &header.prefix);
         let field = prefix.and_then(|prefix| prefix.get(start..start + STAR_TIME));
         let seconds = number(name, field.unwrap_or_default())?;
-        Ok(Some(Time { seconds, nanoseconds: 0 }))
+        Ok(Some(Timestamp { seconds, nanoseconds: 0 }))
     }
 
     /// Major and minor number; v7 headers have none.
@@ -178,10 +178,10 @@ pub(super) fn until_nul(field: &[u8]) -> &[u8] {
 }
 
 /// A GNU time, which is absent where its first byte is NUL.
-fn gnu_time(field: &[u8]) -> Result<Option<Time>, Reason> {
+fn gnu_time(field: &[u8]) -> Result<Option<Timestamp>, Reason> {
     match field.first() {
         None | Some(0) => Ok(None),
-        Some(_) => Ok(Some(Time { seconds: number("time", field)?, nanoseconds: 0 })),
+        Some(_) => Ok(Some(Timestamp { seconds: number("time", field)?, nanoseconds: 0 })),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::error::Error;
 
 pub use archive::{Archive, Body};
 pub use decompress::Compression;
-pub use entry::{Entry, EntryKind, Segment, Time, Xattr};
+pub use entry::{Entry, EntryKind, Xattr};
 pub use stream::{LayerBlob, LayerStream, LayerTotals};
 
 /// How much a hostile image may make us read or remember.
@@ -40,6 +40,8 @@ pub struct Limits {
     pub zstd_window_log: u32,
     /// Entries of all layers of an image.
     pub entries: u64,
+    /// Bytes of all names, link targets and attributes of an image, which stay in memory.
+    pub metadata: u64,
     /// Bytes of one extended header (PAX records, a GNU long name or long link).
     pub extension: u64,
     /// Bytes of an entry's path, and of a hard link's target.
@@ -60,6 +62,7 @@ impl Default for Limits {
             ratio_free: GIB,
             zstd_window_log: 27,
             entries: 4_000_000,
+            metadata: GIB,
             extension: 1 << 20,
             path: 4096,
             symlink: 4095,

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use ext4_writer::Timestamp;
 
+use super::Xattr;
 use super::header::Reason;
 use super::sparse::SparseRecords;
-use super::{Time, Xattr};
 
 /// What the extended headers say of the next entry, over its own header.
 #[derive(Clone, Default)]
@@ -18,9 +19,9 @@ pub(super) struct Records {
     pub(super) size: Option<u64>,
     pub(super) uid: Option<u32>,
     pub(super) gid: Option<u32>,
-    pub(super) modified: Option<Time>,
-    pub(super) accessed: Option<Time>,
-    pub(super) changed: Option<Time>,
+    pub(super) modified: Option<Timestamp>,
+    pub(super) accessed: Option<Timestamp>,
+    pub(super) changed: Option<Timestamp>,
     pub(super) sparse: SparseRecords,
     pub(super) unsupported: BTreeSet<String>,
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -149,7 +150,7 @@ fn decimal<T: std::str::FromStr>(value: &[u8]) -> Result<Option<T>, Reason> {
     number.map(Some).ok_or_else(refuse)
 }
 
-fn time(value: &[u8]) -> Result<Option<Time>, Reason> {
+fn time(value: &[u8]) -> Result<Option<Timestamp>, Reason> {
     if value.is_empty() {
         return Ok(None);
     }
@@ -158,7 +159,7 @@ fn time(value: &[u8]) -> Result<Option<Time>, Reason> {
 }
 
 /// `[-]SECONDS[.FRACTION]`; digits beyond nanoseconds are cut off.
-fn parse_time(value: &[u8]) -> Option<Time> {
+fn parse_time(value: &[u8]) -> Option<Timestamp> {
     let text = str::from_utf8(value).ok()?;
     let (negative, text) = match text.strip_prefix('-') {
         Some(text) => (true, text),
@@ -173,9 +174,11 @@ fn parse_time(value: &[u8]) -> Option<Time> {
     let nanoseconds = padded.fold(0, |value, digit| value * 10 + digit);
     let seconds: i64 = whole.parse().ok()?;
     match (negative, nanoseconds) {
-        (false, _) => Some(Time { seconds, nanoseconds }),
-        (true, 0) => Some(Time { seconds: -seconds, nanoseconds }),
-        (true, _) => Some(Time { seconds: -seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds }),
+        (false, _) => Some(Timestamp { seconds, nanoseconds }),
+        (true, 0) => Some(Timestamp { seconds: -seconds, nanoseconds }),
+        (true, _) => {
+            Some(Timestamp { seconds: -seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds })
+        }
     }
 }
 
@@ -281,7 +284,7 @@ mod tests {
             ("15032385535", 15_032_385_535, 0),
         ] {
             let got = parse_time(text.as_bytes());
-            assert_eq!(got, Some(Time { seconds, nanoseconds }), "{text}");
+            assert_eq!(got, Some(Timestamp { seconds, nanoseconds }), "{text}");
         }
         for text in ["", ".", "x", "1x", "--1", "+1", "1.-5", "9223372036854775808"] {
             assert_eq!(parse_time(text.as_bytes()), None, "{text}");

@@ -2,9 +2,11 @@
 
 use std::io::Read;
 
+use ext4_writer::Segment;
+
+use super::Limits;
 use super::header::{BLOCK, BLOCK_BYTES, Reason, unsigned};
 use super::input::read_full;
-use super::{Limits, Segment};
 
 /// The `GNU.sparse.*` records of one entry.
 #[derive(Clone, Default)]

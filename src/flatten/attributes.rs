@@ -1,0 +1,103 @@
+//! Owners, modes, times and extended attributes: from an entry onto a node.
+
+use ext4_writer::{FileKind, Metadata, NodeId, Sink};
+
+use super::{Flattener, shown};
+use crate::error::Result;
+use crate::layer::{Entry, Xattr};
+
+/// What becomes of an extended attribute.
+enum Fate {
+    Keep,
+    /// An overlay filesystem's own; it would mislead one that has this image as a lower layer.
+    DropOverlay,
+    Drop(&'static str),
+}
+
+impl<S: Sink> Flattener<'_, S> {
+    /// Gives a node the attributes of an entry in place of those it has.
+    pub(super) fn replace_attributes(&mut self, node: NodeId, entry: &Entry) -> Result<()> {
+        let set = self.builder.set_metadata(node, &metadata(entry));
+        set.map_err(|error| self.fail(error))?;
+        self.builder.clear_xattrs(node).map_err(|error| self.fail(error))?;
+        self.add_xattrs(node, entry)
+    }
+
+    /// The attributes in a hard link's header are its inode's, the last header's count (as
+    /// containerd does it). Attributes that the header leaves out stay: archives tend to give
+    /// them once.
+    pub(super) fn set_link_attributes(&mut self, node: NodeId, entry: &Entry) -> Result<()> {
+        let mut metadata = metadata(entry);
+        if self.kind(node)? == FileKind::Symlink {
+            metadata.mode = self.metadata(node)?.mode;
+        }
+        self.builder.set_metadata(node, &metadata).map_err(|error| self.fail(error))?;
+        self.add_xattrs(node, entry)
+    }
+
+    pub(super) fn add_xattrs(&mut self, node: NodeId, entry: &Entry) -> Result<()> {
+        for keyword in &entry.unsupported {
+            self.lose(format!("attribute \"{keyword}\" of the archive cannot be represented"));
+        }
+        let kind = self.kind(node)?;
+        for Xattr { name, value } in &entry.xattrs {
+            match fate(name, kind) {
+                Fate::Keep => {
+                    let set = self.builder.set_xattr(node, name, value);
+                    set.map_err(|error| self.fail(error))?;
+                }
+                Fate::DropOverlay => {
+                    self.outcome.counts.overlay_xattrs += 1;
+                    self.lose(format!("attribute \"{}\" is an overlay's own", shown(name)));
+                }
+                Fate::Drop(why) => {
+                    self.lose(format!("attribute \"{}\" {why}", shown(name)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn copy_xattrs(&mut self, from: NodeId, to: NodeId) -> Result<()> {
+        let xattrs = self.builder.xattrs(from);
+        let xattrs = xattrs.map(|(name, value)| (name, value.into_owned()));
+        for (name, value) in xattrs.collect::<Vec<_>>() {
+            self.builder.set_xattr(to, &name, &value).map_err(|error| self.fail(error))?;
+        }
+        Ok(())
+    }
+}
+
+/// The kernel's rules for names: `user.` on files and directories only (xattr(7)), ACLs on what
+/// has permissions of its own, default ACLs on directories.
+fn fate(name: &[u8], kind: FileKind) -> Fate {
+    let is = |prefix: &[u8]| name.starts_with(prefix);
+    let owner_less = !matches!(kind, FileKind::Regular | FileKind::Directory);
+    match name {
+        _ if is(b"trusted.overlay.") || is(b"user.overlay.") => Fate::DropOverlay,
+        _ if is(b"user.") && owner_less => {
+            Fate::Drop("cannot stand on what is neither file nor directory")
+        }
+        b"system.posix_acl_access" if kind == FileKind::Symlink => {
+            Fate::Drop("cannot stand on a symbolic link")
+        }
+        b"system.posix_acl_default" if kind != FileKind::Directory => {
+            Fate::Drop("can only stand on a directory")
+        }
+        b"system.posix_acl_access" | b"system.posix_acl_default" => Fate::Keep,
+        _ if is(b"user.") || is(b"trusted.") || is(b"security.") => Fate::Keep,
+        _ => Fate::Drop("has no place in ext4"),
+    }
+}
+
+pub(super) fn metadata(entry: &Entry) -> Metadata {
+    Metadata {
+        mode: entry.mode,
+        uid: entry.uid,
+        gid: entry.gid,
+        modified: entry.modified,
+        accessed: entry.accessed,
+        changed: entry.changed,
+        created: None,
+    }
+}

@@ -1,0 +1,158 @@
+//! Hard links: to this layer's files and those below, taken away or still to come.
+
+use std::collections::BTreeMap;
+
+use ext4_writer::{FileKind, NodeId, Sink};
+
+use super::history::Place;
+use super::path::{CleanPath, Meaning};
+use super::walk::Missing;
+use super::{Flattener, shown};
+use crate::error::Result;
+use crate::layer::Entry;
+
+/// Links whose target has not been seen yet.
+pub(super) type PendingLinks = BTreeMap<Place, PendingLink>;
+
+pub(super) struct PendingLink {
+    target: CleanPath,
+    entry: Entry,
+}
+
+enum Target {
+    Found {
+        directory: NodeId,
+        node: NodeId,
+    },
+    /// No such name, in a directory that may be there.
+    Missing(Option<Place>),
+}
+
+impl<S: Sink> Flattener<'_, S> {
+    /// Adds a hard link, or remembers it until its target comes.
+    pub(super) fn place_link(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        entry: &Entry,
+    ) -> Result<()> {
+        let refuse = |flattener: &Self, why: &str| {
+            flattener.refuse(format!("its target \"{}\": {why}", shown(&entry.link)))
+        };
+        let target = CleanPath::parse(&entry.link).map_err(|why| refuse(self, &why))?;
+        match target.meaning().map_err(|why| refuse(self, &why))? {
+            Meaning::Root => return Err(refuse(self, "a directory has one name only")),
+            Meaning::Name { .. } => {}
+            _ => return Err(refuse(self, "no file of an image can have that name")),
+        }
+        self.outcome.counts.hard_links += 1;
+        match self.find_target(&target)? {
+            Target::Found { directory: origin, node } => {
+                self.link((directory, name), (origin, node), entry)
+            }
+            Target::Missing(_) => {
+                self.vacate(directory, name)?;
+                self.touch(directory)?;
+                let link = PendingLink { target, entry: entry.clone() };
+                self.pending.insert((directory, name.to_vec()), link);
+                Ok(())
+            }
+        }
+    }
+
+    /// Adds the links whose targets came after them.
+    ///
+    /// A target may be such a link itself, so each is followed to its end first.
+    pub(super) fn settle_links(&mut self) -> Result<()> {
+        while let Some(first) = self.pending.pop_first() {
+            let mut chain = vec![first];
+            while let Some((place, link)) = chain.pop() {
+                if !self.is_vacant(&place)? {
+                    // Something later in the layer has the name, or took its directory's place.
+                    continue;
+                }
+                self.current.clone_from(&link.entry.path);
+                match self.find_target(&link.target)? {
+                    Target::Found { directory, node } => {
+                        self.link((place.0, &place.1), (directory, node), &link.entry)?;
+                    }
+                    Target::Missing(wanted) => {
+                        let next = wanted.and_then(|wanted| self.pending.remove_entry(&wanted));
+                        let Some(next) = next else {
+                            let target = shown(&link.entry.link);
+                            return Err(self.refuse(format!("its target \"{target}\" is missing")));
+                        };
+                        chain.push((place, link));
+                        chain.push(next);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a pending link can still have its name.
+    fn is_vacant(&self, (directory, name): &Place) -> Result<bool> {
+        if self.builder.lookup(*directory, name).is_some() {
+            return Ok(false);
+        }
+        let mut above = *directory;
+        while above != self.builder.root() {
+            if self.graveyard.holds(above) {
+                return Ok(false);
+            }
+            above = self.parent(above)?;
+        }
+        Ok(true)
+    }
+
+    /// The target's own name is not followed: a link to a symbolic link is its second name.
+    fn find_target(&mut self, target: &CleanPath) -> Result<Target> {
+        let Some(directory) = self.find(target.parent(), Missing::Ghosts)? else {
+            return Ok(Target::Missing(None));
+        };
+        let name = target.name();
+        let node = self.builder.lookup(directory, name).or_else(|| self.ghost(directory, name));
+        Ok(match node {
+            Some(node) => Target::Found { directory, node },
+            None => Target::Missing(Some((directory, name.to_vec()))),
+        })
+    }
+
+    fn link(
+        &mut self,
+        (directory, name): (NodeId, &[u8]),
+        (origin, node): (NodeId, NodeId),
+        entry: &Entry,
+    ) -> Result<()> {
+        let target = shown(&entry.link);
+        if self.kind(node)? == FileKind::Directory {
+            return Err(self.refuse(format!("its target \"{target}\" is a directory")));
+        }
+        let present = self.builder.lookup(directory, name);
+        if present != Some(node) {
+            if let Some(present) = present
+                && self.is_within(origin, present)?
+            {
+                return Err(self.refuse(format!("its target \"{target}\" is below it")));
+            }
+            self.vacate(directory, name)?;
+            self.builder.add_link(directory, name, node).map_err(|error| self.fail(error))?;
+        }
+        self.touch_name(directory, name)?;
+        self.set_link_attributes(node, entry)
+    }
+
+    fn is_within(&self, directory: NodeId, ancestor: NodeId) -> Result<bool> {
+        let mut above = directory;
+        loop {
+            if above == ancestor {
+                return Ok(true);
+            }
+            if above == self.builder.root() {
+                return Ok(false);
+            }
+            above = self.parent(above)?;
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! Tar entries onto the tree: whiteouts, links, scoped paths.
+//!
+//! The entries of a layer stream by once, in their order. Every name in the tree bears the number
+//! of the layer that last touched it, so that a whiteout hides lower layers only, wherever it
+//! stands. What a layer takes out of the tree stays whole until the layer ends, so that a hard
+//! link can still name it.
+
+mod attributes;
+mod history;
+mod links;
+mod outcome;
+mod path;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod whiteout;
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+
+use ext4_writer::{Builder, FileContent, FileKind, Metadata, NodeId, Sink, Special, Timestamp};
+
+use crate::error::{Error, Result};
+use crate::layer::{Archive, Entry, EntryKind, LayerStream, LayerTotals, Limits, from_io};
+use history::{Graveyard, History, LayerNumber};
+use links::PendingLinks;
+use path::{CleanPath, Meaning};
+
+pub use outcome::{Bounded, Counts, Flattened, Followed, Loss};
+
+/// How layers are flattened.
+#[derive(Clone, Debug, Default)]
+pub struct FlattenOptions {
+    /// The times of directories that only paths speak of.
+    pub epoch: Timestamp,
+    /// How much a hostile image may ask for.
+    pub limits: Limits,
+}
+
+/// Applies layers onto a filesystem, oldest first.
+pub struct Flattener<'b, S: Sink> {
+    builder: &'b mut Builder<S>,
+    options: FlattenOptions,
+    outcome: Flattened,
+    history: History,
+    lost_and_found: NodeId,
+    layer: LayerNumber,
+    label: String,
+    is_open: bool,
+    /// The entry being applied, for messages.
+    current: Vec<u8>,
+    /// Bytes of names, targets and attributes so far.
+    metadata_bytes: u64,
+    graveyard: Graveyard,
+    pending: PendingLinks,
+    followed: BTreeSet<NodeId>,
+    /// The directory of the last entry: nearly always that of the next one too.
+    last_parent: Option<(Vec<u8>, NodeId)>,
+}
+
+impl<'b, S: Sink> Flattener<'b, S> {
+    /// Applies onto what `builder` holds already.
+    pub fn new(builder: &'b mut Builder<S>, options: FlattenOptions) -> Result<Self> {
+        let lost_and_found = builder
+            .lookup(builder.root(), b"lost+found")
+            .ok_or_else(|| Error::internal("the filesystem has no lost+found"))?;
+        Ok(Self {
+            builder,
+            options,
+            outcome: Flattened::default(),
+            history: History::default(),
+            lost_and_found,
+            layer: 0,
+            label: String::new(),
+            is_open: false,
+            current: Vec::new(),
+            metadata_bytes: 0,
+            graveyard: Graveyard::default(),
+            pending: PendingLinks::new(),
+            followed: BTreeSet::new(),
+            last_parent: None,
+        })
+    }
+
+    /// Applies a whole layer and verifies its diff ID.
+    pub fn apply_layer(&mut self, mut stream: LayerStream) -> Result<LayerTotals> {
+        let label = stream.name().to_owned();
+        let limits = self.options.limits.clone();
+        stream.bound(limits.image.saturating_sub(self.outcome.counts.layer_bytes));
+        self.begin_layer(&label)?;
+        let mut archive = Archive::new(stream, label, &limits);
+        while let Some(entry) = archive.next_entry()? {
+            self.apply(&entry, &mut archive.body())?;
+        }
+        let totals = archive.into_inner().finish()?;
+        let bytes = &mut self.outcome.counts.layer_bytes;
+        *bytes = bytes.saturating_add(totals.uncompressed);
+        self.end_layer()?;
+        Ok(totals)
+    }
+
+    /// Begins a layer, which messages call `label`.
+    pub fn begin_layer(&mut self, label: &str) -> Result<()> {
+        if self.is_open {
+            return Err(self.broken("the layer before was not ended"));
+        }
+        let Some(next) = self.layer.checked_add(1) else {
+            return Err(Error::bad_data(format!("an image of more than {} layers", self.layer)));
+        };
+        (self.layer, self.is_open) = (next, true);
+        label.clone_into(&mut self.label);
+        self.outcome.counts.layers += 1;
+        Ok(())
+    }
+
+    /// Applies one entry; `body` gives its stored bytes.
+    pub fn apply(&mut self, entry: &Entry, body: &mut dyn Read) -> Result<()> {
+        if !self.is_open {
+            return Err(self.broken("no layer was begun"));
+        }
+        self.current.clone_from(&entry.path);
+        self.account(entry)?;
+        let path = CleanPath::parse(&entry.path).map_err(|why| self.refuse(why))?;
+        match path.meaning().map_err(|why| self.refuse(why))? {
+            Meaning::Root => self.apply_root(entry),
+            Meaning::Whiteout { parent, name } => self.apply_whiteout(parent, name),
+            Meaning::Opaque { directory } => self.apply_opaque(directory),
+            Meaning::Reserved => {
+                self.lose("it is bookkeeping of AUFS".to_owned());
+                Ok(())
+            }
+            Meaning::Name { parent, name } => self.place(parent, name, entry, body),
+        }
+    }
+
+    /// Ends the layer: adds the links that waited for their targets, and gives back what was
+    /// taken away.
+    pub fn end_layer(&mut self) -> Result<()> {
+        self.settle_links()?;
+        let mut directories = Vec::new();
+        for node in self.graveyard.empty() {
+            // Files first: one with a name in a removed directory goes with that directory.
+            if self.kind(node)? == FileKind::Directory {
+                directories.push(node);
+            } else {
+                self.discard(node)?;
+            }
+        }
+        for node in directories {
+            self.discard(node)?;
+        }
+        self.followed.clear();
+        self.last_parent = None;
+        self.is_open = false;
+        Ok(())
+    }
+
+    /// What was counted and lost.
+    pub fn finish(self) -> Result<Flattened> {
+        if self.is_open {
+            return Err(self.broken("the last layer was not ended"));
+        }
+        Ok(self.outcome)
+    }
+
+    /// Counts the entry against the limits of an image.
+    fn account(&mut self, entry: &Entry) -> Result<()> {
+        let limits = &self.options.limits;
+        let xattrs = entry.xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len());
+        let bytes = xattrs.fold(entry.path.len() + entry.link.len(), usize::saturating_add);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.metadata_bytes = self.metadata_bytes.saturating_add(bytes);
+        self.outcome.counts.entries = self.outcome.counts.entries.saturating_add(1);
+        if self.outcome.counts.entries > limits.entries {
+            let why = format!("the image has more than {} entries", limits.entries);
+            return Err(self.refuse(why));
+        }
+        if self.metadata_bytes > limits.metadata {
+            let limit = limits.metadata;
+            let why = format!("names, targets and attributes have more than {limit} bytes");
+            return Err(self.refuse(why));
+        }
+        Ok(())
+    }
+
+    fn apply_root(&mut self, entry: &Entry) -> Result<()> {
+        if entry.kind != EntryKind::Directory {
+            return Err(self.refuse(format!("the root must be a directory, not a {}", entry.kind)));
+        }
+        self.outcome.counts.directories += 1;
+        self.replace_attributes(self.builder.root(), entry)
+    }
+
+    fn place(
+        &mut self,
+        parent: &[u8],
+        name: &[u8],
+        entry: &Entry,
+        body: &mut dyn Read,
+    ) -> Result<()> {
+        if entry.kind == EntryKind::Socket {
+            self.lose("a socket means nothing without the process that bound it".to_owned());
+            return Ok(());
+        }
+        let directory = self.enter(parent)?;
+        if !self.pending.is_empty() {
+            // The last entry of a name wins over a link that still waits for it.
+            self.pending.remove(&(directory, name.to_vec()));
+        }
+        match entry.kind {
+            EntryKind::HardLink => self.place_link(directory, name, entry),
+            EntryKind::Directory => self.place_directory(directory, name, entry),
+            _ => {
+                self.vacate(directory, name)?;
+                let node = self.add_node(directory, name, entry, body)?;
+                self.touch_name(directory, name)?;
+                self.add_xattrs(node, entry)
+            }
+        }
+    }
+
+    /// A directory over a directory replaces its attributes and keeps what is in it.
+    fn place_directory(&mut self, directory: NodeId, name: &[u8], entry: &Entry) -> Result<()> {
+        self.outcome.counts.directories += 1;
+        if let Some(node) = self.builder.lookup(directory, name)
+            && self.kind(node)? == FileKind::Directory
+        {
+            self.touch_name(directory, name)?;
+            return self.replace_attributes(node, entry);
+        }
+        self.vacate(directory, name)?;
+        let added = self.builder.add_directory(directory, name, &attributes::metadata(entry));
+        let node = added.map_err(|error| self.fail(error))?;
+        self.born(directory, name, node)?;
+        self.add_xattrs(node, entry)
+    }
+
+    /// Adds what is neither a directory nor a second name.
+    fn add_node(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        entry: &Entry,
+        body: &mut dyn Read,
+    ) -> Result<NodeId> {
+        let metadata = attributes::metadata(entry);
+        let counts = &mut self.outcome.counts;
+        let (major, minor) = entry.device;
+        let special = match entry.kind {
+            EntryKind::Regular => {
+                counts.files += 1;
+                return self.add_file(directory, name, entry, body);
+            }
+            EntryKind::Symlink => {
+                counts.symlinks += 1;
+                let added = self.builder.add_symlink(directory, name, &metadata, &entry.link);
+                return added.map_err(|error| self.fail(error));
+            }
+            EntryKind::CharacterDevice => Special::CharacterDevice { major, minor },
+            EntryKind::BlockDevice => Special::BlockDevice { major, minor },
+            EntryKind::Fifo => Special::Fifo,
+            kind @ (EntryKind::Directory | EntryKind::HardLink | EntryKind::Socket) => {
+                return Err(self.broken(&format!("a {kind} is no new node")));
+            }
+        };
+        counts.special_files += 1;
+        let added = self.builder.add_special(directory, name, &metadata, special);
+        added.map_err(|error| self.fail(error))
+    }
+
+    fn add_file(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        entry: &Entry,
+        body: &mut dyn Read,
+    ) -> Result<NodeId> {
+        let (stored, content) = match &entry.segments {
+            None => (entry.size, FileContent::new(entry.size, body)),
+            Some(segments) => {
+                let stored = segments.iter().map(|segment| segment.length);
+                let stored = stored.fold(0, u64::saturating_add);
+                (stored, FileContent::sparse(entry.size, segments, body))
+            }
+        };
+        let bytes = &mut self.outcome.counts.file_bytes;
+        *bytes = bytes.saturating_add(stored);
+        let added = self.builder.add_file(directory, name, &attributes::metadata(entry), content);
+        added.map_err(|error| self.fail(error))
+    }
+
+    /// Takes away what stands at a name, if anything does.
+    fn vacate(&mut self, directory: NodeId, name: &[u8]) -> Result<()> {
+        match self.builder.lookup(directory, name) {
+            Some(_) => self.bury(directory, name),
+            None => Ok(()),
+        }
+    }
+
+    fn bury(&mut self, directory: NodeId, name: &[u8]) -> Result<()> {
+        let node = self.builder.detach(directory, name).map_err(|error| self.fail(error))?;
+        self.graveyard.bury((directory, name.to_vec()), node);
+        self.outcome.counts.removed_names += 1;
+        self.last_parent = None;
+        Ok(())
+    }
+
+    /// Notes a new directory of this layer.
+    fn born(&mut self, parent: NodeId, name: &[u8], node: NodeId) -> Result<()> {
+        // Nothing of lower layers is below it.
+        self.history.clear(node, self.layer);
+        if let Some(old) = self.ghost(parent, name) {
+            self.graveyard.succeed(node, old);
+        }
+        self.touch_name(parent, name)
+    }
+
+    /// Marks a name as this layer's.
+    fn touch_name(&mut self, directory: NodeId, name: &[u8]) -> Result<()> {
+        let set = self.builder.set_mark(directory, name, self.layer);
+        set.map_err(|error| self.fail(error))?;
+        self.touch(directory)
+    }
+
+    /// Notes that this layer touched something in `directory`. What is above a touched directory
+    /// is touched too, so the way up ends at the first that was.
+    fn touch(&mut self, directory: NodeId) -> Result<()> {
+        let mut above = directory;
+        while self.history.touch(above, self.layer) && above != self.builder.root() {
+            above = self.parent(above)?;
+        }
+        Ok(())
+    }
+
+    /// Notes something of the current entry that the image does not hold.
+    fn lose(&mut self, reason: String) {
+        self.outcome.losses.push(Loss { path: self.current.clone(), reason });
+    }
+
+    fn discard(&mut self, node: NodeId) -> Result<()> {
+        self.builder.discard(node).map_err(|error| self.fail(error))
+    }
+
+    fn kind(&self, node: NodeId) -> Result<FileKind> {
+        self.builder.kind(node).map_err(|error| self.fail(error))
+    }
+
+    fn kind_of(&self, node: Option<NodeId>) -> Result<Option<FileKind>> {
+        node.map(|node| self.kind(node)).transpose()
+    }
+
+    fn parent(&self, directory: NodeId) -> Result<NodeId> {
+        self.builder.parent(directory).map_err(|error| self.fail(error))
+    }
+
+    fn metadata(&self, node: NodeId) -> Result<Metadata> {
+        self.builder.metadata(node).map_err(|error| self.fail(error))
+    }
+
+    /// Bad data in the current entry.
+    fn refuse(&self, why: impl AsRef<str>) -> Error {
+        let (path, why) = (shown(&self.current), why.as_ref());
+        Error::bad_data(format!("cannot apply \"{path}\" of {}: {why}", self.label))
+    }
+
+    /// A promise of this module that broke.
+    fn broken(&self, what: &str) -> Error {
+        Error::internal(format!("flattening {}: {what}", self.label))
+    }
+
+    /// What a refusal of the filesystem means for the current entry.
+    fn fail(&self, error: ext4_writer::Error) -> Error {
+        use ext4_writer::Error as E;
+        let message = format!("cannot apply \"{}\" of {}", shown(&self.current), self.label);
+        match error {
+            E::ReadContent { source, .. } => {
+                from_io(source, |source| Error::io(message).because(source))
+            }
+            E::ImageFull { .. } => {
+                Error::cannot_create(message).because(error).hint("raise --size")
+            }
+            E::TooFewInodes { .. } => {
+                Error::cannot_create(message).because(error).hint("raise --inodes")
+            }
+            E::WriteImage { ref source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Error::cannot_create(message).because(error)
+            }
+            E::WriteImage { .. } => Error::io(message).because(error),
+            E::InvalidName { .. }
+            | E::Protected { .. }
+            | E::TooManyLinks { .. }
+            | E::InvalidTarget { .. }
+            | E::InvalidDevice { .. }
+            | E::FileTooLarge { .. }
+            | E::InvalidSegments { .. }
+            | E::ContentShort { .. }
+            | E::InvalidAttribute { .. }
+            | E::AttributesTooLarge { .. }
+            | E::DirectoryTooLarge { .. } => Error::bad_data(message).because(error),
+            _ => Error::internal(message).because(error),
+        }
+    }
+}
+
+/// A name for a message; hostile ones can be long.
+fn shown(name: &[u8]) -> String {
+    const SHOWN: usize = 200;
+    match name.get(..SHOWN) {
+        Some(start) if name.len() > SHOWN => format!("{}...", start.escape_ascii()),
+        _ => name.escape_ascii().to_string(),
+    }
+}

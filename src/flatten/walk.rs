@@ -1,0 +1,194 @@
+//! From a path to a directory: through the symbolic links of the image, never out of it.
+
+use std::borrow::Cow;
+
+use ext4_writer::{FileKind, NodeId, Sink};
+
+use super::Flattener;
+use super::outcome::Followed;
+use crate::error::Result;
+
+/// As many symbolic links as the kernel follows in one path.
+const MAX_HOPS: u32 = 40;
+
+/// What to do with the parts of a path that are not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// Make directories of them, also where something else stands.
+    Make,
+    /// Find nothing.
+    Stop,
+    /// Look among what this layer has taken away.
+    Ghosts,
+}
+
+/// A path being walked.
+struct Walk<'p> {
+    /// The directory that was reached, and its path.
+    at: NodeId,
+    trail: Vec<u8>,
+    /// What is walked, and how far it has been.
+    text: Cow<'p, [u8]>,
+    position: usize,
+    hops: u32,
+}
+
+impl Walk<'_> {
+    /// The next part that is neither empty nor `.`.
+    fn next_part(&mut self) -> Option<Vec<u8>> {
+        loop {
+            let rest = self.text.get(self.position..).filter(|rest| !rest.is_empty())?;
+            let part = rest.split(|byte| *byte == b'/').next().unwrap_or_default();
+            self.position = self.position.saturating_add(part.len()).saturating_add(1);
+            if !matches!(part, b"" | b".") {
+                return Some(part.to_vec());
+            }
+        }
+    }
+
+    fn descend(&mut self, name: &[u8], directory: NodeId) {
+        self.at = directory;
+        self.trail.push(b'/');
+        self.trail.extend_from_slice(name);
+    }
+
+    fn ascend(&mut self, parent: NodeId) {
+        self.at = parent;
+        let slash = self.trail.iter().rposition(|byte| *byte == b'/');
+        self.trail.truncate(slash.unwrap_or(0));
+    }
+}
+
+impl<S: Sink> Flattener<'_, S> {
+    /// The directory at this clean path; what is missing is made.
+    pub(super) fn enter(&mut self, path: &[u8]) -> Result<NodeId> {
+        if let Some((known, directory)) = &self.last_parent
+            && known == path
+        {
+            return Ok(*directory);
+        }
+        let found = self.walk(path, Missing::Make)?;
+        let directory = found.ok_or_else(|| self.broken("a directory was not made"))?;
+        self.last_parent = Some((path.to_vec(), directory));
+        Ok(directory)
+    }
+
+    /// The directory at this clean path, if there is one.
+    pub(super) fn find(&mut self, path: &[u8], missing: Missing) -> Result<Option<NodeId>> {
+        match &self.last_parent {
+            Some((known, directory)) if known == path => Ok(Some(*directory)),
+            _ => self.walk(path, missing),
+        }
+    }
+
+    fn walk(&mut self, path: &[u8], missing: Missing) -> Result<Option<NodeId>> {
+        let root = self.builder.root();
+        let text = Cow::Borrowed(path);
+        let mut walk = Walk { at: root, trail: Vec::new(), text, position: 0, hops: 0 };
+        while let Some(part) = walk.next_part() {
+            if part == b".." {
+                // Only a link's target has it; at the root it stays there, as in a chroot.
+                walk.ascend(self.parent(walk.at)?);
+                continue;
+            }
+            let live = self.builder.lookup(walk.at, &part);
+            let is_live = live.is_some();
+            let node = match missing {
+                Missing::Ghosts => match self.passable(live)? {
+                    None => self.ghost(walk.at, &part),
+                    passable => passable,
+                },
+                Missing::Make | Missing::Stop => live,
+            };
+            match (node, self.kind_of(node)?) {
+                (Some(node), Some(FileKind::Directory)) => walk.descend(&part, node),
+                (Some(node), Some(FileKind::Symlink)) => {
+                    self.follow(&mut walk, &part, node, is_live)?;
+                }
+                _ if missing == Missing::Make => {
+                    let node = self.imply_directory(walk.at, &part)?;
+                    walk.descend(&part, node);
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(walk.at))
+    }
+
+    /// A node that a path can lead through.
+    fn passable(&self, node: Option<NodeId>) -> Result<Option<NodeId>> {
+        let kind = self.kind_of(node)?;
+        Ok(node.filter(|_| matches!(kind, Some(FileKind::Directory | FileKind::Symlink))))
+    }
+
+    /// Goes where a symbolic link points to: the only place where one is followed.
+    fn follow(
+        &mut self,
+        walk: &mut Walk<'_>,
+        name: &[u8],
+        symlink: NodeId,
+        is_live: bool,
+    ) -> Result<()> {
+        walk.hops = walk.hops.saturating_add(1);
+        if walk.hops > MAX_HOPS {
+            return Err(self.refuse(format!("more than {MAX_HOPS} symbolic links lead to it")));
+        }
+        let target = self.builder.symlink_target(symlink).unwrap_or_default().to_vec();
+        if is_live && self.builder.mark(walk.at, name) != Some(self.layer) {
+            self.note_followed(symlink, [&walk.trail, &b"/"[..], name].concat());
+        }
+        if target.starts_with(b"/") {
+            walk.at = self.builder.root();
+            walk.trail.clear();
+        }
+        let rest = walk.text.get(walk.position..).unwrap_or_default();
+        walk.text = Cow::Owned([&target, &b"/"[..], rest].concat());
+        walk.position = 0;
+        Ok(())
+    }
+
+    fn note_followed(&mut self, node: NodeId, symlink: Vec<u8>) {
+        if self.followed.insert(node) {
+            self.outcome.followed.push(Followed { symlink, layer: self.label.clone() });
+        }
+    }
+
+    /// What this layer has taken away from a name, of this directory or of one that stood here.
+    ///
+    /// In a directory that was taken away itself, its names are what was taken away with it.
+    pub(super) fn ghost(&self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
+        let mut directory = directory;
+        loop {
+            if let Some(node) = self.graveyard.ghost(directory, name) {
+                return Some(node);
+            }
+            directory = self.graveyard.predecessor(directory)?;
+            if let Some(node) = self.builder.lookup(directory, name) {
+                return Some(node);
+            }
+        }
+    }
+
+    /// Makes a directory that only the path of an entry speaks of.
+    ///
+    /// Where this layer hid a directory, the new one has its attributes: a whiteout behind the
+    /// entry would have left it in place, and whiteouts mean the same wherever they stand.
+    fn imply_directory(&mut self, parent: NodeId, name: &[u8]) -> Result<NodeId> {
+        let ghost = self.ghost(parent, name);
+        let is_directory = self.kind_of(ghost)? == Some(FileKind::Directory);
+        let model = ghost.filter(|_| is_directory);
+        let metadata = match model {
+            Some(model) => self.metadata(model)?,
+            None => ext4_writer::Metadata::root_owned(0o755, self.options.epoch),
+        };
+        self.vacate(parent, name)?;
+        let added = self.builder.add_directory(parent, name, &metadata);
+        let node = added.map_err(|error| self.fail(error))?;
+        if let Some(model) = model {
+            self.copy_xattrs(model, node)?;
+        }
+        self.outcome.counts.implied_directories += 1;
+        self.born(parent, name, node)?;
+        Ok(node)
+    }
+}

@@ -1,0 +1,90 @@
+//! Whiteouts: they hide what lower layers put there, wherever they stand in their own layer.
+
+use ext4_writer::{FileKind, NodeId, Sink};
+
+use super::Flattener;
+use super::path::split_last;
+use super::walk::Missing;
+use crate::error::Result;
+
+/// What a whiteout finds at a name.
+enum Found {
+    Nothing,
+    /// Only lower layers touched it and all below it.
+    Lower,
+    /// This layer put it there.
+    Current,
+    /// A directory that this layer touched, or something below it.
+    Touched(NodeId),
+}
+
+impl<S: Sink> Flattener<'_, S> {
+    /// Hides one name.
+    pub(super) fn apply_whiteout(&mut self, parent: &[u8], name: &[u8]) -> Result<()> {
+        self.outcome.counts.whiteouts += 1;
+        let Some(directory) = self.find(parent, Missing::Stop)? else { return Ok(()) };
+        match self.examine(directory, name)? {
+            Found::Nothing | Found::Current => Ok(()),
+            Found::Lower => self.bury(directory, name),
+            Found::Touched(node) => self.clear(node),
+        }
+    }
+
+    /// Hides what is in a directory; a file in its place becomes an empty directory.
+    pub(super) fn apply_opaque(&mut self, directory: &[u8]) -> Result<()> {
+        self.outcome.counts.opaque_whiteouts += 1;
+        if let Some(node) = self.find(directory, Missing::Stop)? {
+            return self.clear(node);
+        }
+        let (parent, name) = split_last(directory);
+        let Some(parent) = self.find(parent, Missing::Stop)? else { return Ok(()) };
+        let kind = self.kind_of(self.builder.lookup(parent, name))?;
+        let is_file = !matches!(kind, None | Some(FileKind::Directory | FileKind::Symlink));
+        if is_file && matches!(self.examine(parent, name)?, Found::Lower) {
+            self.enter(directory)?;
+        }
+        Ok(())
+    }
+
+    /// Takes everything out of a directory that no entry of this layer touched.
+    ///
+    /// A directory that was cleared before in this layer holds nothing of lower layers any more,
+    /// and one that this layer did not touch goes in one piece: so each directory is looked at
+    /// once in a layer, whatever the number and the nesting of the whiteouts.
+    fn clear(&mut self, top: NodeId) -> Result<()> {
+        let mut waiting = vec![top];
+        while let Some(directory) = waiting.pop() {
+            if !self.history.clear(directory, self.layer) {
+                continue;
+            }
+            let mut hidden = Vec::new();
+            let names = self.builder.names(directory).map_err(|error| self.fail(error))?;
+            for (name, _) in names {
+                match self.examine(directory, name)? {
+                    Found::Lower => hidden.push(name.to_vec()),
+                    Found::Touched(node) => waiting.push(node),
+                    Found::Nothing | Found::Current => {}
+                }
+            }
+            for name in hidden {
+                self.bury(directory, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn examine(&self, directory: NodeId, name: &[u8]) -> Result<Found> {
+        let Some(node) = self.builder.lookup(directory, name) else { return Ok(Found::Nothing) };
+        let mark = self.builder.mark(directory, name).unwrap_or_default();
+        if self.kind(node)? != FileKind::Directory {
+            return Ok(if mark < self.layer { Found::Lower } else { Found::Current });
+        }
+        // The filesystem's own directory stays, whatever hides it.
+        let stays = node == self.lost_and_found;
+        Ok(if stays || mark.max(self.history.touched(node)) >= self.layer {
+            Found::Touched(node)
+        } else {
+            Found::Lower
+        })
+    }
+}
