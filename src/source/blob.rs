@@ -181,7 +181,12 @@ impl Read for Tail {
         };
         let ready = usize::try_from(written.saturating_sub(self.position)).unwrap_or(usize::MAX);
         let (part, _) = buffer.split_at_mut(ready.min(buffer.len()));
-        let count = file.read_at(part, self.position)?;
+        let count = file.read_at(part, self.position).map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => error,
+            _ => Error::io(format!("cannot read blob {} from the cache", self.arrival.digest))
+                .because(error)
+                .into(),
+        })?;
         if count == 0 {
             return Err(Error::io(format!(
                 "the temporary file of blob {} was cut at {} of {written} bytes",

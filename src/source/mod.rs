@@ -10,7 +10,7 @@ pub use blob::BlobReader;
 pub use manifest::{Config, History};
 pub use platform::Platform;
 pub use reference::Reference;
-pub use registry::{Downloads, Options, Progress, Registry};
+pub use registry::{BlobProgress, Downloads, Options, Progress, Registry};
 
 use crate::digest::Digest;
 

@@ -127,8 +127,7 @@ impl Generation {
 }
 
 /// What there is, for people: each platform once, without the entries that are no images.
-#[must_use]
-pub fn list<'a>(offers: impl Iterator<Item = Option<&'a Platform>>) -> String {
+pub(super) fn list<'a>(offers: impl Iterator<Item = Option<&'a Platform>>) -> String {
     let mut names: Vec<String> = Vec::new();
     for offer in offers {
         let name = match offer {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-pub use download::{Downloads, Progress};
+pub use download::{BlobProgress, Downloads, Progress};
 
 use self::transport::{Object, Transport};
 use super::blob::prefixed;

@@ -68,7 +68,6 @@ impl Downloads {
             let fetch = Fetch {
                 connection: Arc::clone(connection),
                 object: Object::layer(layer, layers.len()),
-                arrival: Arc::clone(&arrival),
                 delivery: Delivery(Arc::clone(&arrival)),
             };
             downloads.tasks.spawn_on(fetch.run(Arc::clone(&permits)), connection.runtime.handle());
@@ -177,7 +176,6 @@ impl Progress {
 struct Fetch {
     connection: Arc<Connection>,
     object: Object,
-    arrival: Arc<Arrival>,
     delivery: Delivery,
 }
 
@@ -192,19 +190,18 @@ impl Fetch {
         let verified = match self.receive().await.and_then(verify) {
             Ok(verified) => verified,
             Err(error) => {
-                self.arrival.failed(error);
+                self.arrival().failed(error);
                 return Ok(());
             }
         };
         // Readers need not wait for the disk.
-        self.arrival.proven();
-        drop(self.delivery);
+        self.arrival().proven();
         block_in_place(|| verified.publish())
     }
 
     /// Receives all bytes, in as many tries as it takes.
     async fn receive(&self) -> Result<Incoming> {
-        let (digest, size) = (self.arrival.digest(), self.arrival.size());
+        let (digest, size) = (self.arrival().digest(), self.arrival().size());
         let mut incoming =
             self.connection.cache.begin(digest, size).map_err(|error| self.unkept(&error))?;
         let mut tries = self.connection.transport.tries();
@@ -220,7 +217,7 @@ impl Fetch {
     /// have been read already and so cannot be taken back: what the file holds is hashed, in
     /// whichever try it came.
     async fn try_receive(&self, incoming: &mut Incoming) -> Result<(), Failure> {
-        let (transport, size) = (&self.connection.transport, self.arrival.size());
+        let (transport, size) = (&self.connection.transport, self.arrival().size());
         let mut response = transport.get(&self.object).await?;
         transport.check_length(&self.object, response.content_length(), size)?;
         let file = incoming.file();
@@ -231,7 +228,7 @@ impl Fetch {
             let (_, fresh) = chunk.split_at(skipped);
             // A write to the page cache and a hash of some KiB: too short to leave this thread.
             incoming.append(fresh).map_err(|error| self.unkept(&error))?;
-            self.arrival.grown(&file, incoming.written());
+            self.arrival().grown(&file, incoming.written());
         }
         if incoming.written() == size {
             return Ok(());
@@ -243,6 +240,10 @@ impl Fetch {
             self.connection.reference,
             incoming.written()
         ))))
+    }
+
+    fn arrival(&self) -> &Arrival {
+        &self.delivery.0
     }
 
     /// An error of the cache, with what was to be kept.

@@ -3,22 +3,21 @@
 //! `oci-client` knows the grammar of references and how a token is obtained. Documents and blobs
 //! are requested here, with the HTTP client that it brings: its own calls read manifests and error
 //! bodies of any length into memory, hide the status of a failure, and take a digest into the
-//! address unseen.
+//! address unseen. Its client is made only when a registry asks for a token, because making it
+//! panics on a host without CA certificates.
 
-use std::error::Error as _;
+use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use oci_client::RegistryOperation;
-use oci_client::client::{
-    Certificate, CertificateEncoding, Client as TokenClient, ClientConfig, ClientProtocol,
-};
+use oci_client::client::{Client as TokenClient, ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
 use oci_client::secrets::RegistryAuth;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, RANGE};
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, ClientBuilder, Response, StatusCode};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
@@ -139,36 +138,39 @@ type Login = Option<Arc<str>>;
 /// A client of one repository.
 pub(super) struct Transport {
     http: Client,
-    tokens: TokenClient,
-    login: Mutex<Option<Login>>,
+    settings: Settings,
+    has_system_roots: bool,
+    login: Mutex<Login>,
     reference: Reference,
     base: String,
-    retries: u32,
-    retry_delay: Duration,
 }
 
 impl Transport {
     pub(super) fn new(reference: &Reference, options: &Options) -> Result<Self> {
         // The process needs one; who installed another before us made a choice that holds.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let plain = options.plain_http || reference.is_loopback();
-        let settings = Settings { plain, direct: reference.is_loopback(), options };
-        let (http, tokens) = settings.clients()?;
-        let scheme = if plain { "http" } else { "https" };
+        let loopback = reference.is_loopback();
+        let settings = Settings {
+            plain: options.plain_http || loopback,
+            direct: loopback,
+            options: options.clone(),
+        };
+        let (http, has_system_roots) = settings.client()?;
+        let scheme = if settings.plain { "http" } else { "https" };
         let registry = reference.whole().resolve_registry();
         Ok(Self {
             http,
-            tokens,
+            has_system_roots,
             login: Mutex::new(None),
             reference: reference.clone(),
             base: format!("{scheme}://{registry}/v2/{}", reference.repository()),
-            retries: options.retries,
-            retry_delay: options.retry_delay,
+            settings,
         })
     }
 
     pub(super) fn tries(&self) -> Tries {
-        Tries { left: self.retries, delay: self.retry_delay }
+        let options = &self.settings.options;
+        Tries { left: options.retries, delay: options.retry_delay }
     }
 
     /// Fetches a document of at most `limit` bytes.
@@ -269,13 +271,12 @@ impl Transport {
 
     /// Sends a request, with a token where one is asked for.
     async fn send(&self, extent: Extent, object: &Object) -> Result<Response, Failure> {
-        let login = self.login(object, None).await?;
+        let login = self.login.lock().await.clone();
         let response = self.send_once(extent, object, &login).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        // The token has expired, or the registry asks for one only now.
-        let renewed = self.login(object, Some(&login)).await?;
+        let renewed = self.renew(object, &login).await?;
         if renewed == login {
             return Ok(response);
         }
@@ -303,22 +304,26 @@ impl Transport {
         request.send().await.map_err(|error| self.broken(object, error))
     }
 
-    /// The token to send; a new one when the server has refused the one at hand.
-    async fn login(&self, object: &Object, refused: Option<&Login>) -> Result<Login, Failure> {
+    /// A token in the place of one that has expired, or of none.
+    async fn renew(&self, object: &Object, refused: &Login) -> Result<Login, Failure> {
         let mut current = self.login.lock().await;
-        if let Some(login) = &*current
-            && refused != Some(login)
-        {
-            return Ok(login.clone());
+        if *current != *refused {
+            // Another request has renewed it meanwhile.
+            return Ok(current.clone());
         }
-        let token = self
-            .tokens
-            .auth(self.reference.whole(), &RegistryAuth::Anonymous, RegistryOperation::Pull)
-            .await
-            .map_err(|error| self.not_logged_in(object, error))?;
-        let login = token.filter(|token| !token.is_empty()).map(Arc::from);
-        *current = Some(login.clone());
-        Ok(login)
+        if !self.has_system_roots {
+            return Err(no_system_roots(self.reference.registry()).into());
+        }
+        let answer = match TokenClient::try_from(self.settings.token_config()) {
+            Ok(client) => {
+                let (name, guest) = (self.reference.whole(), RegistryAuth::Anonymous);
+                client.auth(name, &guest, RegistryOperation::Pull).await
+            }
+            Err(error) => Err(error),
+        };
+        let token = answer.map_err(|error| self.not_logged_in(object, error))?;
+        *current = token.filter(|token| !token.is_empty()).map(Arc::from);
+        Ok(current.clone())
     }
 
     fn not_logged_in(&self, object: &Object, error: OciDistributionError) -> Failure {
@@ -343,10 +348,15 @@ impl Transport {
     fn broken(&self, object: &Object, error: reqwest::Error) -> Failure {
         let mut failure =
             Error::unavailable(format!("cannot fetch {object} of {}", self.reference));
-        if speaks_no_tls(&error) {
-            failure = failure.hint("for a registry without TLS, use --plain-http");
+        let mut transient = !error.is_builder() && !error.is_redirect();
+        match tls_fault(&error) {
+            Some(rustls::Error::InvalidMessage(_)) => {
+                failure = failure.hint("for a registry without TLS, use --plain-http");
+                transient = false;
+            }
+            Some(rustls::Error::InvalidCertificate(_)) => transient = false,
+            _ => {}
         }
-        let transient = !error.is_builder() && !error.is_redirect();
         // An address can hold the signature of a redirect, which is a secret.
         Failure { error: failure.because(error.without_url()), transient }
     }
@@ -413,73 +423,67 @@ fn explained(body: &[u8]) -> String {
     }
 }
 
-/// Whether the other side answered a TLS greeting with something else.
-fn speaks_no_tls(error: &reqwest::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(current) = cause {
-        let inner = current.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if matches!(tls, Some(rustls::Error::InvalidMessage(_))) {
-            return true;
-        }
-        cause = current.source();
+/// The fault of TLS among the causes of an error. It hides in I/O errors, which name the causes of
+/// what they hold but not what they hold.
+fn tls_fault<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(fault) = error.downcast_ref() {
+        return Some(fault);
     }
-    false
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(inner) => tls_fault(inner),
+        None => tls_fault(error.source()?),
+    }
+}
+
+fn no_system_roots(registry: &str) -> Error {
+    Error::unavailable(format!("cannot trust {registry}: this host has no CA certificates"))
+        .hint("install them, or name a file of them in SSL_CERT_FILE")
 }
 
 /// How the clients are made.
-struct Settings<'a> {
+struct Settings {
+    /// Whether http is spoken.
     plain: bool,
+    /// Whether proxies are for others.
     direct: bool,
-    options: &'a Options,
+    options: Options,
 }
 
-impl Settings<'_> {
-    /// The two clients. They trust the system's certificates, and the bundled ones on a host that
-    /// has none: a client is not made without any, not even one that will speak plain http.
-    fn clients(&self) -> Result<(Client, TokenClient)> {
-        let made = self.http(&[]).map(|http| (http, Vec::new())).or_else(|_| {
-            let bundled: Vec<Certificate> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-                .iter()
-                .map(|root| Certificate { encoding: CertificateEncoding::Der, data: root.to_vec() })
-                .collect();
-            self.http(&bundled).map(|http| (http, bundled))
-        });
-        let unusable = "cannot prepare to speak with a registry";
-        let (http, roots) = made.map_err(|error| Error::unavailable(unusable).because(error))?;
-        let tokens = TokenClient::try_from(self.token_config(roots))
-            .map_err(|error| Error::unavailable(unusable).because(error))?;
-        Ok((http, tokens))
+impl Settings {
+    /// The client for documents and blobs, and whether it knows the system's CA certificates.
+    ///
+    /// A client is not made without any on offer; plain http does without them.
+    fn client(&self) -> Result<(Client, bool)> {
+        let made = match self.builder().build() {
+            Ok(client) => return Ok((client, true)),
+            Err(_) if self.plain => self.builder().tls_certs_only([]).build(),
+            Err(error) => Err(error),
+        };
+        made.map(|client| (client, false)).map_err(|error| {
+            Error::unavailable("cannot prepare to speak with a registry")
+                .because(error)
+                .hint("SSL_CERT_FILE can name a file of CA certificates")
+        })
     }
 
-    /// The client for documents and blobs; without `roots` the system's are used.
-    fn http(&self, roots: &[Certificate]) -> Result<Client, reqwest::Error> {
-        let mut builder = Client::builder()
+    fn builder(&self) -> ClientBuilder {
+        let builder = Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(self.options.connect_timeout)
             .read_timeout(self.options.stall_timeout)
             .redirect(Policy::custom(follow));
-        if !roots.is_empty() {
-            let roots: Result<Vec<_>, _> =
-                roots.iter().map(|root| reqwest::Certificate::from_der(&root.data)).collect();
-            builder = builder.tls_certs_only(roots?);
-        }
-        if self.direct {
-            builder = builder.no_proxy();
-        }
-        builder.build()
+        if self.direct { builder.no_proxy() } else { builder }
     }
 
-    fn token_config(&self, roots: Vec<Certificate>) -> ClientConfig {
-        // The transport has no switch for "no proxy": one is named, and excepted for every host.
+    fn token_config(&self) -> ClientConfig {
+        // There is no switch for "no proxy": one is named, and excepted for every host.
         let unused = self.direct.then(|| "http://127.0.0.1:9".to_owned());
         ClientConfig {
             protocol: if self.plain { ClientProtocol::Http } else { ClientProtocol::Https },
-            tls_certs_only: roots,
             connect_timeout: Some(self.options.connect_timeout),
             read_timeout: Some(self.options.stall_timeout),
             user_agent: USER_AGENT,
-            no_proxy: unused.as_ref().map(|_| "*".to_owned()),
+            no_proxy: unused.as_ref().map(|_| "*,0.0.0.0/0,::/0".to_owned()),
             http_proxy: unused,
             ..ClientConfig::default()
         }
