@@ -227,3 +227,63 @@ fn reworded(error: &Error, message: String) -> Error {
         None => class(message),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, Write};
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cache::carried;
+
+    fn arrival() -> (Arc<Arrival>, Arc<File>) {
+        (Arrival::new(Digest::sha256_of(b"hello"), 5), Arc::new(tempfile::tempfile().unwrap()))
+    }
+
+    fn write(arrival: &Arrival, file: &Arc<File>, bytes: &[u8]) {
+        (&**file).write_all(bytes).unwrap();
+        arrival.grown(file, (&**file).stream_position().unwrap());
+    }
+
+    #[test]
+    fn a_reader_waits_for_bytes_and_for_the_proof() {
+        let (arrival, file) = arrival();
+        let reader = thread::spawn({
+            let mut tail = BlobReader::from(Tail::new(Arc::clone(&arrival)));
+            move || {
+                let mut body = Vec::new();
+                tail.read_to_end(&mut body).map(|_| body)
+            }
+        });
+        for part in [&b"he"[..], b"llo"] {
+            thread::sleep(Duration::from_millis(20));
+            write(&arrival, &file, part);
+        }
+        thread::sleep(Duration::from_millis(20));
+        assert!(!reader.is_finished(), "the end came before the proof");
+        arrival.proven();
+        assert_eq!(reader.join().unwrap().unwrap(), b"hello");
+    }
+
+    #[test]
+    fn every_reader_is_told_the_failure() {
+        let (arrival, file) = arrival();
+        write(&arrival, &file, b"hel");
+        arrival.failed(Error::not_found("gone").hint("look elsewhere"));
+        arrival.proven();
+        for _ in 0..2 {
+            let error = Tail::new(Arc::clone(&arrival)).read(&mut [0; 8]).unwrap_err();
+            let error = carried(error, |error| panic!("{error} carries nothing"));
+            assert_eq!((error.exit_code(), &*error.to_string()), (66, "gone; look elsewhere"));
+        }
+    }
+
+    #[test]
+    fn a_fetcher_that_vanishes_leaves_no_reader_waiting() {
+        let (arrival, _) = arrival();
+        drop(Delivery(Arc::clone(&arrival)));
+        let error = Tail::new(arrival).read(&mut [0; 8]).unwrap_err();
+        assert_eq!(carried(error, |error| panic!("{error}")).exit_code(), 130);
+    }
+}

@@ -332,3 +332,6 @@ impl Connection {
         self.transport.probe(&object, layer.size).await.map_err(|error| (layer.index, error))
     }
 }
+
+#[cfg(test)]
+mod tests;
