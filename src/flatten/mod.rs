@@ -11,7 +11,7 @@ mod links;
 mod outcome;
 mod path;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod walk;
 mod whiteout;
 
@@ -25,6 +25,7 @@ use crate::layer::{Archive, Entry, EntryKind, LayerStream, LayerTotals, Limits, 
 use history::{Graveyard, History, LayerNumber};
 use links::PendingLinks;
 use path::{CleanPath, Meaning};
+use walk::Missing;
 
 pub use outcome::{Bounded, Counts, Flattened, Followed, Loss};
 
@@ -161,6 +162,13 @@ impl<'b, S: Sink> Flattener<'b, S> {
             return Err(self.broken("the last layer was not ended"));
         }
         Ok(self.outcome)
+    }
+
+    /// Whether this path of the image leads to a directory, through symbolic links too.
+    pub fn has_directory(&mut self, path: &[u8]) -> Result<bool> {
+        path.clone_into(&mut self.current);
+        let path = CleanPath::parse(path).map_err(|why| self.refuse(why))?;
+        Ok(self.find(path.whole(), Missing::Stop)?.is_some())
     }
 
     /// Counts the entry against the limits of an image.

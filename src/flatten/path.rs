@@ -58,6 +58,11 @@ impl CleanPath {
         Ok(Self { bytes, name })
     }
 
+    /// The whole path; empty for the root.
+    pub(super) fn whole(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The last part; empty for the root.
     pub(super) fn name(&self) -> &[u8] {
         self.bytes.get(self.name..).unwrap_or_default()

@@ -14,7 +14,7 @@ use crate::layer::forge::Forge;
 use crate::layer::{LayerBlob, Limits};
 
 /// Makes a layer.
-fn layer(words: &str) -> Forge {
+pub(crate) fn layer(words: &str) -> Forge {
     let mut forge = Forge::new();
     for word in words.split_whitespace() {
         forge = add(forge, word);
@@ -58,12 +58,21 @@ fn add(forge: Forge, word: &str) -> Forge {
 
 /// What came of some layers.
 #[derive(Debug)]
-struct Outcome {
-    tree: String,
+pub(crate) struct Outcome {
+    pub(crate) tree: String,
     flattened: Flattened,
 }
 
 fn flatten_all(layers: Vec<Forge>, epoch: i64) -> Result<Outcome> {
+    flatten_and(layers, epoch, |_| Ok(()))
+}
+
+/// Flattens layers, does something more and finishes the image.
+pub(crate) fn flatten_and(
+    layers: Vec<Forge>,
+    epoch: i64,
+    more: impl FnOnce(&mut Flattener<'_, MemorySink>) -> Result<()>,
+) -> Result<Outcome> {
     let size = Size::Fit { free_bytes: 0, free_inodes: 0 };
     let mut builder = Builder::create(MemorySink::new(), Options::new(size)).unwrap();
     let epoch = Timestamp::from_seconds(epoch);
@@ -78,6 +87,7 @@ fn flatten_all(layers: Vec<Forge>, epoch: i64) -> Result<Outcome> {
         let blob = LayerBlob { name, reader, verified: None, diff_id };
         flattener.apply_layer(LayerStream::open(blob, &limits)?)?;
     }
+    more(&mut flattener)?;
     let counted = flattener.finish()?;
     let words = Dump::new(&builder).words();
     let (_, sink) = builder.finish().unwrap();

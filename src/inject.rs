@@ -1,0 +1,491 @@
+//! The guest's own files, as one more layer: files of the host and overlay archives.
+//!
+//! Both go through the [`Flattener`], so a destination is resolved inside the image, through its
+//! symbolic links, exactly as the path of a layer's entry is.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use ext4_writer::{Sink, Timestamp};
+
+use crate::error::{Error, Result};
+use crate::flatten::Flattener;
+use crate::layer::{Entry, EntryKind, LayerBlob, LayerStream, Limits};
+
+/// A file or directory of the host and its place in the image: `SRC:DST[:MODE[:UID:GID]]`.
+///
+/// A destination that ends in a slash, or is a directory of the image, is the directory to put
+/// the source into; of a source that ends in `/.` only the contents are taken. Directories that
+/// the image has already keep their attributes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addition {
+    source: PathBuf,
+    destination: Vec<u8>,
+    mode: Option<u16>,
+    uid: u32,
+    gid: u32,
+}
+
+impl Addition {
+    /// Parses the argument of `--add`.
+    pub fn parse(text: &OsStr) -> Result<Self> {
+        let refuse = |why: String| {
+            let shown = text.as_bytes().escape_ascii();
+            Error::usage(format!("cannot understand --add {shown}: {why}"))
+                .hint("write SRC:DST[:MODE[:UID:GID]]")
+        };
+        let fields = text.as_bytes().split(|byte| *byte == b':').collect::<Vec<_>>();
+        let (source, destination, mode, ids) = match *fields.as_slice() {
+            [source, destination] => (source, destination, None, None),
+            [source, destination, mode] => (source, destination, Some(mode), None),
+            [source, destination, mode, uid, gid] => {
+                (source, destination, Some(mode), Some((uid, gid)))
+            }
+            [_] => return Err(refuse("it names no destination".to_owned())),
+            [_, _, _, _] => return Err(refuse("a UID needs a GID".to_owned())),
+            _ => return Err(refuse(format!("it has {} parts", fields.len()))),
+        };
+        if source.is_empty() {
+            return Err(refuse("it names no source".to_owned()));
+        }
+        if !destination.starts_with(b"/") {
+            return Err(refuse("the destination must begin with /".to_owned()));
+        }
+        let mode = mode.map(parse_mode).transpose().map_err(refuse)?;
+        let (uid, gid) = match ids {
+            None => (0, 0),
+            Some((uid, gid)) => {
+                (parse_id("UID", uid).map_err(refuse)?, parse_id("GID", gid).map_err(refuse)?)
+            }
+        };
+        let source = PathBuf::from(OsString::from_vec(source.to_vec()));
+        Ok(Self { source, destination: destination.to_vec(), mode, uid, gid })
+    }
+
+    /// Fails when the source cannot be read, before any long work begins.
+    pub fn check(&self) -> Result<()> {
+        let metadata = host("add", &self.source, fs::metadata(&self.source))?;
+        if metadata.is_file() {
+            host("add", &self.source, File::open(&self.source)).map(drop)
+        } else if metadata.is_dir() {
+            host("add", &self.source, fs::read_dir(&self.source)).map(drop)
+        } else {
+            // Opening a pipe would wait for somebody at its other end.
+            self.entry(&self.source, &metadata).map(drop)
+        }
+    }
+
+    /// Where the source itself goes, or `None` where its contents go into the destination.
+    fn target<S: Sink>(&self, flattener: &mut Flattener<'_, S>) -> Result<Option<Vec<u8>>> {
+        let source = self.source.as_os_str().as_bytes();
+        if source == b"." || source.ends_with(b"/.") {
+            return Ok(None);
+        }
+        if !self.destination.ends_with(b"/") && !flattener.has_directory(&self.destination)? {
+            return Ok(Some(self.destination.clone()));
+        }
+        let name = self.source.file_name().ok_or_else(|| {
+            let shown = source.escape_ascii();
+            Error::usage(format!("cannot add {shown}: it has no name to have in the image"))
+                .hint("end the source with /. to add its contents")
+        })?;
+        Ok(Some([&self.destination, &b"/"[..], name.as_bytes()].concat()))
+    }
+
+    /// What an addition decides of a file, over what the host says of it.
+    fn entry(&self, path: &Path, metadata: &fs::Metadata) -> Result<Entry> {
+        let (kind, mode) = match metadata.file_type() {
+            kind if kind.is_dir() => (EntryKind::Directory, None),
+            kind if kind.is_symlink() => (EntryKind::Symlink, None),
+            kind if kind.is_file() => (EntryKind::Regular, self.mode),
+            _ => {
+                return Err(Error::bad_data(format!(
+                    "cannot add {}: it is neither a file, a directory nor a symbolic link",
+                    shown(path)
+                )));
+            }
+        };
+        let permissions = u16::try_from(metadata.permissions().mode() & 0o7777);
+        let permissions = permissions.map_err(|error| Error::internal(error.to_string()))?;
+        let nanoseconds = u32::try_from(metadata.mtime_nsec());
+        let nanoseconds = nanoseconds.map_err(|error| Error::internal(error.to_string()))?;
+        Ok(Entry {
+            path: Vec::new(),
+            kind,
+            mode: mode.unwrap_or(permissions),
+            uid: self.uid,
+            gid: self.gid,
+            modified: Timestamp { seconds: metadata.mtime(), nanoseconds },
+            accessed: None,
+            changed: None,
+            size: if kind == EntryKind::Regular { metadata.len() } else { 0 },
+            link: Vec::new(),
+            device: (0, 0),
+            xattrs: Vec::new(),
+            segments: None,
+            unsupported: Vec::new(),
+        })
+    }
+}
+
+/// Applies additions as one layer, in their order.
+pub fn add_files<S: Sink>(flattener: &mut Flattener<'_, S>, additions: &[Addition]) -> Result<()> {
+    flattener.begin_layer("the added files")?;
+    for addition in additions {
+        add(flattener, addition)?;
+    }
+    flattener.end_layer()
+}
+
+/// Opens an archive, compressed or not, that is to be applied as the last layer.
+pub fn open_overlay(path: &Path, limits: &Limits) -> Result<LayerStream> {
+    let name = format!("overlay {}", shown(path));
+    let reader = host("open", path, File::open(path))?;
+    LayerStream::open(LayerBlob { name, reader, verified: None, diff_id: None }, limits)
+}
+
+/// Walks a source without recursion: directories can be as deep as the host's.
+fn add<S: Sink>(flattener: &mut Flattener<'_, S>, addition: &Addition) -> Result<()> {
+    let target = addition.target(flattener)?;
+    let mut waiting = Vec::new();
+    match target {
+        None => push_children(&mut waiting, &addition.source, &addition.destination)?,
+        Some(target) => {
+            // The source itself may be a link to what is meant; links below it are kept.
+            let metadata = host("add", &addition.source, fs::metadata(&addition.source))?;
+            let source = Source { path: addition.source.clone(), target, metadata };
+            add_one(flattener, addition, &source, &mut waiting)?;
+        }
+    }
+    while let Some((path, target)) = waiting.pop() {
+        let metadata = host("add", &path, fs::symlink_metadata(&path))?;
+        add_one(flattener, addition, &Source { path, target, metadata }, &mut waiting)?;
+    }
+    Ok(())
+}
+
+/// A file of the host on its way into the image.
+struct Source {
+    path: PathBuf,
+    target: Vec<u8>,
+    metadata: fs::Metadata,
+}
+
+fn add_one<S: Sink>(
+    flattener: &mut Flattener<'_, S>,
+    addition: &Addition,
+    source: &Source,
+    waiting: &mut Vec<(PathBuf, Vec<u8>)>,
+) -> Result<()> {
+    let Source { path, target, metadata } = source;
+    if target.split(|byte| *byte == b'/').any(|part| part.starts_with(b".wh.")) {
+        return Err(Error::bad_data(format!(
+            "cannot add {} as {}: in a layer a name that begins with .wh. hides another",
+            shown(path),
+            target.escape_ascii()
+        )));
+    }
+    let mut entry = addition.entry(path, metadata)?;
+    entry.path.clone_from(target);
+    match entry.kind {
+        EntryKind::Directory => {
+            if !flattener.has_directory(target)? {
+                flattener.apply(&entry, &mut io::empty())?;
+            }
+            push_children(waiting, path, target)
+        }
+        EntryKind::Symlink => {
+            entry.link = host("add", path, fs::read_link(path))?.into_os_string().into_vec();
+            flattener.apply(&entry, &mut io::empty())
+        }
+        _ => {
+            let file = host("add", path, File::open(path))?;
+            // A file that grows meanwhile is taken at the length that it had.
+            flattener.apply(&entry, &mut file.take(entry.size))
+        }
+    }
+}
+
+/// Puts what is in a directory on the pile, the first name on top.
+fn push_children(
+    waiting: &mut Vec<(PathBuf, Vec<u8>)>,
+    directory: &Path,
+    target: &[u8],
+) -> Result<()> {
+    let mut names = Vec::new();
+    for entry in host("add", directory, fs::read_dir(directory))? {
+        names.push(host("add", directory, entry)?.file_name());
+    }
+    names.sort_unstable();
+    for name in names.into_iter().rev() {
+        let target = [target, &b"/"[..], name.as_bytes()].concat();
+        waiting.push((directory.join(name), target));
+    }
+    Ok(())
+}
+
+/// The result of asking the host about a file, with the file's name in the error.
+fn host<T>(verb: &str, path: &Path, result: io::Result<T>) -> Result<T> {
+    result.map_err(|error| {
+        let message = format!("cannot {verb} {}", shown(path));
+        match error.kind() {
+            io::ErrorKind::NotFound => Error::not_found(message).because(error),
+            io::ErrorKind::PermissionDenied => Error::denied(message).because(error),
+            _ => Error::io(message).because(error),
+        }
+    })
+}
+
+fn shown(path: &Path) -> String {
+    path.as_os_str().as_bytes().escape_ascii().to_string()
+}
+
+fn parse_mode(text: &[u8]) -> Result<u16, String> {
+    let mode = number(text, 8).and_then(|mode| u16::try_from(mode).ok());
+    mode.filter(|mode| *mode <= 0o7777)
+        .ok_or_else(|| format!("the mode \"{}\" is not octal, at most 7777", text.escape_ascii()))
+}
+
+fn parse_id(what: &str, text: &[u8]) -> Result<u32, String> {
+    number(text, 10).ok_or_else(|| {
+        format!("the {what} \"{}\" is not a number, at most 4294967295", text.escape_ascii())
+    })
+}
+
+fn number(text: &[u8], radix: u32) -> Option<u32> {
+    let text = str::from_utf8(text).ok().filter(|text| !text.starts_with('+'))?;
+    u32::from_str_radix(text, radix).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::flatten::tests::{flatten_and, layer};
+
+    /// A directory of the host that goes when the test ends.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new() -> Self {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("banger-inject-{}-{number}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        fn file(&self, path: &str, content: &str, mode: u32) -> &Self {
+            let path = self.0.join(path);
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(77);
+            File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+            self
+        }
+
+        fn dir(&self, path: &str, mode: u32) -> &Self {
+            let path = self.0.join(path);
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            self
+        }
+
+        /// The directory's time is that of its last change; tests that show it fix it at the end.
+        fn settle(&self, path: &str) -> &Self {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(77);
+            File::open(self.0.join(path)).unwrap().set_modified(time).unwrap();
+            self
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            // What cannot be removed stays in the temporary directory.
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn parse(text: &str) -> Result<Addition> {
+        Addition::parse(OsStr::new(text))
+    }
+
+    /// The tree of an image of one layer after additions, sources being below `scratch`.
+    fn try_add(scratch: &Scratch, image: &str, additions: &[&str]) -> Result<String> {
+        let additions = additions
+            .iter()
+            .map(|text| parse(&format!("{}/{text}", scratch.0.display())))
+            .collect::<Result<Vec<_>>>()?;
+        flatten_and(vec![layer(image)], 5, |flattener| add_files(flattener, &additions))
+            .map(|outcome| outcome.tree)
+    }
+
+    fn added(scratch: &Scratch, image: &str, additions: &[&str]) -> String {
+        try_add(scratch, image, additions).unwrap()
+    }
+
+    #[test]
+    fn arguments_are_parsed_or_refused_with_the_reason() {
+        let addition = parse("a b:/c:4755:7:4294967295").unwrap();
+        assert_eq!(
+            addition,
+            Addition {
+                source: "a b".into(),
+                destination: b"/c".to_vec(),
+                mode: Some(0o4755),
+                uid: 7,
+                gid: u32::MAX
+            }
+        );
+        let addition = parse("a:/c").unwrap();
+        assert_eq!((addition.mode, addition.uid, addition.gid), (None, 0, 0));
+        for (text, why) in [
+            ("a", "names no destination"),
+            (":/c", "names no source"),
+            ("a:c", "must begin with /"),
+            ("a:", "must begin with /"),
+            ("a:/c:", "the mode \"\""),
+            ("a:/c:8", "the mode \"8\""),
+            ("a:/c:10000", "the mode \"10000\""),
+            ("a:/c:+1", "the mode \"+1\""),
+            ("a:/c:644:1", "a UID needs a GID"),
+            ("a:/c:644:x:1", "the UID \"x\""),
+            ("a:/c:644:1:-1", "the GID \"-1\""),
+            ("a:/c:644:1:4294967296", "the GID \"4294967296\""),
+            ("a:/c:644:1:1:1", "has 6 parts"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{text}");
+            assert!(error.to_string().contains(why), "{text}: {error}");
+            assert!(error.to_string().ends_with("write SRC:DST[:MODE[:UID:GID]]"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_keeps_its_mode_and_time_and_is_roots() {
+        let scratch = Scratch::new();
+        scratch.file("f", "text", 0o640);
+        assert_eq!(added(&scratch, "", &["f:/g"]), "g=text[640,@77]");
+        assert_eq!(added(&scratch, "", &["f:/g:4711:5:6"]), "g=text[4711,5:6,@77]");
+        assert_eq!(
+            added(&scratch, "mode:600 g=longer h=>g", &["f:/g"]),
+            "g=text[640,@77] h=longer[600]"
+        );
+    }
+
+    #[test]
+    fn a_destination_may_be_a_name_or_a_directory() {
+        let scratch = Scratch::new();
+        scratch.file("f", "1", 0o644);
+        let file = "f=1[@77]";
+        assert_eq!(added(&scratch, "d/", &["f:/d"]), format!("d/ d/{file}"));
+        assert_eq!(added(&scratch, "d/ l->d", &["f:/l"]), format!("d/ d/{file} l->d"));
+        assert_eq!(added(&scratch, "", &["f:/new/"]), format!("new/[@5] new/{file}"));
+        assert_eq!(added(&scratch, "", &["f:/new/deep"]), "new/[@5] new/deep=1[@77]");
+        assert_eq!(added(&scratch, "", &["f:/"]), file);
+        assert_eq!(added(&scratch, "d=0", &["f:/d"]), "d=1[@77]");
+    }
+
+    #[test]
+    fn g04_destinations_are_resolved_inside_the_image() {
+        let scratch = Scratch::new();
+        scratch.file("f", "1", 0o644);
+        let image = "usr/ usr/sbin/ sbin->/usr/sbin up->../../../usr etc/ etc/resolv.conf->/run/x";
+        let tree = added(&scratch, image, &["f:/sbin/init", "f:/up/y", "f:/etc/resolv.conf"]);
+        assert_eq!(
+            tree,
+            "etc/ etc/resolv.conf=1[@77] sbin->/usr/sbin up->../../../usr usr/ usr/sbin/ \
+             usr/sbin/init=1[@77] usr/y=1[@77]"
+        );
+        let error = try_add(&scratch, "", &["f:/../x"]).unwrap_err();
+        assert!(error.to_string().contains("leads out of the root"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_is_added_with_all_below_it() {
+        let scratch = Scratch::new();
+        scratch.dir("d", 0o700).file("d/b", "2", 0o600).file("d/a", "1", 0o755).dir("d/e", 0o1777);
+        symlink("../../outside", scratch.0.join("d/l")).unwrap();
+        scratch.settle("d/e").settle("d");
+        let tree = |tree: String| {
+            tree.split(' ').filter(|word| !word.contains("->")).collect::<Vec<_>>().join(" ")
+        };
+        let below = |d: &str| format!("{d}/a=1[755,@77] {d}/b=2[600,@77] {d}/e/[1777,@77]");
+        let expected = format!("x/[700,@77] {}", below("x"));
+        let got = added(&scratch, "", &["d:/x"]);
+        assert!(got.contains("x/l->../../outside[777"), "{got}");
+        assert_eq!(tree(got), expected);
+        let expected = format!("x/ x/d/[700,@77] {}", below("x/d"));
+        assert_eq!(tree(added(&scratch, "x/", &["d:/x"])), expected);
+        // Contents only; what the image has keeps its attributes; a mode is for files.
+        let expected = "x/ x/a=1[444,7:8,@77] x/b=2[444,7:8,@77] x/e/[700] x/e/y=0[700]";
+        let got = added(&scratch, "x/ mode:700 x/e/ x/e/y=0", &["d/.:/x:444:7:8"]);
+        assert_eq!(tree(got), expected);
+    }
+
+    #[test]
+    fn a_link_is_followed_as_a_source_but_kept_below_one() {
+        let scratch = Scratch::new();
+        scratch.file("f", "1", 0o644);
+        symlink("f", scratch.0.join("l")).unwrap();
+        assert_eq!(added(&scratch, "", &["l:/g"]), "g=1[@77]");
+        symlink("nowhere", scratch.0.join("dangling")).unwrap();
+        assert_eq!(try_add(&scratch, "", &["dangling:/g"]).unwrap_err().exit_code(), 66);
+    }
+
+    #[test]
+    fn later_additions_win() {
+        let scratch = Scratch::new();
+        scratch.file("f", "1", 0o644).file("g", "2", 0o644);
+        assert_eq!(added(&scratch, "", &["f:/x", "g:/x"]), "x=2[@77]");
+    }
+
+    #[test]
+    fn what_cannot_be_added_is_refused_by_name() {
+        let scratch = Scratch::new();
+        let error = try_add(&scratch, "", &["none:/x"]).unwrap_err();
+        assert_eq!(error.exit_code(), 66);
+        assert!(error.to_string().contains("/none: No such file"), "{error}");
+        let missing = parse(&format!("{}/none:/x", scratch.0.display())).unwrap();
+        assert_eq!(missing.check().unwrap_err().exit_code(), 66);
+        std::os::unix::net::UnixListener::bind(scratch.0.join("s")).unwrap();
+        let error = try_add(&scratch, "", &["s:/x"]).unwrap_err();
+        assert!(error.to_string().contains("neither a file, a directory"), "{error}");
+        let socket = parse(&format!("{}/s:/x", scratch.0.display())).unwrap();
+        assert_eq!(socket.check().unwrap_err().exit_code(), 65);
+        scratch.dir("d", 0o755).file("d/.wh.x", "", 0o644).file("f", "", 0o644);
+        for addition in ["d:/x", "f:/.wh.x", "f:/.wh.d/x"] {
+            let error = try_add(&scratch, "x=1", &[addition]).unwrap_err();
+            assert!(error.to_string().contains("hides another"), "{addition}: {error}");
+        }
+        let present = parse(&format!("{}/f:/x", scratch.0.display())).unwrap();
+        present.check().unwrap();
+    }
+
+    #[test]
+    fn an_overlay_is_applied_as_the_last_layer_whatever_its_compression() {
+        let scratch = Scratch::new();
+        let archive = layer("etc/.wh.old new=2 etc/x=3").finish();
+        let compressed = zstd::encode_all(&archive[..], 1).unwrap();
+        for bytes in [archive, compressed] {
+            let path = scratch.0.join("overlay.tar");
+            fs::write(&path, bytes).unwrap();
+            let tree = flatten_and(vec![layer("etc/ etc/old=1")], 5, |flattener| {
+                flattener.apply_layer(open_overlay(&path, &Limits::default())?).map(drop)
+            });
+            assert_eq!(tree.unwrap().tree, "etc/ etc/x=3 new=2");
+        }
+        let missing = open_overlay(&scratch.0.join("none"), &Limits::default());
+        let error = missing.map(drop).unwrap_err();
+        assert_eq!(error.exit_code(), 66);
+        assert!(error.to_string().starts_with("cannot open "), "{error}");
+    }
+}
