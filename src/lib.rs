@@ -1,13 +1,18 @@
 //! Turns an OCI image into a bootable ext4 disk image in one pass.
 //!
-//! The rooms stand in the order in which the data walks: a [`source`] names the layers and the
-//! [`cache`] holds their blobs, [`layer`] turns a blob into tar entries, [`flatten`] puts them onto
-//! the filesystem's tree, and [`inject`] adds the guest's own files as one more layer.
+//! The rooms stand in the order in which the data walks: the [`cli`] makes a checked job out of
+//! words; a [`source`] names the layers and the [`cache`] holds their blobs; [`layer`] turns a
+//! blob into tar entries; [`flatten`] applies them onto the tree of an `ext4_writer::Builder`,
+//! [`inject`] adds the guest's own files; [`image`] owns the file, [`report`] says what happened.
 
 pub mod cache;
+pub mod cli;
+pub mod demo;
 pub mod digest;
 pub mod error;
 pub mod flatten;
+pub mod image;
 pub mod inject;
 pub mod layer;
+pub mod report;
 pub mod source;

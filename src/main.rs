@@ -1,3 +1,32 @@
-//! The command line of banger.
+//! Arguments in, exit code out.
 
-fn main() {}
+use std::process::ExitCode;
+
+use banger::cli::Cli;
+use banger::error::{Error, Result};
+use banger::image::remove_draft;
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    // Words that make no sense end the program here, with exit code 2.
+    let cli = Cli::parse();
+    let report = cli.report();
+    match end_on_signals(report).and_then(|()| cli.run()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report.failed(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Ends the program on SIGINT, SIGTERM and SIGHUP, without a trace of the image.
+fn end_on_signals(report: banger::report::Report) -> Result<()> {
+    let end = move || {
+        remove_draft();
+        let error = Error::interrupted("interrupted; what was fetched whole is in the cache");
+        report.failed(&error);
+        std::process::exit(error.exit_code().into());
+    };
+    ctrlc::set_handler(end).map_err(|error| Error::internal("cannot catch signals").because(error))
+}

@@ -299,7 +299,10 @@ impl Tree {
                     for entry in directory.entries.values() {
                         let child = self.node_mut(entry.node)?;
                         child.names = child.names.saturating_sub(1);
-                        doomed.push(entry.node);
+                        // Only now: a directory may hold several names of one node.
+                        if child.names == 0 {
+                            doomed.push(entry.node);
+                        }
                     }
                 }
                 Content::Regular { extents, .. } => freed.push(extents),

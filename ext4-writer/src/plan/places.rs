@@ -60,32 +60,34 @@ impl Placed {
 
 /// Refuses a fixed size that is no filesystem, and names the nearest that are.
 pub(crate) fn check_fixed(bytes: u64, block_size: BlockSize, space: &Space) -> Result<()> {
-    let blocks = block_size.whole_blocks(bytes);
-    let shorter = block_size.bytes_in(blocks);
-    if shorter != bytes {
-        let longer = block_size.bytes_in(blocks + BlockCount::new(1));
-        return Err(illegal(bytes, "is not a multiple of the block size", shorter, longer));
-    }
-    let legal = whole_backup(blocks, space);
-    if legal != blocks {
-        let layout = space.layout();
-        let group = layout.group_of(BlockIndex::new(blocks.get().saturating_sub(1)));
-        let below = layout.group_start(group).get();
-        return Err(illegal(
-            bytes,
-            "ends inside the backup superblock and descriptors of its last group",
-            block_size.bytes_in(BlockCount::new(below)),
-            block_size.bytes_in(legal),
-        ));
-    }
-    Ok(())
+    let whole = block_size.whole_blocks(bytes);
+    let problem = if block_size.bytes_in(whole) != bytes {
+        "is not a multiple of the block size"
+    } else if whole_backup(whole, space) != whole {
+        "ends inside the superblock and descriptors of its last group"
+    } else {
+        return Ok(());
+    };
+    let above = block_size.bytes_in(whole_backup(block_size.blocks_for(bytes), space));
+    let nearest = match before_backup(whole, space) {
+        BlockCount::ZERO => format!("the nearest legal size is {above}"),
+        below => {
+            let below = block_size.bytes_in(below);
+            format!("the nearest legal sizes are {below} and {above}")
+        }
+    };
+    let reason = format!("{bytes} bytes {problem}; {nearest}");
+    Err(Error::InvalidOption { option: "size", reason })
 }
 
-fn illegal(bytes: u64, problem: &str, below: u64, above: u64) -> Error {
-    Error::InvalidOption {
-        option: "size",
-        reason: format!("{bytes} bytes {problem}; the nearest legal sizes are {below} and {above}"),
+/// The size itself, or, if it ends inside a backup, the start of that.
+fn before_backup(blocks: BlockCount, space: &Space) -> BlockCount {
+    if whole_backup(blocks, space) == blocks {
+        return blocks;
     }
+    let layout = space.layout();
+    let group = layout.group_of(BlockIndex::new(blocks.get().saturating_sub(1)));
+    BlockCount::new(layout.group_start(group).get())
 }
 
 /// The size itself, or, if it ends inside a backup, the end of that.
@@ -164,4 +166,39 @@ impl Sizing<'_> {
 
 fn blocks_of(runs: &[Run]) -> Vec<BlockIndex> {
     runs.iter().copied().flat_map(Run::blocks).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alloc::BackupLayout;
+
+    fn space() -> Space {
+        let (first, group) = (BlockIndex::new(0), BlockCount::new(32_768));
+        Space::new(BackupLayout::new(first, group, BlockCount::new(100)), None)
+    }
+
+    fn refused(bytes: u64) -> Option<String> {
+        match check_fixed(bytes, BlockSize::DEFAULT, &space()) {
+            Err(Error::InvalidOption { reason, .. }) => Some(reason),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn an_illegal_size_names_legal_neighbours() {
+        assert_eq!(refused(100 * 4096), None);
+        assert_eq!(refused(32_768 * 4096), None);
+        assert_eq!(refused((32_768 + 100) * 4096), None);
+        // Group 2 has no backup, so one block of it is enough.
+        assert_eq!(refused((65_536 + 1) * 4096), None);
+        let inside = refused((32_768 + 5) * 4096).unwrap();
+        assert!(inside.ends_with("sizes are 134217728 and 134627328"), "{inside}");
+        let odd = refused(200 * 4096 + 1).unwrap();
+        assert!(odd.ends_with("sizes are 819200 and 823296"), "{odd}");
+        for tiny in [0, 1, 4096] {
+            let tiny = refused(tiny).unwrap();
+            assert!(tiny.ends_with("the nearest legal size is 409600"), "{tiny}");
+        }
+    }
 }

@@ -1,0 +1,72 @@
+//! `banger demo`: the whole way of an image, from a registry to a disk, without a network.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ext4_writer::Journal;
+
+use super::Voice;
+use super::pull::Job;
+use super::tree;
+use crate::cache::Cache;
+use crate::demo::DemoRegistry;
+use crate::error::{Error, Result};
+use crate::image::{ImageSize, Recipe};
+use crate::layer::Limits;
+use crate::report::Demonstrated;
+use crate::source::{self, Platform};
+
+/// Pull a small built-in image from a registry inside this process, without a network
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// The file to write
+    #[arg(default_value = "demo.ext4")]
+    output: PathBuf,
+    /// Replace OUTPUT if it exists
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    pub(super) voice: Voice,
+}
+
+impl Demo {
+    pub(super) fn run(self) -> Result<()> {
+        let report = self.voice.report();
+        let platform = Platform::host();
+        let registry = DemoRegistry::start(&platform.architecture)?;
+        let job = Job {
+            reference: registry.reference().parse()?,
+            platform,
+            options: source::Options::default(),
+            recipe: self.recipe(),
+            derive_uuid: true,
+        };
+        // A cache of its own: the demonstration fetches everything, and leaves nothing.
+        let directory = tempfile::tempdir().map_err(|error| {
+            Error::io("cannot make a temporary directory for the cache").because(error)
+        })?;
+        let cache = Cache::at(directory.path())?;
+        let mut lines = Vec::new();
+        let pull = job.run(&cache, report, |builder| {
+            lines = tree::lines(builder)?;
+            Ok(())
+        })?;
+        report.demonstrated(&Demonstrated { pull, tree: lines })
+    }
+
+    fn recipe(&self) -> Recipe {
+        Recipe {
+            output: self.output.clone(),
+            replace: self.force,
+            size: ImageSize::Fit(8 << 20),
+            label: b"demo".to_vec(),
+            uuid: None,
+            inodes: None,
+            journal: Journal::Default,
+            epoch: ext4_writer::Timestamp::default(),
+            additions: Vec::new(),
+            overlays: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}

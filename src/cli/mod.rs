@@ -1,0 +1,80 @@
+//! The words of the command line; one file a command.
+
+mod demo;
+mod pull;
+mod tree;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::Error;
+use crate::report::{Format, Report};
+
+/// Turns OCI images into bootable ext4 disks, in one pass, without root or mkfs.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Work with images
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Pull a small built-in image from a registry inside this process, without a network
+    Demo(demo::Demo),
+}
+
+#[derive(Debug, Subcommand)]
+enum ImageCommand {
+    /// Pull an image from a registry and write it as an ext4 disk
+    Pull(Box<pull::Pull>),
+}
+
+/// How a command speaks.
+#[derive(Clone, Copy, Debug, Args)]
+struct Voice {
+    /// Print the result for people or for machines
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+    /// Print nothing but the result and errors
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl Voice {
+    fn report(self) -> Report {
+        Report::new(self.format, self.quiet)
+    }
+}
+
+impl Cli {
+    /// How the command wants to be heard.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        match &self.command {
+            Command::Image(ImageCommand::Pull(pull)) => pull.voice.report(),
+            Command::Demo(demo) => demo.voice.report(),
+        }
+    }
+
+    /// Does what the words say.
+    pub fn run(self) -> Result<(), Error> {
+        match self.command {
+            Command::Image(ImageCommand::Pull(pull)) => pull.run(),
+            Command::Demo(demo) => demo.run(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

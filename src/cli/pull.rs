@@ -1,0 +1,364 @@
+//! `banger image pull`: words to a recipe, a registry's layers to an image.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use clap::builder::TypedValueParser;
+use ext4_writer::{Builder, Journal, Timestamp};
+
+use super::Voice;
+use crate::cache::Cache;
+use crate::error::{Error, Result};
+use crate::flatten::Flattened;
+use crate::image::{Built, ImageSink, ImageSize, Recipe, build, parse_bytes};
+use crate::inject::Addition;
+use crate::layer::{LayerBlob, LayerStream, Limits};
+use crate::report::{Content, Image, LayerLine, Note, Pulled, Report, Stages};
+use crate::source::{self, Config, Downloads, Platform, Reference, Registry};
+
+/// Pull an image from a registry and write it as an ext4 disk
+#[derive(Debug, Args)]
+pub(crate) struct Pull {
+    /// The image, such as debian:bookworm-slim or 127.0.0.1:5000/app@sha256:…
+    #[arg(value_name = "REF")]
+    reference: String,
+    /// The file to write [default: <name>-<tag>.ext4 in the current directory]
+    output: Option<PathBuf>,
+    /// Choose the image for this platform [default: linux on the host's architecture]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<String>,
+    #[command(flatten)]
+    disk: Disk,
+    #[command(flatten)]
+    inject: Inject,
+    /// Speak http to the registry; loopback addresses need no such word
+    #[arg(long)]
+    plain_http: bool,
+    /// Replace OUTPUT if it exists
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    pub(super) voice: Voice,
+}
+
+/// The filesystem that is wanted.
+#[derive(Debug, Args)]
+struct Disk {
+    /// The disk's size: 4G, fit, fit+512M [default: fit and the larger of 256M and a quarter of
+    /// the content]
+    #[arg(long, value_name = "SIZE")]
+    size: Option<ImageSize>,
+    /// The volume's name, at most 16 bytes
+    #[arg(long)]
+    label: Option<String>,
+    /// The filesystem's UUID [default: derived from the manifest and these options]
+    #[arg(long, value_parser = parse_uuid)]
+    uuid: Option<[u8; 16]>,
+    /// How many inodes there are at least [default: one for 16 KiB, or a tenth more than needed]
+    #[arg(long, value_name = "COUNT")]
+    inodes: Option<u32>,
+    /// The size of the journal, such as 64M [default: mke2fs's]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, conflicts_with = "no_journal")]
+    journal_size: Option<u64>,
+    /// Make no journal
+    #[arg(long)]
+    no_journal: bool,
+}
+
+/// What the user adds to the image.
+#[derive(Debug, Args)]
+struct Inject {
+    /// Put a file or directory of the host into the image, root's unless said otherwise
+    #[arg(long, value_name = "SRC:DST[:MODE[:UID:GID]]", value_parser = AdditionParser)]
+    add: Vec<Addition>,
+    /// Apply a tar archive as a last layer
+    #[arg(long, value_name = "FILE.tar")]
+    overlay: Vec<PathBuf>,
+}
+
+/// Reads `--add` with the names of files as they are, which need not be UTF-8.
+#[derive(Clone)]
+struct AdditionParser;
+
+impl TypedValueParser for AdditionParser {
+    type Value = Addition;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> std::result::Result<Addition, clap::Error> {
+        Addition::parse(value)
+            .map_err(|error| command.clone().error(clap::error::ErrorKind::ValueValidation, error))
+    }
+}
+
+/// A pull whose words have been checked.
+pub(super) struct Job {
+    pub(super) reference: Reference,
+    pub(super) platform: Platform,
+    pub(super) options: source::Options,
+    pub(super) recipe: Recipe,
+    /// Whether the UUID follows from the manifest.
+    pub(super) derive_uuid: bool,
+}
+
+impl Pull {
+    pub(super) fn run(self) -> Result<()> {
+        let report = self.voice.report();
+        let job = self.job()?;
+        let pulled = job.run(&Cache::open()?, report, |_| Ok(()))?;
+        report.pulled(&pulled)
+    }
+
+    fn job(self) -> Result<Job> {
+        let reference: Reference = self.reference.parse()?;
+        let platform = self.platform.map_or_else(|| Ok(Platform::host()), |text| text.parse())?;
+        let output = self.output.unwrap_or_else(|| PathBuf::from(reference.default_output_name()));
+        let options = source::Options { plain_http: self.plain_http, ..Default::default() };
+        let recipe = Recipe {
+            output,
+            replace: self.force,
+            size: self.disk.size.unwrap_or_default(),
+            label: self.disk.label.unwrap_or_default().into_bytes(),
+            uuid: self.disk.uuid,
+            inodes: self.disk.inodes,
+            journal: match (self.disk.journal_size, self.disk.no_journal) {
+                (_, true) => Journal::None,
+                (Some(bytes), false) => Journal::Size(bytes),
+                (None, false) => Journal::Default,
+            },
+            epoch: Timestamp::default(),
+            additions: self.inject.add,
+            overlays: self.inject.overlay,
+            limits: Limits::default(),
+        };
+        let derive_uuid = recipe.uuid.is_none();
+        Ok(Job { reference, platform, options, recipe, derive_uuid })
+    }
+}
+
+impl Job {
+    /// Pulls the image; `look` sees the finished tree.
+    pub(super) fn run(
+        mut self,
+        cache: &Cache,
+        report: Report,
+        look: impl FnOnce(&Builder<ImageSink>) -> Result<()>,
+    ) -> Result<Pulled> {
+        let start = Instant::now();
+        self.recipe.check()?;
+        report.step(&format!("resolving {}", self.reference));
+        let registry = Registry::connect(&self.reference, cache, &self.options)?;
+        let image = registry.resolve(&self.platform)?;
+        registry.touch(&image)?;
+        let resolved = start.elapsed();
+
+        self.recipe.epoch = epoch(&image.config)?;
+        if self.derive_uuid {
+            self.recipe.uuid = Some(self.recipe.derived_uuid(&image.manifest_digest));
+        }
+        let downloads = registry.download(&image);
+        let transfer = downloads.progress();
+        report.step(&announcement(&image, transfer.total(), &self.recipe));
+        let built = fill(&self.recipe, &image, downloads, report, look)?;
+        let mut pulled = describe(&image, &built, &self.recipe);
+        pulled.content.fetched = transfer.total();
+        pulled.content.cached = transfer.cached();
+        pulled.milliseconds = Stages {
+            resolve: milliseconds(resolved),
+            layers: milliseconds(built.flattening),
+            finish: milliseconds(built.finishing),
+            total: milliseconds(start.elapsed()),
+        };
+        Ok(pulled)
+    }
+}
+
+/// Applies the layers as they arrive. The image gets its name when all of them are proven and
+/// safe in the cache.
+fn fill(
+    recipe: &Recipe,
+    image: &source::Image,
+    downloads: Downloads,
+    report: Report,
+    look: impl FnOnce(&Builder<ImageSink>) -> Result<()>,
+) -> Result<Built> {
+    let total = image.layers.iter().map(|layer| layer.size).sum();
+    let progress = report.progress(total);
+    let layers = image.layers.iter().map(|layer| {
+        let name = format!("layer {} of {}", layer.index + 1, image.layers.len());
+        progress.now(&name);
+        let blob = LayerBlob {
+            name: format!("{name} ({})", layer.digest),
+            reader: progress.watch(downloads.open(layer.index)?),
+            verified: Some(layer.digest.clone()),
+            diff_id: Some(layer.diff_id.clone()),
+        };
+        LayerStream::open(blob, &recipe.limits)
+    });
+    let ready = build(recipe, layers, look)?;
+    progress.now("proving the layers");
+    downloads.finish()?;
+    ready.publish()
+}
+
+fn announcement(image: &source::Image, missing: u64, recipe: &Recipe) -> String {
+    format!(
+        "{} for {}: {} layers, {} bytes to fetch, into {}",
+        image.manifest_digest,
+        image.platform,
+        image.layers.len(),
+        missing,
+        recipe.output.display()
+    )
+}
+
+/// The time of what has none of its own: `SOURCE_DATE_EPOCH`, else when the image was made.
+///
+/// Source: <https://reproducible-builds.org/specs/source-date-epoch/>.
+fn epoch(config: &Config) -> Result<Timestamp> {
+    if let Some(given) = std::env::var_os("SOURCE_DATE_EPOCH") {
+        let seconds =
+            given.to_str().and_then(|text| text.parse::<u32>().ok()).ok_or_else(|| {
+                Error::usage(format!(
+                    "SOURCE_DATE_EPOCH is \"{}\", not a number of seconds since 1970",
+                    given.to_string_lossy().escape_debug()
+                ))
+            })?;
+        return Ok(Timestamp::from_seconds(seconds.into()));
+    }
+    let created = config.created.as_deref().map(chrono::DateTime::parse_from_rfc3339);
+    // Builders that hide the time write none, or a zero one.
+    Ok(match created {
+        Some(Ok(time)) => Timestamp::from_seconds(time.timestamp().max(0)),
+        Some(Err(_)) | None => Timestamp::from_seconds(0),
+    })
+}
+
+fn describe(image: &source::Image, built: &Built, recipe: &Recipe) -> Pulled {
+    let layer = |(layer, totals): (&source::Layer, &crate::layer::LayerTotals)| LayerLine {
+        digest: layer.digest.to_string(),
+        diff_id: layer.diff_id.to_string(),
+        compression: totals.compression.to_string(),
+        compressed: totals.compressed,
+        uncompressed: totals.uncompressed,
+    };
+    let (losses, followed) = notes(&built.flattened);
+    Pulled {
+        reference: image.reference.clone(),
+        index: image.index_digest.as_ref().map(ToString::to_string),
+        manifest: image.manifest_digest.to_string(),
+        platform: image.platform.to_string(),
+        layers: image.layers.iter().zip(&built.layers).map(layer).collect(),
+        content: content(&built.flattened),
+        image: disk(built, recipe),
+        milliseconds: Stages { resolve: 0, layers: 0, finish: 0, total: 0 },
+        losses,
+        losses_total: built.flattened.losses.total(),
+        followed_symlinks: followed,
+        followed_symlinks_total: built.flattened.followed.total(),
+    }
+}
+
+fn content(flattened: &Flattened) -> Content {
+    let counts = &flattened.counts;
+    Content {
+        entries: counts.entries,
+        files: counts.files,
+        file_bytes: counts.file_bytes,
+        directories: counts.directories.saturating_add(counts.implied_directories),
+        symlinks: counts.symlinks,
+        hard_links: counts.hard_links,
+        special_files: counts.special_files,
+        whiteouts: counts.whiteouts.saturating_add(counts.opaque_whiteouts),
+        fetched: 0,
+        cached: 0,
+    }
+}
+
+fn disk(built: &Built, recipe: &Recipe) -> Image {
+    let summary = &built.summary;
+    Image {
+        path: built.path.display().to_string(),
+        size: summary.size,
+        available: summary.available,
+        written: summary.written,
+        inodes: summary.inodes,
+        free_inodes: summary.free_inodes,
+        label: recipe.label.escape_ascii().to_string(),
+        uuid: uuid_text(summary.uuid),
+        journal: summary.journal,
+        clamped_times: summary.clamped_times,
+    }
+}
+
+fn notes(flattened: &Flattened) -> (Vec<Note>, Vec<Note>) {
+    let shown = |path: &[u8], reason: &str| Note {
+        path: path.escape_ascii().to_string(),
+        reason: reason.to_owned(),
+    };
+    let losses = flattened.losses.items().iter().map(|loss| shown(&loss.path, &loss.reason));
+    let followed = flattened.followed.items().iter().map(|link| shown(&link.symlink, &link.layer));
+    (losses.collect(), followed.collect())
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The customary form of a UUID: 8-4-4-4-12 hexadecimal digits (RFC 9562, section 4).
+fn uuid_text(uuid: [u8; 16]) -> String {
+    let hex = format!("{:032x}", u128::from_be_bytes(uuid));
+    let mut rest = hex.as_str();
+    let mut groups = Vec::new();
+    for length in [8, 4, 4, 4, 12] {
+        let (group, behind) = rest.split_at_checked(length).unwrap_or((rest, ""));
+        groups.push(group);
+        rest = behind;
+    }
+    groups.join("-")
+}
+
+fn parse_uuid(text: &str) -> Result<[u8; 16]> {
+    let lengths: Vec<usize> = text.split('-').map(str::len).collect();
+    let hex: String = text.split('-').collect();
+    match u128::from_str_radix(&hex, 16) {
+        Ok(number) if lengths == [8, 4, 4, 4, 12] && !hex.starts_with('+') => {
+            Ok(number.to_be_bytes())
+        }
+        _ => Err(Error::usage(format!("\"{}\" is not a UUID", text.escape_debug()))
+            .hint("a UUID is 8-4-4-4-12 hexadecimal digits")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids_are_read_and_shown_alike() {
+        let text = "3201a0fc-c532-4b89-b15a-c2fc3b1fd3a9";
+        assert_eq!(uuid_text(parse_uuid(text).unwrap()), text);
+        for text in ["", "3201a0fcc5324b89b15ac2fc3b1fd3a9", "+201a0fc-c532-4b89-b15a-c2fc3b1fd3a9"]
+        {
+            assert_eq!(parse_uuid(text).unwrap_err().exit_code(), 2, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_image_without_a_time_is_of_1970() {
+        let config = |created: Option<&str>| Config {
+            created: created.map(ToOwned::to_owned),
+            ..Default::default()
+        };
+        assert_eq!(epoch(&config(None)).unwrap().seconds, 0);
+        assert_eq!(epoch(&config(Some("yesterday"))).unwrap().seconds, 0);
+        assert_eq!(epoch(&config(Some("0001-01-01T00:00:00Z"))).unwrap().seconds, 0);
+        let new_year = epoch(&config(Some("2024-01-01T00:00:00.5Z"))).unwrap();
+        assert_eq!(new_year.seconds, 1_704_067_200);
+    }
+}

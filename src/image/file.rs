@@ -1,0 +1,269 @@
+//! The image file: nameless or temporary while it is filled, then given its name at once.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use ext4_writer::{Sink, zero_by_writing};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+
+/// How many names are tried for a temporary file before the directory is given up.
+const NAME_ATTEMPTS: u32 = 100;
+
+/// The temporary file that an interruption must remove, if one has a name.
+static NAMED: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// Removes what a draft has left in its directory; for a process that is about to exit.
+pub fn remove_draft() {
+    let named = NAMED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(path) = named {
+        // The process ends: there is nobody left to tell.
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// An image that has no name yet.
+///
+/// Where the filesystem can, the file has no name at all before [`Draft::publish`], so that not
+/// even a killed process leaves anything behind. Elsewhere it has a temporary one beside the
+/// output.
+#[derive(Debug)]
+pub struct Draft {
+    file: File,
+    output: PathBuf,
+    directory: PathBuf,
+    temporary: Option<Temporary>,
+    replace: bool,
+}
+
+/// A name that goes when it is dropped.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(path: PathBuf) -> Self {
+        *NAMED.lock().unwrap_or_else(PoisonError::into_inner) = Some(path.clone());
+        Self(path)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        *NAMED.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        // It may have got its final name already; then there is nothing to remove.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl Draft {
+    /// A new file in the directory of `output`, which must not exist unless it may be replaced.
+    pub fn create(output: &Path, replace: bool) -> Result<Self> {
+        check_output(output, replace)?;
+        let directory = match output.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let draft = |file, temporary| Self {
+            file,
+            output: output.to_owned(),
+            directory: directory.clone(),
+            temporary,
+            replace,
+        };
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        match rustix::fs::open(&directory, flags, Mode::from_raw_mode(0o666)) {
+            Ok(file) => Ok(draft(file.into(), None)),
+            // The kernel or the filesystem does not know files without names.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT)
+                if directory.is_dir() =>
+            {
+                let (file, temporary) = named_file(output, &directory)?;
+                Ok(draft(file, Some(temporary)))
+            }
+            Err(error) => Err(cannot_create(output, error.into())),
+        }
+    }
+
+    /// The place for the filesystem's bytes.
+    pub fn sink(&self) -> Result<ImageSink> {
+        let file = self.file.try_clone().map_err(|error| cannot_create(&self.output, error))?;
+        Ok(ImageSink { file })
+    }
+
+    /// Gives the file its name, for good: the directory is synced too.
+    pub fn publish(mut self) -> Result<PathBuf> {
+        self.name().map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => exists(&self.output),
+            _ => cannot_create(&self.output, error),
+        })?;
+        let synced = File::open(&self.directory).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| {
+            Error::io(format!("cannot sync the directory {}", self.directory.display()))
+                .because(error)
+        })?;
+        Ok(std::mem::take(&mut self.output))
+    }
+
+    fn name(&mut self) -> io::Result<()> {
+        match (&self.temporary, self.replace) {
+            (Some(temporary), true) => fs::rename(&temporary.0, &self.output),
+            // A link refuses a name that is taken; a rename would replace it.
+            (Some(temporary), false) => fs::hard_link(&temporary.0, &self.output),
+            (None, false) => self.link_to(&self.output),
+            (None, true) => {
+                let (path, ()) =
+                    unused_name(&self.output, &self.directory, |path| self.link_to(path))?;
+                let temporary = Temporary::new(path);
+                fs::rename(&temporary.0, &self.output)
+            }
+        }
+    }
+
+    fn link_to(&self, path: &Path) -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        let nameless = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        Ok(rustix::fs::linkat(CWD, nameless, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+    }
+}
+
+/// Refuses an output that cannot be written, before the long work.
+pub fn check_output(output: &Path, replace: bool) -> Result<()> {
+    if output.file_name().is_none() {
+        return Err(Error::usage(format!("{} is not the name of a file", output.display())));
+    }
+    match fs::symlink_metadata(output) {
+        Ok(found) if found.is_dir() => Err(Error::cannot_create(format!(
+            "cannot write the image to {}: it is a directory",
+            output.display()
+        ))
+        .hint("name a file in it")),
+        Ok(_) if !replace => Err(exists(output)),
+        Ok(found) if !found.is_file() && !found.is_symlink() => Err(Error::cannot_create(format!(
+            "cannot replace {}: it is not a regular file",
+            output.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn exists(output: &Path) -> Error {
+    Error::cannot_create(format!("{} exists", output.display())).hint("--force replaces it")
+}
+
+fn cannot_create(output: &Path, error: io::Error) -> Error {
+    Error::cannot_create(format!("cannot create the image {}", output.display())).because(error)
+}
+
+fn named_file(output: &Path, directory: &Path) -> Result<(File, Temporary)> {
+    let open = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).open(path);
+    let (path, file) =
+        unused_name(output, directory, open).map_err(|error| cannot_create(output, error))?;
+    Ok((file, Temporary::new(path)))
+}
+
+/// Does `make` with names beside the output until one was not taken.
+fn unused_name<T>(
+    output: &Path,
+    directory: &Path,
+    make: impl Fn(&Path) -> io::Result<T>,
+) -> io::Result<(PathBuf, T)> {
+    let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
+    for attempt in 0..NAME_ATTEMPTS {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(output.file_name().unwrap_or_default());
+        name.push(format!(".{}-{attempt}.tmp", std::process::id()));
+        let path = directory.join(name);
+        match make(&path) {
+            Ok(value) => return Ok((path, value)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
+}
+
+/// The file of a [`Draft`], which gives storage back where the filesystem can.
+#[derive(Debug)]
+pub struct ImageSink {
+    file: File,
+}
+
+impl Sink for ImageSink {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.file, flags, offset, length) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => zero_by_writing(self, offset, length),
+            done => Ok(done?),
+        }
+    }
+
+    fn set_length(&mut self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draft_has_no_name_before_it_is_published() {
+        let directory = tempfile::tempdir().unwrap();
+        let output = directory.path().join("a.ext4");
+        let draft = Draft::create(&output, false).unwrap();
+        draft.sink().unwrap().write_at(0, b"hello").unwrap();
+        assert!(!output.exists());
+        draft.publish().unwrap();
+        assert_eq!(fs::read(&output).unwrap(), b"hello");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn nothing_is_replaced_without_being_asked() {
+        let directory = tempfile::tempdir().unwrap();
+        let output = directory.path().join("a.ext4");
+        let draft = Draft::create(&output, false).unwrap();
+        fs::write(&output, b"mine").unwrap();
+        assert_eq!(Draft::create(&output, false).unwrap_err().exit_code(), 73);
+        assert_eq!(draft.publish().unwrap_err().exit_code(), 73);
+        assert_eq!(fs::read(&output).unwrap(), b"mine");
+
+        let forced = Draft::create(&output, true).unwrap();
+        forced.sink().unwrap().write_at(0, b"new").unwrap();
+        forced.publish().unwrap();
+        assert_eq!(fs::read(&output).unwrap(), b"new");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_named_draft_is_removed_with_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let output = directory.path().join("a.ext4");
+        let (_file, temporary) = named_file(&output, directory.path()).unwrap();
+        assert!(temporary.0.exists());
+        drop(temporary);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_output_that_cannot_be_is_refused_early() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("no/such/a.ext4");
+        assert_eq!(Draft::create(&missing, false).unwrap_err().exit_code(), 73);
+        assert_eq!(Draft::create(directory.path(), true).unwrap_err().exit_code(), 73);
+        assert_eq!(check_output(Path::new("/"), false).unwrap_err().exit_code(), 2);
+    }
+}

@@ -1,0 +1,209 @@
+//! Layers to an image file: flattened onto a filesystem, which is published when all is proven.
+
+mod file;
+mod size;
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ext4_writer::{Builder, Journal, Options, Size, Summary, Timestamp};
+
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::flatten::{FlattenOptions, Flattened, Flattener};
+use crate::inject::{Addition, add_files, open_overlay};
+use crate::layer::{LayerStream, LayerTotals, Limits};
+
+pub use file::{Draft, ImageSink, check_output, remove_draft};
+pub use size::{ImageSize, parse_bytes};
+
+/// Everything that decides an image beside its layers.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// Where the image goes.
+    pub output: PathBuf,
+    /// Whether it may replace what is there.
+    pub replace: bool,
+    /// How large it is to be.
+    pub size: ImageSize,
+    /// The volume's name.
+    pub label: Vec<u8>,
+    /// The filesystem's UUID.
+    pub uuid: Option<[u8; 16]>,
+    /// How many inodes there are at least.
+    pub inodes: Option<u32>,
+    /// The journal.
+    pub journal: Journal,
+    /// The time of what has none of its own.
+    pub epoch: Timestamp,
+    /// Files and directories of the host to put into the image.
+    pub additions: Vec<Addition>,
+    /// Archives to apply as last layers.
+    pub overlays: Vec<PathBuf>,
+    /// How much a hostile image may ask for.
+    pub limits: Limits,
+}
+
+/// A finished image.
+#[derive(Debug)]
+pub struct Built {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What the filesystem holds.
+    pub summary: Summary,
+    /// What was counted and lost on the way.
+    pub flattened: Flattened,
+    /// What was read of each layer.
+    pub layers: Vec<LayerTotals>,
+    /// How long the layers took.
+    pub flattening: Duration,
+    /// How long the filesystem's own structures, the sync and the renaming took.
+    pub finishing: Duration,
+}
+
+/// An image that is complete and synced, but has no name yet.
+#[derive(Debug)]
+pub struct Ready {
+    draft: Draft,
+    built: Built,
+}
+
+impl Ready {
+    /// Gives the image its name, when nothing can be wrong with it any more.
+    pub fn publish(self) -> Result<Built> {
+        let start = Instant::now();
+        let path = self.draft.publish()?;
+        let finishing = self.built.finishing.saturating_add(start.elapsed());
+        Ok(Built { path, finishing, ..self.built })
+    }
+}
+
+/// Applies layers onto a new filesystem.
+///
+/// `layers` gives each layer when it is wanted, oldest first; `look` sees the finished tree.
+pub fn build(
+    recipe: &Recipe,
+    layers: impl Iterator<Item = Result<LayerStream>>,
+    look: impl FnOnce(&Builder<ImageSink>) -> Result<()>,
+) -> Result<Ready> {
+    let start = Instant::now();
+    let draft = Draft::create(&recipe.output, recipe.replace)?;
+    let mut builder = Builder::create(draft.sink()?, recipe.options())
+        .map_err(|error| refused(&recipe.output, error))?;
+    let options = FlattenOptions { epoch: recipe.epoch, limits: recipe.limits.clone() };
+    let mut layering = Flattener::new(&mut builder, options)?;
+    let mut totals = Vec::new();
+    for layer in layers {
+        totals.push(layering.apply_layer(layer?)?);
+    }
+    if !recipe.additions.is_empty() {
+        add_files(&mut layering, &recipe.additions)?;
+    }
+    for overlay in &recipe.overlays {
+        layering.apply_layer(open_overlay(overlay, &recipe.limits)?)?;
+    }
+    let flattened = layering.finish()?;
+    look(&builder)?;
+    let flattening = start.elapsed();
+    let summary = finish(recipe, builder)?;
+    let finishing = start.elapsed().saturating_sub(flattening);
+    let path = recipe.output.clone();
+    let built = Built { path, summary, flattened, layers: totals, flattening, finishing };
+    Ok(Ready { draft, built })
+}
+
+fn finish(recipe: &Recipe, mut builder: Builder<ImageSink>) -> Result<Summary> {
+    let refused = |error| refused(&recipe.output, error);
+    if let Some(room) = recipe.size.room(builder.content_bytes()) {
+        builder.set_room(room, ImageSize::inodes_for(room)).map_err(refused)?;
+    }
+    let (summary, _) = builder.finish().map_err(refused)?;
+    Ok(summary)
+}
+
+impl Recipe {
+    /// Refuses what cannot come to a good end, before the long work.
+    pub fn check(&self) -> Result<()> {
+        check_output(&self.output, self.replace)?;
+        self.additions.iter().try_for_each(Addition::check)?;
+        for overlay in &self.overlays {
+            open_overlay(overlay, &self.limits)?;
+        }
+        Ok(())
+    }
+
+    fn options(&self) -> Options {
+        let mut options = Options::new(match self.size {
+            ImageSize::Fixed(bytes) => Size::Fixed(bytes),
+            // What is to be free is said when the content is known.
+            ImageSize::Automatic | ImageSize::Fit(_) => Size::Fit { free_bytes: 0, free_inodes: 0 },
+        });
+        options.label.clone_from(&self.label);
+        options.uuid = self.uuid;
+        options.epoch = self.epoch;
+        options.inodes = self.inodes;
+        options.journal = self.journal;
+        options
+    }
+
+    /// A UUID that follows from the image's manifest and from what was asked for beside it: the
+    /// same pull gives the same image, another one has another UUID.
+    #[must_use]
+    pub fn derived_uuid(&self, manifest: &Digest) -> [u8; 16] {
+        let words = format!(
+            "{manifest}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
+            self.size, self.label, self.inodes, self.journal, self.additions, self.overlays
+        );
+        version_8_uuid(&Digest::sha256_of(words.as_bytes()))
+    }
+}
+
+/// A UUID of version 8, "vendor-specific" (RFC 9562, section 5.8), out of a digest.
+fn version_8_uuid(digest: &Digest) -> [u8; 16] {
+    let leading = digest.hex().get(..32).and_then(|hex| u128::from_str_radix(hex, 16).ok());
+    let number = leading.unwrap_or_default();
+    let version = 0x8u128 << 76;
+    let variant = 0x2u128 << 62;
+    let kept = !(0xfu128 << 76 | 0x3u128 << 62);
+    (number & kept | version | variant).to_be_bytes()
+}
+
+/// An error of the writer that is about the image as a whole.
+fn refused(output: &Path, error: ext4_writer::Error) -> Error {
+    let message = format!("cannot make the filesystem {}", output.display());
+    match error {
+        ext4_writer::Error::WriteImage { ref source, .. }
+            if matches!(
+                source.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+            ) =>
+        {
+            Error::cannot_create(message).because(error).hint("free some space")
+        }
+        ext4_writer::Error::ImageFull { .. } => {
+            Error::cannot_create(message).because(error).hint("raise --size, or leave it out")
+        }
+        ext4_writer::Error::TooFewInodes { .. } => {
+            Error::cannot_create(message).because(error).hint("raise --inodes, or leave it out")
+        }
+        ext4_writer::Error::InvalidOption { .. } => Error::usage(message).because(error),
+        ext4_writer::Error::WriteImage { .. } | ext4_writer::Error::Poisoned => {
+            Error::io(message).because(error)
+        }
+        ext4_writer::Error::Internal { .. } => Error::internal(message).because(error),
+        _ => Error::bad_data(message).because(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_derived_uuid_has_the_version_and_variant_of_the_rfc() {
+        let uuid = version_8_uuid(&Digest::sha256_of(b""));
+        assert_eq!(uuid[..4], [0xe3, 0xb0, 0xc4, 0x42]);
+        assert_eq!((uuid[6] >> 4, uuid[8] >> 6), (8, 2));
+    }
+}
