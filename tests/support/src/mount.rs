@@ -1,0 +1,244 @@
+//! The running kernel as a judge: an image mounted through a loop device, and its tree.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{lgetxattr, llistxattr, major, minor};
+use rustix::io::Errno;
+use sha2::Digest as _;
+
+use crate::judge;
+use crate::tree::{Attributes, Entry, Hash, Kind, Tree};
+
+/// Whether the guest may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Mounted read-only, on a read-only device.
+    ReadOnly,
+    /// Mounted read-write: the image changes.
+    ReadWrite,
+}
+
+/// A mounted image; dropping it unmounts it and frees the loop device.
+#[derive(Debug)]
+pub struct Mount {
+    point: tempfile::TempDir,
+    device: String,
+    /// Seconds since the boot of this machine at which the device was attached: messages of the
+    /// kernel from before belong to the device's last user.
+    since: f64,
+    mounted: bool,
+}
+
+impl Mount {
+    /// Mounts `image`; `None`, with the policy of [`judge::missing`], where that is not possible.
+    #[must_use]
+    pub fn new(image: &Path, access: Access) -> Option<Self> {
+        if !judge::kernel() {
+            return None;
+        }
+        let since = uptime();
+        let mut arguments = vec![OsStr::new("--show"), OsStr::new("-f"), image.as_os_str()];
+        if access == Access::ReadOnly {
+            arguments.insert(0, OsStr::new("-r"));
+        }
+        let device = judge::succeed("losetup", arguments).trim().to_owned();
+        let point = tempfile::tempdir().expect("a directory to mount on");
+        let mut mount = Self { point, device, since, mounted: false };
+        let options = if access == Access::ReadOnly { "ro" } else { "rw" };
+        let arguments = ["-t", "ext4", "-o", options, &mount.device].map(OsStr::new);
+        let arguments = arguments.into_iter().chain([mount.point.path().as_os_str()]);
+        let mounted = judge::run(&judge::find("mount")?, arguments.collect::<Vec<_>>());
+        // Detaching a device that is in use leaves it to the kernel to free it at the unmount; one
+        // that could not be mounted is freed now.
+        judge::succeed("losetup", ["-d", &mount.device]);
+        assert!(mounted.status.success(), "mount: {}", judge::text(&mounted));
+        mount.mounted = true;
+        Some(mount)
+    }
+
+    /// Where the image is mounted.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.point.path()
+    }
+
+    /// The tree as the kernel shows it, with every fact known.
+    #[must_use]
+    pub fn tree(&self) -> Tree {
+        read_tree(self.path())
+            .unwrap_or_else(|error| panic!("cannot read the mounted tree: {error}"))
+    }
+
+    /// Unmounts, and panics if the kernel complained about the filesystem meanwhile.
+    pub fn close(mut self) {
+        self.release().unwrap_or_else(|error| panic!("{error}"));
+        let complaints = self.complaints();
+        assert!(complaints.is_empty(), "the kernel complained:\n{}", complaints.join("\n"));
+    }
+
+    fn release(&mut self) -> Result<(), String> {
+        if !self.mounted {
+            return Ok(());
+        }
+        let umount = judge::find("umount").unwrap_or_default();
+        let output = judge::run(&umount, [self.point.path()]);
+        self.mounted = !output.status.success();
+        if self.mounted { Err(format!("umount: {}", judge::text(&output))) } else { Ok(()) }
+    }
+
+    /// The kernel's errors and warnings about this device; none where its log may not be read.
+    fn complaints(&self) -> Vec<String> {
+        const WORDS: [&str; 5] = ["error", "warning", "corrupt", "invalid", "bad "];
+        let Some(dmesg) = judge::find("dmesg") else { return Vec::new() };
+        let device = self.device.trim_start_matches("/dev/");
+        let names_device =
+            |line: &str| line.split(|c: char| !c.is_alphanumeric()).any(|word| word == device);
+        judge::text(&judge::run(&dmesg, ["--color=never"]))
+            .lines()
+            .filter(|line| names_device(line))
+            .filter(|line| WORDS.iter().any(|word| line.to_lowercase().contains(word)))
+            .filter(|line| stamp(line).is_none_or(|stamp| stamp >= self.since))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // In a failing test the first failure is the one to show.
+        let _ = self.release();
+    }
+}
+
+fn uptime() -> f64 {
+    let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0.0)
+}
+
+/// The seconds of `[   12.345678] message`.
+fn stamp(line: &str) -> Option<f64> {
+    line.strip_prefix('[')?.split(']').next()?.trim().parse().ok()
+}
+
+/// Reads every name, byte and attribute below `root`.
+pub fn read_tree(root: &Path) -> io::Result<Tree> {
+    let mut tree = Tree::new();
+    let mut hashes = BTreeMap::new();
+    let mut pending = vec![Vec::new()];
+    while let Some(path) = pending.pop() {
+        let full = root.join(OsStr::from_bytes(&path));
+        let entry = read_entry(&full, &mut hashes).map_err(|error| at(&path, &error))?;
+        if entry.kind == Kind::Directory {
+            for child in fs::read_dir(&full).map_err(|error| at(&path, &error))? {
+                let name = child.map_err(|error| at(&path, &error))?.file_name();
+                let separator: &[u8] = if path.is_empty() { b"" } else { b"/" };
+                pending.push([&path, separator, name.as_bytes()].concat());
+            }
+        }
+        tree.found(path, entry);
+    }
+    Ok(tree)
+}
+
+fn at(path: &[u8], error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("/{}: {error}", path.escape_ascii()))
+}
+
+fn read_entry(path: &Path, hashes: &mut BTreeMap<u64, Hash>) -> io::Result<Entry> {
+    let metadata = fs::symlink_metadata(path)?;
+    let kind = metadata.file_type();
+    let device = Some((major(metadata.rdev()), minor(metadata.rdev())));
+    let kind = if kind.is_dir() {
+        Kind::Directory
+    } else if kind.is_file() {
+        let hash = match hashes.get(&metadata.ino()) {
+            Some(hash) => *hash,
+            None => read_hash(path)?,
+        };
+        hashes.insert(metadata.ino(), hash);
+        Kind::File { size: metadata.size(), hash }
+    } else if kind.is_symlink() {
+        Kind::Symlink(fs::read_link(path)?.into_os_string().as_bytes().to_vec())
+    } else if kind.is_char_device() {
+        Kind::CharacterDevice(device)
+    } else if kind.is_block_device() {
+        Kind::BlockDevice(device)
+    } else if kind.is_fifo() {
+        Kind::Fifo
+    } else {
+        Kind::Socket
+    };
+    let nanoseconds = u32::try_from(metadata.mtime_nsec()).map_err(io::Error::other)?;
+    Ok(Entry {
+        kind,
+        mode: u16::try_from(metadata.mode() & 0o7777).map_err(io::Error::other)?,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        modified: Some((metadata.mtime(), nanoseconds)),
+        attributes: Some(read_attributes(path)?),
+        inode: Some(metadata.ino()),
+        links: Some(metadata.nlink()),
+    })
+}
+
+/// The hash of a file, read in pieces: holes can make it larger than memory.
+fn read_hash(path: &Path) -> io::Result<Hash> {
+    let mut file = File::open(path)?;
+    let mut hasher = Hasher(sha2::Sha256::new());
+    io::copy(&mut file, &mut hasher)?;
+    Ok(hasher.0.finalize().into())
+}
+
+struct Hasher(sha2::Sha256);
+
+impl io::Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Every attribute that is listed. ACLs are asked for by name too: one that the kernel cannot
+/// parse is listed nowhere, but answers an error.
+fn read_attributes(path: &Path) -> io::Result<Attributes> {
+    const ROOM: usize = 64 * 1024;
+    let mut names = vec![0; ROOM];
+    let length = llistxattr(path, names.as_mut_slice())?;
+    names.truncate(length);
+    let mut attributes = Attributes::new();
+    let listed = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let acls: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
+    for name in listed.chain(acls) {
+        let mut value = vec![0; ROOM];
+        match lgetxattr(path, OsStr::from_bytes(name), value.as_mut_slice()) {
+            Ok(length) => {
+                value.truncate(length);
+                attributes.insert(name.to_vec(), value);
+            }
+            Err(Errno::NODATA | Errno::OPNOTSUPP) if acls.contains(&name) => {}
+            Err(error) => {
+                let name = name.escape_ascii();
+                return Err(io::Error::other(format!("attribute {name}: {error}")));
+            }
+        }
+    }
+    Ok(attributes)
+}
+
+/// A sparse copy of `image` in `directory`, for a judge that writes.
+#[must_use]
+pub fn copy(image: &Path, directory: &Path) -> PathBuf {
+    let copy = directory.join("copy.ext4");
+    judge::succeed("cp", ["--sparse=always".as_ref(), image.as_os_str(), copy.as_os_str()]);
+    copy
+}
