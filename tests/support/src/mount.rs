@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{lgetxattr, llistxattr, major, minor};
@@ -48,7 +48,11 @@ impl Mount {
             arguments.insert(0, OsStr::new("-r"));
         }
         let device = judge::succeed("losetup", arguments).trim().to_owned();
-        let point = tempfile::tempdir().expect("a directory to mount on");
+        // Everybody may pass: some tests look at the image as an ordinary user.
+        let point = tempfile::Builder::new()
+            .permissions(fs::Permissions::from_mode(0o755))
+            .tempdir()
+            .expect("a directory to mount on");
         let mut mount = Self { point, device, since, mounted: false };
         let options = if access == Access::ReadOnly { "ro" } else { "rw" };
         let arguments = ["-t", "ext4", "-o", options, &mount.device].map(OsStr::new);
@@ -190,12 +194,20 @@ fn read_entry(path: &Path, hashes: &mut BTreeMap<u64, Hash>) -> io::Result<Entry
 /// The hash of a file, read in pieces: holes can make it larger than memory.
 fn read_hash(path: &Path) -> io::Result<Hash> {
     let mut file = File::open(path)?;
-    let mut hasher = Hasher(sha2::Sha256::new());
+    let mut hasher = Hasher::default();
     io::copy(&mut file, &mut hasher)?;
-    Ok(hasher.0.finalize().into())
+    Ok(hasher.finish())
 }
 
-struct Hasher(sha2::Sha256);
+/// A hash as something to write to.
+#[derive(Default)]
+pub(crate) struct Hasher(sha2::Sha256);
+
+impl Hasher {
+    pub(crate) fn finish(self) -> Hash {
+        self.0.finalize().into()
+    }
+}
 
 impl io::Write for Hasher {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

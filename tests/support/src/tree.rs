@@ -1,6 +1,6 @@
 //! A tree as it should be, and its comparison with a tree as it was found.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use sha2::Digest as _;
@@ -228,12 +228,16 @@ impl Tree {
                 report.push(format!("/{}: {difference}", path.escape_ascii()));
             };
             compare(wanted, entry, &mut add);
-            let (names, found_names) = (wanted_groups.get(path), found_groups.get(path));
-            if let (Some(names), Some(found_names)) = (names, found_names) {
-                if names != found_names {
-                    add(Difference::new("names", &listed(names), &listed(found_names)));
+            let path = path.as_slice();
+            if let (Some(names), Some(found_names)) =
+                (wanted_groups.get(path), found_groups.get(path))
+            {
+                if names.first != found_names.first {
+                    let shown = |names: &Group<'_>| format!("/{}", names.first.escape_ascii());
+                    let (wanted, found) = (shown(names), shown(found_names));
+                    add(Difference::new("first name of the inode", &wanted, &found));
                 }
-                let links = self.links(path, wanted, names.len());
+                let links = self.links(path, wanted, names.names);
                 if entry.links.is_some_and(|found| found != links) {
                     add(Difference::new("link count", &Some(links), &entry.links));
                 }
@@ -255,9 +259,9 @@ impl Tree {
     }
 
     /// The link count that ext4 gives to `entry`, one inode with `names` names.
-    fn links(&self, path: &[u8], entry: &Entry, names: usize) -> u64 {
+    fn links(&self, path: &[u8], entry: &Entry, names: u64) -> u64 {
         if entry.kind != Kind::Directory {
-            return u64::try_from(names).expect("a count fits 64 bits");
+            return names;
         }
         let prefix = if path.is_empty() { Vec::new() } else { [path, b"/"].concat() };
         let children = self
@@ -273,23 +277,26 @@ impl Tree {
         if links >= LINK_MAX { 1 } else { links }
     }
 
-    /// For every path whose inode is known, all the names of that inode.
-    fn groups(&self) -> BTreeMap<&Vec<u8>, BTreeSet<&Vec<u8>>> {
-        let mut by_inode: BTreeMap<u64, BTreeSet<&Vec<u8>>> = BTreeMap::new();
-        for (path, entry) in &self.entries {
-            if let Some(inode) = entry.inode {
-                by_inode.entry(inode).or_default().insert(path);
-            }
+    /// For every path whose inode is known, the first name of that inode and how many it has.
+    fn groups(&self) -> BTreeMap<&[u8], Group<'_>> {
+        let mut by_inode: BTreeMap<u64, Group<'_>> = BTreeMap::new();
+        for (path, inode) in self.inodes() {
+            by_inode.entry(inode).or_insert(Group { first: path, names: 0 }).names += 1;
         }
-        by_inode
-            .into_values()
-            .flat_map(|names| names.clone().into_iter().map(move |path| (path, names.clone())))
-            .collect()
+        let group = |inode| by_inode.get(&inode).copied();
+        self.inodes().filter_map(|(path, inode)| Some((path, group(inode)?))).collect()
+    }
+
+    fn inodes(&self) -> impl Iterator<Item = (&[u8], u64)> {
+        self.iter().filter_map(|(path, entry)| Some((path, entry.inode?)))
     }
 }
 
-fn listed(names: &BTreeSet<&Vec<u8>>) -> String {
-    names.iter().map(|name| format!("/{}", name.escape_ascii())).collect::<Vec<_>>().join(" ")
+/// The names of one inode.
+#[derive(Clone, Copy)]
+struct Group<'a> {
+    first: &'a [u8],
+    names: u64,
 }
 
 /// Whether two facts agree, where both sides tell them.

@@ -1,0 +1,12 @@
+//! The library judged from outside: what is declared to the builder is what e2fsck, the kernel,
+//! ext4-view and resize2fs find.
+
+#![cfg(test)]
+
+mod bad_input;
+mod determinism;
+mod faults;
+mod kitchen_sink;
+mod random;
+mod size;
+mod twin;
