@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
@@ -29,9 +29,8 @@ pub enum Access {
 pub struct Mount {
     point: tempfile::TempDir,
     device: String,
-    /// Seconds since the boot of this machine at which the device was attached: messages of the
-    /// kernel from before belong to the device's last user.
-    since: f64,
+    /// A line in the kernel's log: what stands before it belongs to the device's last user.
+    marker: String,
     mounted: bool,
 }
 
@@ -42,7 +41,6 @@ impl Mount {
         if !judge::kernel() {
             return None;
         }
-        let since = uptime();
         let mut arguments = vec![OsStr::new("--show"), OsStr::new("-f"), image.as_os_str()];
         if access == Access::ReadOnly {
             arguments.insert(0, OsStr::new("-r"));
@@ -53,7 +51,10 @@ impl Mount {
             .permissions(fs::Permissions::from_mode(0o755))
             .tempdir()
             .expect("a directory to mount on");
-        let mut mount = Self { point, device, since, mounted: false };
+        let marker = format!("banger-test {}", point.path().display());
+        // Where the log may not be written, it may not be read either.
+        let _ = fs::write("/dev/kmsg", &marker);
+        let mut mount = Self { point, device, marker, mounted: false };
         let options = if access == Access::ReadOnly { "ro" } else { "rw" };
         let arguments = ["-t", "ext4", "-o", options, &mount.device].map(OsStr::new);
         let arguments = arguments.into_iter().chain([mount.point.path().as_os_str()]);
@@ -105,9 +106,9 @@ impl Mount {
             |line: &str| line.split(|c: char| !c.is_alphanumeric()).any(|word| word == device);
         judge::text(&judge::run(&dmesg, ["--color=never"]))
             .lines()
+            .skip_while(|line| !line.contains(&self.marker))
             .filter(|line| names_device(line))
             .filter(|line| WORDS.iter().any(|word| line.to_lowercase().contains(word)))
-            .filter(|line| stamp(line).is_none_or(|stamp| stamp >= self.since))
             .map(str::to_owned)
             .collect()
     }
@@ -120,24 +121,14 @@ impl Drop for Mount {
     }
 }
 
-fn uptime() -> f64 {
-    let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
-    text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0.0)
-}
-
-/// The seconds of `[   12.345678] message`.
-fn stamp(line: &str) -> Option<f64> {
-    line.strip_prefix('[')?.split(']').next()?.trim().parse().ok()
-}
-
 /// Reads every name, byte and attribute below `root`.
 pub fn read_tree(root: &Path) -> io::Result<Tree> {
     let mut tree = Tree::new();
-    let mut hashes = BTreeMap::new();
+    let mut reader = Reader::default();
     let mut pending = vec![Vec::new()];
     while let Some(path) = pending.pop() {
         let full = root.join(OsStr::from_bytes(&path));
-        let entry = read_entry(&full, &mut hashes).map_err(|error| at(&path, &error))?;
+        let entry = reader.entry(&full).map_err(|error| at(&path, &error))?;
         if entry.kind == Kind::Directory {
             for child in fs::read_dir(&full).map_err(|error| at(&path, &error))? {
                 let name = child.map_err(|error| at(&path, &error))?.file_name();
@@ -154,41 +145,83 @@ fn at(path: &[u8], error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("/{}: {error}", path.escape_ascii()))
 }
 
-fn read_entry(path: &Path, hashes: &mut BTreeMap<u64, Hash>) -> io::Result<Entry> {
-    let metadata = fs::symlink_metadata(path)?;
-    let kind = metadata.file_type();
-    let device = Some((major(metadata.rdev()), minor(metadata.rdev())));
-    let kind = if kind.is_dir() {
-        Kind::Directory
-    } else if kind.is_file() {
-        let hash = match hashes.get(&metadata.ino()) {
-            Some(hash) => *hash,
-            None => read_hash(path)?,
-        };
-        hashes.insert(metadata.ino(), hash);
-        Kind::File { size: metadata.size(), hash }
-    } else if kind.is_symlink() {
-        Kind::Symlink(fs::read_link(path)?.into_os_string().as_bytes().to_vec())
-    } else if kind.is_char_device() {
-        Kind::CharacterDevice(device)
-    } else if kind.is_block_device() {
-        Kind::BlockDevice(device)
-    } else if kind.is_fifo() {
-        Kind::Fifo
-    } else {
-        Kind::Socket
-    };
-    let nanoseconds = u32::try_from(metadata.mtime_nsec()).map_err(io::Error::other)?;
-    Ok(Entry {
-        kind,
-        mode: u16::try_from(metadata.mode() & 0o7777).map_err(io::Error::other)?,
-        uid: metadata.uid(),
-        gid: metadata.gid(),
-        modified: Some((metadata.mtime(), nanoseconds)),
-        attributes: Some(read_attributes(path)?),
-        inode: Some(metadata.ino()),
-        links: Some(metadata.nlink()),
-    })
+/// What is kept between the entries of one tree.
+#[derive(Default)]
+struct Reader {
+    /// The content of files with several names is read once.
+    hashes: BTreeMap<u64, Hash>,
+    names: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Reader {
+    fn entry(&mut self, path: &Path) -> io::Result<Entry> {
+        let metadata = fs::symlink_metadata(path)?;
+        let nanoseconds = u32::try_from(metadata.mtime_nsec()).map_err(io::Error::other)?;
+        Ok(Entry {
+            kind: self.kind(path, &metadata)?,
+            mode: u16::try_from(metadata.mode() & 0o7777).map_err(io::Error::other)?,
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            modified: Some((metadata.mtime(), nanoseconds)),
+            attributes: Some(self.attributes(path)?),
+            inode: Some(metadata.ino()),
+            links: Some(metadata.nlink()),
+        })
+    }
+
+    fn kind(&mut self, path: &Path, metadata: &Metadata) -> io::Result<Kind> {
+        let kind = metadata.file_type();
+        let device = Some((major(metadata.rdev()), minor(metadata.rdev())));
+        Ok(if kind.is_dir() {
+            Kind::Directory
+        } else if kind.is_file() {
+            let hash = match self.hashes.get(&metadata.ino()) {
+                Some(hash) => *hash,
+                None => read_hash(path)?,
+            };
+            self.hashes.insert(metadata.ino(), hash);
+            Kind::File { size: metadata.size(), hash }
+        } else if kind.is_symlink() {
+            Kind::Symlink(fs::read_link(path)?.into_os_string().as_bytes().to_vec())
+        } else if kind.is_char_device() {
+            Kind::CharacterDevice(device)
+        } else if kind.is_block_device() {
+            Kind::BlockDevice(device)
+        } else if kind.is_fifo() {
+            Kind::Fifo
+        } else {
+            Kind::Socket
+        })
+    }
+
+    /// Every attribute that is listed. ACLs are asked for by name too: one that the kernel cannot
+    /// parse is listed nowhere, but answers an error.
+    fn attributes(&mut self, path: &Path) -> io::Result<Attributes> {
+        /// The kernel's `XATTR_LIST_MAX` and `XATTR_SIZE_MAX`.
+        const ROOM: usize = 64 * 1024;
+        self.names.resize(ROOM, 0);
+        self.value.resize(ROOM, 0);
+        let length = llistxattr(path, self.names.as_mut_slice())?;
+        let names = self.names.get(..length).unwrap_or_default();
+        let listed = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        let acls: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
+        let mut attributes = Attributes::new();
+        for name in listed.chain(acls) {
+            match lgetxattr(path, OsStr::from_bytes(name), self.value.as_mut_slice()) {
+                Ok(length) => {
+                    let value = self.value.get(..length).unwrap_or_default();
+                    attributes.insert(name.to_vec(), value.to_vec());
+                }
+                Err(Errno::NODATA | Errno::OPNOTSUPP) if acls.contains(&name) => {}
+                Err(error) => {
+                    let name = name.escape_ascii();
+                    return Err(io::Error::other(format!("attribute {name}: {error}")));
+                }
+            }
+        }
+        Ok(attributes)
+    }
 }
 
 /// The hash of a file, read in pieces: holes can make it larger than memory.
@@ -218,33 +251,6 @@ impl io::Write for Hasher {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// Every attribute that is listed. ACLs are asked for by name too: one that the kernel cannot
-/// parse is listed nowhere, but answers an error.
-fn read_attributes(path: &Path) -> io::Result<Attributes> {
-    const ROOM: usize = 64 * 1024;
-    let mut names = vec![0; ROOM];
-    let length = llistxattr(path, names.as_mut_slice())?;
-    names.truncate(length);
-    let mut attributes = Attributes::new();
-    let listed = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-    let acls: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
-    for name in listed.chain(acls) {
-        let mut value = vec![0; ROOM];
-        match lgetxattr(path, OsStr::from_bytes(name), value.as_mut_slice()) {
-            Ok(length) => {
-                value.truncate(length);
-                attributes.insert(name.to_vec(), value);
-            }
-            Err(Errno::NODATA | Errno::OPNOTSUPP) if acls.contains(&name) => {}
-            Err(error) => {
-                let name = name.escape_ascii();
-                return Err(io::Error::other(format!("attribute {name}: {error}")));
-            }
-        }
-    }
-    Ok(attributes)
 }
 
 /// A sparse copy of `image` in `directory`, for a judge that writes.
