@@ -108,7 +108,7 @@ fn fit_leaves(mut options: Options, free_bytes: u64, free_inodes: u32) {
         some_content(twin);
         twin.add("tmp", Entry::new(Kind::Directory, 0o1777), b"");
     });
-    let Some(mount) = Mount::new(&image.path, Access::ReadWrite) else { return };
+    let Some(mount) = Mount::new(&image.path, Access::Filling) else { return };
     let tmp = mount.path().join("tmp");
     let statistics = judge::succeed("stat", ["-f", "-c", "%a %S", tmp.to_str().unwrap()]);
     let numbers: Vec<u64> = statistics.split_whitespace().map(|n| n.parse().unwrap()).collect();

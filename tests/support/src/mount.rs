@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{lgetxattr, llistxattr, major, minor};
 use rustix::io::Errno;
@@ -22,6 +24,19 @@ pub enum Access {
     ReadOnly,
     /// Mounted read-write: the image changes.
     ReadWrite,
+    /// Mounted read-write to be filled to the last block. Without this mode the kernel writes into
+    /// unwritten extents, and warns when no block is left to split one.
+    Filling,
+}
+
+impl Access {
+    fn options(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "ro",
+            Self::ReadWrite => "rw",
+            Self::Filling => "rw,dioread_lock",
+        }
+    }
 }
 
 /// A mounted image; dropping it unmounts it and frees the loop device.
@@ -55,8 +70,7 @@ impl Mount {
         // Where the log may not be written, it may not be read either.
         let _ = fs::write("/dev/kmsg", &marker);
         let mut mount = Self { point, device, marker, mounted: false };
-        let options = if access == Access::ReadOnly { "ro" } else { "rw" };
-        let arguments = ["-t", "ext4", "-o", options, &mount.device].map(OsStr::new);
+        let arguments = ["-t", "ext4", "-o", access.options(), &mount.device].map(OsStr::new);
         let arguments = arguments.into_iter().chain([mount.point.path().as_os_str()]);
         let mounted = judge::run(&judge::find("mount")?, arguments.collect::<Vec<_>>());
         // Detaching a device that is in use leaves it to the kernel to free it at the unmount; one
@@ -91,10 +105,22 @@ impl Mount {
         if !self.mounted {
             return Ok(());
         }
+        // A process that another test starts holds this one's open files until it runs its own
+        // program: for a moment the mount is busy.
+        const LIMIT: Duration = Duration::from_secs(10);
         let umount = judge::find("umount").unwrap_or_default();
-        let output = judge::run(&umount, [self.point.path()]);
-        self.mounted = !output.status.success();
-        if self.mounted { Err(format!("umount: {}", judge::text(&output))) } else { Ok(()) }
+        let start = Instant::now();
+        loop {
+            let output = judge::run(&umount, [self.point.path()]);
+            self.mounted = !output.status.success();
+            if !self.mounted {
+                return Ok(());
+            }
+            if start.elapsed() > LIMIT {
+                return Err(format!("umount: {}", judge::text(&output)));
+            }
+            sleep(Duration::from_millis(20));
+        }
     }
 
     /// The kernel's errors and warnings about this device; none where its log may not be read.
