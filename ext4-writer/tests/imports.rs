@@ -1,18 +1,16 @@
-//! The modules of the library stand in an order, and imports point downwards only. The checker
-//! stands beside the builder and below nothing that writes: it has to be able to catch the writer.
+//! The modules of the library stand in an order, and imports point downwards only.
 
 use std::path::Path;
 
 /// From the uppermost to the lowest; the modules of a row do not import one another.
 const ORDER: &[&[&str]] = &[
-    &["builder", "edit", "check"],
-    &["emit", "reader"],
-    &["plan"],
-    &["tree", "alloc", "geometry"],
-    &["attributes", "metadata"],
-    &["dirhash", "sink"],
-    &["checksum"],
-    &["record"],
+    &["builder"],
+    &["emit"],
+    &["plan", "content"],
+    &["tree", "alloc", "geometry", "batch"],
+    &["attributes", "options", "dirhash"],
+    &["metadata", "checksum"],
+    &["record", "sink"],
     &["units"],
     &["error"],
 ];
