@@ -87,7 +87,7 @@ impl BackupLayout {
 #[derive(Clone, Debug)]
 pub(crate) struct Space {
     layout: BackupLayout,
-    /// Nothing at or behind it was ever taken.
+    /// Nothing at or behind it is taken.
     cursor: BlockIndex,
     /// The end of an image of fixed size.
     limit: Option<BlockIndex>,
@@ -116,7 +116,7 @@ impl Space {
         &self.layout
     }
 
-    /// The block behind the last one that was ever taken.
+    /// The block behind the last one that is taken.
     pub(crate) fn end(&self) -> BlockIndex {
         self.cursor
     }
@@ -177,7 +177,21 @@ impl Space {
             Some(left) => BlockCount::new(left),
             None => return Err(internal("no more blocks come back than were taken")),
         };
-        self.insert_free(run)
+        self.insert_free(run)?;
+        self.lower_cursor();
+        Ok(())
+    }
+
+    /// Lets the cursor fall back over what is free before it, and over backups in between.
+    fn lower_cursor(&mut self) {
+        while let Some((&start, &length)) = self.free_by_start.last_key_value() {
+            let end = start + length;
+            if self.layout.behind_backup(end) < self.cursor {
+                return;
+            }
+            self.remove_free(Run::new(start, length));
+            self.cursor = start;
+        }
     }
 
     fn insert_free(&mut self, run: Run) -> Result<()> {
@@ -373,6 +387,18 @@ mod tests {
         assert_eq!(space.take(count(7)).unwrap(), [run(20, 5), run(60, 2)]);
         assert!(matches!(space.take(count(3)), Err(Error::ImageFull { needed: 3, available: 2 })));
         assert_eq!(space.take(count(2)).unwrap(), [run(62, 2)]);
+    }
+
+    #[test]
+    fn the_cursor_falls_back_when_the_last_blocks_come_back() {
+        let mut space = space(None);
+        space.take(count(50)).unwrap();
+        for run in space.take(count(400)).unwrap() {
+            space.give_back(run).unwrap();
+        }
+        assert_eq!(space.end(), BlockIndex::new(60));
+        assert_eq!(space.free_runs().count(), 0);
+        assert_eq!(space.take(count(1)).unwrap(), [run(60, 1)]);
     }
 
     #[test]

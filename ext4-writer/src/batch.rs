@@ -28,6 +28,8 @@ pub(crate) struct Batch<S> {
     /// The bytes in the buffer.
     filled: usize,
     written: u64,
+    /// Nothing at or behind it was ever written.
+    high_water: BlockIndex,
     poisoned: bool,
 }
 
@@ -49,7 +51,16 @@ impl<S: Sink> Batch<S> {
             reason: "there is none for a buffer of 1 MiB".to_owned(),
         })?;
         let start = BlockIndex::new(0);
-        Ok(Self { sink, block_size, buffer, start, filled: 0, written: 0, poisoned: false })
+        Ok(Self {
+            sink,
+            block_size,
+            buffer,
+            start,
+            filled: 0,
+            written: 0,
+            high_water: start,
+            poisoned: false,
+        })
     }
 
     /// Fails if the sink has failed before.
@@ -140,8 +151,12 @@ impl<S: Sink> Batch<S> {
     /// Makes a run read as zeros again.
     pub(crate) fn zero(&mut self, run: Run) -> Result<()> {
         self.flush()?;
+        let end = run.end().min(self.high_water);
+        if end <= run.start {
+            return Ok(());
+        }
         let offset = self.block_size.offset(run.start);
-        let length = self.block_size.bytes_in(run.length);
+        let length = self.block_size.bytes_in(end - run.start);
         let done = self.sink.zero_at(offset, length);
         self.checked(done, offset, length)
     }
@@ -157,6 +172,7 @@ impl<S: Sink> Batch<S> {
         let bytes = self.buffer.as_bytes().get(..filled).ok_or(BUFFER_HAS_ROOM)?;
         let written = write_used(&mut self.sink, offset, bytes, self.block_size.len());
         self.start = self.start + self.block_size.whole_blocks(widen(filled));
+        self.high_water = self.high_water.max(self.start);
         let done = written.map(|count| self.written += count);
         self.checked(done, offset, widen(filled))
     }

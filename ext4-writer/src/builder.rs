@@ -55,7 +55,7 @@ pub struct Summary {
     pub journal: u64,
     /// The bytes that the sink was given: all others are holes.
     pub written: u64,
-    /// The times that lay beyond what ext4 stores and were moved to its limits.
+    /// The inodes of which a time lay beyond what ext4 stores and was moved to its limit.
     pub clamped_times: u64,
     /// The filesystem's UUID.
     pub uuid: [u8; 16],
@@ -75,6 +75,7 @@ impl<S: Sink> Builder<S> {
     pub fn create(sink: S, options: Options) -> Result<Self> {
         let block_size = BlockSize::DEFAULT;
         check_label(&options.label)?;
+        geometry::check(&options, block_size)?;
         let area = geometry::backup_area(&options, block_size)?;
         let per_group = BlockCount::new(u64::from(block_size.bits()));
         let layout = BackupLayout::new(block_size.first_data_block(), per_group, area);
@@ -342,8 +343,9 @@ impl<S: Sink> Builder<S> {
         self.discard(node)
     }
 
-    /// Takes a name away but keeps the node, and what is below it, until it is given a name
-    /// again, [discarded](Self::discard), or the filesystem finished.
+    /// Takes a name away but keeps the node, and what is below it, until it is
+    /// [discarded](Self::discard) or the filesystem finished; anything but a directory can also be
+    /// [given a name again](Self::add_link).
     ///
     /// # Errors
     /// When there is no such name, or it is the root's `lost+found`.
@@ -472,4 +474,95 @@ fn check_label(label: &[u8]) -> Result<()> {
         length => format!("it has {length} bytes, 16 is the most"),
     };
     Err(Error::InvalidOption { option: "label", reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{Journal, Reserved};
+    use crate::sink::CountingSink;
+
+    fn fit(free_bytes: u64, free_inodes: u32) -> Options {
+        Options::new(Size::Fit { free_bytes, free_inodes })
+    }
+
+    fn builder(options: Options) -> Builder<CountingSink> {
+        Builder::create(CountingSink::new(), options).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_ends_early_leaves_the_image_as_small_as_it_was() {
+        let mut builder = builder(fit(0, 0));
+        let mut bytes = b"abc".as_slice();
+        let short = FileContent::new(1 << 40, &mut bytes);
+        let failed = builder.add_file(Tree::ROOT, b"f", &Metadata::default(), short);
+        assert!(matches!(failed, Err(Error::ContentShort { got: 3, .. })));
+        assert_eq!((builder.content_bytes(), builder.lookup(Tree::ROOT, b"f")), (0, None));
+        let (summary, _) = builder.finish().unwrap();
+        assert!(summary.size < 8 << 20, "{} bytes", summary.size);
+    }
+
+    #[test]
+    fn empty_segments_hold_nothing() {
+        let mut builder = builder(fit(0, 0));
+        let empty = |offset| Segment { offset, length: 0 };
+        for segments in [
+            vec![empty(4095), Segment { offset: 4096, length: 10 }],
+            vec![Segment { offset: 0, length: 10 }, empty(4096), empty(1 << 30)],
+        ] {
+            let mut bytes = [7u8; 10].as_slice();
+            let content = FileContent::sparse(1 << 30, &segments, &mut bytes);
+            let name = segments.len().to_string();
+            builder.add_file(Tree::ROOT, name.as_bytes(), &Metadata::default(), content).unwrap();
+        }
+        assert_eq!(builder.content_bytes(), 2 * 4096);
+    }
+
+    #[test]
+    fn a_fitted_image_has_the_inodes_that_were_asked_for() {
+        for free_inodes in [0, 100, 100_000] {
+            let (summary, _) = builder(fit(0, free_inodes)).finish().unwrap();
+            assert!(summary.free_inodes >= free_inodes, "{}", summary.free_inodes);
+        }
+        let all = builder(fit(0, u32::MAX)).finish();
+        assert!(matches!(all, Err(Error::TooFewInodes { .. })), "{all:?}");
+    }
+
+    #[test]
+    fn a_fitted_image_grows_around_its_reserved_blocks() {
+        let mut options = fit(1 << 30, 0);
+        options.reserved = Reserved::Bytes(16 << 20);
+        let (summary, _) = builder(options).finish().unwrap();
+        assert!(summary.available >= 1 << 30);
+    }
+
+    #[test]
+    fn options_that_nothing_can_meet_are_refused_at_once() {
+        let refused = |change: fn(&mut Options)| {
+            let mut options = fit(0, 0);
+            change(&mut options);
+            matches!(
+                Builder::create(CountingSink::new(), options),
+                Err(Error::InvalidOption { .. })
+            )
+        };
+        assert!(refused(|options| options.reserved = Reserved::Percent(51)));
+        assert!(refused(|options| options.journal = Journal::Size(4096)));
+        assert!(refused(|options| options.journal = Journal::Size(u64::MAX)));
+        assert!(refused(|options| options.label = vec![b'x'; 17]));
+        assert!(refused(|options| options.size = Size::Fixed(4095)));
+    }
+
+    #[test]
+    fn times_are_counted_by_the_inodes_that_keep_them() {
+        let mut builder = builder(fit(0, 0));
+        let far = crate::metadata::Timestamp::from_seconds(i64::MAX);
+        let metadata = Metadata::root_owned(0o755, far);
+        for name in [b"a", b"b"] {
+            let node = builder.add_directory(Tree::ROOT, name, &metadata).unwrap();
+            builder.set_metadata(node, &metadata).unwrap();
+        }
+        builder.remove(Tree::ROOT, b"a").unwrap();
+        assert_eq!(builder.finish().unwrap().0.clamped_times, 1);
+    }
 }

@@ -62,7 +62,9 @@ pub(crate) fn store<S: Sink>(
     reader: &mut dyn Read,
 ) -> Result<Extents> {
     batch.check_usable()?;
-    let stretches = stretches(segments, block_size)?;
+    let segments: Vec<Segment> =
+        segments.iter().filter(|segment| segment.length > 0).copied().collect();
+    let stretches = stretches(&segments, block_size)?;
     let runs = space.take(stretches.iter().map(|stretch| stretch.blocks).sum())?;
     let extents = mappings(&stretches, &runs)?;
     match fill(batch, block_size, &stretches, &extents, reader) {
@@ -89,20 +91,18 @@ pub(crate) fn release<S: Sink>(
     Ok(())
 }
 
-/// Groups segments whose blocks touch.
+/// Groups segments, none of them empty, whose blocks touch.
 fn stretches(segments: &[Segment], block_size: BlockSize) -> Result<Vec<Stretch<'_>>> {
     let first_block = |segment: &Segment| block_size.whole_blocks(segment.offset).get();
     let end_block =
         |segment: &Segment| block_size.blocks_for(segment.offset + segment.length).get();
     let mut stretches = Vec::new();
     for touching in segments.chunk_by(|one, next| first_block(next) <= end_block(one)) {
-        let start = touching.iter().find(|segment| segment.length > 0).map(first_block);
-        let end = touching.iter().rfind(|segment| segment.length > 0).map(end_block);
-        if let (Some(start), Some(end)) = (start, end) {
-            let first = u32::try_from(start).map_err(|_| SIZE_WAS_CHECKED)?;
+        if let (Some(first), Some(last)) = (touching.first(), touching.last()) {
+            let start = first_block(first);
             stretches.push(Stretch {
-                first: FileBlock::new(first),
-                blocks: BlockCount::new(end - start),
+                first: FileBlock::new(u32::try_from(start).map_err(|_| SIZE_WAS_CHECKED)?),
+                blocks: BlockCount::new(end_block(last) - start),
                 segments: touching,
             });
         }

@@ -227,7 +227,7 @@ impl Error {
                 write!(f, "image is full: {needed} blocks needed, {available} free")
             }
             Self::TooFewInodes { needed, available } => {
-                write!(f, "too few inodes: {needed} needed, {available} asked for")
+                write!(f, "too few inodes: {needed} needed, {available} at most")
             }
             other => write!(f, "{other:?}"),
         }

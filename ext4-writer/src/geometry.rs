@@ -46,6 +46,44 @@ pub(crate) struct InodeDemand {
     pub used: u64,
 }
 
+impl InodeDemand {
+    /// The inodes that there must be: the tree's and those that are to be free, or as many as
+    /// were asked for.
+    pub(crate) fn required(self, options: &Options) -> Result<u64> {
+        let needed = self.used.max(u64::from(FIRST_FREE_INODE));
+        let needed = match options.size {
+            Size::Fit { free_inodes, .. } => needed + u64::from(free_inodes),
+            Size::Fixed(_) => needed,
+        };
+        // Inode numbers have 32 bits.
+        let available = u64::from(options.inodes.unwrap_or(u32::MAX));
+        if available < needed {
+            return Err(Error::TooFewInodes { needed, available });
+        }
+        Ok(options.inodes.map_or(needed, u64::from))
+    }
+}
+
+/// Refuses options that no tree and no size can make good.
+pub(crate) fn check(options: &Options, block_size: BlockSize) -> Result<()> {
+    if let Reserved::Percent(percent) = options.reserved
+        && percent > 50
+    {
+        let reason = format!("{percent} per cent are more than half");
+        return Err(Error::InvalidOption { option: "reserved", reason });
+    }
+    let blocks = match options.size {
+        Size::Fixed(bytes) => block_size.whole_blocks(bytes),
+        // Any will do: only a fixed journal is judged here.
+        Size::Fit { .. } => BlockCount::ZERO,
+    };
+    journal_blocks(options, block_size, blocks)?;
+    if matches!(options.size, Size::Fixed(_)) {
+        reserved_blocks(options, block_size, blocks)?;
+    }
+    Ok(())
+}
+
 /// The blocks at the start of every backup group: superblock, descriptors, room for more.
 pub(crate) fn backup_area(options: &Options, block_size: BlockSize) -> Result<BlockCount> {
     let per_block = descriptors_per_block(block_size);
@@ -101,8 +139,8 @@ impl Geometry {
             room.checked_sub(descriptors).ok_or_else(|| Error::InvalidOption {
                 option: "max_size",
                 reason: format!(
-                    "the content needs {descriptors} blocks of descriptors, max_size left {room}; \
-                     raise it"
+                    "{blocks} blocks need {descriptors} blocks of descriptors, it left {room}; \
+                     raise it, or beyond 8 TiB give a fixed size"
                 ),
             })?;
         if reserved_descriptors > 0 && blocks.get() > MAX_BLOCKS_32 {
@@ -195,30 +233,21 @@ fn inodes_per_group(
     demand: InodeDemand,
 ) -> Result<u32> {
     let groups = blocks.get().div_ceil(u64::from(block_size.bits())).max(1);
-    let needed = demand.used.max(u64::from(FIRST_FREE_INODE));
-    let wanted = match (options.inodes, options.size) {
-        (Some(asked), _) => u64::from(asked),
-        (None, size) => {
-            let bytes = block_size.bytes_in(blocks);
-            let free = match size {
-                Size::Fit { free_inodes, .. } => u64::from(free_inodes),
-                Size::Fixed(_) => 0,
-            };
-            let with_slack = needed + (needed / 10).max(free);
-            with_slack.max(bytes / bytes_per_inode(options, bytes))
-        }
+    let required = demand.required(options)?;
+    let wanted = if options.inodes.is_some() {
+        required
+    } else {
+        let bytes = block_size.bytes_in(blocks);
+        let with_slack = required.max(demand.used + demand.used / 10);
+        with_slack.max(bytes / bytes_per_inode(options, bytes))
     };
-    if wanted < needed {
-        return Err(Error::TooFewInodes { needed, available: wanted });
-    }
     let step = inodes_per_block(block_size).max(8);
     let largest = u64::from(block_size.bits()).min(u64::from(u32::MAX) / groups) / step * step;
     let per_group = wanted.div_ceil(groups).next_multiple_of(step);
     if per_group <= largest {
         return Ok(u32::try_from(per_group).unwrap_or(u32::MAX));
     }
-    // The ratio is only a wish, the tree's inodes and those asked for are not.
-    let required = if options.inodes.is_some() { wanted } else { needed };
+    // The ratio and the slack are only wishes.
     if required > largest * groups {
         return Err(Error::TooFewInodes { needed: required, available: largest * groups });
     }

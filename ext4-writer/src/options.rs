@@ -54,7 +54,8 @@ pub struct Options {
     pub hash_seed: Option<[u8; 16]>,
     /// The time that the filesystem says it was made, and that of nodes that nobody declared.
     pub epoch: Timestamp,
-    /// How many inodes there are at least. When not given: mke2fs's ratio to the size, or what
+    /// How many inodes there are, rounded up to full blocks of every group's table; too few for
+    /// the tree are an error. When not given: mke2fs's ratio to the size, or what
     /// the tree needs and a tenth more, whichever is more.
     pub inodes: Option<u32>,
     /// The journal.

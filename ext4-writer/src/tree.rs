@@ -1,6 +1,6 @@
 //! What was declared: nodes, byte names, links, attributes. The only copy of the tree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::attributes::Attributes;
 use crate::error::{Error, Result, internal};
@@ -143,7 +143,8 @@ pub(crate) struct Tree {
     nodes: Vec<Node>,
     times: BTreeMap<NodeId, OtherTimes>,
     attributes: BTreeMap<NodeId, Attributes>,
-    clamped: u64,
+    /// The nodes of which a time was moved to a limit of the format.
+    clamped: BTreeSet<NodeId>,
 }
 
 impl Tree {
@@ -153,7 +154,7 @@ impl Tree {
             nodes: Vec::new(),
             times: BTreeMap::new(),
             attributes: BTreeMap::new(),
-            clamped: 0,
+            clamped: BTreeSet::new(),
         };
         let root = tree.push(empty_directory(NodeId(0)), &Metadata::root_owned(0o755, epoch))?;
         let private = Metadata::root_owned(0o700, epoch);
@@ -224,9 +225,9 @@ impl Tree {
         self.attributes.get(&node)
     }
 
-    /// How many times were outside of what ext4 stores.
+    /// How many nodes have a time that is not the one declared.
     pub(crate) fn clamped_times(&self) -> u64 {
-        self.clamped
+        crate::sink::widen(self.clamped.len())
     }
 
     /// Refuses a name that cannot be added to this directory.
@@ -309,6 +310,7 @@ impl Tree {
                 Content::Symlink(_) | Content::Special(_) | Content::Gone => {}
             }
             self.times.remove(&next);
+            self.clamped.remove(&next);
             self.attributes.remove(&next);
         }
         Ok(freed)
@@ -353,8 +355,13 @@ impl Tree {
 
     /// Changes the permissions, owners and times of a node.
     pub(crate) fn set_metadata(&mut self, node: NodeId, metadata: &Metadata) -> Result<()> {
-        let modified = self.clamp(metadata.modified);
-        let mut other = |time: Option<Timestamp>| time.map_or(modified, |time| self.clamp(time));
+        let modified = metadata.modified.clamped();
+        let mut is_clamped = modified != metadata.modified;
+        let mut other = |time: Option<Timestamp>| {
+            let clamped = time.map_or(modified, Timestamp::clamped);
+            is_clamped |= time.is_some_and(|time| time != clamped);
+            clamped
+        };
         let times = OtherTimes {
             accessed: other(metadata.accessed),
             changed: other(metadata.changed),
@@ -370,6 +377,11 @@ impl Tree {
             self.times.remove(&node);
         } else {
             self.times.insert(node, times);
+        }
+        if is_clamped {
+            self.clamped.insert(node);
+        } else {
+            self.clamped.remove(&node);
         }
         Ok(())
     }
@@ -393,12 +405,6 @@ impl Tree {
         self.nodes.push(Node { content, names: 0, mode: 0, uid: 0, gid: 0, modified });
         self.set_metadata(node, metadata)?;
         Ok(node)
-    }
-
-    fn clamp(&mut self, time: Timestamp) -> Timestamp {
-        let clamped = time.clamped();
-        self.clamped += u64::from(clamped != time);
-        clamped
     }
 }
 

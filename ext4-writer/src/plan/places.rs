@@ -4,7 +4,7 @@
 use crate::alloc::Space;
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, InodeDemand};
-use crate::options::{Options, Size};
+use crate::options::{Options, Reserved, Size};
 use crate::plan::extents;
 use crate::plan::nodes::consecutive;
 use crate::tree::Extent;
@@ -116,7 +116,9 @@ impl Sizing<'_> {
     /// Every block added to a size leaves at most one more free, so no size between one that
     /// misses some blocks and one that is larger by as many can do.
     fn fit(&self, free_bytes: u64, space: &Space) -> Result<Placed> {
-        let mut blocks = BlockCount::new(space.end().get()).max(self.least_for_inodes());
+        let mut blocks = BlockCount::new(space.end().get())
+            .max(self.least_for_inodes()?)
+            .max(self.least_for_reserved());
         loop {
             blocks = whole_backup(blocks, space);
             let placed = self.place(blocks, space.clone())?;
@@ -134,11 +136,20 @@ impl Sizing<'_> {
     }
 
     /// The blocks of so many groups that their tables can hold the tree's inodes.
-    fn least_for_inodes(&self) -> BlockCount {
+    fn least_for_inodes(&self) -> Result<BlockCount> {
         let per_group = u64::from(self.block_size.bits());
-        let wanted = self.demand.used.max(self.options.inodes.map_or(0, u64::from));
-        let groups = wanted.div_ceil(per_group).max(1);
-        BlockCount::new((groups - 1) * per_group + 1)
+        let groups = self.demand.required(self.options)?.div_ceil(per_group).max(1);
+        Ok(BlockCount::new((groups - 1) * per_group + 1))
+    }
+
+    /// The blocks of which those for root are no more than half.
+    fn least_for_reserved(&self) -> BlockCount {
+        match self.options.reserved {
+            Reserved::Bytes(bytes) => {
+                BlockCount::new(self.block_size.whole_blocks(bytes).get() * 2)
+            }
+            Reserved::Percent(_) => BlockCount::ZERO,
+        }
     }
 
     fn place(&self, blocks: BlockCount, mut space: Space) -> Result<Placed> {
