@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::digest::{Digest, Hasher};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, carried};
 
 /// The variable that names the directory of all caches, before `$XDG_CACHE_HOME/banger`.
 pub const CACHE_DIR_VARIABLE: &str = "BANGER_CACHE_DIR";
@@ -35,19 +35,6 @@ const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many names are tried for a temporary file before the directory is given up.
 const NAME_ATTEMPTS: u32 = 100;
-
-impl From<Error> for io::Error {
-    /// Carries an error through an interface that knows [`io::Error`] only; [`carried`] takes it
-    /// out again.
-    fn from(error: Error) -> Self {
-        Self::other(error)
-    }
-}
-
-/// The [`Error`] that `error` carries, or what `otherwise` makes of a true I/O error.
-pub fn carried(error: io::Error, otherwise: impl FnOnce(io::Error) -> Error) -> Error {
-    error.downcast::<Error>().unwrap_or_else(otherwise)
-}
 
 /// A directory of blobs, named by their digests.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Every way in which a command can fail, and the exit code of each.
 
 use std::error::Error as StdError;
-use std::fmt;
+use std::{fmt, io};
 
 /// A boxed cause, kept for the last part of the message.
 pub type Cause = Box<dyn StdError + Send + Sync + 'static>;
@@ -179,6 +179,19 @@ impl fmt::Display for Error {
 
 impl StdError for Error {}
 
+impl From<Error> for io::Error {
+    /// Carries an error through an interface that knows [`io::Error`] only; [`carried`] takes it
+    /// out again.
+    fn from(error: Error) -> Self {
+        Self::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
+/// The [`Error`] that `error` carries, or what `otherwise` makes of a true I/O error.
+pub fn carried(error: io::Error, otherwise: impl FnOnce(io::Error) -> Error) -> Error {
+    error.downcast::<Error>().unwrap_or_else(otherwise)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,5 +203,13 @@ mod tests {
             .hint("put it out");
         assert_eq!(error.to_string(), "cannot read layer 2: disk on fire; put it out");
         assert_eq!((error.kind(), error.exit_code()), ("io", 74));
+    }
+
+    #[test]
+    fn an_error_survives_the_way_through_io() {
+        let sent = io::Error::from(Error::denied("no"));
+        assert_eq!(carried(sent, |_| Error::internal("lost")).exit_code(), 77);
+        let foreign = io::Error::other("disk on fire");
+        assert_eq!(carried(foreign, |cause| Error::io("reading").because(cause)).exit_code(), 74);
     }
 }

@@ -20,8 +20,8 @@ use std::io::{self, Read};
 
 use ext4_writer::{Builder, FileContent, FileKind, Metadata, NodeId, Sink, Special, Timestamp};
 
-use crate::error::{Error, Result};
-use crate::layer::{Archive, Entry, EntryKind, LayerStream, LayerTotals, Limits, from_io};
+use crate::error::{Error, Result, carried};
+use crate::layer::{Archive, Entry, EntryKind, LayerStream, LayerTotals, Limits};
 use history::{Graveyard, History, LayerNumber};
 use links::PendingLinks;
 use path::{CleanPath, Meaning};
@@ -382,7 +382,7 @@ impl<'b, S: Sink> Flattener<'b, S> {
         let message = format!("cannot apply \"{}\" of {}", shown(&self.current), self.label);
         match error {
             E::ReadContent { source, .. } => {
-                from_io(source, |source| Error::io(message).because(source))
+                carried(source, |source| Error::io(message).because(source))
             }
             E::ImageFull { .. } => {
                 Error::cannot_create(message).because(error).hint("raise --size")

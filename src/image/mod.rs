@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ext4_writer::{Builder, Journal, Options, Size, Summary, Timestamp};
+use ext4_writer::{Builder, CountingSink, Journal, Options, Size, Summary, Timestamp};
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -126,6 +126,9 @@ impl Recipe {
     /// Refuses what cannot come to a good end, before the long work.
     pub fn check(&self) -> Result<()> {
         check_output(&self.output, self.replace)?;
+        // A builder that nothing is given to refuses what no tree can make good.
+        Builder::create(CountingSink::new(), self.options())
+            .map_err(|error| refused(&self.output, error))?;
         self.additions.iter().try_for_each(Addition::check)?;
         for overlay in &self.overlays {
             open_overlay(overlay, &self.limits)?;

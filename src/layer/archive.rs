@@ -11,8 +11,8 @@ use super::header::{BLOCK, BLOCK_BYTES, Header, Reason, until_nul};
 use super::input::read_full;
 use super::pax::{Records, Scope};
 use super::sparse::{self, Layout, SparseError};
-use super::{Entry, EntryKind, Limits, from_io, into_io};
-use crate::error::{Error, Result};
+use super::{Entry, EntryKind, Limits};
+use crate::error::{Error, Result, carried};
 
 /// Bodies that nobody reads are skipped in pieces of this size.
 const SKIP: usize = 64 << 10;
@@ -267,7 +267,7 @@ impl<R: Read> Archive<R> {
         sparse::gnu_layout(gnu, &limits, || match self.read_block() {
             Ok(Some(block)) => Ok(block),
             Ok(None) => Err("the archive ends inside its sparse map".to_owned().into()),
-            Err(error) => Err(SparseError::Read(into_io(error))),
+            Err(error) => Err(SparseError::Read(io::Error::from(error))),
         })
     }
 
@@ -303,7 +303,7 @@ impl<R: Read> Archive<R> {
     }
 
     fn refuse_read(&self, error: io::Error) -> Error {
-        from_io(error, |error| match error.kind() {
+        carried(error, |error| match error.kind() {
             io::ErrorKind::UnexpectedEof => self.refuse("the archive ends inside its contents"),
             _ => Error::io(format!("cannot read {}", self.name)).because(error),
         })
@@ -376,7 +376,7 @@ impl<R: Read> Read for Body<'_, R> {
         if count == 0 {
             let remaining = archive.remaining;
             let why = format!("the archive ends inside its contents, {remaining} bytes early");
-            return Err(into_io(archive.refuse(&why)));
+            return Err(io::Error::from(archive.refuse(&why)));
         }
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         archive.remaining = archive.remaining.saturating_sub(count);

@@ -157,7 +157,7 @@ pub(crate) fn read(archive: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>> {
     while let Some(entry) = archive.next_entry()? {
         let mut body = Vec::new();
         std::io::Read::read_to_end(&mut archive.body(), &mut body)
-            .map_err(|error| super::from_io(error, |_| panic!("not an error of ours")))?;
+            .map_err(|error| crate::error::carried(error, |_| panic!("not an error of ours")))?;
         entries.push((entry, body));
     }
     Ok(entries)

@@ -16,10 +16,6 @@ mod sparse;
 mod stream;
 mod zstandard;
 
-use std::io;
-
-use crate::error::Error;
-
 pub use archive::{Archive, Body};
 pub use decompress::Compression;
 pub use entry::{Entry, EntryKind, Xattr};
@@ -68,28 +64,5 @@ impl Default for Limits {
             symlink: 4095,
             sparse_segments: 10_000,
         }
-    }
-}
-
-/// Takes the [`Error`] out that travelled through [`io::Error`], or makes one of a foreign error.
-pub fn from_io(error: io::Error, foreign: impl FnOnce(io::Error) -> Error) -> Error {
-    error.downcast::<Error>().unwrap_or_else(foreign)
-}
-
-/// Sends an [`Error`] through an interface that only carries [`io::Error`].
-fn into_io(error: Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_survives_the_way_through_io() {
-        let sent = into_io(Error::denied("no"));
-        assert_eq!(from_io(sent, |_| Error::internal("lost")).exit_code(), 77);
-        let foreign = io::Error::other("disk on fire");
-        assert_eq!(from_io(foreign, |cause| Error::io("reading").because(cause)).exit_code(), 74);
     }
 }

@@ -4,11 +4,11 @@ use std::io::{self, Read};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
+use super::Limits;
 use super::decompress::{Compression, Decompressor};
 use super::input::read_full;
-use super::{Limits, from_io, into_io};
 use crate::digest::{Digest, Hasher};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, carried};
 
 /// Large enough that handing over costs nothing, small enough to stay in a processor's cache.
 const CHUNK: usize = 512 << 10;
@@ -228,7 +228,7 @@ impl Read for LayerStream {
                 self.position = self.position.saturating_add(count);
                 return Ok(count);
             }
-            if !self.next_chunk().map_err(into_io)? {
+            if !self.next_chunk().map_err(io::Error::from)? {
                 return Ok(0);
             }
         }
@@ -290,7 +290,7 @@ impl<R: Read> Producer<R> {
 
 /// What a failed read of a blob means: bad compressed bytes, or a fault below them.
 fn refuse_read(name: &str, progress: Option<(Compression, u64)>, error: io::Error) -> Error {
-    from_io(error, |error| match (error.kind(), progress) {
+    carried(error, |error| match (error.kind(), progress) {
         (io::ErrorKind::InvalidData, Some((compression, received))) => Error::bad_data(format!(
             "cannot decompress {name}: its {compression} stream is broken near byte {received}"
         ))
@@ -393,7 +393,7 @@ mod tests {
         blob.truncate(blob.len() - 3);
         let mut stream = open(blob, None, &Limits::default()).unwrap();
         let error = io::copy(&mut stream, &mut io::sink()).unwrap_err();
-        let error = from_io(error, |_| Error::internal("the error was lost"));
+        let error = carried(error, |_| Error::internal("the error was lost"));
         assert_eq!(error.exit_code(), 65);
         assert!(error.to_string().contains("layer 1: its gzip stream is cut off"), "{error}");
     }
@@ -403,7 +403,7 @@ mod tests {
         struct Broken;
         impl Read for Broken {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-                Err(into_io(Error::try_again("the registry is tired")))
+                Err(io::Error::from(Error::try_again("the registry is tired")))
             }
         }
         let reader = gzip(&vec![7; 100_000])[..50].to_vec();

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// The bytes of a blob, compressed as they are.
 ///
 /// The end of the stream is a proof: it comes only after size and digest have been found right.
-/// Any other end is an [`io::Error`] from which [`crate::cache::carried`] takes the
+/// Any other end is an [`io::Error`] from which [`crate::error::carried`] takes the
 /// [`Error`]. Who stops before the end knows nothing about what was read.
 #[derive(Debug)]
 pub struct BlobReader(Source);
@@ -235,7 +235,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cache::carried;
+    use crate::error::carried;
 
     fn arrival() -> (Arc<Arrival>, Arc<File>) {
         (Arrival::new(Digest::sha256_of(b"hello"), 5), Arc::new(tempfile::tempfile().unwrap()))

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::cache::carried;
+use crate::error::carried;
 use crate::source::{BlobReader, Image};
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
