@@ -88,6 +88,19 @@ impl Cache {
         Ok(CachedBlob { file, path, digest: digest.clone(), size, read: 0, state })
     }
 
+    /// Reads a whole blob and says whether it is what its name says; one that is not is moved out
+    /// of the way.
+    pub fn is_intact(&self, digest: &Digest, size: u64) -> Result<bool> {
+        let mut blob = self.blob(digest, size)?;
+        match io::copy(&mut blob, &mut io::sink()) {
+            Ok(_) => Ok(true),
+            Err(error) => match carried(error, |error| failed("read", &blob.path, error)) {
+                Error::BadData(_) => Ok(false),
+                error => Err(error),
+            },
+        }
+    }
+
     /// The whole of a small blob, verified; nothing when the cache has none that is whole and at
     /// most `limit` bytes long.
     pub fn document(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>> {

@@ -91,6 +91,8 @@ pub(crate) struct Space {
     cursor: BlockIndex,
     /// The end of an image of fixed size.
     limit: Option<BlockIndex>,
+    /// The blocks before the limit that contents are to leave for the filesystem itself.
+    held_back: BlockCount,
     free_by_start: BTreeMap<BlockIndex, BlockCount>,
     free_by_length: BTreeSet<(BlockCount, BlockIndex)>,
     free: BlockCount,
@@ -104,11 +106,17 @@ impl Space {
             cursor: layout.behind_backup(layout.first),
             layout,
             limit,
+            held_back: BlockCount::ZERO,
             free_by_start: BTreeMap::new(),
             free_by_length: BTreeSet::new(),
             free: BlockCount::ZERO,
             taken: BlockCount::ZERO,
         }
+    }
+
+    /// Keeps the last blocks of an image of fixed size from contents.
+    pub(crate) fn hold_back(&mut self, count: BlockCount) {
+        self.held_back = count;
     }
 
     /// Where the backups lie.
@@ -162,7 +170,8 @@ impl Space {
             start = self.layout.behind_backup(self.layout.next_backup(start));
         }
         if self.limit.is_some_and(|limit| start + count > limit) {
-            return Err(self.full(count));
+            let longest = self.free_by_length.last().map_or(0, |(length, _)| length.get());
+            return Err(Error::ImageFull { needed: count.get(), available: longest });
         }
         self.skip_to(start);
         self.advance(count)
@@ -259,7 +268,8 @@ impl Space {
             return BlockCount::ZERO;
         }
         let backups = self.layout.blocks_below(limit) - self.layout.blocks_below(start);
-        limit - start - backups
+        let free = limit - start - backups;
+        BlockCount::new(free.get().saturating_sub(self.held_back.get()))
     }
 
     /// Takes blocks at the cursor, around the backups.

@@ -7,7 +7,7 @@ use crate::batch::Batch;
 use crate::content;
 use crate::emit::emit;
 use crate::error::{Error, Result};
-use crate::geometry;
+use crate::geometry::{self, Geometry, InodeDemand};
 use crate::metadata::{FileContent, FileKind, Metadata, Segment, Special};
 use crate::options::{Options, Size};
 use crate::plan::Plan;
@@ -83,9 +83,10 @@ impl<S: Sink> Builder<S> {
             Size::Fixed(bytes) => Some(BlockIndex::new(block_size.whole_blocks(bytes).get())),
             Size::Fit { .. } => None,
         };
-        let space = Space::new(layout, limit);
+        let mut space = Space::new(layout, limit);
         if let Size::Fixed(bytes) = options.size {
             check_fixed(bytes, block_size, &space)?;
+            space.hold_back(least_metadata(&options, bytes, block_size, area)?);
         }
         let tree = Tree::new(options.epoch)?;
         let batch = Batch::new(sink, block_size)?;
@@ -418,6 +419,7 @@ impl<S: Sink> Builder<S> {
     pub fn finish(mut self) -> Result<(Summary, S)> {
         self.batch.check_usable()?;
         self.discard_detached()?;
+        self.space.hold_back(BlockCount::ZERO);
         let plan = Plan::new(&self.tree, self.space, &self.options, self.block_size)?;
         emit(&plan, &self.tree, &self.options, &mut self.batch)?;
         let mut summary = summarise(&plan, &self.tree);
@@ -443,6 +445,20 @@ impl<S: Sink> Builder<S> {
             content::store(&mut self.batch, &mut self.space, self.block_size, segments, reader)?;
         Ok(Content::Regular { size, extents })
     }
+}
+
+/// The blocks that a filesystem of fixed size takes for itself however empty it is.
+fn least_metadata(
+    options: &Options,
+    bytes: u64,
+    block_size: BlockSize,
+    area: BlockCount,
+) -> Result<BlockCount> {
+    let blocks = block_size.whole_blocks(bytes);
+    let empty = InodeDemand { used: 0 };
+    let geometry = Geometry::new(options, block_size, blocks, area, empty)?;
+    let per_group = geometry.table.get() + 2;
+    Ok(BlockCount::new(u64::from(geometry.groups) * per_group) + geometry.journal)
 }
 
 fn summarise(plan: &Plan, tree: &Tree) -> Summary {
@@ -551,6 +567,28 @@ mod tests {
         assert!(refused(|options| options.journal = Journal::Size(u64::MAX)));
         assert!(refused(|options| options.label = vec![b'x'; 17]));
         assert!(refused(|options| options.size = Size::Fixed(4095)));
+    }
+
+    #[test]
+    fn an_image_filled_to_the_last_block_can_be_finished() {
+        let mut builder = builder(Options::new(Size::Fixed(128 << 20)));
+        let mut added = 0;
+        loop {
+            let name = format!("{added}");
+            let mut block = [1u8; 4096].as_slice();
+            let content = FileContent::new(4096, &mut block);
+            match builder.add_file(Tree::ROOT, name.as_bytes(), &Metadata::default(), content) {
+                Ok(_) => added += 1,
+                Err(Error::ImageFull { needed: 1, available: 0 }) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(added > 20_000, "{added}");
+        for number in (0..added).step_by(2) {
+            builder.remove(Tree::ROOT, format!("{number}").as_bytes()).unwrap();
+        }
+        let (summary, _) = builder.finish().unwrap();
+        assert_eq!(summary.size, 128 << 20);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::image::{Built, ImageSink, ImageSize, Recipe, build, parse_bytes};
 use crate::inject::Addition;
 use crate::layer::{LayerBlob, LayerStream, Limits};
 use crate::report::{Content, Image, LayerLine, Note, Pulled, Report, Stages};
-use crate::source::{self, Config, Downloads, Platform, Reference, Registry};
+use crate::source::{self, Config, Platform, Progress, Reference, Registry};
 
 /// Pull an image from a registry and write it as an ext4 disk
 #[derive(Debug, Args)]
@@ -147,7 +147,7 @@ impl Job {
         mut self,
         cache: &Cache,
         report: Report,
-        look: impl FnOnce(&Builder<ImageSink>) -> Result<()>,
+        mut look: impl FnMut(&Builder<ImageSink>) -> Result<()>,
     ) -> Result<Pulled> {
         let start = Instant::now();
         self.recipe.check()?;
@@ -161,10 +161,13 @@ impl Job {
         if self.derive_uuid {
             self.recipe.uuid = Some(self.recipe.derived_uuid(&image.manifest_digest));
         }
-        let downloads = registry.download(&image);
-        let transfer = downloads.progress();
-        report.step(&announcement(&image, transfer.total(), &self.recipe));
-        let built = fill(&self.recipe, &image, downloads, report, look)?;
+        let trusted = cached_layers(cache, &image);
+        let mut filled = fill(&self.recipe, &image, &registry, report, &mut look);
+        if matches!(filled, Err(Error::BadData(_))) && any_is_damaged(cache, &trusted)? {
+            report.step("a cached layer was damaged and is moved aside; pulling again");
+            filled = fill(&self.recipe, &image, &registry, report, &mut look);
+        }
+        let (built, transfer) = filled?;
         let mut pulled = describe(&image, &built, &self.recipe);
         pulled.content.fetched = transfer.total();
         pulled.content.cached = transfer.cached();
@@ -183,10 +186,13 @@ impl Job {
 fn fill(
     recipe: &Recipe,
     image: &source::Image,
-    downloads: Downloads,
+    registry: &Registry,
     report: Report,
-    look: impl FnOnce(&Builder<ImageSink>) -> Result<()>,
-) -> Result<Built> {
+    look: &mut dyn FnMut(&Builder<ImageSink>) -> Result<()>,
+) -> Result<(Built, Progress)> {
+    let downloads = registry.download(image);
+    let transfer = downloads.progress();
+    report.step(&announcement(image, transfer.total(), recipe));
     let total = image.layers.iter().map(|layer| layer.size).sum();
     let progress = report.progress(total);
     let layers = image.layers.iter().map(|layer| {
@@ -203,7 +209,25 @@ fn fill(
     let ready = build(recipe, layers, look)?;
     progress.now("proving the layers");
     downloads.finish()?;
-    ready.publish()
+    Ok((ready.publish()?, transfer))
+}
+
+/// The layers that the cache has.
+fn cached_layers<'a>(cache: &Cache, image: &'a source::Image) -> Vec<&'a source::Layer> {
+    let layers = image.layers.iter();
+    layers.filter(|layer| cache.contains(&layer.digest, layer.size)).collect()
+}
+
+/// Whether any of these layers is no longer in the cache, or should not be.
+fn any_is_damaged(cache: &Cache, layers: &[&source::Layer]) -> Result<bool> {
+    for layer in layers {
+        if !cache.contains(&layer.digest, layer.size)
+            || !cache.is_intact(&layer.digest, layer.size)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn announcement(image: &source::Image, missing: u64, recipe: &Recipe) -> String {

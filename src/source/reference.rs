@@ -94,6 +94,10 @@ impl FromStr for Reference {
             .map(str::parse::<Digest>)
             .transpose()
             .map_err(|error| refuse(&error.to_string()))?;
+        // The transport's grammar has them, the registries' has not.
+        if whole.repository().bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(refuse("a repository has no upper-case letters"));
+        }
         if !has_valid_port(whole.registry()) {
             return Err(refuse("its port is not a number from 1 to 65535"));
         }
