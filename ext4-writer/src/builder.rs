@@ -419,7 +419,6 @@ impl<S: Sink> Builder<S> {
     pub fn finish(mut self) -> Result<(Summary, S)> {
         self.batch.check_usable()?;
         self.discard_detached()?;
-        self.space.hold_back(BlockCount::ZERO);
         let plan = Plan::new(&self.tree, self.space, &self.options, self.block_size)?;
         emit(&plan, &self.tree, &self.options, &mut self.batch)?;
         let mut summary = summarise(&plan, &self.tree);

@@ -36,7 +36,7 @@
 //!
 //! ```text
 //! | superblock, descriptors, room for more | contents, as they came | directories, extent nodes,
-//! attributes | block bitmaps | inode bitmaps | journal | inode tables | free |
+//! attributes | inode tables | block bitmaps | inode bitmaps | journal | free |
 //! ```
 //!
 //! Contents are written while they are read, behind one rising cursor that goes around the backup

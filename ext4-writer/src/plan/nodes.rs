@@ -91,8 +91,7 @@ impl Planner<'_> {
         if let Some(attributes) = self.tree.attributes(id) {
             let split = Split::new(attributes.as_slice(), self.block_size)?;
             if !split.in_block.is_empty() {
-                let run = self.space.take_contiguous(BlockCount::new(1))?;
-                plan.attribute_block = Some(run.start);
+                plan.attribute_block = self.take(1)?.as_slice().first().map(|one| one.run.start);
                 needed = true;
             }
         }

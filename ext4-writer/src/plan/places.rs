@@ -156,6 +156,11 @@ impl Sizing<'_> {
         let area = space.layout().area();
         let geometry = Geometry::new(self.options, self.block_size, blocks, area, self.demand)?;
         let groups = BlockCount::new(u64::from(geometry.groups));
+        // What was kept for them is theirs now. The tables come first: each must be one run.
+        space.hold_back(BlockCount::ZERO);
+        let tables = (0..geometry.groups)
+            .map(|_| Ok(space.take_contiguous(geometry.table)?.start))
+            .collect::<Result<_>>()?;
         let block_bitmaps = blocks_of(&space.take(groups)?);
         let inode_bitmaps = blocks_of(&space.take(groups)?);
         let resize_map = if geometry.reserved_descriptors > BlockCount::ZERO {
@@ -166,9 +171,6 @@ impl Sizing<'_> {
         let journal = consecutive(&space.take(geometry.journal)?)?;
         let nodes = extents::node_count(&journal, self.block_size)?;
         let journal_nodes = blocks_of(&space.take(nodes)?);
-        let tables = (0..geometry.groups)
-            .map(|_| Ok(space.take_contiguous(geometry.table)?.start))
-            .collect::<Result<_>>()?;
         let places =
             Places { block_bitmaps, inode_bitmaps, tables, journal, journal_nodes, resize_map };
         Ok(Placed { geometry, places, space })
