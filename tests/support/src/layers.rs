@@ -48,9 +48,10 @@ impl Layer {
         self
     }
 
-    /// Adds a hard link to `target`.
-    pub fn link(&mut self, path: &str, target: &str) -> &mut Self {
-        let mut header = header(&Entry::new(Kind::file(b""), 0o644));
+    /// Adds a hard link to `target`, which `entry` describes: archivers repeat its metadata.
+    pub fn link(&mut self, path: &str, target: &str, entry: &Entry) -> &mut Self {
+        self.extensions(entry);
+        let mut header = header(entry);
         header.set_entry_type(EntryType::Link);
         self.0.append_link(&mut header, path, target).expect("a link that tar can hold");
         self

@@ -102,12 +102,12 @@ impl Mount {
     }
 
     fn release(&mut self) -> Result<(), String> {
-        if !self.mounted {
-            return Ok(());
-        }
         // A process that another test starts holds this one's open files until it runs its own
         // program: for a moment the mount is busy.
         const LIMIT: Duration = Duration::from_secs(10);
+        if !self.mounted {
+            return Ok(());
+        }
         let umount = judge::find("umount").unwrap_or_default();
         let start = Instant::now();
         loop {

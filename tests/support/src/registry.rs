@@ -98,8 +98,10 @@ impl Registry {
         let reference = format!("{}/{name}", self.host());
         let source = format!("oci:{}:latest", layout.display());
         let target = format!("docker://{reference}");
-        let policy = ["--insecure-policy", "copy", "--quiet", "--all", "--dest-tls-verify=false"];
-        judge::succeed("skopeo", policy.into_iter().chain([source.as_str(), target.as_str()]));
+        let words = ["--insecure-policy", "copy", "--quiet", "--all", "--dest-tls-verify=false"];
+        // Without it skopeo compresses plain layers.
+        let words = words.into_iter().chain(["--preserve-digests"]);
+        judge::succeed("skopeo", words.chain([source.as_str(), target.as_str()]));
         reference
     }
 

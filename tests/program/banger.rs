@@ -1,0 +1,103 @@
+//! Running the program.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use banger_test_support::judge;
+use banger_test_support::layers::{Image, write_layout};
+use banger_test_support::registry::Registry;
+use serde_json::Value;
+
+/// A directory to work in, with a cache of its own.
+pub(crate) struct Bench {
+    directory: tempfile::TempDir,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// `banger ARGUMENTS`, in this directory, with the cache in `cache`.
+    pub(crate) fn command<I>(&self, arguments: I) -> Command
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_banger"));
+        command
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .env("BANGER_CACHE_DIR", self.path("cache"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run<I>(&self, arguments: I) -> Output
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Pulls, which has to succeed, and returns the report.
+    pub(crate) fn pull(&self, reference: &str, output: &str, options: &[&str]) -> Value {
+        let words = ["image", "pull", reference, output, "--format", "json"];
+        let result = self.run(words.iter().chain(options));
+        assert!(result.status.success(), "{}", judge::text(&result));
+        serde_json::from_slice(&result.stdout).unwrap()
+    }
+
+    /// Pulls, which has to fail with this exit code and to leave nothing; returns the message.
+    pub(crate) fn pull_fails(&self, reference: &str, options: &[&str], exit_code: i32) -> String {
+        let words = ["image", "pull", reference, "none.ext4", "--quiet"];
+        let result = self.run(words.iter().chain(options));
+        let message = judge::text(&result);
+        assert_eq!(result.status.code(), Some(exit_code), "{message}");
+        assert!(message.starts_with("banger: "), "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert_eq!(self.images(), Vec::<PathBuf>::new(), "{message}");
+        message
+    }
+
+    /// Whatever lies here that is or could become an image.
+    pub(crate) fn images(&self) -> Vec<PathBuf> {
+        fs::read_dir(self.directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.to_string_lossy().contains("ext4"))
+            .collect()
+    }
+}
+
+/// Pushes an image of `images`; `name` is `NAME:TAG`.
+pub(crate) fn push(registry: &Registry, images: &[Image], name: &str) -> String {
+    let layout = tempfile::tempdir().unwrap();
+    write_layout(layout.path(), images);
+    registry.push(layout.path(), name)
+}
+
+/// A directory that everybody may enter, with a copy of the program that everybody may run: the
+/// checkout may lie where only its owner may go.
+pub(crate) fn program_for_everybody() -> (tempfile::TempDir, PathBuf) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    open_to_all(directory.path());
+    let program = directory.path().join("banger");
+    fs::copy(env!("CARGO_BIN_EXE_banger"), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    (directory, program)
+}
+
+/// Lets everybody write in `directory`.
+pub(crate) fn open_to_all(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o777)).unwrap();
+}

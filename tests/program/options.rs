@@ -1,0 +1,115 @@
+//! What the command line chooses is what outsiders find.
+
+use std::fs;
+
+use banger_test_support::layers::{Compression, Layer};
+use banger_test_support::registry::Registry;
+use banger_test_support::storm::assert_kernel_agrees;
+use banger_test_support::tree::{Entry, Kind};
+use banger_test_support::{gate, judge, view};
+
+use crate::banger::{Bench, push};
+use crate::image::{image, tree};
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn the_disk_is_as_the_options_say() {
+    let Some(registry) = Registry::start() else { return };
+    let reference = push(&registry, &[image(Compression::Zstd)], "small:latest");
+    let bench = Bench::new();
+    let report = bench.pull(
+        &reference,
+        "disk.ext4",
+        &[
+            "--size",
+            "300M",
+            "--label",
+            "root",
+            "--journal-size",
+            "8M",
+            "--inodes",
+            "3000",
+            "--uuid",
+            "01234567-89ab-cdef-0123-456789abcdef",
+        ],
+    );
+    let path = bench.path("disk.ext4");
+    gate::assert_clean(&path);
+    assert_eq!(fs::metadata(&path).unwrap().len(), 300 * MIB);
+    assert_eq!(report["image"]["size"], 300 * MIB);
+    if !judge::all(&["dumpe2fs"]) {
+        return;
+    }
+    let disk = gate::dump(&path).unwrap();
+    assert_eq!(disk.label, "root");
+    assert_eq!(disk.uuid, "01234567-89ab-cdef-0123-456789abcdef");
+    assert!(disk.text.contains("Total journal blocks:     2048"));
+    assert!((3000..4000).contains(&disk.inodes), "{}", disk.inodes);
+    assert_eq!(report["image"]["inodes"], disk.inodes);
+    assert_eq!(report["image"]["free_inodes"], disk.free_inodes);
+    assert_eq!(report["image"]["uuid"], disk.uuid);
+    assert_eq!(report["image"]["journal"], 8 * MIB);
+}
+
+#[test]
+fn fit_leaves_what_was_asked_for_and_no_journal_makes_none() {
+    let Some(registry) = Registry::start() else { return };
+    let reference = push(&registry, &[image(Compression::Zstd)], "small:latest");
+    let bench = Bench::new();
+    let report = bench.pull(&reference, "disk.ext4", &["--size", "fit+100M", "--no-journal"]);
+    let available = report["image"]["available"].as_u64().unwrap();
+    assert!((100 * MIB..108 * MIB).contains(&available), "{available}");
+    let path = bench.path("disk.ext4");
+    gate::assert_clean(&path);
+    assert_kernel_agrees(&path, &tree());
+    if judge::all(&["dumpe2fs"]) {
+        let features = gate::dump(&path).unwrap().features;
+        assert!(!features.iter().any(|feature| feature == "has_journal"), "{features:?}");
+    }
+    let tight = bench.pull(&reference, "tight.ext4", &["--size", "fit"]);
+    assert!(tight["image"]["size"].as_u64() < report["image"]["size"].as_u64());
+    gate::assert_clean(&bench.path("tight.ext4"));
+}
+
+#[test]
+fn added_files_and_overlays_lie_over_the_layers() {
+    let Some(registry) = Registry::start() else { return };
+    let reference = push(&registry, &[image(Compression::Gzip)], "small:latest");
+    let bench = Bench::new();
+    fs::write(bench.path("agent"), b"#!agent").unwrap();
+    fs::create_dir_all(bench.path("tree/sub")).unwrap();
+    fs::write(bench.path("tree/sub/file"), b"in a directory").unwrap();
+    let mut overlay = Layer::new();
+    overlay.whiteout("etc", "shadow");
+    overlay.put("etc/overlaid", &Entry::new(Kind::file(b"over"), 0o600).owned_by(5, 6), b"over");
+    fs::write(bench.path("overlay.tar"), overlay.finish()).unwrap();
+    bench.pull(
+        &reference,
+        "disk.ext4",
+        &[
+            // Through the symbolic link /bin of the image.
+            "--add",
+            "agent:/bin/agent:0755",
+            "--add",
+            "agent:/etc/secret:0400:1000:2000",
+            "--add",
+            "tree:/opt/tree",
+            "--overlay",
+            "overlay.tar",
+        ],
+    );
+    let path = bench.path("disk.ext4");
+    gate::assert_clean(&path);
+    let found = view::read_tree(&path).unwrap();
+    let facts = |path: &str| {
+        let entry = found.get(path.as_bytes()).unwrap_or_else(|| panic!("no /{path}"));
+        (entry.kind.clone(), entry.mode, entry.uid, entry.gid)
+    };
+    assert_eq!(facts("usr/bin/agent"), (Kind::file(b"#!agent"), 0o755, 0, 0));
+    assert_eq!(facts("etc/secret"), (Kind::file(b"#!agent"), 0o400, 1000, 2000));
+    assert_eq!(facts("opt/tree/sub/file").0, Kind::file(b"in a directory"));
+    assert_eq!(facts("etc/overlaid"), (Kind::file(b"over"), 0o600, 5, 6));
+    assert!(found.get(b"etc/shadow").is_none(), "the overlay's whiteout hides it");
+    assert!(matches!(facts("bin").0, Kind::Symlink(_)), "the link of the image stays");
+}
