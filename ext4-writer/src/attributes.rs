@@ -23,14 +23,13 @@ pub(crate) struct Attributes(Vec<Attribute>);
 
 const INDEX_ACL_ACCESS: u8 = 2;
 const INDEX_ACL_DEFAULT: u8 = 3;
-/// The whole names first: they begin with the prefix `system.` too.
-const PREFIXES: [(&[u8], u8); 6] = [
+/// Of `system.` the kernel shows the ACLs alone.
+const PREFIXES: [(&[u8], u8); 5] = [
     (b"system.posix_acl_access", INDEX_ACL_ACCESS),
     (b"system.posix_acl_default", INDEX_ACL_DEFAULT),
     (b"user.", 1),
     (b"trusted.", 4),
     (b"security.", 6),
-    (b"system.", 7),
 ];
 /// The longest name behind the prefix: its length is one byte.
 const MAX_SUFFIX: usize = 255;
@@ -202,19 +201,19 @@ mod tests {
     #[test]
     fn attributes_are_in_the_order_of_the_kernel_and_unique() {
         let mut attributes = Attributes::default();
-        for name in ["user.bb", "user.c", "security.x", "user.a", "system.y"] {
+        for name in ["user.bb", "user.c", "security.x", "user.a", "trusted.y"] {
             attributes.set(name.as_bytes(), b"1").unwrap();
         }
         attributes.set(b"user.c", b"2").unwrap();
         let names: Vec<_> = attributes.named().map(|(name, _)| name).collect();
-        let expected = ["user.a", "user.c", "user.bb", "security.x", "system.y"];
+        let expected = ["user.a", "user.c", "user.bb", "trusted.y", "security.x"];
         assert_eq!(names, expected.map(|name| name.as_bytes().to_vec()));
         assert_eq!(attributes.named().nth(1).unwrap().1, Cow::Borrowed(b"2"));
     }
 
     #[test]
     fn names_without_a_place_are_refused() {
-        for name in ["user.", "other.x", "x", "", "system.posix_acl_accessory"] {
+        for name in ["user.", "other.x", "x", "", "system.x", "system.posix_acl_accessory"] {
             assert!(Attributes::default().set(name.as_bytes(), b"").is_err(), "{name}");
         }
         let long = [b"user.".as_slice(), &[b'n'; 256]].concat();

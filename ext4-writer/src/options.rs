@@ -48,7 +48,7 @@ pub struct Options {
     /// The volume's name, at most 16 bytes.
     pub label: Vec<u8>,
     /// The filesystem's UUID in the order in which it is written. When not given it is derived
-    /// from the label and the tree: names, attributes, sizes and places, but not contents.
+    /// from the label, the size asked for and the tree: names, attributes, sizes and places, but not contents.
     pub uuid: Option<[u8; 16]>,
     /// The start of every name's hash; derived from the UUID when not given.
     pub hash_seed: Option<[u8; 16]>,

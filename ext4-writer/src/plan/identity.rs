@@ -2,7 +2,8 @@
 //! from the label and the tree.
 
 use crate::attributes::Attributes;
-use crate::options::Options;
+use crate::metadata::Special;
+use crate::options::{Options, Size};
 use crate::tree::{Content, Node, Tree};
 
 /// The UUID and the seed of the name hashes.
@@ -23,7 +24,11 @@ impl Identity {
 
 /// A UUID of version 8, "vendor-specific" (RFC 9562, section 5.8).
 fn derived_uuid(options: &Options, tree: &Tree) -> [u8; 16] {
-    let mut print = Fingerprint::new().and(b"uuid").and(&options.label);
+    let size = match options.size {
+        Size::Fixed(bytes) => bytes,
+        Size::Fit { free_bytes, .. } => free_bytes,
+    };
+    let mut print = Fingerprint::new().and(b"uuid").and(&options.label).and(&size.to_le_bytes());
     for (id, node) in tree.nodes() {
         print = with_node(print, node);
         for attribute in tree.attributes(id).map(Attributes::as_slice).unwrap_or_default() {
@@ -60,7 +65,10 @@ fn with_node(print: Fingerprint, node: &Node) -> Fingerprint {
             })
         }
         Content::Symlink(target) => print.and(target),
-        Content::Special(_) | Content::Gone => print,
+        Content::Special(
+            Special::CharacterDevice { major, minor } | Special::BlockDevice { major, minor },
+        ) => print.and(&major.to_le_bytes()).and(&minor.to_le_bytes()),
+        Content::Special(Special::Fifo | Special::Socket) | Content::Gone => print,
     }
 }
 

@@ -114,7 +114,8 @@ impl Sizing<'_> {
     /// The smallest size at which everything has a place and enough is left.
     ///
     /// Every block added to a size leaves at most one more free, so no size between one that
-    /// misses some blocks and one that is larger by as many can do.
+    /// misses some blocks and one that is larger by as many can do; only where one group more
+    /// rounds the inode tables down may a size a few blocks smaller be passed over.
     fn fit(&self, free_bytes: u64, space: &Space) -> Result<Placed> {
         let mut blocks = BlockCount::new(space.end().get())
             .max(self.least_for_inodes()?)
