@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use banger::cli::Cli;
 use banger::error::{Error, Result};
-use banger::image::remove_draft;
+use banger::image::interrupt;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
@@ -23,10 +23,10 @@ fn main() -> ExitCode {
 /// Ends the program on SIGINT, SIGTERM and SIGHUP, without a trace of the image.
 fn end_on_signals(report: banger::report::Report) -> Result<()> {
     let end = move || {
-        remove_draft();
         let error = Error::interrupted("interrupted; what was fetched whole is in the cache");
         report.failed(&error);
         std::process::exit(error.exit_code().into());
     };
-    ctrlc::set_handler(end).map_err(|error| Error::internal("cannot catch signals").because(error))
+    ctrlc::set_handler(move || interrupt(end))
+        .map_err(|error| Error::internal("cannot catch signals").because(error))
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ext4_writer::{Sink, zero_by_writing};
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
@@ -15,16 +15,36 @@ use crate::error::{Error, Result};
 /// How many names are tried for a temporary file before the directory is given up.
 const NAME_ATTEMPTS: u32 = 100;
 
-/// The temporary file that an interruption must remove, if one has a name.
-static NAMED: Mutex<Option<PathBuf>> = Mutex::new(None);
+/// What an interruption finds.
+static STAGE: Mutex<Stage> = Mutex::new(Stage::Nothing);
 
-/// Removes what a draft has left in its directory; for a process that is about to exit.
-pub fn remove_draft() {
-    let named = NAMED.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(path) = named {
-        // The process ends: there is nobody left to tell.
-        let _ = fs::remove_file(path);
+enum Stage {
+    /// No draft, or one that goes without a trace.
+    Nothing,
+    /// A draft with a temporary name.
+    Named(PathBuf),
+    /// An image that has its own name: the work is done.
+    Published,
+}
+
+fn stage() -> MutexGuard<'static, Stage> {
+    STAGE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends the work by `end`, which does not return, unless the image has its name already: then it
+/// is too late, and whoever works comes to the end by himself. No image is published meanwhile.
+pub fn interrupt(end: impl FnOnce()) {
+    let mut stage = stage();
+    match &*stage {
+        Stage::Published => return,
+        Stage::Named(path) => {
+            // The process ends: there is nobody left to tell.
+            let _ = fs::remove_file(path);
+            *stage = Stage::Nothing;
+        }
+        Stage::Nothing => {}
     }
+    end();
 }
 
 /// An image that has no name yet.
@@ -47,14 +67,17 @@ struct Temporary(PathBuf);
 
 impl Temporary {
     fn new(path: PathBuf) -> Self {
-        *NAMED.lock().unwrap_or_else(PoisonError::into_inner) = Some(path.clone());
+        *stage() = Stage::Named(path.clone());
         Self(path)
     }
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        *NAMED.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut stage = stage();
+        if matches!(&*stage, Stage::Named(path) if *path == self.0) {
+            *stage = Stage::Nothing;
+        }
         // It may have got its final name already; then there is nothing to remove.
         let _ = fs::remove_file(&self.0);
     }
@@ -64,6 +87,7 @@ impl Draft {
     /// A new file in the directory of `output`, which must not exist unless it may be replaced.
     pub fn create(output: &Path, replace: bool) -> Result<Self> {
         check_output(output, replace)?;
+        *stage() = Stage::Nothing;
         let directory = match output.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
@@ -110,18 +134,20 @@ impl Draft {
     }
 
     fn name(&mut self) -> io::Result<()> {
+        if self.temporary.is_none() && self.replace {
+            // Only what has a name can be moved over another.
+            let (path, ()) = unused_name(&self.output, &self.directory, |path| self.link_to(path))?;
+            self.temporary = Some(Temporary::new(path));
+        }
+        let mut stage = stage();
         match (&self.temporary, self.replace) {
             (Some(temporary), true) => fs::rename(&temporary.0, &self.output),
             // A link refuses a name that is taken; a rename would replace it.
             (Some(temporary), false) => fs::hard_link(&temporary.0, &self.output),
-            (None, false) => self.link_to(&self.output),
-            (None, true) => {
-                let (path, ()) =
-                    unused_name(&self.output, &self.directory, |path| self.link_to(path))?;
-                let temporary = Temporary::new(path);
-                fs::rename(&temporary.0, &self.output)
-            }
-        }
+            (None, _) => self.link_to(&self.output),
+        }?;
+        *stage = Stage::Published;
+        Ok(())
     }
 
     fn link_to(&self, path: &Path) -> io::Result<()> {

@@ -15,7 +15,7 @@ use crate::flatten::{FlattenOptions, Flattened, Flattener};
 use crate::inject::{Addition, add_files, open_overlay};
 use crate::layer::{LayerStream, LayerTotals, Limits};
 
-pub use file::{Draft, ImageSink, check_output, remove_draft};
+pub use file::{Draft, ImageSink, check_output, interrupt};
 pub use size::{ImageSize, parse_bytes};
 
 /// Everything that decides an image beside its layers.
