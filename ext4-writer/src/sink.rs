@@ -69,7 +69,11 @@ impl FileSink {
     /// # Errors
     /// When the file cannot be emptied.
     pub fn new(file: File) -> io::Result<Self> {
-        file.set_len(0)?;
+        // ext4 starts the write-back of a file that was ever truncated when it is closed
+        // (kernel: fs/ext4/inode.c, ext4_truncate, EXT4_STATE_DA_ALLOC_CLOSE).
+        if file.metadata()?.len() > 0 {
+            file.set_len(0)?;
+        }
         Ok(Self { file })
     }
 

@@ -70,6 +70,18 @@ impl<R: Read> Decompressor<R> {
     }
 }
 
+impl<R: Read + Send + 'static> Decompressor<R> {
+    /// Reads a compressed blob, and verifies it, on another thread than the one that inflates. A
+    /// plain archive needs no processor but for that.
+    pub(super) fn read_ahead(self) -> io::Result<Self> {
+        Ok(match self {
+            Self::None(input) => Self::None(input),
+            Self::Gzip(gzip) => Self::Gzip(gzip.read_ahead()?),
+            Self::Zstd(zstd) => Self::Zstd(zstd.read_ahead()?),
+        })
+    }
+}
+
 impl<R: Read> Read for Decompressor<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self {

@@ -30,6 +30,12 @@ enum State {
     Ended,
 }
 
+impl<R: Read + Send + 'static> Gzip<R> {
+    pub(super) fn read_ahead(self) -> io::Result<Self> {
+        Ok(Self { input: self.input.read_ahead()?, ..self })
+    }
+}
+
 impl<R: Read> Gzip<R> {
     pub(super) fn new(input: Input<R>) -> Self {
         Self { input, inflate: Inflate::new(), state: State::Between }

@@ -159,14 +159,14 @@ fn verify_checksum(block: &tar::Header) -> Result<(), Reason> {
     let field = &block.as_old().cksum;
     let expected = number("checksum", field)?;
     let spaces = i64::from(b' ') * 8;
-    let bytes = block.as_bytes().iter();
-    let unsigned = bytes.clone().map(|byte| i64::from(*byte)).sum::<i64>()
-        - field.iter().map(|byte| i64::from(*byte)).sum::<i64>()
-        + spaces;
-    let signed = bytes.map(|byte| i64::from(byte.cast_signed())).sum::<i64>()
-        - field.iter().map(|byte| i64::from(byte.cast_signed())).sum::<i64>()
-        + spaces;
-    if expected != unsigned && expected != signed {
+    let sum = |bytes: &[u8]| i64::from(bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>());
+    let unsigned = sum(block.as_bytes()) - sum(field) + spaces;
+    if expected == unsigned {
+        return Ok(());
+    }
+    let sum = |bytes: &[u8]| bytes.iter().map(|byte| i64::from(byte.cast_signed())).sum::<i64>();
+    let signed = sum(block.as_bytes()) - sum(field) + spaces;
+    if expected != signed {
         return Err(format!("its checksum is {unsigned}, the header says {expected}"));
     }
     Ok(())

@@ -2,13 +2,16 @@
 
 use std::io::{self, Read};
 
+use super::ahead::ReadAhead;
+use super::buffer::Buffer;
+
 /// Large enough that a read from a file or a socket costs little beside the inflating of it.
 const CAPACITY: usize = 128 << 10;
 
 /// Reads `R` in large pieces and shows them without copying.
 pub(super) struct Input<R> {
-    reader: R,
-    buffer: Box<[u8]>,
+    reader: Reader<R>,
+    buffer: Buffer,
     start: usize,
     end: usize,
     received: u64,
@@ -16,8 +19,8 @@ pub(super) struct Input<R> {
 
 impl<R: Read> Input<R> {
     pub(super) fn new(reader: R) -> Self {
-        let buffer = vec![0; CAPACITY].into_boxed_slice();
-        Self { reader, buffer, start: 0, end: 0, received: 0 }
+        let buffer = Buffer::new(CAPACITY);
+        Self { reader: Reader::Direct(reader), buffer, start: 0, end: 0, received: 0 }
     }
 
     /// Bytes taken from the reader so far.
@@ -36,10 +39,10 @@ impl<R: Read> Input<R> {
             if self.start == self.end {
                 (self.start, self.end) = (0, 0);
             } else if self.buffer.len() - self.start < wanted {
-                self.buffer.copy_within(self.start..self.end, 0);
+                self.buffer.bytes_mut().copy_within(self.start..self.end, 0);
                 (self.start, self.end) = (0, self.end - self.start);
             }
-            let free = self.buffer.get_mut(self.end..).unwrap_or_default();
+            let free = self.buffer.bytes_mut().get_mut(self.end..).unwrap_or_default();
             let count = read_some(&mut self.reader, free)?;
             if count == 0 {
                 break;
@@ -87,7 +90,33 @@ impl<R: Read> Input<R> {
     }
 
     fn buffered(&self) -> &[u8] {
-        self.buffer.get(self.start..self.end).unwrap_or_default()
+        self.buffer.bytes().get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+/// Who reads the blob.
+enum Reader<R> {
+    Direct(R),
+    Ahead(ReadAhead),
+}
+
+impl<R: Read> Read for Reader<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Direct(reader) => reader.read(out),
+            Self::Ahead(reader) => reader.read(out),
+        }
+    }
+}
+
+impl<R: Read + Send + 'static> Input<R> {
+    /// Reads the rest of the blob on a thread of its own.
+    pub(super) fn read_ahead(self) -> io::Result<Self> {
+        let reader = match self.reader {
+            Reader::Direct(reader) => Reader::Ahead(ReadAhead::new(reader)?),
+            ahead @ Reader::Ahead(_) => ahead,
+        };
+        Ok(Self { reader, ..self })
     }
 }
 

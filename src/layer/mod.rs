@@ -3,7 +3,9 @@
 //! A [`LayerStream`] decompresses and hashes, an [`Archive`] over it reads the entries. The tar
 //! semantics are those of Go's `archive/tar`, which the container tools read layers with.
 
+mod ahead;
 mod archive;
+mod buffer;
 mod decompress;
 mod entry;
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
 use super::Limits;
+use super::buffer::Buffer;
 use super::decompress::{Compression, Decompressor};
 use super::input::read_full;
 use crate::digest::{Digest, Hasher};
@@ -48,7 +49,7 @@ pub struct LayerStream {
     name: String,
     compression: Compression,
     chunks: Receiver<Result<Message>>,
-    empties: Sender<Box<[u8]>>,
+    empties: Sender<Buffer>,
     current: Chunk,
     position: usize,
     limit: u64,
@@ -58,7 +59,7 @@ pub struct LayerStream {
 }
 
 struct Chunk {
-    bytes: Box<[u8]>,
+    bytes: Buffer,
     filled: usize,
 }
 
@@ -87,6 +88,7 @@ impl LayerStream {
     pub fn open<R: Read + Send + 'static>(blob: LayerBlob<R>, limits: &Limits) -> Result<Self> {
         let LayerBlob { name, reader, verified, diff_id } = blob;
         let input = Decompressor::new(reader, limits.zstd_window_log)
+            .and_then(Decompressor::read_ahead)
             .map_err(|error| refuse_read(&name, None, error))?;
         let compression = input.compression();
         let check = match (diff_id, verified) {
@@ -104,7 +106,7 @@ impl LayerStream {
         let (empties, empty) = mpsc::channel();
         for _ in 1..CHUNKS {
             // The receiver lives in the next lines.
-            let _ = empties.send(Box::default());
+            let _ = empties.send(Buffer::default());
         }
         let producer =
             Producer { name: name.clone(), input, filled, empty, limits: limits.clone() };
@@ -119,7 +121,7 @@ impl LayerStream {
             compression,
             chunks,
             empties,
-            current: Chunk { bytes: Box::default(), filled: 0 },
+            current: Chunk { bytes: Buffer::default(), filled: 0 },
             position: 0,
             limit: limits.layer,
             uncompressed: 0,
@@ -237,7 +239,7 @@ impl Read for LayerStream {
 
 impl Chunk {
     fn filled(&self) -> &[u8] {
-        self.bytes.get(..self.filled).unwrap_or_default()
+        self.bytes.bytes().get(..self.filled).unwrap_or_default()
     }
 }
 
@@ -246,7 +248,7 @@ struct Producer<R> {
     name: String,
     input: Decompressor<R>,
     filled: Sender<Result<Message>>,
-    empty: Receiver<Box<[u8]>>,
+    empty: Receiver<Buffer>,
     limits: Limits,
 }
 
@@ -263,11 +265,11 @@ impl<R: Read> Producer<R> {
         }
     }
 
-    fn next_message(&mut self, mut bytes: Box<[u8]>, produced: &mut u64) -> Result<Message> {
-        if bytes.is_empty() {
-            bytes = vec![0; CHUNK].into_boxed_slice();
+    fn next_message(&mut self, mut bytes: Buffer, produced: &mut u64) -> Result<Message> {
+        if bytes.len() == 0 {
+            bytes = Buffer::new(CHUNK);
         }
-        let filled = read_full(&mut self.input, &mut bytes).map_err(|error| {
+        let filled = read_full(&mut self.input, bytes.bytes_mut()).map_err(|error| {
             let progress = (self.input.compression(), self.input.received());
             refuse_read(&self.name, Some(progress), error)
         })?;

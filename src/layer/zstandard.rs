@@ -27,6 +27,12 @@ enum State {
     Ended,
 }
 
+impl<R: Read + Send + 'static> Zstandard<R> {
+    pub(super) fn read_ahead(self) -> io::Result<Self> {
+        Ok(Self { input: self.input.read_ahead()?, ..self })
+    }
+}
+
 impl<R: Read> Zstandard<R> {
     pub(super) fn new(input: Input<R>, window_log: u32) -> io::Result<Self> {
         let mut decoder = Decoder::new()?;

@@ -1,0 +1,85 @@
+//! Reading ahead: what is done to a blob's bytes while they are read gets a processor of its own.
+
+use std::io::{self, Read};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+use super::buffer::Buffer;
+use super::input::read_some;
+
+/// Compressed bytes in one piece, and how many pieces there are.
+const PIECE: usize = 256 << 10;
+const PIECES: usize = 4;
+
+/// Reads another reader on a thread, in bounded memory. Dropping it ends the thread at its next
+/// piece.
+pub(super) struct ReadAhead {
+    pieces: Receiver<io::Result<Piece>>,
+    empties: Sender<Buffer>,
+    current: Piece,
+    position: usize,
+    is_ended: bool,
+}
+
+#[derive(Default)]
+struct Piece {
+    buffer: Buffer,
+    filled: usize,
+}
+
+impl Piece {
+    fn filled(&self) -> &[u8] {
+        self.buffer.bytes().get(..self.filled).unwrap_or_default()
+    }
+}
+
+impl ReadAhead {
+    /// Starts the thread.
+    pub(super) fn new<R: Read + Send + 'static>(mut reader: R) -> io::Result<Self> {
+        let (filled, pieces) = mpsc::channel();
+        let (empties, empty) = mpsc::channel::<Buffer>();
+        for _ in 1..PIECES {
+            // The receiver lives in the next lines.
+            let _ = empties.send(Buffer::default());
+        }
+        thread::Builder::new().name("read".to_owned()).spawn(move || {
+            while let Ok(mut buffer) = empty.recv() {
+                if buffer.len() == 0 {
+                    buffer = Buffer::new(PIECE);
+                }
+                let count = read_some(&mut reader, buffer.bytes_mut());
+                let is_last = !matches!(count, Ok(count) if count > 0);
+                let piece = count.map(|filled| Piece { buffer, filled });
+                if filled.send(piece).is_err() || is_last {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { pieces, empties, current: Piece::default(), position: 0, is_ended: false })
+    }
+}
+
+impl Read for ReadAhead {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        let mut rest = self.current.filled().get(self.position..).unwrap_or_default();
+        if rest.is_empty() {
+            if self.is_ended {
+                return Ok(0);
+            }
+            let lost = || io::Error::other("reading ahead stopped without a word");
+            let next = self.pieces.recv().map_err(|_| lost())??;
+            let spent = std::mem::replace(&mut self.current, next);
+            self.position = 0;
+            self.is_ended = self.current.filled == 0;
+            // The thread has gone when it has sent the last piece.
+            let _ = self.empties.send(spent.buffer);
+            rest = self.current.filled();
+        }
+        let count = rest.read(out)?;
+        self.position = self.position.saturating_add(count);
+        Ok(count)
+    }
+}
