@@ -1,17 +1,18 @@
 //! Makes a filesystem from one tar archive: `flat_tar [--no-sync] FLAT.tar OUTPUT.ext4`.
 //!
 //! The way of a layer without the registry: archive, tree, image. `--no-sync` leaves the bytes to
-//! the kernel's write-back, as `cp` does, so that the two can be compared.
+//! the kernel's write-back, as `cp` does, so that the two can be compared; only the name is synced.
 
 use std::error::Error;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use banger::flatten::{FlattenOptions, Flattener};
-use banger::image::ImageSize;
+use banger::image::{Draft, ImageSink, ImageSize};
 use banger::layer::{LayerBlob, LayerStream, Limits};
-use ext4_writer::{Builder, FileSink, Options, Sink, Size, Timestamp};
+use ext4_writer::{Builder, Options, Sink, Size, Timestamp};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -32,7 +33,8 @@ fn main() -> Result<()> {
         diff_id: None,
     };
     let layer = LayerStream::open(layer, &limits)?;
-    let sink = Output { file: FileSink::new(File::create(output)?)?, is_synced };
+    let draft = Draft::create(Path::new(output), true)?;
+    let sink = Output { file: draft.sink()?, is_synced };
 
     // How much room there is to be is said when the content is known.
     let options = Options::new(Size::Fit { free_bytes: 0, free_inodes: 0 });
@@ -45,6 +47,7 @@ fn main() -> Result<()> {
         builder.set_room(room, ImageSize::inodes_for(room))?;
     }
     let (summary, _) = builder.finish()?;
+    draft.publish()?;
     let (entries, size, written) = (counts.entries, summary.size, summary.written);
     writeln!(io::stdout(), "{entries} entries, {size} bytes, {written} of them written")?;
     Ok(())
@@ -52,7 +55,7 @@ fn main() -> Result<()> {
 
 /// A file that is synced at the end or left to the kernel.
 struct Output {
-    file: FileSink,
+    file: ImageSink,
     is_synced: bool,
 }
 
