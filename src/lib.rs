@@ -16,3 +16,8 @@ pub mod inject;
 pub mod layer;
 pub mod report;
 pub mod source;
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

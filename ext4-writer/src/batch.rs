@@ -15,9 +15,8 @@ use crate::units::{BlockIndex, BlockSize, Run};
 #[repr(C, align(4096))]
 struct Page([u8; 4096]);
 
-/// The pages of the buffer: 256 KiB, which stay in a processor's second cache between the filling
-/// and the writing.
-const PAGES: usize = 64;
+/// The pages of the buffer: 1 MiB.
+const PAGES: usize = 256;
 
 /// A sink with a buffer in front of it.
 pub(crate) struct Batch<S> {
@@ -49,7 +48,7 @@ impl<S: Sink> Batch<S> {
     pub(crate) fn new(sink: S, block_size: BlockSize) -> Result<Self> {
         let buffer = Page::new_vec_zeroed(PAGES).map_err(|_| Error::InvalidOption {
             option: "memory",
-            reason: "there is none for a buffer of 256 KiB".to_owned(),
+            reason: "there is none for a buffer of 1 MiB".to_owned(),
         })?;
         let start = BlockIndex::new(0);
         Ok(Self {
