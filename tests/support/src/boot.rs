@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ pub fn boot(image: &Path, task: Task) -> Option<String> {
     // Without hardware virtualisation, QEMU 7.2 gets cmpxchg16b wrong: Linux's SLUB faults.
     let machine = ["-machine", "q35", "-accel", "tcg", "-cpu", "Nehalem,-cx16", "-m", "256"];
     let quiet = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"];
-    let child = Command::new(qemu)
+    let child = judge::companion(&qemu)
         .args(machine)
         .args(quiet)
         .args(["-append", &words, "-kernel"])
@@ -60,7 +60,6 @@ pub fn boot(image: &Path, task: Task) -> Option<String> {
         .arg("-drive")
         .arg(format!("id=disk,file={},format=raw,if=none,cache=unsafe", image.display()))
         .args(["-device", "virtio-blk-pci,drive=disk"])
-        .stdin(Stdio::null())
         .spawn()
         .expect("qemu starts");
     let ended = Guest(child).wait();

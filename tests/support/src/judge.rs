@@ -73,6 +73,21 @@ where
         .unwrap_or_else(|error| panic!("cannot run {}: {error}", program.display()))
 }
 
+/// A command for a program that runs beside its test. The kernel ends it with the thread that
+/// started it, even when the whole run is killed and nothing is dropped.
+#[must_use]
+pub fn companion(program: &Path) -> Command {
+    let mut command = if let Some(setpriv) = find("setpriv") {
+        let mut command = Command::new(setpriv);
+        command.args(["--pdeathsig", "KILL"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    command.stdin(std::process::Stdio::null());
+    command
+}
+
 /// Standard output and standard error, one after the other.
 #[must_use]
 pub fn text(output: &Output) -> String {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -49,11 +49,10 @@ impl Registry {
         fs::write(&config, text).expect("a configuration for the registry");
         let log = File::create(directory.path().join("log")).expect("a log for the registry");
         let program = judge::find("docker-registry").expect("docker-registry is installed");
-        let child = Command::new(program)
+        let child = judge::companion(&program)
             .arg("serve")
             .arg(&config)
             .env("OTEL_TRACES_EXPORTER", "none")
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
