@@ -12,7 +12,7 @@ use crate::plan::resize::ResizeMap;
 use crate::plan::superblock::{self, Sources};
 use crate::plan::xattr::Split;
 use crate::plan::{Plan, journal};
-use crate::record::inode::{ATTRIBUTE_ROOM, Inode};
+use crate::record::inode::{ATTRIBUTE_ROOM, BLOCK_MAP_SIZE, Inode};
 use crate::sink::{Sink, widen};
 use crate::tree::{Content, Extent, Node, NodeId, Tree};
 use crate::units::{BlockCount, BlockIndex, BlockSize, InodeNumber};
@@ -63,13 +63,17 @@ impl<S: Sink> Emitter<'_, S> {
             let node = tree.node(id)?;
             match &node.content {
                 Content::Directory(_) => self.directory(id, node_plan)?,
-                Content::Symlink(target) => {
+                // A short target is in the inode; such a link is here for its attributes.
+                Content::Symlink(target) if target.len() >= BLOCK_MAP_SIZE => {
                     self.put_file(node_plan.blocks.as_slice(), &[unsummed(target.to_vec())])?;
                 }
                 _ => {}
             }
-            for (place, block) in self.extent_tree(id, node, node_plan)?.nodes {
-                self.batch.write_block(place, block.block())?;
+            // Most trees are a root alone, which is rendered with the inode.
+            if !node_plan.extent_nodes.is_empty() {
+                for (place, block) in self.extent_tree(id, node, node_plan)?.nodes {
+                    self.batch.write_block(place, block.block())?;
+                }
             }
             if let (Some(place), Some(split)) = (node_plan.attribute_block, self.split(id)?) {
                 let block = split.render_block(place, self.block_size, self.seed)?;
@@ -91,6 +95,10 @@ impl<S: Sink> Emitter<'_, S> {
 
     /// Writes the blocks of a file without holes.
     fn put_file(&mut self, extents: &[Extent], blocks: &[Sealed<Vec<u8>>]) -> Result<()> {
+        let room: BlockCount = extents.iter().map(|extent| extent.run.length).sum();
+        if room != BlockCount::new(widen(blocks.len())) {
+            return Err(internal("a file of the filesystem's own has a place for every block"));
+        }
         let places = extents.iter().flat_map(|extent| extent.run.blocks());
         for (place, block) in places.zip(blocks) {
             self.batch.write_block(place, block.block())?;
