@@ -8,32 +8,56 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Error, Result, internal};
 use crate::units::{BlockCount, BlockIndex, Run};
 
-/// Which blocks hold the superblock and the group descriptors, and their backups.
+/// Which blocks at the start of each group are not for contents: copies of the superblock and the
+/// descriptors, and, without `flex_bg`, the group's own bitmaps and inode table.
 #[derive(Clone, Debug)]
-pub(crate) struct BackupLayout {
+pub(crate) struct GroupLayout {
     /// The first block of group 0.
     first: BlockIndex,
     /// The blocks of a full group.
     blocks_per_group: BlockCount,
-    /// The blocks at the start of a backup group: superblock, descriptors, room for more of them.
+    /// The blocks of one copy: superblock, descriptors, room for more of them.
     area: BlockCount,
+    /// The blocks behind that in every group, for what must lie in it.
+    local: BlockCount,
     /// The groups with a copy, ascending: all that a group number of 32 bits can name.
-    groups: Vec<u64>,
+    copies: Vec<u64>,
 }
 
-impl BackupLayout {
-    /// The layout of `sparse_super`: copies in group 0, 1, and the powers of 3, 5 and 7.
+impl GroupLayout {
+    /// Groups of so many blocks from `first` on, with copies in the groups of `copies`, which
+    /// ascend from 0.
+    pub(crate) fn new(
+        first: BlockIndex,
+        blocks_per_group: BlockCount,
+        area: BlockCount,
+        copies: Vec<u64>,
+    ) -> Self {
+        Self { first, blocks_per_group, area, local: BlockCount::ZERO, copies }
+    }
+
+    /// The same with so many blocks of every group kept for its own metadata.
+    pub(crate) fn with_local(self, local: BlockCount) -> Self {
+        Self { local, ..self }
+    }
+
+    /// The same with shorter copies.
+    pub(crate) fn trimmed(self, area: BlockCount) -> Self {
+        Self { area, ..self }
+    }
+
+    /// The groups with a copy under `sparse_super`: 0, 1, and the powers of 3, 5 and 7.
     ///
     /// Source: kernel, `fs/ext4/balloc.c`, `ext4_bg_has_super`.
-    pub(crate) fn new(first: BlockIndex, blocks_per_group: BlockCount, area: BlockCount) -> Self {
+    pub(crate) fn sparse_copies() -> Vec<u64> {
         let powers = |base: u64| {
             std::iter::successors(Some(base), move |power| Some(power * base))
                 .take_while(|power| u32::try_from(*power).is_ok())
         };
-        let mut groups: Vec<u64> = vec![0, 1];
-        groups.extend([3, 5, 7].into_iter().flat_map(powers));
-        groups.sort_unstable();
-        Self { first, blocks_per_group, area, groups }
+        let mut copies: Vec<u64> = vec![0, 1];
+        copies.extend([3, 5, 7].into_iter().flat_map(powers));
+        copies.sort_unstable();
+        copies
     }
 
     /// The blocks of one copy with its room for growth.
@@ -41,14 +65,20 @@ impl BackupLayout {
         self.area
     }
 
-    /// The groups with a copy among the first `count` groups, ascending.
-    pub(crate) fn groups_below(&self, count: u64) -> impl Iterator<Item = u64> {
-        self.groups.iter().copied().take_while(move |group| *group < count)
+    /// The blocks of every group that are kept for its own metadata.
+    pub(crate) fn local(&self) -> BlockCount {
+        self.local
     }
 
-    /// Whether a group holds a copy.
-    pub(crate) fn has_backup(&self, group: u64) -> bool {
-        self.groups.binary_search(&group).is_ok()
+    /// The groups with a copy among the first `count` groups, ascending.
+    pub(crate) fn copies_below(&self, count: u64) -> impl Iterator<Item = u64> {
+        self.copies.iter().copied().take_while(move |group| *group < count)
+    }
+
+    /// The groups that a filesystem of so many blocks has.
+    pub(crate) fn groups_in(&self, blocks: BlockCount) -> u64 {
+        let behind = blocks.get().saturating_sub(self.first.get());
+        behind.div_ceil(self.blocks_per_group.get()).max(1)
     }
 
     /// The first block of a group.
@@ -58,35 +88,64 @@ impl BackupLayout {
 
     /// The group of a block.
     pub(crate) fn group_of(&self, block: BlockIndex) -> u64 {
-        (block - self.first).get() / self.blocks_per_group.get()
+        block.get().saturating_sub(self.first.get()) / self.blocks_per_group.get()
     }
 
-    /// The block itself, or the end of the copy in which it lies.
-    fn behind_backup(&self, block: BlockIndex) -> BlockIndex {
-        let group = self.group_of(block);
-        if self.has_backup(group) { block.max(self.group_start(group) + self.area) } else { block }
+    /// The blocks of a group that hold a copy.
+    pub(crate) fn copy_in(&self, group: u64) -> BlockCount {
+        if self.copies.binary_search(&group).is_ok() { self.area } else { BlockCount::ZERO }
     }
 
-    /// The first block of the next copy behind `block`.
-    fn next_backup(&self, block: BlockIndex) -> BlockIndex {
+    /// The first block of a group's own metadata.
+    pub(crate) fn local_start(&self, group: u64) -> BlockIndex {
+        self.group_start(group) + self.copy_in(group)
+    }
+
+    /// The blocks at the start of a group that are not for contents.
+    pub(crate) fn kept_in(&self, group: u64) -> BlockCount {
+        self.copy_in(group) + self.local
+    }
+
+    /// The longest run between what groups keep for themselves, wherever it is.
+    fn widest(&self) -> BlockCount {
+        let kept = self.area + self.local;
+        BlockCount::new(self.blocks_per_group.get().saturating_sub(kept.get()))
+    }
+
+    /// The block itself, or the end of what its group keeps if it lies therein.
+    fn behind_kept(&self, block: BlockIndex) -> BlockIndex {
         let group = self.group_of(block);
-        let next = self.groups.partition_point(|backup| *backup <= group);
+        block.max(self.group_start(group) + self.kept_in(group))
+    }
+
+    /// The first block behind `block`'s group that a group keeps.
+    fn next_kept(&self, block: BlockIndex) -> BlockIndex {
+        let group = self.group_of(block);
+        if self.local > BlockCount::ZERO {
+            return self.group_start(group + 1);
+        }
+        let next = self.copies.partition_point(|copy| *copy <= group);
         // Behind the last copy there is nothing to go around.
         let end = BlockIndex::new(u64::MAX);
-        self.groups.get(next).map_or(end, |backup| self.group_start(*backup))
+        self.copies.get(next).map_or(end, |copy| self.group_start(*copy))
     }
 
-    /// The blocks of all copies that begin below `end`.
-    pub(crate) fn blocks_below(&self, end: BlockIndex) -> BlockCount {
-        let copies = self.groups.partition_point(|group| self.group_start(*group) < end);
-        BlockCount::new(self.area.get() * crate::sink::widen(copies))
+    /// The blocks that groups which begin below `end` keep.
+    pub(crate) fn kept_below(&self, end: BlockIndex) -> BlockCount {
+        let copies = self.copies.partition_point(|group| self.group_start(*group) < end);
+        let groups = match end.get().checked_sub(self.first.get()) {
+            None | Some(0) => 0,
+            Some(behind) => behind.div_ceil(self.blocks_per_group.get()),
+        };
+        let copied = self.area.get() * crate::sink::widen(copies);
+        BlockCount::new(copied + self.local.get() * groups)
     }
 }
 
 /// The blocks of an image that are in use.
 #[derive(Clone, Debug)]
 pub(crate) struct Space {
-    layout: BackupLayout,
+    layout: GroupLayout,
     /// Nothing at or behind it is taken.
     cursor: BlockIndex,
     /// The end of an image of fixed size.
@@ -100,10 +159,10 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    /// All blocks but the backups are free, up to `limit`.
-    pub(crate) fn new(layout: BackupLayout, limit: Option<BlockIndex>) -> Self {
+    /// All blocks but those that groups keep are free, up to `limit`.
+    pub(crate) fn new(layout: GroupLayout, limit: Option<BlockIndex>) -> Self {
         Self {
-            cursor: layout.behind_backup(layout.first),
+            cursor: layout.behind_kept(layout.first),
             layout,
             limit,
             held_back: BlockCount::ZERO,
@@ -114,13 +173,37 @@ impl Space {
         }
     }
 
+    /// The same up to another limit.
+    pub(crate) fn within(self, limit: BlockIndex) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+
+    /// Shortens the copies, of which not all room was needed; the rest is free.
+    pub(crate) fn trim_copies(&mut self, area: BlockCount) -> Result<()> {
+        let old = std::mem::replace(&mut self.layout.area, area);
+        if area >= old {
+            return Ok(());
+        }
+        let behind = |start: BlockIndex| start + area + self.layout.local;
+        let passed: Vec<BlockIndex> = self.layout.copies.iter()
+            .map(|group| self.layout.group_start(*group))
+            .take_while(|start| *start < self.cursor)
+            .map(behind)
+            .collect();
+        for start in passed {
+            self.insert_free(Run::new(start, old - area))?;
+        }
+        self.lower_cursor();
+        Ok(())
+    }
+
     /// Keeps the last blocks of an image of fixed size from contents.
     pub(crate) fn hold_back(&mut self, count: BlockCount) {
         self.held_back = count;
     }
 
-    /// Where the backups lie.
-    pub(crate) fn layout(&self) -> &BackupLayout {
+    /// What the groups keep for themselves.
+    pub(crate) fn layout(&self) -> &GroupLayout {
         &self.layout
     }
 
@@ -129,7 +212,7 @@ impl Space {
         self.cursor
     }
 
-    /// The blocks that are taken, without the backups.
+    /// The blocks that are taken, without those that groups keep.
     pub(crate) fn taken(&self) -> BlockCount {
         self.taken
     }
@@ -159,19 +242,18 @@ impl Space {
         if let Some(run) = self.take_returned(count) {
             return Ok(run);
         }
-        let widest = BlockCount::new(
-            self.layout.blocks_per_group.get().saturating_sub(self.layout.area.get()),
-        );
+        let widest = self.layout.widest();
         if count > widest {
             return Err(Error::ImageFull { needed: count.get(), available: widest.get() });
         }
-        let mut start = self.layout.behind_backup(self.cursor);
-        if start + count > self.layout.next_backup(start) {
-            start = self.layout.behind_backup(self.layout.next_backup(start));
+        let mut start = self.layout.behind_kept(self.cursor);
+        if start + count > self.layout.next_kept(start) {
+            start = self.layout.behind_kept(self.layout.next_kept(start));
         }
-        if self.limit.is_some_and(|limit| start + count > limit) {
-            let longest = self.free_by_length.last().map_or(0, |(length, _)| length.get());
-            return Err(Error::ImageFull { needed: count.get(), available: longest });
+        if let Some(limit) = self.limit.filter(|limit| start + count > *limit) {
+            // What is at the end alone: any run elsewhere is too short.
+            let available = limit.get().saturating_sub(start.get());
+            return Err(Error::ImageFull { needed: count.get(), available });
         }
         self.skip_to(start);
         self.advance(count)
@@ -191,11 +273,11 @@ impl Space {
         Ok(())
     }
 
-    /// Lets the cursor fall back over what is free before it, and over backups in between.
+    /// Lets the cursor fall back over what is free before it, and over what groups keep in between.
     fn lower_cursor(&mut self) {
         while let Some((&start, &length)) = self.free_by_start.last_key_value() {
             let end = start + length;
-            if self.layout.behind_backup(end) < self.cursor {
+            if self.layout.behind_kept(end) < self.cursor {
                 return;
             }
             self.remove_free(Run::new(start, length));
@@ -263,22 +345,22 @@ impl Space {
         let Some(limit) = self.limit else {
             return BlockCount::new(u64::MAX);
         };
-        let start = self.layout.behind_backup(self.cursor);
+        let start = self.layout.behind_kept(self.cursor);
         if start >= limit {
             return BlockCount::ZERO;
         }
-        let backups = self.layout.blocks_below(limit) - self.layout.blocks_below(start);
+        let backups = self.layout.kept_below(limit) - self.layout.kept_below(start);
         let free = limit - start - backups;
         BlockCount::new(free.get().saturating_sub(self.held_back.get()))
     }
 
-    /// Takes blocks at the cursor, around the backups.
+    /// Takes blocks at the cursor, around what groups keep.
     fn take_ahead(&mut self, count: BlockCount) -> Result<Vec<Run>> {
         let mut runs = Vec::new();
         let mut left = count;
         while left > BlockCount::ZERO {
-            self.skip_to(self.layout.behind_backup(self.cursor));
-            let room = self.layout.next_backup(self.cursor) - self.cursor;
+            self.skip_to(self.layout.behind_kept(self.cursor));
+            let room = self.layout.next_kept(self.cursor) - self.cursor;
             let run = self.advance(left.min(room))?;
             left -= run.length;
             runs.push(run);
@@ -309,16 +391,16 @@ impl Space {
         Ok(runs)
     }
 
-    /// Moves the cursor over blocks that are not to be used now, or belong to a backup.
+    /// Moves the cursor over blocks that are not to be used now, or that a group keeps.
     fn skip_to(&mut self, start: BlockIndex) {
         let mut at = self.cursor;
         while at < start {
-            let behind = self.layout.behind_backup(at);
+            let behind = self.layout.behind_kept(at);
             if behind > at {
                 at = behind;
                 continue;
             }
-            let end = start.min(self.layout.next_backup(at));
+            let end = start.min(self.layout.next_kept(at));
             let length = end - at;
             self.free_by_start.insert(at, length);
             self.free_by_length.insert((length, at));
@@ -349,7 +431,8 @@ mod tests {
     use super::*;
 
     fn space(limit: Option<u64>) -> Space {
-        let layout = BackupLayout::new(BlockIndex::new(0), count(100), count(10));
+        let copies = GroupLayout::sparse_copies();
+        let layout = GroupLayout::new(BlockIndex::new(0), count(100), count(10), copies);
         Space::new(layout, limit.map(BlockIndex::new))
     }
 
@@ -364,8 +447,19 @@ mod tests {
     #[test]
     fn backups_are_in_the_groups_of_sparse_super() {
         let layout = space(None).layout;
-        let groups: Vec<u64> = layout.groups_below(244).collect();
+        let groups: Vec<u64> = layout.copies_below(244).collect();
         assert_eq!(groups, [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125, 243]);
+    }
+
+    #[test]
+    fn content_flows_around_what_every_group_keeps() {
+        let copies = vec![0, 1];
+        let layout = GroupLayout::new(BlockIndex::new(1), count(100), count(10), copies);
+        let mut space = Space::new(layout.with_local(count(5)), None);
+        let runs = space.take(count(265)).unwrap();
+        assert_eq!(runs, [run(16, 85), run(116, 85), run(206, 95)]);
+        assert_eq!(space.layout.kept_below(BlockIndex::new(1)), count(0));
+        assert_eq!(space.layout.kept_below(BlockIndex::new(202)), count(35));
     }
 
     #[test]

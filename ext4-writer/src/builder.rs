@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
-use crate::alloc::{BackupLayout, Space};
+use crate::alloc::{GroupLayout, Space};
 use crate::batch::Batch;
 use crate::content;
 use crate::emit::emit;
 use crate::error::{Error, Result};
+use crate::format::Format;
 use crate::geometry::{self, Geometry, InodeDemand};
 use crate::metadata::{FileContent, FileKind, Metadata, Segment, Special};
 use crate::options::{Options, Size};
@@ -14,7 +15,7 @@ use crate::plan::Plan;
 use crate::plan::places::check_fixed;
 use crate::sink::Sink;
 use crate::tree::{Content, LOST_AND_FOUND, MAX_LINKS, NodeId, Tree, empty_directory};
-use crate::units::{BlockCount, BlockIndex, BlockSize};
+use crate::units::{BlockCount, BlockIndex};
 
 /// A filesystem being made.
 ///
@@ -30,7 +31,7 @@ pub struct Builder<S> {
     space: Space,
     batch: Batch<S>,
     options: Options,
-    block_size: BlockSize,
+    format: Format,
 }
 
 /// What a finished filesystem holds.
@@ -73,24 +74,24 @@ impl<S: Sink> Builder<S> {
     /// # Errors
     /// [`Error::InvalidOption`] when an option cannot be met.
     pub fn create(sink: S, options: Options) -> Result<Self> {
-        let block_size = BlockSize::DEFAULT;
-        check_label(&options.label)?;
-        geometry::check(&options, block_size)?;
-        let area = geometry::backup_area(&options, block_size)?;
-        let per_group = BlockCount::new(u64::from(block_size.bits()));
-        let layout = BackupLayout::new(block_size.first_data_block(), per_group, area);
-        let limit = match options.size {
-            Size::Fixed(bytes) => Some(BlockIndex::new(block_size.whole_blocks(bytes).get())),
-            Size::Fit { .. } => None,
+        let format = Format::new(&options)?;
+        geometry::check(&options, &format)?;
+        let layout = geometry::layout(&options, &format)?;
+        let space = match options.size {
+            Size::Fixed(bytes) => {
+                check_fixed(bytes, &format, &layout)?;
+                let blocks = format.block.whole_blocks(bytes);
+                let own = least_metadata(&options, &format, &layout, blocks)?;
+                let limit = BlockIndex::new(blocks.get());
+                let mut space = Space::new(layout, Some(limit));
+                space.hold_back(own);
+                space
+            }
+            Size::Fit { .. } => Space::new(layout, None),
         };
-        let mut space = Space::new(layout, limit);
-        if let Size::Fixed(bytes) = options.size {
-            check_fixed(bytes, block_size, &space)?;
-            space.hold_back(least_metadata(&options, bytes, block_size, area)?);
-        }
-        let tree = Tree::new(options.epoch)?;
-        let batch = Batch::new(sink, block_size)?;
-        Ok(Self { tree, space, batch, options, block_size })
+        let tree = Tree::new(options.epoch, &format)?;
+        let batch = Batch::new(sink, format.block)?;
+        Ok(Self { tree, space, batch, options, format })
     }
 
     /// The root directory.
@@ -313,7 +314,7 @@ impl<S: Sink> Builder<S> {
         self.batch.check_usable()?;
         let mut attributes = self.tree.attributes(node).cloned().unwrap_or_default();
         attributes.set(name, value)?;
-        crate::plan::xattr::Split::new(attributes.as_slice(), self.block_size)?;
+        crate::plan::xattr::Split::new(attributes.as_slice(), &self.format)?;
         *self.tree.attributes_mut(node)? = attributes;
         Ok(())
     }
@@ -391,7 +392,7 @@ impl<S: Sink> Builder<S> {
     /// The bytes of the blocks that contents take now.
     #[must_use]
     pub fn content_bytes(&self) -> u64 {
-        self.block_size.bytes_in(self.space.taken())
+        self.format.block.bytes_in(self.space.taken())
     }
 
     /// Changes how much room a [`Size::Fit`] filesystem is to have: it can be decided when the
@@ -419,7 +420,7 @@ impl<S: Sink> Builder<S> {
     pub fn finish(mut self) -> Result<(Summary, S)> {
         self.batch.check_usable()?;
         self.discard_detached()?;
-        let plan = Plan::new(&self.tree, self.space, &self.options, self.block_size)?;
+        let plan = Plan::new(&self.tree, self.space, &self.options, &self.format)?;
         emit(&plan, &self.tree, &self.options, &mut self.batch)?;
         let mut summary = summarise(&plan, &self.tree);
         let (written, sink) = self.batch.finish(summary.size)?;
@@ -439,9 +440,9 @@ impl<S: Sink> Builder<S> {
         let FileContent { size, segments, reader } = content;
         let whole = [Segment { offset: 0, length: size }];
         let segments = segments.unwrap_or(&whole);
-        content::check(size, segments, self.block_size)?;
+        content::check(size, segments, &self.format)?;
         let extents =
-            content::store(&mut self.batch, &mut self.space, self.block_size, segments, reader)?;
+            content::store(&mut self.batch, &mut self.space, self.format.block, segments, reader)?;
         Ok(Content::Regular { size, extents })
     }
 }
@@ -449,29 +450,32 @@ impl<S: Sink> Builder<S> {
 /// The blocks that a filesystem of fixed size takes for itself however empty it is.
 fn least_metadata(
     options: &Options,
-    bytes: u64,
-    block_size: BlockSize,
-    area: BlockCount,
+    format: &Format,
+    layout: &GroupLayout,
+    blocks: BlockCount,
 ) -> Result<BlockCount> {
-    let blocks = block_size.whole_blocks(bytes);
     let empty = InodeDemand { used: 0 };
-    let geometry = Geometry::new(options, block_size, blocks, area, empty)?;
-    let per_group = geometry.table.get() + 2;
-    Ok(BlockCount::new(u64::from(geometry.groups) * per_group) + geometry.journal)
+    let geometry = Geometry::new(options, format, layout, blocks, empty)?;
+    let tables = match layout.local() {
+        BlockCount::ZERO => geometry.tables_and_bitmaps(),
+        _ => BlockCount::ZERO,
+    };
+    Ok(tables + geometry.journal + geometry.orphan_file)
 }
 
 fn summarise(plan: &Plan, tree: &Tree) -> Summary {
     let geometry = &plan.placed.geometry;
     let free = plan.groups.free_blocks;
+    let block_size = geometry.format.block;
     Summary {
-        size: geometry.block_size.bytes_in(geometry.blocks),
-        block_size: geometry.block_size.bytes(),
+        size: block_size.bytes_in(geometry.blocks),
+        block_size: block_size.bytes(),
         blocks: geometry.blocks.get(),
         free_blocks: free.get(),
         available: geometry.bytes_for_users(free),
         inodes: geometry.inodes(),
         free_inodes: plan.groups.free_inodes,
-        journal: geometry.block_size.bytes_in(geometry.journal),
+        journal: block_size.bytes_in(geometry.journal),
         written: 0,
         clamped_times: tree.clamped_times(),
         uuid: plan.identity.uuid,
@@ -480,15 +484,6 @@ fn summarise(plan: &Plan, tree: &Tree) -> Summary {
 
 fn is_lost_and_found(directory: NodeId, name: &[u8]) -> bool {
     directory == Tree::ROOT && name == LOST_AND_FOUND
-}
-
-fn check_label(label: &[u8]) -> Result<()> {
-    let reason = match label.len() {
-        0..=16 if !label.contains(&0) => return Ok(()),
-        0..=16 => "it has a NUL".to_owned(),
-        length => format!("it has {length} bytes, 16 is the most"),
-    };
-    Err(Error::InvalidOption { option: "label", reason })
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::io::Read;
 use crate::alloc::Space;
 use crate::batch::{Appended, Batch};
 use crate::error::{Error, Result, internal};
+use crate::features::Features;
+use crate::format::Format;
 use crate::metadata::Segment;
 use crate::sink::Sink;
 use crate::tree::{Extent, Extents};
@@ -18,14 +20,23 @@ struct Stretch<'a> {
     segments: &'a [Segment],
 }
 
-/// The longest file that an extent tree of 4 KiB blocks maps: 2³² − 1 blocks.
-pub(crate) fn max_size(block_size: BlockSize) -> u64 {
-    block_size.bytes_in(BlockCount::new(u64::from(u32::MAX)))
+/// The longest file: what an extent tree maps, 2³² − 1 blocks, unless a feature is missing.
+///
+/// Source: kernel, `fs/ext4/super.c`, `ext4_max_size`.
+fn max_size(format: &Format) -> u64 {
+    let mapped = format.block.bytes_in(BlockCount::new(u64::from(u32::MAX)));
+    // `i_blocks` counts units of 512 bytes with 32 bits, `i_size` with 31.
+    let counted = u64::from(u32::MAX) * 512 / format.block.bytes() * format.block.bytes();
+    match (format.has(Features::LARGE_FILE), format.has(Features::HUGE_FILE)) {
+        (false, _) => 0x7fff_ffff,
+        (true, false) => mapped.min(counted),
+        (true, true) => mapped,
+    }
 }
 
 /// Refuses sizes and segments that no file can have.
-pub(crate) fn check(size: u64, segments: &[Segment], block_size: BlockSize) -> Result<()> {
-    let limit = max_size(block_size);
+pub(crate) fn check(size: u64, segments: &[Segment], format: &Format) -> Result<()> {
+    let limit = max_size(format);
     if size > limit {
         return Err(Error::FileTooLarge { size, limit });
     }
@@ -126,7 +137,7 @@ fn mappings(stretches: &[Stretch<'_>], runs: &[Run]) -> Result<Vec<Extent>> {
             }
             let length = rest.length.min(BlockCount::new(end - at));
             let place = u32::try_from(at).map_err(|_| SIZE_WAS_CHECKED)?;
-            extents.push(Extent { at: FileBlock::new(place), run: Run::new(rest.start, length) });
+            extents.push(Extent::written(FileBlock::new(place), Run::new(rest.start, length)));
             rest = Run::new(rest.start + length, rest.length - length);
             at += length.get();
         }

@@ -1,21 +1,23 @@
 //! A plan to the sink.
 
 use crate::batch::Batch;
-use crate::checksum::{FsSeed, Sealed, unsummed};
+use crate::checksum::{FsSeed, InodeSeed, Sealed, unsummed};
 use crate::error::{Error, Result, internal};
+use crate::format::Format;
 use crate::options::Options;
 use crate::plan::extents::{self, ExtentTree};
 use crate::plan::inode::{Parts, internal_file, render, set_extents};
 use crate::plan::nodes::{NodePlan, dots, mapped, named};
-use crate::plan::numbering::{JOURNAL, RESIZE};
+use crate::plan::numbering::{JOURNAL, RESIZE, ROOT};
 use crate::plan::resize::ResizeMap;
 use crate::plan::superblock::{self, Sources};
 use crate::plan::xattr::Split;
+use crate::plan::places::OwnFile;
 use crate::plan::{Plan, journal};
-use crate::record::inode::{ATTRIBUTE_ROOM, BLOCK_MAP_SIZE, Inode};
+use crate::record::inode::{BLOCK_MAP_SIZE, Inode};
 use crate::sink::{Sink, widen};
 use crate::tree::{Content, Extent, Node, NodeId, Tree};
-use crate::units::{BlockCount, BlockIndex, BlockSize, InodeNumber};
+use crate::units::{BlockCount, BlockIndex, InodeNumber};
 
 /// Where the superblock begins in its block, when that is block 0.
 const BOOT_SECTORS: usize = 1024;
@@ -27,12 +29,13 @@ pub(crate) fn emit<S: Sink>(
     options: &Options,
     batch: &mut Batch<S>,
 ) -> Result<()> {
-    let seed = FsSeed::new(plan.identity.uuid);
-    let block_size = plan.placed.geometry.block_size;
-    let mut emitter = Emitter { plan, tree, options, batch, seed, block_size };
+    let format = plan.placed.geometry.format;
+    let seed = FsSeed::new(plan.identity.uuid, format.has_checksums());
+    let mut emitter = Emitter { plan, tree, options, batch, seed, format };
     emitter.node_blocks()?;
     emitter.bitmaps()?;
     emitter.journal()?;
+    emitter.orphan_file()?;
     emitter.inode_tables()?;
     emitter.resize_map()?;
     emitter.superblocks()
@@ -44,7 +47,7 @@ struct Emitter<'a, S> {
     options: &'a Options,
     batch: &'a mut Batch<S>,
     seed: FsSeed,
-    block_size: BlockSize,
+    format: Format,
 }
 
 static NO_PLAN: NodePlan = NodePlan {
@@ -76,7 +79,7 @@ impl<S: Sink> Emitter<'_, S> {
                 }
             }
             if let (Some(place), Some(split)) = (node_plan.attribute_block, self.split(id)?) {
-                let block = split.render_block(place, self.block_size, self.seed)?;
+                let block = split.render_block(place, &self.format, self.seed)?;
                 self.batch.write_block(place, block.block())?;
             }
         }
@@ -89,7 +92,7 @@ impl<S: Sink> Emitter<'_, S> {
         let dots = dots(numbering, id, directory)?;
         let names = named(self.tree, numbering, directory)?;
         let layout = plan.layout.as_ref().ok_or(internal("a directory has a layout"))?;
-        let blocks = layout.render(dots, &names, self.block_size, self.seed.inode(dots.own))?;
+        let blocks = layout.render(dots, &names, &self.format, self.inode_seed(id)?)?;
         self.put_file(plan.blocks.as_slice(), &blocks)
     }
 
@@ -107,13 +110,17 @@ impl<S: Sink> Emitter<'_, S> {
     }
 
     fn extent_tree(&self, id: NodeId, node: &Node, plan: &NodePlan) -> Result<ExtentTree> {
-        let seed = self.seed.inode(self.plan.numbering.of(id)?);
-        extents::render(mapped(node, plan), &plan.extent_nodes, self.block_size, seed)
+        let seed = self.inode_seed(id)?;
+        extents::render(mapped(node, plan), &plan.extent_nodes, self.format.block, seed)
+    }
+
+    fn inode_seed(&self, id: NodeId) -> Result<InodeSeed> {
+        Ok(self.seed.inode(self.plan.numbering.of(id)?, self.tree.extra(id).generation))
     }
 
     fn split(&self, id: NodeId) -> Result<Option<Split<'_>>> {
         let attributes = self.tree.attributes(id);
-        attributes.map(|all| Split::new(all.as_slice(), self.block_size)).transpose()
+        attributes.map(|all| Split::new(all.as_slice(), &self.format)).transpose()
     }
 
     fn bitmaps(&mut self) -> Result<()> {
@@ -133,34 +140,58 @@ impl<S: Sink> Emitter<'_, S> {
     }
 
     fn journal(&mut self) -> Result<()> {
-        let places = &self.plan.placed.places;
-        let Some(first) = places.journal.first() else { return Ok(()) };
+        let file = &self.plan.placed.places.journal;
+        let Some(first) = file.extents.first() else { return Ok(()) };
         let block = journal::render(&self.plan.placed.geometry, self.plan.identity.uuid)?;
         self.batch.write_block(first.run.start, block.block())?;
-        for (place, block) in self.journal_tree()?.nodes {
+        self.own_nodes(file, JOURNAL)
+    }
+
+    /// Writes the list of orphans, in which there is none.
+    fn orphan_file(&mut self) -> Result<()> {
+        let Some(number) = self.plan.orphan_file else { return Ok(()) };
+        let file = &self.plan.placed.places.orphan_file;
+        let seed = self.seed.inode(number, 0);
+        for place in file.extents.iter().flat_map(|extent| extent.run.blocks()) {
+            let block = seed.seal_orphans(vec![0; self.format.block.len()], place);
+            self.batch.write_block(place, block.block())?;
+        }
+        self.own_nodes(file, number)
+    }
+
+    fn own_nodes(&mut self, file: &OwnFile, number: InodeNumber) -> Result<()> {
+        for (place, block) in self.own_tree(file, number)?.nodes {
             self.batch.write_block(place, block.block())?;
         }
         Ok(())
     }
 
-    fn journal_tree(&self) -> Result<ExtentTree> {
-        let places = &self.plan.placed.places;
-        let seed = self.seed.inode(JOURNAL);
-        extents::render(&places.journal, &places.journal_nodes, self.block_size, seed)
+    fn own_tree(&self, file: &OwnFile, number: InodeNumber) -> Result<ExtentTree> {
+        let seed = self.seed.inode(number, 0);
+        extents::render(&file.extents, &file.nodes, self.format.block, seed)
+    }
+
+    /// The inode of a file of the filesystem's own, if there is such a file.
+    fn own_inode(&self, file: &OwnFile, number: InodeNumber) -> Result<Option<Inode>> {
+        if file.extents.is_empty() {
+            return Ok(None);
+        }
+        let length: BlockCount = file.extents.iter().map(|extent| extent.run.length).sum();
+        let blocks = length + BlockCount::new(widen(file.nodes.len()));
+        let size = self.format.block.bytes_in(length);
+        let mut inode = internal_file(&self.format, self.options.epoch, size, blocks);
+        set_extents(&mut inode, self.own_tree(file, number)?.root);
+        Ok(Some(inode))
     }
 
     fn journal_inode(&self) -> Result<Option<Inode>> {
-        let geometry = &self.plan.placed.geometry;
-        let places = &self.plan.placed.places;
-        if places.journal.is_empty() {
-            return Ok(None);
-        }
-        let blocks = geometry.journal + BlockCount::new(widen(places.journal_nodes.len()));
-        let size = self.block_size.bytes_in(geometry.journal);
-        let sectors = self.block_size.sectors(blocks);
-        let mut inode = internal_file(self.options.epoch, size, sectors);
-        set_extents(&mut inode, self.journal_tree()?.root);
-        Ok(Some(inode))
+        self.own_inode(&self.plan.placed.places.journal, JOURNAL)
+    }
+
+    fn orphan_inode(&self) -> Result<Option<Inode>> {
+        let number = self.plan.orphan_file;
+        let file = &self.plan.placed.places.orphan_file;
+        number.map_or(Ok(None), |number| self.own_inode(file, number))
     }
 
     fn resize_inode(&self) -> Result<Option<Inode>> {
@@ -188,47 +219,57 @@ impl<S: Sink> Emitter<'_, S> {
         let mut plans = plan.nodes.iter().peekable();
         let (root, root_node) = nodes.next().ok_or(TABLES_HOLD_ALL)?;
         let root_plan = plans.next().map_or(&NO_PLAN, |(_, plan)| plan);
-        let mut reserved = ReservedInodes {
-            root: self.inode(root, root_node, root_plan)?,
-            resize: self.resize_inode()?,
-            journal: self.journal_inode()?,
-        };
+        let mut own =
+            OwnInodes { resize: self.resize_inode()?, journal: self.journal_inode()? };
         for slot in 0..plan.numbering.last().get() {
             let number = InodeNumber::from_slot(slot);
-            let inode = if let Some(inode) = reserved.take(number) {
-                inode
+            let inode = if number == ROOT {
+                self.inode(root, root_node, root_plan)?
+            } else if let Some(inode) = own.take(number) {
+                self.seal_own(number, &inode)
             } else {
                 let (id, node) = nodes.next().ok_or(TABLES_HOLD_ALL)?;
                 let node_plan = plans.next_if(|(planned, _)| *planned == id);
                 self.inode(id, node, node_plan.map_or(&NO_PLAN, |(_, plan)| plan))?
             };
-            self.put_inode(number, inode)?;
+            self.put_inode(number, &inode)?;
+        }
+        if let (Some(number), Some(inode)) = (plan.orphan_file, self.orphan_inode()?) {
+            self.put_inode(number, &self.seal_own(number, &inode))?;
         }
         self.batch.pad()
     }
 
-    fn put_inode(&mut self, number: InodeNumber, inode: Inode) -> Result<()> {
+    fn seal_own(&self, number: InodeNumber, inode: &Inode) -> Sealed<Vec<u8>> {
+        self.seed.inode(number, 0).seal_inode(inode, &[], self.format.inode_len())
+    }
+
+    fn put_inode(&mut self, number: InodeNumber, inode: &Sealed<Vec<u8>>) -> Result<()> {
         let per_group = self.plan.placed.geometry.inodes_per_group;
         if number.slot().is_multiple_of(per_group) {
+            // The inodes of a group need not fill their last block.
+            self.batch.pad()?;
             let group = usize::try_from(number.slot() / per_group).map_err(|_| TABLES_HOLD_ALL)?;
             let table = self.plan.placed.places.tables.get(group).ok_or(TABLES_HOLD_ALL)?;
             self.batch.seek(*table)?;
         }
-        self.batch.append(self.seed.inode(number).seal_inode(inode).as_bytes())
+        self.batch.append(inode.block())
     }
 
-    fn inode(&self, id: NodeId, node: &Node, plan: &NodePlan) -> Result<Inode> {
+    fn inode(&self, id: NodeId, node: &Node, plan: &NodePlan) -> Result<Sealed<Vec<u8>>> {
         let split = self.split(id)?;
         let mapped_blocks: BlockCount =
             mapped(node, plan).iter().map(|extent| extent.run.length).sum();
         let own_blocks = widen(plan.extent_nodes.len()) + u64::from(plan.attribute_block.is_some());
         let parts = Parts {
             extent_root: self.extent_tree(id, node, plan)?.root,
-            attributes: split.map_or(Ok([0; ATTRIBUTE_ROOM]), |split| split.render_inode())?,
             times: self.tree.other_times(id),
+            extra: self.tree.extra(id),
             blocks: mapped_blocks + BlockCount::new(own_blocks),
         };
-        render(node, plan, &parts, self.block_size)
+        let inode = render(node, plan, &parts, &self.format)?;
+        let attributes = split.map_or(Ok(Vec::new()), |split| split.render_inode(&self.format))?;
+        Ok(self.inode_seed(id)?.seal_inode(&inode, &attributes, self.format.inode_len()))
     }
 
     /// Writes the descriptors and superblocks of all copies, the primary last.
@@ -242,16 +283,19 @@ impl<S: Sink> Emitter<'_, S> {
             groups: &plan.groups,
             overhead: plan.overhead(),
             journal: journal.as_ref(),
+            orphan_file: self.plan.orphan_file,
+            layout: plan.placed.space.layout(),
+            seed: self.seed,
             written: self.batch.written(),
         };
         let layout = plan.placed.space.layout();
         let copies: Vec<u64> =
-            layout.groups_below(u64::from(plan.placed.geometry.groups)).collect();
+            layout.copies_below(u64::from(plan.placed.geometry.groups)).collect();
         for group in copies.into_iter().rev() {
             let start = layout.group_start(group);
             self.descriptors(start + BlockCount::new(1))?;
             let superblock = superblock::render(&sources, group);
-            let mut block = Vec::with_capacity(self.block_size.len());
+            let mut block = Vec::with_capacity(self.format.block.len());
             if start == BlockIndex::new(0) {
                 block.resize(BOOT_SECTORS, 0);
             }
@@ -264,20 +308,22 @@ impl<S: Sink> Emitter<'_, S> {
     fn descriptors(&mut self, at: BlockIndex) -> Result<()> {
         self.batch.seek(at)?;
         for descriptor in &self.plan.groups.descriptors {
-            self.batch.append(descriptor.as_bytes())?;
+            let bytes = descriptor.as_bytes().get(..self.format.descriptor_len());
+            self.batch.append(bytes.ok_or(DESCRIPTORS_ARE_LONG)?)?;
         }
         self.batch.pad()
     }
 }
 
-/// The inodes up to the first free one.
-struct ReservedInodes {
-    root: Inode,
+const DESCRIPTORS_ARE_LONG: Error = internal("a descriptor is no longer than its record");
+
+/// The inodes before the first one that a node can have, but for the root.
+struct OwnInodes {
     resize: Option<Inode>,
     journal: Option<Inode>,
 }
 
-impl ReservedInodes {
+impl OwnInodes {
     /// The inode of this number if it is one of them; those without a use are zeros.
     fn take(&mut self, number: InodeNumber) -> Option<Inode> {
         if number.get() >= crate::geometry::FIRST_FREE_INODE {
@@ -286,7 +332,6 @@ impl ReservedInodes {
         let inode = match number {
             RESIZE => self.resize.take(),
             JOURNAL => self.journal.take(),
-            _ if number.get() == 2 => Some(self.root.clone()),
             _ => None,
         };
         Some(inode.unwrap_or_else(Inode::empty))

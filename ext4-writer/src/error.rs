@@ -49,6 +49,12 @@ pub enum Error {
         /// The names it has.
         links: u32,
     },
+    /// One more subdirectory than a directory can count without the features `dir_index` and
+    /// `dir_nlink`.
+    TooManySubdirectories {
+        /// The subdirectories it has.
+        subdirectories: u32,
+    },
     /// A symbolic link's target that ext4 cannot hold.
     InvalidTarget {
         /// Its length in bytes.
@@ -114,7 +120,7 @@ pub enum Error {
     DirectoryTooLarge {
         /// The leaf blocks that its names need.
         leaves: usize,
-        /// The most that two index levels reach.
+        /// The most that the index reaches: with `large_dir` there is one level more.
         limit: usize,
     },
     /// An option that cannot be met.
@@ -122,6 +128,27 @@ pub enum Error {
         /// The option.
         option: &'static str,
         /// What is wrong, with the numbers.
+        reason: String,
+    },
+    /// A feature of a name that neither mke2fs nor this crate knows.
+    UnknownFeature {
+        /// The name.
+        name: String,
+    },
+    /// A feature that is not written, or that no filesystem of this crate is without.
+    RefusedFeature {
+        /// Its name, with `^` if it was to go.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// A feature that cannot be written truthfully beside another feature or an option.
+    FeatureConflict {
+        /// Its name.
+        feature: String,
+        /// The other feature, with `^` if its absence is what conflicts, or the option.
+        other: String,
+        /// Why they do not go together.
         reason: String,
     },
     /// There is no place for more.
@@ -199,6 +226,11 @@ impl Error {
             Self::TooManyLinks { links } => {
                 write!(f, "a file cannot have more than {links} names in ext4")
             }
+            Self::TooManySubdirectories { subdirectories } => write!(
+                f,
+                "a directory cannot have more than {subdirectories} subdirectories without the \
+                 features dir_index and dir_nlink"
+            ),
             Self::InvalidTarget { length, reason } => {
                 write!(f, "symbolic link target of {length} bytes {reason}")
             }
@@ -220,9 +252,16 @@ impl Error {
                 "extended attributes need {needed} bytes beside the inode, a block has {limit}"
             ),
             Self::DirectoryTooLarge { leaves, limit } => {
-                write!(f, "a directory needs {leaves} leaf blocks, two index levels reach {limit}")
+                write!(f, "a directory needs {leaves} leaf blocks, its index reaches {limit}")
             }
             Self::InvalidOption { option, reason } => write!(f, "{option}: {reason}"),
+            Self::UnknownFeature { name } => write!(f, "there is no feature \"{name}\""),
+            Self::RefusedFeature { name, reason } => {
+                write!(f, "feature {name} is not written: {reason}")
+            }
+            Self::FeatureConflict { feature, other, reason } => {
+                write!(f, "feature {feature} does not go with {other}: {reason}")
+            }
             Self::ImageFull { needed, available } => {
                 write!(f, "image is full: {needed} blocks needed, {available} free")
             }

@@ -1,16 +1,15 @@
 //! Size and inode count to groups, tables and backups. Pure arithmetic.
 
+use crate::alloc::GroupLayout;
 use crate::error::{Error, Result};
+use crate::features::Features;
+use crate::format::Format;
 use crate::options::{Journal, Options, Reserved, Size};
-use crate::record::group::GroupDescriptor;
-use crate::record::{inode, journal};
-use crate::sink::widen;
-use crate::units::{BlockCount, BlockIndex, BlockSize};
+use crate::record::journal;
+use crate::units::{BlockCount, BlockIndex};
 
 /// The first inode that the format does not keep for itself.
 pub(crate) const FIRST_FREE_INODE: u32 = 11;
-/// The most blocks held back for descriptors: what one block of 32-bit addresses can list.
-const MAX_RESERVED_DESCRIPTORS: u64 = 1024;
 /// The growth that mke2fs provides for.
 const GROWTH: u64 = 1024;
 /// The filesystems up to this many blocks are what 32-bit block numbers can address.
@@ -21,11 +20,13 @@ const FIT_MAX_SIZE: u64 = 2 << 40;
 ///
 /// Source: kernel, `fs/ext4/super.c`, `ext4_calculate_resv_clusters`.
 const KERNEL_RESERVE: BlockCount = BlockCount::new(4096);
+/// The bitmaps of a group.
+pub(crate) const BITMAPS: BlockCount = BlockCount::new(2);
 
 /// The numbers that follow from a filesystem's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
-    pub block_size: BlockSize,
+    pub format: Format,
     pub blocks: BlockCount,
     pub groups: u32,
     pub descriptor_blocks: BlockCount,
@@ -35,6 +36,8 @@ pub(crate) struct Geometry {
     /// The blocks of one group's inode table.
     pub table: BlockCount,
     pub journal: BlockCount,
+    /// The blocks of the file that lists orphans.
+    pub orphan_file: BlockCount,
     /// The blocks that only root may fill.
     pub reserved: BlockCount,
 }
@@ -65,7 +68,7 @@ impl InodeDemand {
 }
 
 /// Refuses options that no tree and no size can make good.
-pub(crate) fn check(options: &Options, block_size: BlockSize) -> Result<()> {
+pub(crate) fn check(options: &Options, format: &Format) -> Result<()> {
     if let Reserved::Percent(percent) = options.reserved
         && percent > 50
     {
@@ -73,91 +76,162 @@ pub(crate) fn check(options: &Options, block_size: BlockSize) -> Result<()> {
         return Err(Error::InvalidOption { option: "reserved", reason });
     }
     let blocks = match options.size {
-        Size::Fixed(bytes) => block_size.whole_blocks(bytes),
+        Size::Fixed(bytes) => format.block.whole_blocks(bytes),
         // Any will do: only a fixed journal is judged here.
         Size::Fit { .. } => BlockCount::ZERO,
     };
-    journal_blocks(options, block_size, blocks)?;
+    journal_blocks(options, format, blocks)?;
     if matches!(options.size, Size::Fixed(_)) {
-        reserved_blocks(options, block_size, blocks)?;
+        reserved_blocks(options, format, blocks)?;
     }
-    Ok(())
+    check_width(format, blocks)
 }
 
-/// The blocks at the start of every backup group: superblock, descriptors, room for more.
-pub(crate) fn backup_area(options: &Options, block_size: BlockSize) -> Result<BlockCount> {
-    let per_block = descriptors_per_block(block_size);
-    let (size, max) = match options.size {
+/// Refuses more blocks than their numbers can tell apart.
+fn check_width(format: &Format, blocks: BlockCount) -> Result<()> {
+    if blocks.get() <= MAX_BLOCKS_32 || format.has(Features::WIDE) {
+        return Ok(());
+    }
+    Err(Error::FeatureConflict {
+        feature: "^64bit".to_owned(),
+        other: format!("a size of {blocks} blocks"),
+        reason: format!("block numbers of 32 bits end at {MAX_BLOCKS_32}"),
+    })
+}
+
+/// What the groups keep for themselves: decided before the contents, which go around it.
+pub(crate) fn layout(options: &Options, format: &Format) -> Result<GroupLayout> {
+    let per_group = BlockCount::new(u64::from(format.block.blocks_per_group()));
+    let first = format.block.first_data_block();
+    let plain = GroupLayout::new(first, per_group, BlockCount::ZERO, vec![0]);
+    let area = copy_area(options, format, &plain)?;
+    let copies = match options.size {
+        _ if !format.has(Features::SPARSE_SUPER2) => GroupLayout::sparse_copies(),
+        // Where the last group begins is known only when it is too late to go around it.
+        Size::Fit { .. } => vec![0, 1],
         Size::Fixed(bytes) => {
-            let blocks = block_size.whole_blocks(bytes).get();
-            let grown = blocks.checked_mul(GROWTH).map_or(MAX_BLOCKS_32, |b| b.min(MAX_BLOCKS_32));
-            let max = options.max_size.map(|max| block_size.blocks_for(max).get());
-            (blocks, max.unwrap_or(grown).max(blocks))
-        }
-        Size::Fit { .. } => {
-            (0, block_size.blocks_for(options.max_size.unwrap_or(FIT_MAX_SIZE)).get())
+            let mut copies =
+                vec![0, 1, plain.groups_in(format.block.whole_blocks(bytes)).saturating_sub(1)];
+            copies.sort_unstable();
+            copies.dedup();
+            copies
         }
     };
-    let descriptors =
-        |blocks: u64| blocks.div_ceil(u64::from(block_size.bits())).div_ceil(per_block);
-    let now = descriptors(size);
-    // The resize inode's addresses have 32 bits.
-    let held_back = if size > MAX_BLOCKS_32 {
-        0
+    let layout = GroupLayout::new(first, per_group, area, copies);
+    let local = if format.has(Features::FLEX_BG) {
+        BlockCount::ZERO
     } else {
-        descriptors(max).saturating_sub(now).min(MAX_RESERVED_DESCRIPTORS)
+        let per_group = local_inodes(options, format, &layout)?;
+        BITMAPS + BlockCount::new(u64::from(per_group) / format.inodes_per_block())
     };
-    let area = 1 + now + held_back;
-    if area >= u64::from(block_size.bits()) {
+    let layout = layout.with_local(local);
+    if layout.kept_in(0) >= per_group {
+        let kept = layout.kept_in(0);
         return Err(Error::InvalidOption {
             option: "size",
-            reason: format!("{size} blocks need {now} blocks of descriptors, more than a group"),
+            reason: format!(
+                "{kept} blocks of descriptors and tables are more than a group of {per_group} has"
+            ),
+        });
+    }
+    Ok(layout)
+}
+
+/// The blocks of one copy of superblock and descriptors, with room for more of them.
+fn copy_area(options: &Options, format: &Format, plain: &GroupLayout) -> Result<BlockCount> {
+    let blocks_for = |bytes| format.block.blocks_for(bytes).get();
+    let descriptors =
+        |blocks| plain.groups_in(BlockCount::new(blocks)).div_ceil(format.descriptors_per_block());
+    let most = format.block.addresses();
+    let growing = format.has(Features::RESIZE_INODE);
+    let (now, held_back) = match options.size {
+        Size::Fixed(bytes) => {
+            let blocks = format.block.whole_blocks(bytes).get();
+            let grown = blocks.checked_mul(GROWTH).map_or(MAX_BLOCKS_32, |b| b.min(MAX_BLOCKS_32));
+            let max = options.max_size.map_or(grown, blocks_for).max(blocks);
+            let now = descriptors(blocks);
+            // The resize inode's addresses have 32 bits.
+            let can_grow = growing && blocks <= MAX_BLOCKS_32;
+            (now, if can_grow { (descriptors(max) - now).min(most) } else { 0 })
+        }
+        Size::Fit { .. } => {
+            let max = blocks_for(options.max_size.unwrap_or(FIT_MAX_SIZE));
+            // What the size turns out not to need is free again.
+            (0, descriptors(max).min(most))
+        }
+    };
+    let area = 1 + now + held_back;
+    if area >= u64::from(format.block.blocks_per_group()) {
+        return Err(Error::InvalidOption {
+            option: "size",
+            reason: format!("{now} blocks of descriptors are more than a group has"),
         });
     }
     Ok(BlockCount::new(area))
 }
 
-fn descriptors_per_block(block_size: BlockSize) -> u64 {
-    block_size.bytes() / widen(size_of::<GroupDescriptor>())
+/// The inodes of a group when its table lies in it and so must be known before the contents.
+fn local_inodes(options: &Options, format: &Format, layout: &GroupLayout) -> Result<u32> {
+    let (bytes, groups) = match options.size {
+        Size::Fixed(bytes) => (bytes, layout.groups_in(format.block.whole_blocks(bytes))),
+        Size::Fit { .. } if options.inodes.is_some() => {
+            let reason = "a fitted size without flex_bg has a fixed share of inodes in every \
+                          group; give bytes_per_inode instead";
+            return Err(Error::InvalidOption { option: "inodes", reason: reason.to_owned() });
+        }
+        Size::Fit { .. } => {
+            let blocks = BlockCount::new(u64::from(format.block.blocks_per_group()));
+            (format.block.bytes_in(blocks), 1)
+        }
+    };
+    let wanted = match options.inodes {
+        Some(inodes) => u64::from(inodes),
+        None => bytes / bytes_per_inode(options, bytes),
+    };
+    let wanted = wanted.max(u64::from(FIRST_FREE_INODE));
+    let limits = PerGroup::new(format, groups);
+    Ok(u32::try_from(limits.round_up(wanted).min(limits.most)).unwrap_or(u32::MAX))
 }
 
 impl Geometry {
     /// The geometry of a filesystem of so many blocks.
     pub(crate) fn new(
         options: &Options,
-        block_size: BlockSize,
+        format: &Format,
+        layout: &GroupLayout,
         blocks: BlockCount,
-        area: BlockCount,
         demand: InodeDemand,
     ) -> Result<Self> {
-        let per_group = u64::from(block_size.bits());
-        let group_count = blocks.get().div_ceil(per_group).max(1);
+        check_width(format, blocks)?;
+        let group_count = layout.groups_in(blocks);
         let groups = u32::try_from(group_count).map_err(|_| too_large(blocks))?;
-        let descriptors = group_count.div_ceil(descriptors_per_block(block_size));
-        let room = area.get() - 1;
-        let reserved_descriptors =
-            room.checked_sub(descriptors).ok_or_else(|| Error::InvalidOption {
-                option: "max_size",
-                reason: format!(
-                    "{blocks} blocks need {descriptors} blocks of descriptors, it left {room}; \
-                     raise it, or beyond 8 TiB give a fixed size"
-                ),
-            })?;
+        let descriptors = group_count.div_ceil(format.descriptors_per_block());
+        let room = layout.area().get() - 1;
+        let spare = room.checked_sub(descriptors).ok_or_else(|| Error::InvalidOption {
+            option: "max_size",
+            reason: format!(
+                "{blocks} blocks need {descriptors} blocks of descriptors, it left {room}; \
+                 raise it, or give a fixed size"
+            ),
+        })?;
+        let reserved_descriptors = if format.has(Features::RESIZE_INODE) { spare } else { 0 };
         if reserved_descriptors > 0 && blocks.get() > MAX_BLOCKS_32 {
             return Err(too_large_to_fit(blocks));
         }
-        let inodes_per_group = inodes_per_group(options, block_size, blocks, demand)?;
-        let table = u64::from(inodes_per_group) / inodes_per_block(block_size);
+        let inodes_per_group = inodes_per_group(options, format, layout, blocks, demand)?;
+        let table = u64::from(inodes_per_group) / format.inodes_per_block();
+        let journal = journal_blocks(options, format, blocks)?;
         Ok(Self {
-            block_size,
+            format: *format,
             blocks,
             groups,
             descriptor_blocks: BlockCount::new(descriptors),
             reserved_descriptors: BlockCount::new(reserved_descriptors),
             inodes_per_group,
             table: BlockCount::new(table),
-            journal: journal_blocks(options, block_size, blocks)?,
-            reserved: reserved_blocks(options, block_size, blocks)?,
+            journal,
+            orphan_file: orphan_blocks(format, journal, blocks),
+            reserved: reserved_blocks(options, format, blocks)?,
         })
     }
 
@@ -166,10 +240,30 @@ impl Geometry {
         BlockIndex::new(self.blocks.get())
     }
 
+    /// The blocks of a copy of the superblock and the descriptors.
+    pub(crate) fn copy_area(&self) -> BlockCount {
+        BlockCount::new(1) + self.descriptor_blocks + self.reserved_descriptors
+    }
+
     /// All inodes of the filesystem.
     pub(crate) fn inodes(&self) -> u32 {
         // `inodes_per_group` keeps the product in 32 bits.
         self.inodes_per_group.saturating_mul(self.groups)
+    }
+
+    /// The blocks of all bitmaps and inode tables.
+    pub(crate) fn tables_and_bitmaps(&self) -> BlockCount {
+        BlockCount::new(u64::from(self.groups) * (self.table + BITMAPS).get())
+    }
+
+    /// The features, less those of which the size leaves nothing.
+    pub(crate) fn features(&self) -> Features {
+        let mut features = self.format.features;
+        let mut keep = |feature, blocks| features.set(feature, blocks > BlockCount::ZERO);
+        keep(Features::RESIZE_INODE, self.reserved_descriptors);
+        keep(Features::HAS_JOURNAL, self.journal);
+        keep(Features::ORPHAN_FILE, self.orphan_file);
+        features
     }
 
     /// The blocks that must be free for an ordinary user to be able to write `bytes`.
@@ -177,13 +271,13 @@ impl Geometry {
         if bytes == 0 {
             return BlockCount::ZERO;
         }
-        self.block_size.blocks_for(bytes) + self.reserved + self.kernel_reserve()
+        self.format.block.blocks_for(bytes) + self.reserved + self.kernel_reserve()
     }
 
     /// The bytes that an ordinary user can write when so many blocks are free.
     pub(crate) fn bytes_for_users(&self, free: BlockCount) -> u64 {
         let kept = self.reserved + self.kernel_reserve();
-        self.block_size.bytes_in(BlockCount::new(free.get().saturating_sub(kept.get())))
+        self.format.block.bytes_in(BlockCount::new(free.get().saturating_sub(kept.get())))
     }
 
     fn kernel_reserve(&self) -> BlockCount {
@@ -205,16 +299,15 @@ fn too_large_to_fit(blocks: BlockCount) -> Error {
     }
 }
 
-fn inodes_per_block(block_size: BlockSize) -> u64 {
-    block_size.bytes() / u64::from(inode::INODE_SIZE)
-}
-
-/// The bytes for which mke2fs makes one inode.
+/// The bytes for which mke2fs makes one inode, unless the caller says.
 ///
 /// Source: e2fsprogs, `misc/mke2fs.conf.in` and `misc/mke2fs.c`, `parse_fs_type`.
 fn bytes_per_inode(options: &Options, bytes: u64) -> u64 {
     const MIB: u64 = 1 << 20;
     const TIB: u64 = 1 << 40;
+    if let Some(ratio) = options.bytes_per_inode {
+        return ratio;
+    }
     match bytes {
         // A fitted image is small because its content is, not because its disk is.
         _ if matches!(options.size, Size::Fit { .. }) && bytes < 4 * TIB => 16_384,
@@ -226,42 +319,69 @@ fn bytes_per_inode(options: &Options, bytes: u64) -> u64 {
     }
 }
 
+/// How many inodes a group can have.
+struct PerGroup {
+    groups: u64,
+    /// Full blocks of the table, and full bytes of the bitmap.
+    step: u64,
+    most: u64,
+}
+
+impl PerGroup {
+    fn new(format: &Format, groups: u64) -> Self {
+        let per_block = format.inodes_per_block();
+        let step = per_block.max(8);
+        let countable = format.block.inodes_per_group(per_block);
+        let most = countable.min(u64::from(u32::MAX) / groups) / step * step;
+        Self { groups, step, most }
+    }
+
+    /// The share of a group when there are at least so many.
+    fn round_up(&self, inodes: u64) -> u64 {
+        inodes.div_ceil(self.groups).next_multiple_of(self.step)
+    }
+}
+
 fn inodes_per_group(
     options: &Options,
-    block_size: BlockSize,
+    format: &Format,
+    layout: &GroupLayout,
     blocks: BlockCount,
     demand: InodeDemand,
 ) -> Result<u32> {
-    let groups = blocks.get().div_ceil(u64::from(block_size.bits())).max(1);
+    let limits = PerGroup::new(format, layout.groups_in(blocks));
     let required = demand.required(options)?;
+    if let Some(table) = layout.local().get().checked_sub(BITMAPS.get()) {
+        let per_group = table * format.inodes_per_block();
+        let available = (per_group * limits.groups).min(u64::from(u32::MAX));
+        if demand.used > available || (options.inodes.is_none() && required > available) {
+            return Err(Error::TooFewInodes { needed: required, available });
+        }
+        return Ok(u32::try_from(per_group).unwrap_or(u32::MAX));
+    }
     let wanted = if options.inodes.is_some() {
         required
     } else {
-        let bytes = block_size.bytes_in(blocks);
+        let bytes = format.block.bytes_in(blocks);
         let with_slack = required.max(demand.used + demand.used / 10);
         with_slack.max(bytes / bytes_per_inode(options, bytes))
     };
-    let step = inodes_per_block(block_size).max(8);
-    let largest = u64::from(block_size.bits()).min(u64::from(u32::MAX) / groups) / step * step;
-    let per_group = wanted.div_ceil(groups).next_multiple_of(step);
-    if per_group <= largest {
+    let per_group = limits.round_up(wanted);
+    if per_group <= limits.most {
         return Ok(u32::try_from(per_group).unwrap_or(u32::MAX));
     }
     // The ratio and the slack are only wishes.
-    if required > largest * groups {
-        return Err(Error::TooFewInodes { needed: required, available: largest * groups });
+    let available = limits.most * limits.groups;
+    if required > available {
+        return Err(Error::TooFewInodes { needed: required, available });
     }
-    Ok(u32::try_from(largest).unwrap_or(u32::MAX))
+    Ok(u32::try_from(limits.most).unwrap_or(u32::MAX))
 }
 
 /// The blocks of the journal.
 ///
 /// Source of the sizes: e2fsprogs, `lib/ext2fs/mkjournal.c`, `ext2fs_default_journal_size`.
-fn journal_blocks(
-    options: &Options,
-    block_size: BlockSize,
-    blocks: BlockCount,
-) -> Result<BlockCount> {
+fn journal_blocks(options: &Options, format: &Format, blocks: BlockCount) -> Result<BlockCount> {
     const TIERS: [(u64, u64); 8] = [
         (2_048, 0),
         (32_768, 1_024),
@@ -273,13 +393,14 @@ fn journal_blocks(
         (32 << 20, 131_072),
     ];
     let count = match options.journal {
+        _ if !format.has(Features::HAS_JOURNAL) => 0,
         Journal::None => 0,
         Journal::Default => TIERS
             .iter()
             .find(|(below, _)| blocks.get() < *below)
             .map_or(262_144, |(_, journal)| *journal),
         Journal::Size(bytes) => {
-            let asked = block_size.whole_blocks(bytes).get();
+            let asked = format.block.whole_blocks(bytes).get();
             if !(journal::MIN_BLOCKS..=MAX_JOURNAL).contains(&asked) {
                 return Err(Error::InvalidOption {
                     option: "journal",
@@ -298,18 +419,28 @@ fn journal_blocks(
 /// The largest journal that mke2fs makes: 10,240,000 blocks (`misc/util.c`).
 const MAX_JOURNAL: u64 = 10_240_000;
 
-fn reserved_blocks(
-    options: &Options,
-    block_size: BlockSize,
-    blocks: BlockCount,
-) -> Result<BlockCount> {
+/// The blocks of the file that lists orphans.
+///
+/// Source: e2fsprogs, `lib/ext2fs/orphan.c`, `ext2fs_default_orphan_file_blocks`.
+fn orphan_blocks(format: &Format, journal: BlockCount, blocks: BlockCount) -> BlockCount {
+    if !format.has(Features::ORPHAN_FILE) || journal == BlockCount::ZERO {
+        return BlockCount::ZERO;
+    }
+    BlockCount::new(match blocks.get() {
+        few if few < 128 * 1024 => 32,
+        some if some < 2 * 1024 * 1024 => some / 4096,
+        _ => 512,
+    })
+}
+
+fn reserved_blocks(options: &Options, format: &Format, blocks: BlockCount) -> Result<BlockCount> {
     let reserved = match options.reserved {
         Reserved::Percent(percent) => {
             // In two parts, so that no size overflows.
             let percent = u64::from(percent);
             blocks.get() / 100 * percent + blocks.get() % 100 * percent / 100
         }
-        Reserved::Bytes(bytes) => block_size.whole_blocks(bytes).get(),
+        Reserved::Bytes(bytes) => format.block.whole_blocks(bytes).get(),
     };
     if reserved > blocks.get() / 2 {
         return Err(Error::InvalidOption {
@@ -324,13 +455,12 @@ fn reserved_blocks(
 mod tests {
     use super::*;
 
-    const BLOCK: BlockSize = BlockSize::DEFAULT;
-
-    fn fixed(gib: u64) -> Geometry {
-        let options = Options::new(Size::Fixed(gib << 30));
-        let area = backup_area(&options, BLOCK).unwrap();
-        let blocks = BLOCK.whole_blocks(gib << 30);
-        Geometry::new(&options, BLOCK, blocks, area, InodeDemand { used: 11 }).unwrap()
+    fn geometry(options: &Options, used: u64) -> Result<Geometry> {
+        let format = Format::new(options)?;
+        let layout = layout(options, &format)?;
+        let Size::Fixed(bytes) = options.size else { panic!("a fixed size") };
+        let blocks = format.block.whole_blocks(bytes);
+        Geometry::new(options, &format, &layout, blocks, InodeDemand { used })
     }
 
     /// What mke2fs 1.47 makes of these sizes.
@@ -344,7 +474,7 @@ mod tests {
             (10, 80, 655_360, 16_384, 1024),
             (32, 256, 2_097_152, 65_536, 1024),
         ] {
-            let geometry = fixed(gib);
+            let geometry = geometry(&Options::new(Size::Fixed(gib << 30)), 11).unwrap();
             assert_eq!(geometry.groups, groups);
             assert_eq!(geometry.inodes(), inodes);
             assert_eq!(geometry.journal.get(), journal);
@@ -356,13 +486,18 @@ mod tests {
     #[test]
     fn the_tree_gets_its_inodes_and_a_tenth_more() {
         let options = Options::new(Size::Fixed(1 << 30));
-        let area = backup_area(&options, BLOCK).unwrap();
-        let geometry = |used| {
-            let blocks = BLOCK.whole_blocks(1 << 30);
-            Geometry::new(&options, BLOCK, blocks, area, InodeDemand { used })
-        };
-        assert_eq!(geometry(100_000).unwrap().inodes(), 110_080);
-        assert_eq!(geometry(262_000).unwrap().inodes(), 262_144);
-        assert!(matches!(geometry(262_145), Err(Error::TooFewInodes { .. })));
+        assert_eq!(geometry(&options, 100_000).unwrap().inodes(), 110_080);
+        assert_eq!(geometry(&options, 262_000).unwrap().inodes(), 262_144);
+        assert!(matches!(geometry(&options, 262_145), Err(Error::TooFewInodes { .. })));
+    }
+
+    #[test]
+    fn tables_in_their_groups_are_as_large_as_was_said_before() {
+        let mut options = Options::new(Size::Fixed(1 << 30));
+        options.features -= Features::FLEX_BG;
+        assert_eq!(geometry(&options, 11).unwrap().inodes(), 65_536);
+        assert!(matches!(geometry(&options, 65_537), Err(Error::TooFewInodes { .. })));
+        options.inodes = Some(1000);
+        assert_eq!(geometry(&options, 11).unwrap().inodes(), 1024);
     }
 }

@@ -65,6 +65,8 @@ mod content;
 mod dirhash;
 mod emit;
 mod error;
+mod features;
+mod format;
 mod geometry;
 mod metadata;
 mod options;
@@ -76,7 +78,12 @@ mod units;
 
 pub use builder::{Builder, Summary};
 pub use error::{Error, Result};
-pub use metadata::{FileContent, FileKind, Metadata, Segment, Special, Timestamp};
-pub use options::{Journal, Options, Reserved, Size};
+pub use features::Features;
+pub use metadata::{
+    FileContent, FileFlags, FileKind, Metadata, Segment, Special, Timestamp,
+};
+pub use options::{
+    DirectoryHash, HashedBytes, Journal, MountOptions, OnError, Options, Profile, Reserved, Size,
+};
 pub use sink::{CountingSink, FileSink, MemorySink, Sink, zero_by_writing};
 pub use tree::NodeId;

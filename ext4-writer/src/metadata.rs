@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::Read;
 
+use bitflags::bitflags;
+
 /// A point in time, in seconds and nanoseconds since the start of 1970 (UTC).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {
@@ -27,7 +29,16 @@ impl Timestamp {
         Self { seconds, nanoseconds: 0 }
     }
 
-    /// The nearest time that ext4 stores.
+    /// The latest time that an inode of 128 bytes stores: 2038-01-19 03:14:07.
+    pub const LATEST_SHORT: Self = Self { seconds: 0x7fff_ffff, nanoseconds: 0 };
+
+    /// The nearest time that an inode of 128 bytes stores: whole seconds up to 2038.
+    #[must_use]
+    pub fn clamped_short(self) -> Self {
+        Self { nanoseconds: 0, ..self }.clamp(Self::EARLIEST, Self::LATEST_SHORT)
+    }
+
+    /// The nearest time that ext4 stores in an inode of 256 bytes or more.
     #[must_use]
     pub fn clamped(self) -> Self {
         let nanoseconds = self.nanoseconds.min(999_999_999);
@@ -59,6 +70,39 @@ impl Metadata {
     #[must_use]
     pub const fn root_owned(mode: u16, modified: Timestamp) -> Self {
         Self { mode, uid: 0, gid: 0, modified, accessed: None, changed: None, created: None }
+    }
+}
+
+bitflags! {
+    /// The flags of an inode that `chattr` sets.
+    ///
+    /// Source: kernel, `include/uapi/linux/fs.h`, `FS_*_FL`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct FileFlags: u32 {
+        /// `s`: to be overwritten when removed, which no kernel does.
+        const SECURE_REMOVAL = 0x0000_0001;
+        /// `u`: to be recoverable when removed, which no kernel does.
+        const UNREMOVE = 0x0000_0002;
+        /// `c`: to be compressed, which ext4 does not.
+        const COMPRESS = 0x0000_0004;
+        /// `S`: writes wait for the disk.
+        const SYNC = 0x0000_0008;
+        /// `i`: nobody can change, rename, link or remove it.
+        const IMMUTABLE = 0x0000_0010;
+        /// `a`: it can only be appended to.
+        const APPEND_ONLY = 0x0000_0020;
+        /// `d`: `dump` leaves it out.
+        const NO_DUMP = 0x0000_0040;
+        /// `A`: reading does not change its time of access.
+        const NO_ATIME = 0x0000_0080;
+        /// `j`: its data goes through the journal.
+        const JOURNAL_DATA = 0x0000_4000;
+        /// `t`: its tail is not merged, which ext4 never does.
+        const NO_TAIL = 0x0000_8000;
+        /// `D`: changes of the directory wait for the disk.
+        const SYNC_DIRECTORY = 0x0001_0000;
+        /// `T`: the directories in it are unrelated, and may lie far from each other.
+        const TOP_DIRECTORY = 0x0002_0000;
     }
 }
 

@@ -1,5 +1,8 @@
 //! What the caller decides about an image.
 
+use bitflags::bitflags;
+
+use crate::features::Features;
 use crate::metadata::Timestamp;
 
 /// How large the filesystem is.
@@ -21,12 +24,12 @@ pub enum Size {
 /// The journal, in which the kernel writes metadata first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Journal {
-    /// As large as mke2fs makes it: none below 8 MiB, then 4 MiB to 1 GiB.
+    /// As large as mke2fs makes it: none below 2,048 blocks, then 1,024 to 262,144 blocks.
     #[default]
     Default,
-    /// So many bytes, at least 1,024 blocks.
+    /// So many bytes, at least 1,024 blocks and at most 10,240,000.
     Size(u64),
-    /// None.
+    /// None: as the feature `^has_journal`.
     None,
 }
 
@@ -39,33 +42,199 @@ pub enum Reserved {
     Bytes(u64),
 }
 
+/// What the kernel does when it finds the filesystem damaged: `s_errors`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// It carries on.
+    #[default]
+    Continue,
+    /// It allows reading only.
+    RemountReadOnly,
+    /// It stops the machine.
+    Panic,
+}
+
+/// The hash by which large directories are ordered.
+///
+/// `siphash` is not among them: the kernel takes it only beside `casefold`, which is not written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DirectoryHash {
+    /// Half of MD4, as mke2fs chooses.
+    #[default]
+    HalfMd4,
+    /// The Tiny Encryption Algorithm.
+    Tea,
+}
+
+/// How the bytes of a name from 128 on are counted in its hash: on every machine as `s_flags`
+/// says, whatever that machine's own `char` is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HashedBytes {
+    /// As negative numbers, as mke2fs on x86 chooses.
+    #[default]
+    Signed,
+    /// As positive numbers, as mke2fs on Arm chooses.
+    Unsigned,
+}
+
+bitflags! {
+    /// The mount options that are on without being asked for: `s_default_mount_opts`, by the
+    /// names of `tune2fs -o`.
+    ///
+    /// Source: kernel, `fs/ext4/ext4.h`, `EXT4_DEFM_*`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub struct MountOptions: u32 {
+        /// `debug`: the kernel tells what it mounts.
+        const DEBUG = 0x0001;
+        /// `bsdgroups`: new files get the group of their directory.
+        const BSD_GROUPS = 0x0002;
+        /// `user_xattr`: attributes `user.*`; every current kernel has them on anyway.
+        const USER_XATTR = 0x0004;
+        /// `acl`: POSIX ACLs; every current kernel has them on anyway.
+        const ACL = 0x0008;
+        /// `uid16`: owners above 65,535 are not kept.
+        const UID16 = 0x0010;
+        /// `journal_data`: data goes through the journal.
+        const JOURNAL_DATA = 0x0020;
+        /// `journal_data_ordered`: data is written before its metadata; the kernel's default.
+        const JOURNAL_DATA_ORDERED = 0x0040;
+        /// `journal_data_writeback`: data may be written after its metadata.
+        const JOURNAL_DATA_WRITEBACK = 0x0060;
+        /// `nobarrier`: the disk is not asked to empty its cache.
+        const NO_BARRIER = 0x0100;
+        /// `block_validity`: block numbers are compared with the places of metadata.
+        const BLOCK_VALIDITY = 0x0200;
+        /// `discard`: the disk is told of freed blocks.
+        const DISCARD = 0x0400;
+        /// `nodelalloc`: blocks are allocated at once.
+        const NO_DELAYED_ALLOCATION = 0x0800;
+    }
+}
+
+/// A named choice of features and room, with a tested promise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Profile {
+    /// What mke2fs 1.47 makes, less what old kernels and boot loaders cannot read.
+    #[default]
+    Default,
+    /// All that this crate writes and Linux 6.12 can mount, write to and grow: the default with
+    /// `orphan_file`, `metadata_csum_seed`, `inline_data`, `ea_inode` and `large_dir`.
+    Max,
+    /// What Linux 4.14 mounts for writing.
+    Linux414,
+    /// What GRUB 2.06 reads, as the disk of `/boot` or the root.
+    Grub206,
+    /// A disk that is never written to: no journal, no reserve, no room for more descriptors,
+    /// and as small as the tree allows.
+    ReadOnly,
+}
+
+impl Profile {
+    /// All profiles.
+    pub const ALL: [Self; 5] =
+        [Self::Default, Self::Max, Self::Linux414, Self::Grub206, Self::ReadOnly];
+
+    /// The profile's name: `default`, `max`, `linux-4.14`, `grub-2.06` or `read-only`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Max => "max",
+            Self::Linux414 => "linux-4.14",
+            Self::Grub206 => "grub-2.06",
+            Self::ReadOnly => "read-only",
+        }
+    }
+
+    /// The profile of this name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|profile| profile.name() == name)
+    }
+
+    /// The features of the profile.
+    #[must_use]
+    pub const fn features(self) -> Features {
+        match self {
+            Self::Default | Self::Linux414 | Self::Grub206 => Features::DEFAULT,
+            Self::Max => Features::DEFAULT
+                .union(Features::ORPHAN_FILE)
+                .union(Features::METADATA_CSUM_SEED)
+                .union(Features::INLINE_DATA)
+                .union(Features::EA_INODE)
+                .union(Features::LARGE_DIR),
+            Self::ReadOnly => Features::DEFAULT
+                .difference(Features::HAS_JOURNAL)
+                .difference(Features::RESIZE_INODE),
+        }
+    }
+}
+
 /// Everything that is decided before the first byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
     /// How large the filesystem is.
     pub size: Size,
+    /// The features of the format.
+    pub features: Features,
+    /// The bytes of a block: 1,024, 2,048, 4,096, or up to 65,536, which only a kernel with
+    /// pages as large can mount.
+    pub block_size: u32,
+    /// The bytes of an inode: 128, 256, 512 or 1,024. What is behind the first 160 is room for
+    /// extended attributes and inline data; inodes of 128 bytes have neither, no nanoseconds
+    /// and no times after 2038.
+    pub inode_size: u16,
     /// The volume's name, at most 16 bytes.
     pub label: Vec<u8>,
     /// The filesystem's UUID in the order in which it is written. When not given it is derived
-    /// from the label, the size asked for and the tree: names, attributes, sizes and places, but not contents.
+    /// from the label, the size asked for and the tree: names, attributes, sizes and places, but
+    /// not contents.
     pub uuid: Option<[u8; 16]>,
     /// The start of every name's hash; derived from the UUID when not given.
     pub hash_seed: Option<[u8; 16]>,
+    /// The hash of names.
+    pub directory_hash: DirectoryHash,
+    /// How that hash counts bytes.
+    pub hashed_bytes: HashedBytes,
+    /// How full the leaves of a hashed directory are made, in per cent, 10 to 100: in a full leaf
+    /// the guest's first new name splits it.
+    pub directory_fill: u8,
     /// The time that the filesystem says it was made, and that of nodes that nobody declared.
     pub epoch: Timestamp,
     /// How many inodes there are, rounded up to full blocks of every group's table; too few for
-    /// the tree are an error. When not given: mke2fs's ratio to the size, or what
-    /// the tree needs and a tenth more, whichever is more.
+    /// the tree are an error. When not given: one for every `bytes_per_inode`, or what the tree
+    /// needs and a tenth more, whichever is more.
     pub inodes: Option<u32>,
+    /// The bytes of disk for which there is one inode, at least 1,024 and at most 67,108,864:
+    /// mke2fs's ratio for the size when not given.
+    pub bytes_per_inode: Option<u64>,
+    /// The groups whose bitmaps and tables the kernel takes for neighbours: a power of two. It
+    /// guides the guest's allocator; the tables of this crate lie together anyway.
+    pub groups_per_flex: u32,
     /// The journal.
     pub journal: Journal,
     /// The blocks that only root may fill.
     pub reserved: Reserved,
     /// The size in bytes to which the filesystem can grow by `resize2fs` without moving anything:
-    /// it decides how many blocks are held back for group descriptors. When not given: 1,024
-    /// times the size as mke2fs does, and 2 TiB for [`Size::Fit`].
+    /// it decides how many blocks are held back for group descriptors, of which there are at most
+    /// a quarter as many as a block has bytes. When not given: 1,024 times the size as mke2fs
+    /// does, and 2 TiB for [`Size::Fit`].
     pub max_size: Option<u64>,
+    /// What the kernel does about damage.
+    pub on_error: OnError,
+    /// The mount options that are on without being asked for.
+    pub mount_options: MountOptions,
+    /// Where the filesystem says it was last mounted, at most 63 bytes.
+    pub last_mounted: Vec<u8>,
+    /// On a sink of unknown content, such as a disk that was in use: leave the unused inode
+    /// tables to the guest's kernel, which zeroes them after its first mount. Elsewhere they are
+    /// known to be zeros, and nobody has anything to do.
+    pub lazy_itable_init: bool,
+    /// On a sink of unknown content: write the journal's first block only. A journal of the same
+    /// place that the disk once held may then be taken for this one's after a crash.
+    pub lazy_journal_init: bool,
 }
 
 impl Options {
@@ -74,14 +243,46 @@ impl Options {
     pub fn new(size: Size) -> Self {
         Self {
             size,
+            features: Features::DEFAULT,
+            block_size: 4096,
+            inode_size: 256,
             label: Vec::new(),
             uuid: None,
             hash_seed: None,
+            directory_hash: DirectoryHash::HalfMd4,
+            hashed_bytes: HashedBytes::Signed,
+            directory_fill: 80,
             epoch: Timestamp::from_seconds(0),
             inodes: None,
+            bytes_per_inode: None,
+            groups_per_flex: 16,
             journal: Journal::Default,
             reserved: Reserved::Percent(5),
             max_size: None,
+            on_error: OnError::Continue,
+            mount_options: MountOptions::USER_XATTR.union(MountOptions::ACL),
+            last_mounted: Vec::new(),
+            lazy_itable_init: true,
+            lazy_journal_init: false,
         }
+    }
+
+    /// The choices of a profile.
+    ///
+    /// [`Profile::ReadOnly`] is as small as its tree whatever the room in `size`, if that is
+    /// [`Size::Fit`].
+    #[must_use]
+    pub fn for_profile(profile: Profile, size: Size) -> Self {
+        let mut options = Self::new(size);
+        options.features = profile.features();
+        if profile == Profile::ReadOnly {
+            options.reserved = Reserved::Percent(0);
+            options.journal = Journal::None;
+            options.directory_fill = 100;
+            if let Size::Fit { .. } = size {
+                options.size = Size::Fit { free_bytes: 0, free_inodes: 0 };
+            }
+        }
+        options
     }
 }

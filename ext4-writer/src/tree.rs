@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::attributes::Attributes;
 use crate::error::{Error, Result, internal};
-use crate::metadata::{FileKind, Metadata, Special, Timestamp};
+use crate::features::Features;
+use crate::format::Format;
+use crate::metadata::{FileFlags, FileKind, Metadata, Special, Timestamp};
 use crate::record::directory::MAX_NAME;
 use crate::units::{FileBlock, Run};
 
@@ -37,6 +39,15 @@ pub(crate) struct Extent {
     pub at: FileBlock,
     /// Where on disk; at most 2³² blocks long.
     pub run: Run,
+    /// The blocks are the file's, but what is in them is not: they read as zeros.
+    pub unwritten: bool,
+}
+
+impl Extent {
+    /// A mapping to blocks that hold the file's bytes.
+    pub(crate) const fn written(at: FileBlock, run: Run) -> Self {
+        Self { at, run, unwritten: false }
+    }
 }
 
 /// The mappings of one file, ascending.
@@ -132,6 +143,14 @@ pub(crate) struct OtherTimes {
     pub created: Timestamp,
 }
 
+/// What few nodes have beside permissions, owners and times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extra {
+    pub flags: FileFlags,
+    pub generation: u32,
+    pub project: u32,
+}
+
 /// The most names that a file can have: `EXT4_LINK_MAX` of `fs/ext4/ext4.h`.
 pub(crate) const MAX_LINKS: u32 = 65_000;
 /// The name of the directory where e2fsck puts what it finds.
@@ -142,17 +161,21 @@ pub(crate) const LOST_AND_FOUND: &[u8] = b"lost+found";
 pub(crate) struct Tree {
     nodes: Vec<Node>,
     times: BTreeMap<NodeId, OtherTimes>,
+    extras: BTreeMap<NodeId, Extra>,
     attributes: BTreeMap<NodeId, Attributes>,
     /// The nodes of which a time was moved to a limit of the format.
     clamped: BTreeSet<NodeId>,
+    format: Format,
 }
 
 impl Tree {
     /// The root and its `lost+found`.
-    pub(crate) fn new(epoch: Timestamp) -> Result<Self> {
+    pub(crate) fn new(epoch: Timestamp, format: &Format) -> Result<Self> {
         let mut tree = Self {
+            format: *format,
             nodes: Vec::new(),
             times: BTreeMap::new(),
+            extras: BTreeMap::new(),
             attributes: BTreeMap::new(),
             clamped: BTreeSet::new(),
         };
@@ -220,6 +243,17 @@ impl Tree {
         self.times.get(&node).copied()
     }
 
+    /// The flags, generation and project of a node.
+    pub(crate) fn extra(&self, node: NodeId) -> Extra {
+        self.extras.get(&node).copied().unwrap_or_default()
+    }
+
+    /// Those of a node for change.
+    pub(crate) fn extra_mut(&mut self, node: NodeId) -> Result<&mut Extra> {
+        self.node(node)?;
+        Ok(self.extras.entry(node).or_default())
+    }
+
     /// The extended attributes of a node.
     pub(crate) fn attributes(&self, node: NodeId) -> Option<&Attributes> {
         self.attributes.get(&node)
@@ -255,6 +289,7 @@ impl Tree {
 
     /// Gives a node a name. The name must be vacant.
     pub(crate) fn attach(&mut self, directory: NodeId, name: &[u8], node: NodeId) -> Result<()> {
+        self.check_links(directory, node)?;
         let added = self.node_mut(node)?;
         if added.names >= MAX_LINKS {
             return Err(Error::TooManyLinks { links: MAX_LINKS });
@@ -269,6 +304,20 @@ impl Tree {
         let parent = self.directory_mut(directory)?;
         parent.subdirectories += u32::from(is_directory);
         parent.entries.insert(name.into(), Entry { node, mark: 0 });
+        Ok(())
+    }
+
+    /// Refuses a directory too many in one that cannot count it.
+    fn check_links(&self, directory: NodeId, node: NodeId) -> Result<()> {
+        let uncounted = Features::DIR_NLINK.union(Features::DIR_INDEX);
+        let is_directory = matches!(self.node(node)?.content, Content::Directory(_));
+        // Two links are the directory's own name and its `.`.
+        if is_directory
+            && !self.format.has(uncounted)
+            && self.directory(directory)?.subdirectories >= MAX_LINKS - 2
+        {
+            return Err(Error::TooManySubdirectories { subdirectories: MAX_LINKS - 2 });
+        }
         Ok(())
     }
 
@@ -310,6 +359,7 @@ impl Tree {
                 Content::Symlink(_) | Content::Special(_) | Content::Gone => {}
             }
             self.times.remove(&next);
+            self.extras.remove(&next);
             self.clamped.remove(&next);
             self.attributes.remove(&next);
         }
@@ -355,10 +405,11 @@ impl Tree {
 
     /// Changes the permissions, owners and times of a node.
     pub(crate) fn set_metadata(&mut self, node: NodeId, metadata: &Metadata) -> Result<()> {
-        let modified = metadata.modified.clamped();
+        let format = self.format;
+        let modified = format.stored(metadata.modified);
         let mut is_clamped = modified != metadata.modified;
         let mut other = |time: Option<Timestamp>| {
-            let clamped = time.map_or(modified, Timestamp::clamped);
+            let clamped = time.map_or(modified, |time| format.stored(time));
             is_clamped |= time.is_some_and(|time| time != clamped);
             clamped
         };

@@ -143,6 +143,9 @@ impl Run {
     }
 }
 
+/// What the 16 bits of a descriptor's counters can say, in whole bytes of a bitmap.
+const COUNTABLE: u32 = (1 << 16) - 8;
+
 /// The size of a block: a power of two of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlockSize {
@@ -151,7 +154,16 @@ pub(crate) struct BlockSize {
 
 impl BlockSize {
     /// 4,096 bytes: a page of the common machines, and mke2fs's choice from 512 MiB on.
+    #[cfg(test)]
     pub(crate) const DEFAULT: Self = Self { log: 12 };
+
+    /// So many bytes, if a filesystem can have such blocks.
+    ///
+    /// Source: kernel, `fs/ext4/ext4.h`, `EXT4_MIN_BLOCK_SIZE` and `EXT4_MAX_BLOCK_SIZE`.
+    pub(crate) fn from_bytes(bytes: u32) -> Option<Self> {
+        let legal = bytes.is_power_of_two() && (1024..=65_536).contains(&bytes);
+        legal.then(|| Self { log: bytes.trailing_zeros() })
+    }
 
     /// The bytes of one block.
     pub(crate) const fn bytes(self) -> u64 {
@@ -169,8 +181,27 @@ impl BlockSize {
     }
 
     /// How many bits a bitmap of one block holds.
-    pub(crate) const fn bits(self) -> u32 {
+    const fn bits(self) -> u32 {
         8 << self.log
+    }
+
+    /// The blocks of a group: as many as its bitmap has bits, and its descriptor can count.
+    ///
+    /// Source: e2fsprogs, `lib/ext2fs/ext2_fs.h`, `EXT2_MAX_BLOCKS_PER_GROUP`.
+    pub(crate) const fn blocks_per_group(self) -> u32 {
+        if self.bits() < COUNTABLE { self.bits() } else { COUNTABLE }
+    }
+
+    /// The most inodes of a group, when a block holds `per_block`.
+    ///
+    /// Source: e2fsprogs, `lib/ext2fs/ext2_fs.h`, `EXT2_MAX_INODES_PER_GROUP`.
+    pub(crate) fn inodes_per_group(self, per_block: u64) -> u64 {
+        u64::from(self.bits()).min(u64::from(COUNTABLE) + 8 - per_block)
+    }
+
+    /// The 32-bit block numbers in a block.
+    pub(crate) const fn addresses(self) -> u64 {
+        self.bytes() / 4
     }
 
     /// The block that holds the superblock: 1 when a block is 1,024 bytes, else 0.

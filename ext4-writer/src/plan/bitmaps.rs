@@ -1,13 +1,13 @@
 //! Which blocks and inodes of a group are in use, as counts and as bitmaps.
 
-use crate::alloc::{BackupLayout, Space};
+use crate::alloc::{GroupLayout, Space};
 use crate::geometry::Geometry;
 use crate::units::{BlockCount, BlockIndex, InodeNumber, Run};
 
 /// The blocks of the filesystem, seen group by group.
 #[derive(Debug)]
 pub(crate) struct BlockMap {
-    layout: BackupLayout,
+    layout: GroupLayout,
     free: Vec<Run>,
     end_of_use: BlockIndex,
     end: BlockIndex,
@@ -24,7 +24,7 @@ impl BlockMap {
             end_of_use: space.end(),
             end: geometry.end(),
             groups: geometry.groups,
-            bitmap_size: geometry.block_size.len(),
+            bitmap_size: geometry.format.block.len(),
         }
     }
 
@@ -33,14 +33,14 @@ impl BlockMap {
         self.free_runs(group).iter().map(|run| run.length).sum()
     }
 
-    /// Whether the kernel can work the group's bitmap out by itself: nothing but a backup is in
-    /// it, and it is not the last group, whose length only the bitmap shows.
+    /// Whether the kernel can work the group's bitmap out by itself: nothing is in it but what it
+    /// keeps, and it is not the last group, whose length only the bitmap shows.
     pub(crate) fn is_untouched(&self, group: u32) -> bool {
         let number = u64::from(group);
         let start = self.layout.group_start(number);
         group + 1 < self.groups
             && start >= self.layout.group_start(1)
-            && self.free_in(group) == self.end_of_group(number) - start - self.backup(number)
+            && self.free_in(group) == self.end_of_group(number) - start - self.kept(number)
     }
 
     /// The group's bitmap: ones for blocks in use and for those behind the filesystem's end.
@@ -53,8 +53,15 @@ impl BlockMap {
         bitmap
     }
 
-    fn backup(&self, group: u64) -> BlockCount {
-        if self.layout.has_backup(group) { self.layout.area() } else { BlockCount::ZERO }
+    /// The part of a bitmap that describes blocks, and is summed.
+    pub(crate) fn covered<'a>(&self, bitmap: &'a [u8]) -> &'a [u8] {
+        let full_group = self.layout.group_start(1) - self.layout.group_start(0);
+        let bytes = usize::try_from(full_group.get() / 8).unwrap_or(usize::MAX);
+        bitmap.get(..bytes).unwrap_or(bitmap)
+    }
+
+    fn kept(&self, group: u64) -> BlockCount {
+        self.layout.kept_in(group)
     }
 
     fn end_of_group(&self, group: u64) -> BlockIndex {
@@ -71,7 +78,7 @@ impl BlockMap {
             let from = run.start.max(start);
             runs.push(Run::new(from, run.end().min(end) - from));
         }
-        let unused = self.end_of_use.max(start + self.backup(group));
+        let unused = self.end_of_use.max(start + self.kept(group));
         if unused < end {
             runs.push(Run::new(unused, end - unused));
         }
@@ -90,7 +97,7 @@ pub(crate) struct InodeMap {
 impl InodeMap {
     /// The map of a filesystem whose inodes up to `last` are in use.
     pub(crate) fn new(geometry: &Geometry, last: InodeNumber) -> Self {
-        let bitmap_size = geometry.block_size.len();
+        let bitmap_size = geometry.format.block.len();
         Self { last, per_group: geometry.inodes_per_group, bitmap_size }
     }
 

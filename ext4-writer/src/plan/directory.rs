@@ -3,20 +3,21 @@
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
 
-use crate::checksum::{InodeSeed, Sealed};
-use crate::dirhash::{HashSeed, NameHash};
+use crate::checksum::{InodeSeed, Sealed, entries_tail, index_tail};
+use crate::dirhash::{NameHash, NameHasher};
 use crate::error::{Error, Result, internal};
+use crate::features::Features;
+use crate::format::Format;
 use crate::metadata::FileKind;
+use crate::options::DirectoryHash;
 use crate::record::directory::{
-    DOT_ENTRY, ENTRY_HEAD, Entry, HASH_HALF_MD4, IndexCount, IndexEntry, IndexInfo, IndexTail,
-    Tail, entry_size,
+    DOT_ENTRY, ENTRY_HEAD, Entry, HASH_HALF_MD4, HASH_TEA, IndexCount, IndexEntry, IndexInfo,
+    entry_size,
 };
-use crate::units::{BlockSize, InodeNumber};
+use crate::units::InodeNumber;
 
-/// How much of a leaf of an index is filled, in per cent: the guest's first new name must not
-/// split it.
-const LEAF_FILL: usize = 80;
-/// Likewise for the nodes between the root and the leaves.
+/// How much of a node between the root and the leaves is filled, in per cent, where that does not
+/// cost a level: the guest's first split of a leaf must not split it too.
 const NODE_FILL: usize = 80;
 
 /// Where the names of a directory go.
@@ -33,8 +34,8 @@ pub(crate) enum Layout {
         order: Vec<u32>,
         /// The first name of each leaf.
         leaves: Vec<LeafStart>,
-        /// The blocks between root and leaves.
-        nodes: usize,
+        /// The nodes of each level between root and leaves, the lowest first.
+        levels: Vec<usize>,
     },
 }
 
@@ -63,17 +64,24 @@ pub(crate) struct Dots {
 }
 
 /// The bytes of a block that entries can fill.
-fn leaf_room(block_size: BlockSize) -> usize {
-    block_size.len() - size_of::<Tail>()
+fn leaf_room(format: &Format) -> usize {
+    format.block.len() - entries_tail(format.has_checksums())
 }
 
-fn root_limit(block_size: BlockSize) -> usize {
+fn root_limit(format: &Format) -> usize {
     let head = 2 * DOT_ENTRY + size_of::<IndexInfo>();
-    (block_size.len() - head - size_of::<IndexTail>()) / size_of::<IndexEntry>()
+    (format.block.len() - head - index_tail(format.has_checksums())) / size_of::<IndexEntry>()
 }
 
-fn node_limit(block_size: BlockSize) -> usize {
-    (block_size.len() - ENTRY_HEAD - size_of::<IndexTail>()) / size_of::<IndexEntry>()
+fn node_limit(format: &Format) -> usize {
+    (format.block.len() - ENTRY_HEAD - index_tail(format.has_checksums())) / size_of::<IndexEntry>()
+}
+
+/// The levels of nodes that there can be between root and leaves.
+///
+/// Source: kernel, `fs/ext4/ext4.h`, `ext4_dir_htree_level`.
+fn level_limit(format: &Format) -> usize {
+    if format.has(Features::LARGE_DIR) { 2 } else { 1 }
 }
 
 impl Layout {
@@ -82,13 +90,13 @@ impl Layout {
     pub(crate) fn linear<'a>(
         names: impl Iterator<Item = &'a [u8]>,
         least: usize,
-        block_size: BlockSize,
+        format: &Format,
     ) -> Self {
         let mut blocks = 1;
         let mut used = 2 * DOT_ENTRY;
         for name in names {
             let size = entry_size(name.len());
-            if used + size > leaf_room(block_size) {
+            if used + size > leaf_room(format) {
                 blocks += 1;
                 used = 0;
             }
@@ -97,41 +105,44 @@ impl Layout {
         Self::Linear { blocks: blocks.max(least) }
     }
 
-    /// One block if the names fit into it, else an index.
+    /// One block if the names fit into it, else an index if the format has one.
     pub(crate) fn choose<'a>(
         names: impl Iterator<Item = &'a [u8]> + Clone,
-        seed: HashSeed,
-        block_size: BlockSize,
+        hasher: NameHasher,
+        format: &Format,
     ) -> Result<Self> {
         let total: usize = names.clone().map(|name| entry_size(name.len())).sum();
-        if 2 * DOT_ENTRY + total <= leaf_room(block_size) {
+        if 2 * DOT_ENTRY + total <= leaf_room(format) {
             return Ok(Self::Linear { blocks: 1 });
         }
-        Self::indexed(names, seed, block_size)
+        if !format.has(Features::DIR_INDEX) {
+            return Ok(Self::linear(names, 1, format));
+        }
+        Self::indexed(names, hasher, format)
     }
 
     fn indexed<'a>(
         names: impl Iterator<Item = &'a [u8]>,
-        seed: HashSeed,
-        block_size: BlockSize,
+        hasher: NameHasher,
+        format: &Format,
     ) -> Result<Self> {
         let mut hashed = Vec::new();
         for (place, name) in (0u32..).zip(names) {
             // Names of one hash stay in the order of their bytes.
-            hashed.push((seed.half_md4(name), place, entry_size(name.len())));
+            hashed.push((hasher.hash(name), place, entry_size(name.len())));
         }
         hashed.sort_unstable();
-        let leaves = pack(&hashed, leaf_room(block_size) * LEAF_FILL / 100)?;
-        let nodes = index_nodes(leaves.len(), block_size)?;
+        let leaves = pack(&hashed, leaf_room(format) * format.directory_fill / 100)?;
+        let levels = index_levels(leaves.len(), format)?;
         let order = hashed.into_iter().map(|(_, place, _)| place).collect();
-        Ok(Self::Indexed { order, leaves, nodes })
+        Ok(Self::Indexed { order, leaves, levels })
     }
 
     /// The blocks of the directory.
     pub(crate) fn blocks(&self) -> usize {
         match self {
             Self::Linear { blocks } => *blocks,
-            Self::Indexed { leaves, nodes, .. } => 1 + nodes + leaves.len(),
+            Self::Indexed { leaves, levels, .. } => 1 + levels.iter().sum::<usize>() + leaves.len(),
         }
     }
 
@@ -145,22 +156,23 @@ impl Layout {
         &self,
         dots: Dots,
         names: &[Named<'_>],
-        block_size: BlockSize,
+        format: &Format,
         seed: InodeSeed,
     ) -> Result<Vec<Sealed<Vec<u8>>>> {
         match self {
-            Self::Linear { blocks } => render_linear(*blocks, dots, names, block_size, seed),
-            Self::Indexed { order, leaves, nodes } => {
-                let index = Index { leaves, nodes: *nodes, block_size, seed };
+            Self::Linear { blocks } => render_linear(*blocks, dots, names, format, seed),
+            Self::Indexed { order, leaves, levels } => {
+                let index = Index { leaves, levels, format, seed };
                 let mut rendered = index.render(dots)?;
-                rendered.extend(render_leaves(order, leaves, names, block_size, seed)?);
+                rendered.extend(render_leaves(order, leaves, names, format, seed)?);
                 Ok(rendered)
             }
         }
     }
 }
 
-/// Cuts names in the order of their hashes into leaves of at most `room` bytes.
+/// Cuts names in the order of their hashes into leaves of at most `room` bytes, but of one name at
+/// least.
 fn pack(hashed: &[(NameHash, u32, usize)], room: usize) -> Result<Vec<LeafStart>> {
     let mut leaves: Vec<LeafStart> = Vec::new();
     let mut used = usize::MAX;
@@ -183,21 +195,30 @@ fn pack(hashed: &[(NameHash, u32, usize)], room: usize) -> Result<Vec<LeafStart>
 
 const PLACES_ARE_32_BITS: Error = internal("a directory has fewer than 2^32 names");
 
-/// How many leaves a node between root and leaves leads to.
-fn leaves_per_node(leaves: usize, block_size: BlockSize) -> usize {
-    let wanted = node_limit(block_size) * NODE_FILL / 100;
-    wanted.max(leaves.div_ceil(root_limit(block_size)))
+/// How many nodes each level has when each leads to so many of the level below; `None` if the root
+/// cannot lead to all of the uppermost.
+fn levels_of(leaves: usize, per_node: usize, count: usize, root: usize) -> Option<Vec<usize>> {
+    let mut levels = Vec::with_capacity(count);
+    let mut below = leaves;
+    for _ in 0..count {
+        below = below.div_ceil(per_node);
+        levels.push(below);
+    }
+    (below <= root).then_some(levels)
 }
 
-fn index_nodes(leaves: usize, block_size: BlockSize) -> Result<usize> {
-    if leaves <= root_limit(block_size) {
-        return Ok(0);
+/// The nodes between root and leaves, the lowest level first: as few levels as can be.
+fn index_levels(leaves: usize, format: &Format) -> Result<Vec<usize>> {
+    let (root, most) = (root_limit(format), node_limit(format));
+    let wanted = most * NODE_FILL / 100;
+    for count in 0..=level_limit(format) {
+        if levels_of(leaves, most, count, root).is_some() {
+            let levels = (wanted..=most).find_map(|per| levels_of(leaves, per, count, root));
+            return levels.ok_or(ENTRIES_FIT);
+        }
     }
-    let limit = root_limit(block_size) * node_limit(block_size);
-    if leaves > limit {
-        return Err(Error::DirectoryTooLarge { leaves, limit });
-    }
-    Ok(leaves.div_ceil(leaves_per_node(leaves, block_size)))
+    let limit = (0..level_limit(format)).fold(root, |reach, _| reach.saturating_mul(most));
+    Err(Error::DirectoryTooLarge { leaves, limit })
 }
 
 /// Entries that fill one block: each is put when the next is known, because the last one's
@@ -209,8 +230,8 @@ struct EntryBlock {
 }
 
 impl EntryBlock {
-    fn new(block_size: BlockSize) -> Self {
-        Self { bytes: Vec::with_capacity(block_size.len()), last: 0, room: leaf_room(block_size) }
+    fn new(format: &Format) -> Self {
+        Self { bytes: Vec::with_capacity(format.block.len()), last: 0, room: leaf_room(format) }
     }
 
     fn fits(&self, name: &[u8]) -> bool {
@@ -223,7 +244,7 @@ impl EntryBlock {
     }
 
     /// Lets the last entry, or an empty one, reach to the tail.
-    fn seal(mut self, block_size: BlockSize, seed: InodeSeed) -> Result<Sealed<Vec<u8>>> {
+    fn seal(mut self, format: &Format, seed: InodeSeed) -> Result<Sealed<Vec<u8>>> {
         if self.bytes.is_empty() {
             let unused = Entry {
                 inode: U32::ZERO,
@@ -238,15 +259,25 @@ impl EntryBlock {
             let field = self.bytes.get_mut(place..place + size_of::<U16>());
             field.ok_or(ENTRIES_FIT)?.copy_from_slice(reach.as_bytes());
         }
-        self.bytes.resize(block_size.len(), 0);
+        self.bytes.resize(format.block.len(), 0);
         Ok(seed.seal_entries(self.bytes))
     }
 }
 
 const ENTRIES_FIT: Error = internal("a directory's entries fit into their blocks");
 
+/// A length in the 16 bits of `rec_len`, where that of a whole block of 64 KiB is 65,535.
+///
+/// Source: kernel, `fs/ext4/ext4.h`, `ext4_rec_len_to_disk`.
 fn record_length(length: usize) -> Result<U16> {
-    u16::try_from(length).map(U16::new).map_err(|_| ENTRIES_FIT)
+    match length {
+        0x1_0000 => Ok(U16::new(u16::MAX)),
+        _ => u16_of(length),
+    }
+}
+
+fn u16_of(number: usize) -> Result<U16> {
+    u16::try_from(number).map(U16::new).map_err(|_| ENTRIES_FIT)
 }
 
 fn put_entry(block: &mut Vec<u8>, entry: &Named<'_>, length: usize) -> Result<()> {
@@ -272,21 +303,21 @@ fn render_linear(
     blocks: usize,
     dots: Dots,
     names: &[Named<'_>],
-    block_size: BlockSize,
+    format: &Format,
     seed: InodeSeed,
 ) -> Result<Vec<Sealed<Vec<u8>>>> {
     let mut rendered = Vec::with_capacity(blocks);
-    let mut block = EntryBlock::new(block_size);
+    let mut block = EntryBlock::new(format);
     for entry in dot_entries(dots).iter().chain(names) {
         if !block.fits(entry.name) {
-            let full = std::mem::replace(&mut block, EntryBlock::new(block_size));
-            rendered.push(full.seal(block_size, seed)?);
+            let full = std::mem::replace(&mut block, EntryBlock::new(format));
+            rendered.push(full.seal(format, seed)?);
         }
         block.put(entry)?;
     }
-    rendered.push(block.seal(block_size, seed)?);
+    rendered.push(block.seal(format, seed)?);
     while rendered.len() < blocks {
-        rendered.push(EntryBlock::new(block_size).seal(block_size, seed)?);
+        rendered.push(EntryBlock::new(format).seal(format, seed)?);
     }
     Ok(rendered)
 }
@@ -295,7 +326,7 @@ fn render_leaves(
     order: &[u32],
     leaves: &[LeafStart],
     names: &[Named<'_>],
-    block_size: BlockSize,
+    format: &Format,
     seed: InodeSeed,
 ) -> Result<Vec<Sealed<Vec<u8>>>> {
     let place = |number: u32| usize::try_from(number).map_err(|_| PLACES_ARE_32_BITS);
@@ -303,81 +334,72 @@ fn render_leaves(
     let mut starts = leaves.iter().peekable();
     while let Some(start) = starts.next() {
         let end = starts.peek().map_or(Ok(order.len()), |next| place(next.first))?;
-        let mut block = EntryBlock::new(block_size);
+        let mut block = EntryBlock::new(format);
         for number in order.get(place(start.first)?..end).ok_or(ENTRIES_FIT)? {
             block.put(names.get(place(*number)?).ok_or(ENTRIES_FIT)?)?;
         }
-        rendered.push(block.seal(block_size, seed)?);
+        rendered.push(block.seal(format, seed)?);
     }
     Ok(rendered)
 }
 
-/// The index above the leaves: the root is file block 0, its nodes follow, then the leaves.
+/// The index above the leaves: the root is file block 0, its nodes follow from the uppermost
+/// level to the lowest, then the leaves.
 struct Index<'a> {
     leaves: &'a [LeafStart],
-    nodes: usize,
-    block_size: BlockSize,
+    levels: &'a [usize],
+    format: &'a Format,
     seed: InodeSeed,
 }
 
 impl Index<'_> {
     fn render(&self, dots: Dots) -> Result<Vec<Sealed<Vec<u8>>>> {
-        let targets = self.leaf_entries()?;
-        if self.nodes == 0 {
-            return Ok(vec![self.root(dots, &targets, 0)?]);
+        let mut first = 1 + self.levels.iter().sum::<usize>();
+        let hashes = self.leaves.iter().map(|leaf| U32::new(leaf.hash));
+        let mut targets = entries(first, hashes)?;
+        let mut rendered = Vec::new();
+        for count in self.levels {
+            let groups = targets.chunks(targets.len().div_ceil(*count));
+            let nodes = groups.clone().map(|group| self.node(group)).collect::<Result<Vec<_>>>()?;
+            first -= nodes.len();
+            rendered.splice(..0, nodes);
+            targets = entries(first, groups.filter_map(|group| Some(group.first()?.hash)))?;
         }
-        let per_node = leaves_per_node(targets.len(), self.block_size);
-        let mut tops = Vec::with_capacity(self.nodes);
-        let mut nodes = Vec::with_capacity(self.nodes);
-        for (number, group) in (1u32..).zip(targets.chunks(per_node)) {
-            let first = group.first().ok_or(ENTRIES_FIT)?;
-            tops.push(IndexEntry { hash: first.hash, block: U32::new(number) });
-            nodes.push(self.node(group)?);
-        }
-        let mut rendered = vec![self.root(dots, &tops, 1)?];
-        rendered.extend(nodes);
+        let levels = u8::try_from(self.levels.len()).map_err(|_| ENTRIES_FIT)?;
+        rendered.insert(0, self.root(dots, &targets, levels)?);
         Ok(rendered)
-    }
-
-    fn leaf_entries(&self) -> Result<Vec<IndexEntry>> {
-        let first = u32::try_from(1 + self.nodes).map_err(|_| PLACES_ARE_32_BITS)?;
-        let entry = |(block, leaf): (u32, &LeafStart)| IndexEntry {
-            hash: U32::new(leaf.hash),
-            block: U32::new(block),
-        };
-        Ok((first..).zip(self.leaves).map(entry).collect())
     }
 
     fn root(&self, dots: Dots, targets: &[IndexEntry], levels: u8) -> Result<Sealed<Vec<u8>>> {
         let [own, parent] = dot_entries(dots);
-        let mut block = Vec::with_capacity(self.block_size.len());
+        let mut block = Vec::with_capacity(self.format.block.len());
         put_entry(&mut block, &own, DOT_ENTRY)?;
         put_entry(&mut block, &parent, DOT_ENTRY)?;
         // To a reader without the index the entry `..` covers the rest of the block.
-        let reach = record_length(self.block_size.len() - DOT_ENTRY)?;
+        let reach = record_length(self.format.block.len() - DOT_ENTRY)?;
         let place = DOT_ENTRY + std::mem::offset_of!(Entry, rec_len);
         let field = block.get_mut(place..place + size_of::<U16>());
         field.ok_or(ENTRIES_FIT)?.copy_from_slice(reach.as_bytes());
         let info = IndexInfo {
             reserved_zero: U32::ZERO,
-            hash_version: HASH_HALF_MD4,
+            hash_version: hash_version(self.format.hash),
             info_length: 8,
             indirect_levels: levels,
             unused_flags: 0,
         };
         block.extend_from_slice(info.as_bytes());
-        self.seal(block, targets, root_limit(self.block_size))
+        self.seal(block, targets, root_limit(self.format))
     }
 
     fn node(&self, targets: &[IndexEntry]) -> Result<Sealed<Vec<u8>>> {
         let unused = Entry {
             inode: U32::ZERO,
-            rec_len: record_length(self.block_size.len())?,
+            rec_len: record_length(self.format.block.len())?,
             name_len: 0,
             file_type: 0,
         };
         let block = unused.as_bytes().to_vec();
-        self.seal(block, targets, node_limit(self.block_size))
+        self.seal(block, targets, node_limit(self.format))
     }
 
     fn seal(
@@ -388,15 +410,30 @@ impl Index<'_> {
     ) -> Result<Sealed<Vec<u8>>> {
         let (first, others) = targets.split_first().ok_or(ENTRIES_FIT)?;
         let count = IndexCount {
-            limit: record_length(limit)?,
-            count: record_length(targets.len())?,
+            limit: u16_of(limit)?,
+            count: u16_of(targets.len())?,
             block: first.block,
         };
         block.extend_from_slice(count.as_bytes());
         block.extend_from_slice(others.as_bytes());
         let used = block.len();
-        block.resize(self.block_size.len(), 0);
+        block.resize(self.format.block.len(), 0);
         Ok(self.seed.seal_index(block, used))
+    }
+}
+
+/// Entries that lead to consecutive blocks of the file.
+fn entries(first: usize, hashes: impl Iterator<Item = U32>) -> Result<Vec<IndexEntry>> {
+    let first = u32::try_from(first).map_err(|_| PLACES_ARE_32_BITS)?;
+    let entry = |(block, hash)| IndexEntry { hash, block: U32::new(block) };
+    Ok((first..).zip(hashes).map(entry).collect())
+}
+
+/// The number of a hash in an index and in the superblock.
+pub(crate) fn hash_version(hash: DirectoryHash) -> u8 {
+    match hash {
+        DirectoryHash::HalfMd4 => HASH_HALF_MD4,
+        DirectoryHash::Tea => HASH_TEA,
     }
 }
 
@@ -404,11 +441,21 @@ impl Index<'_> {
 mod tests {
     use super::*;
 
-    const SEED: [u8; 16] = [1; 16];
+    use crate::options::{HashedBytes, Options, Size};
+
+    fn format(block_size: u32, features: Features) -> Format {
+        let mut options = Options::new(Size::Fixed(0));
+        (options.block_size, options.features) = (block_size, features);
+        Format::new(&options).unwrap()
+    }
+
+    fn hasher() -> NameHasher {
+        NameHasher::new([1; 16], DirectoryHash::HalfMd4, HashedBytes::Signed)
+    }
 
     fn layout(names: &[Vec<u8>]) -> Layout {
         let names = names.iter().map(Vec::as_slice);
-        Layout::choose(names, HashSeed::from_bytes(SEED), BlockSize::DEFAULT).unwrap()
+        Layout::choose(names, hasher(), &format(4096, Features::DEFAULT)).unwrap()
     }
 
     fn numbered(count: usize) -> Vec<Vec<u8>> {
@@ -424,7 +471,7 @@ mod tests {
 
     #[test]
     fn leaves_keep_room_and_hold_every_name_once() {
-        let Layout::Indexed { order, leaves, nodes } = layout(&numbered(200_000)) else {
+        let Layout::Indexed { order, leaves, levels } = layout(&numbered(200_000)) else {
             panic!("200,000 names need an index");
         };
         let mut seen = order.clone();
@@ -432,15 +479,33 @@ mod tests {
         assert!(seen.into_iter().eq(0..200_000));
         // 204 entries of 16 bytes are 80 % of a block.
         assert_eq!(leaves.len(), 200_000usize.div_ceil(204));
-        assert_eq!(nodes, leaves.len().div_ceil(408));
+        assert_eq!(levels, [leaves.len().div_ceil(408)]);
     }
 
     #[test]
     fn a_hash_that_spans_two_leaves_is_marked_as_continued() {
-        let hash = HashSeed::from_bytes(SEED).half_md4(b"x");
+        let hash = hasher().hash(b"x");
         let names: Vec<_> = (0..10).map(|place| (hash, place, 100)).collect();
         let leaves = pack(&names, 400).unwrap();
         let marks: Vec<u32> = leaves.iter().map(|leaf| leaf.hash).collect();
         assert_eq!(marks, [0, hash.major() | 1, hash.major() | 1]);
+    }
+
+    #[test]
+    fn a_third_level_comes_with_large_dir_and_only_when_two_do_not_reach() {
+        let two = format(1024, Features::DEFAULT);
+        let three = format(1024, Features::DEFAULT | Features::LARGE_DIR);
+        let reach = root_limit(&two) * node_limit(&two);
+        assert_eq!(index_levels(reach, &two).unwrap().len(), 1);
+        assert_eq!(index_levels(reach, &three).unwrap().len(), 1);
+        let refused = index_levels(reach + 1, &two);
+        assert!(matches!(refused, Err(Error::DirectoryTooLarge { .. })), "{refused:?}");
+        let levels = index_levels(reach + 1, &three).unwrap();
+        // Nodes that lead to 80 % of what they could.
+        let per_node = node_limit(&three) * 80 / 100;
+        let lowest = (reach + 1).div_ceil(per_node);
+        assert_eq!(levels, [lowest, lowest.div_ceil(per_node)]);
+        assert!(index_levels(reach * node_limit(&three), &three).is_ok());
+        assert!(index_levels(reach * node_limit(&three) + 1, &three).is_err());
     }
 }

@@ -21,13 +21,19 @@ pub(crate) fn split(extents: &[Extent]) -> Result<Vec<Extent>> {
         let mut at = u64::from(extent.at.get());
         let mut run = extent.run;
         while run.length > BlockCount::ZERO {
-            let length = run.length.min(BlockCount::new(MAX_LENGTH));
-            pieces.push(Extent { at: file_block(at)?, run: Run::new(run.start, length) });
+            let length = run.length.min(longest(extent));
+            let run_of_piece = Run::new(run.start, length);
+            pieces.push(Extent { at: file_block(at)?, run: run_of_piece, ..*extent });
             run = Run::new(run.start + length, run.length - length);
             at += length.get();
         }
     }
     Ok(pieces)
+}
+
+/// The blocks that one extent can map: an unwritten one says so by its length.
+fn longest(extent: &Extent) -> BlockCount {
+    BlockCount::new(if extent.unwritten { MAX_LENGTH - 1 } else { MAX_LENGTH })
 }
 
 fn file_block(at: u64) -> Result<FileBlock> {
@@ -53,7 +59,7 @@ pub(crate) fn node_count(extents: &[Extent], block_size: BlockSize) -> Result<Bl
     // A run at a time: a file of one run has millions of brothers.
     let pieces = match extents {
         [] => 0,
-        [one] if one.run.length.get() <= MAX_LENGTH => 1,
+        [one] if one.run.length <= longest(one) => 1,
         _ => split(extents)?.len(),
     };
     let nodes: usize = levels(pieces, block_size).iter().sum();
@@ -114,9 +120,12 @@ const NODES_HAVE_PLACES: Error = internal("every extent node has a place");
 
 fn leaf_bytes(piece: &Extent) -> Result<[u8; ENTRY_SIZE]> {
     let start = piece.run.start.get();
+    let unwritten = if piece.unwritten { MAX_LENGTH } else { 0 };
     let record = Leaf {
         block: U32::new(piece.at.get()),
-        len: U16::new(u16::try_from(piece.run.length.get()).map_err(|_| MAPS_END_IN_32_BITS)?),
+        len: u16::try_from(piece.run.length.get() + unwritten)
+            .map(U16::new)
+            .map_err(|_| MAPS_END_IN_32_BITS)?,
         start_hi: U16::new(low16(high32(start))),
         start_lo: U32::new(low32(start)),
     };
@@ -176,7 +185,11 @@ mod tests {
     #[test]
     fn long_runs_are_split_where_an_extent_ends() {
         let run = Run::new(BlockIndex::new(7), BlockCount::new(MAX_LENGTH * 2 + 1));
-        let pieces = split(&[Extent { at: FileBlock::new(3), run }]).unwrap();
+        let extent = Extent::written(FileBlock::new(3), run);
+        let unwritten = split(&[Extent { unwritten: true, ..extent }]).unwrap();
+        let lengths: Vec<u64> = unwritten.iter().map(|piece| piece.run.length.get()).collect();
+        assert_eq!(lengths, [MAX_LENGTH - 1, MAX_LENGTH - 1, 3]);
+        let pieces = split(&[extent]).unwrap();
         let lengths: Vec<u64> = pieces.iter().map(|piece| piece.run.length.get()).collect();
         assert_eq!(lengths, [MAX_LENGTH, MAX_LENGTH, 1]);
         assert_eq!(pieces[2].at.get(), 3 + 65_536);

@@ -18,6 +18,9 @@ pub(crate) struct Groups {
     pub free_inodes: u32,
     pub blocks: BlockMap,
     pub inodes: InodeMap,
+    /// Whether descriptors can say that a bitmap or table was never written: only those with
+    /// checksums are believed.
+    uninitialised: bool,
 }
 
 const EVERY_GROUP: Error = internal("every group has its bitmaps, its table and its counts");
@@ -31,16 +34,18 @@ impl Groups {
         seed: FsSeed,
     ) -> Result<Self> {
         let blocks = BlockMap::new(&placed.geometry, &placed.space);
+        let length = placed.geometry.format.descriptor_len();
         let mut groups = Self {
             descriptors: Vec::with_capacity(directories.len()),
             free_blocks: BlockCount::ZERO,
             free_inodes: 0,
             blocks,
             inodes,
+            uninitialised: placed.geometry.format.has_checksums(),
         };
         for (group, directories) in (0..placed.geometry.groups).zip(directories) {
             let descriptor = groups.describe(placed, group, *directories, seed)?;
-            groups.descriptors.push(seed.seal_descriptor(descriptor, GroupIndex::new(group)));
+            groups.descriptors.push(seed.seal_descriptor(descriptor, GroupIndex::new(group), length));
         }
         if groups.free_blocks != placed.free() {
             return Err(internal("the groups' free blocks are those that nobody took"));
@@ -50,12 +55,12 @@ impl Groups {
 
     /// Whether the group's block bitmap is left to the kernel.
     pub(crate) fn omits_block_bitmap(&self, group: u32) -> bool {
-        self.blocks.is_untouched(group)
+        self.uninitialised && self.blocks.is_untouched(group)
     }
 
     /// Whether the group's inode bitmap is left to the kernel.
     pub(crate) fn omits_inode_bitmap(&self, group: u32) -> bool {
-        self.inodes.used_in(group) == 0
+        self.uninitialised && self.inodes.used_in(group) == 0
     }
 
     fn describe(
@@ -98,9 +103,11 @@ impl Groups {
         descriptor.free_inodes_count_hi = U16::new(high16(free_inodes));
         descriptor.used_dirs_count_lo = U16::new(low16(directories));
         descriptor.used_dirs_count_hi = U16::new(high16(directories));
-        // The inodes in use are the first, so the unused ones are those at the end.
-        descriptor.itable_unused_lo = U16::new(low16(free_inodes));
-        descriptor.itable_unused_hi = U16::new(high16(free_inodes));
+        if self.uninitialised {
+            // The inodes in use are the first, so the unused ones are those at the end.
+            descriptor.itable_unused_lo = U16::new(low16(free_inodes));
+            descriptor.itable_unused_hi = U16::new(high16(free_inodes));
+        }
         self.free_blocks += free_blocks;
         self.free_inodes = self.free_inodes.checked_add(free_inodes).ok_or(EVERY_GROUP)?;
         Ok(())
@@ -108,11 +115,12 @@ impl Groups {
 
     fn sum_bitmaps(&self, descriptor: &mut GroupDescriptor, group: u32, seed: FsSeed) {
         // The sink was zeros before us, and so are the tables behind the inodes in use.
-        let mut flags = Flags::INODE_ZEROED;
+        let mut flags = Flags::empty();
+        flags.set(Flags::INODE_ZEROED, self.uninitialised);
         if self.omits_block_bitmap(group) {
             flags |= Flags::BLOCK_UNINIT;
         } else {
-            let sum = seed.bitmap(&self.blocks.render(group));
+            let sum = seed.bitmap(self.blocks.covered(&self.blocks.render(group)));
             descriptor.block_bitmap_csum_lo = U16::new(low16(sum));
             descriptor.block_bitmap_csum_hi = U16::new(high16(sum));
         }

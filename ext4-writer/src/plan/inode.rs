@@ -4,21 +4,22 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
 
 use crate::error::{Result, internal};
+use crate::format::Format;
 use crate::metadata::{Special, Timestamp};
 use crate::plan::nodes::NodePlan;
 use crate::record::inode::{BLOCK_MAP_SIZE, EXTRA_SIZE, Flags, Inode};
 use crate::record::{high16, high32, low16, low32};
-use crate::tree::{Content, MAX_LINKS, Node, OtherTimes};
+use crate::tree::{Content, Extra, MAX_LINKS, Node, OtherTimes};
 use crate::units::{BlockCount, BlockIndex, BlockSize};
 
 /// The parts of an inode that do not follow from its node alone.
 pub(crate) struct Parts {
     /// The root of the extent tree.
     pub extent_root: [u8; BLOCK_MAP_SIZE],
-    /// The bytes behind the fields.
-    pub attributes: [u8; 96],
     /// The times beside that of modification.
     pub times: Option<OtherTimes>,
+    /// Flags, generation and project.
+    pub extra: Extra,
     /// The blocks that belong to the inode.
     pub blocks: BlockCount,
 }
@@ -28,7 +29,7 @@ pub(crate) fn render(
     node: &Node,
     plan: &NodePlan,
     parts: &Parts,
-    block_size: BlockSize,
+    format: &Format,
 ) -> Result<Inode> {
     let mut inode = Inode::empty();
     inode.mode = U16::new(node.kind().mode_bits() | node.mode);
@@ -37,24 +38,36 @@ pub(crate) fn render(
     inode.gid_lo = U16::new(low16(node.gid));
     inode.gid_high = U16::new(high16(node.gid));
     inode.links_count = U16::new(links(node)?);
-    inode.extra_isize = U16::new(EXTRA_SIZE);
-    inode.attributes = parts.attributes;
+    inode.extra_isize = U16::new(extra_size(format));
+    inode.flags = U32::new(parts.extra.flags.bits());
+    inode.generation = U32::new(parts.extra.generation);
+    inode.projid = U32::new(parts.extra.project);
     set_times(&mut inode, node.modified, parts.times);
-    set_blocks(&mut inode, block_size.sectors(parts.blocks));
+    set_blocks(&mut inode, format.block.sectors(parts.blocks));
     set_attribute_block(&mut inode, plan.attribute_block);
-    set_content(&mut inode, node, plan, parts, block_size)?;
+    set_content(&mut inode, node, plan, parts, format.block)?;
     Ok(inode)
 }
 
+/// How far the fields reach behind the first 128 bytes.
+fn extra_size(format: &Format) -> u16 {
+    if format.has_extra_fields() { EXTRA_SIZE } else { 0 }
+}
+
 /// An inode of the filesystem itself: a regular file that only root may read.
-pub(crate) fn internal_file(epoch: Timestamp, size: u64, sectors: u64) -> Inode {
+pub(crate) fn internal_file(
+    format: &Format,
+    epoch: Timestamp,
+    size: u64,
+    blocks: BlockCount,
+) -> Inode {
     let mut inode = Inode::empty();
     inode.mode = U16::new(0x8000 | 0o600);
     inode.links_count = U16::new(1);
-    inode.extra_isize = U16::new(EXTRA_SIZE);
-    set_times(&mut inode, epoch.clamped(), None);
+    inode.extra_isize = U16::new(extra_size(format));
+    set_times(&mut inode, format.stored(epoch), None);
     set_size(&mut inode, size);
-    set_blocks(&mut inode, sectors);
+    set_blocks(&mut inode, format.block.sectors(blocks));
     inode
 }
 

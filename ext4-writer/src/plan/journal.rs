@@ -16,7 +16,7 @@ pub(crate) fn render(geometry: &Geometry, uuid: [u8; 16]) -> Result<Sealed<Vec<u
     let mut superblock = JournalSuperblock::empty();
     superblock.header_magic = U32::new(MAGIC);
     superblock.header_blocktype = U32::new(SUPERBLOCK_V2);
-    superblock.blocksize = U32::new(u32::try_from(geometry.block_size.len()).map_err(|_| FITS)?);
+    superblock.blocksize = U32::new(u32::try_from(geometry.format.block.len()).map_err(|_| FITS)?);
     superblock.maxlen = U32::new(u32::try_from(geometry.journal.get()).map_err(|_| FITS)?);
     superblock.first = U32::new(1);
     superblock.sequence = U32::new(1);

@@ -16,11 +16,14 @@ pub(crate) mod xattr;
 
 use crate::alloc::Space;
 use crate::checksum::FsSeed;
-use crate::dirhash::HashSeed;
+use crate::dirhash::NameHasher;
 use crate::error::{Result, internal};
+use crate::features::Features;
+use crate::format::Format;
 use crate::options::Options;
 use crate::tree::{Content, Tree};
-use crate::units::{BlockCount, BlockSize};
+use crate::geometry::InodeDemand;
+use crate::units::{BlockCount, BlockIndex, InodeNumber};
 
 use bitmaps::InodeMap;
 use groups::Groups;
@@ -35,6 +38,8 @@ pub(crate) struct Plan {
     pub identity: Identity,
     pub numbering: Numbering,
     pub nodes: NodePlans,
+    /// The list of orphans, behind all other inodes.
+    pub orphan_file: Option<InodeNumber>,
     pub placed: Placed,
     pub groups: Groups,
 }
@@ -45,17 +50,23 @@ impl Plan {
         tree: &Tree,
         mut space: Space,
         options: &Options,
-        block_size: BlockSize,
+        format: &Format,
     ) -> Result<Self> {
         let identity = Identity::new(options, tree);
         let numbering = Numbering::new(tree)?;
-        let hash_seed = HashSeed::from_bytes(identity.hash_seed);
-        let nodes = NodePlans::new(tree, hash_seed, block_size, &mut space)?;
-        let placed = Placed::new(options, block_size, numbering.demand(), space)?;
-        let inodes = InodeMap::new(&placed.geometry, numbering.last());
+        let hasher = NameHasher::new(identity.hash_seed, format.hash, format.hashed_bytes);
+        let nodes = NodePlans::new(tree, hasher, format, &mut space)?;
+        let with_orphan_file = u32::from(format.has(Features::ORPHAN_FILE));
+        let used = u64::from(numbering.last().get()) + u64::from(with_orphan_file);
+        let placed = Placed::new(options, format, InodeDemand { used }, space)?;
+        let orphan_file = (placed.geometry.orphan_file > BlockCount::ZERO)
+            .then(|| InodeNumber::new(numbering.last().get() + 1));
+        let last = orphan_file.unwrap_or(numbering.last());
+        let inodes = InodeMap::new(&placed.geometry, last);
         let directories = directories(tree, &numbering, &placed)?;
-        let groups = Groups::new(&placed, inodes, &directories, FsSeed::new(identity.uuid))?;
-        Ok(Self { identity, numbering, nodes, placed, groups })
+        let seed = FsSeed::new(identity.uuid, format.has_checksums());
+        let groups = Groups::new(&placed, inodes, &directories, seed)?;
+        Ok(Self { identity, numbering, nodes, orphan_file, placed, groups })
     }
 
     /// The blocks that the filesystem takes for itself.
@@ -63,10 +74,11 @@ impl Plan {
     /// Source: kernel, `fs/ext4/super.c`, `ext4_calculate_overhead`.
     pub(crate) fn overhead(&self) -> BlockCount {
         let geometry = &self.placed.geometry;
-        let backups = self.placed.space.layout().blocks_below(geometry.end());
-        let per_group = geometry.table.get() + 2;
-        let groups = BlockCount::new(u64::from(geometry.groups) * per_group);
-        backups + groups + geometry.journal
+        let layout = self.placed.space.layout();
+        let before = layout.group_start(0) - BlockIndex::new(0);
+        let copies = layout.copies_below(u64::from(geometry.groups)).count();
+        let copies = BlockCount::new(crate::sink::widen(copies) * layout.area().get());
+        before + copies + geometry.tables_and_bitmaps() + geometry.journal
     }
 }
 

@@ -2,8 +2,9 @@
 //! and attribute blocks, each with its place.
 
 use crate::alloc::Space;
-use crate::dirhash::HashSeed;
+use crate::dirhash::NameHasher;
 use crate::error::{Result, internal};
+use crate::format::Format;
 use crate::plan::directory::{Dots, Layout, Named};
 use crate::plan::extents;
 use crate::plan::numbering::Numbering;
@@ -11,7 +12,7 @@ use crate::plan::xattr::Split;
 use crate::record::inode::BLOCK_MAP_SIZE;
 use crate::sink::widen;
 use crate::tree::{Content, Directory, Extent, Extents, Node, NodeId, Tree};
-use crate::units::{BlockCount, BlockIndex, BlockSize, FileBlock, Run};
+use crate::units::{BlockCount, BlockIndex, FileBlock, Run};
 
 /// The blocks that mke2fs gives to `lost+found`: 16 KiB.
 const LOST_AND_FOUND_BYTES: u64 = 16 << 10;
@@ -37,11 +38,11 @@ impl NodePlans {
     /// Takes blocks for all of the tree's nodes.
     pub(crate) fn new(
         tree: &Tree,
-        seed: HashSeed,
-        block_size: BlockSize,
+        hasher: NameHasher,
+        format: &Format,
         space: &mut Space,
     ) -> Result<Self> {
-        let mut planner = Planner { tree, seed, block_size, space };
+        let mut planner = Planner { tree, hasher, format, space };
         let mut plans = Vec::new();
         for (id, node) in tree.nodes() {
             if let Some(plan) = planner.plan(id, node)? {
@@ -59,8 +60,8 @@ impl NodePlans {
 
 struct Planner<'a> {
     tree: &'a Tree,
-    seed: HashSeed,
-    block_size: BlockSize,
+    hasher: NameHasher,
+    format: &'a Format,
     space: &'a mut Space,
 }
 
@@ -82,14 +83,14 @@ impl Planner<'_> {
             _ => {}
         }
         let mapped = mapped(node, &plan);
-        let count = extents::node_count(mapped, self.block_size)?;
+        let count = extents::node_count(mapped, self.format.block)?;
         if count > BlockCount::ZERO {
             let runs = self.space.take(count)?;
             plan.extent_nodes = runs.into_iter().flat_map(Run::blocks).collect();
             needed = true;
         }
         if let Some(attributes) = self.tree.attributes(id) {
-            let split = Split::new(attributes.as_slice(), self.block_size)?;
+            let split = Split::new(attributes.as_slice(), self.format)?;
             if !split.in_block.is_empty() {
                 plan.attribute_block = self.take(1)?.as_slice().first().map(|one| one.run.start);
                 needed = true;
@@ -101,11 +102,11 @@ impl Planner<'_> {
     fn layout(&self, id: NodeId, directory: &Directory) -> Result<Layout> {
         let names = directory.entries.keys().map(|name| &**name);
         if id == Tree::LOST {
-            let least = self.block_size.blocks_for(LOST_AND_FOUND_BYTES).get();
+            let least = self.format.block.blocks_for(LOST_AND_FOUND_BYTES).get();
             let least = usize::try_from(least).unwrap_or(usize::MAX);
-            return Ok(Layout::linear(names, least, self.block_size));
+            return Ok(Layout::linear(names, least, self.format));
         }
-        Layout::choose(names, self.seed, self.block_size)
+        Layout::choose(names, self.hasher, self.format)
     }
 
     fn take(&mut self, count: u64) -> Result<Extents> {
@@ -122,7 +123,7 @@ pub(crate) fn consecutive(runs: &[Run]) -> Result<Vec<Extent>> {
         let place = u32::try_from(at).map_err(|_| {
             internal("what the filesystem itself stores is shorter than 2^32 blocks")
         })?;
-        extents.push(Extent { at: FileBlock::new(place), run: *run });
+        extents.push(Extent::written(FileBlock::new(place), *run));
         at += run.length.get();
     }
     Ok(extents)

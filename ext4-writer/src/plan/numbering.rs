@@ -1,12 +1,12 @@
 //! Which inode each node becomes.
 
 use crate::error::{Result, internal};
-use crate::geometry::{FIRST_FREE_INODE, InodeDemand};
+use crate::geometry::FIRST_FREE_INODE;
 use crate::tree::{NodeId, Tree};
 use crate::units::InodeNumber;
 
 /// The root directory: `EXT4_ROOT_INO`.
-const ROOT: InodeNumber = InodeNumber::new(2);
+pub(crate) const ROOT: InodeNumber = InodeNumber::new(2);
 /// The inode that holds blocks back for descriptors: `EXT4_RESIZE_INO`.
 pub(crate) const RESIZE: InodeNumber = InodeNumber::new(7);
 /// The journal: `EXT4_JOURNAL_INO`.
@@ -45,14 +45,9 @@ impl Numbering {
         }
     }
 
-    /// The largest number in use; all below it are too.
+    /// The largest number of a node; all below it are in use too.
     pub(crate) fn last(&self) -> InodeNumber {
         self.last
-    }
-
-    /// The inodes in use.
-    pub(crate) fn demand(&self) -> InodeDemand {
-        InodeDemand { used: u64::from(self.last.get()) }
     }
 }
 

@@ -1,14 +1,15 @@
-//! Where the groups' bitmaps and tables, the journal and the resize inode's map go, and how
-//! large a fitted filesystem has to be for them.
+//! Where the groups' bitmaps and tables, the journal, the list of orphans and the resize inode's
+//! map go, and how large a fitted filesystem has to be for them.
 
-use crate::alloc::Space;
+use crate::alloc::{GroupLayout, Space};
 use crate::error::{Error, Result};
-use crate::geometry::{Geometry, InodeDemand};
+use crate::format::Format;
+use crate::geometry::{BITMAPS, Geometry, InodeDemand};
 use crate::options::{Options, Reserved, Size};
 use crate::plan::extents;
 use crate::plan::nodes::consecutive;
 use crate::tree::Extent;
-use crate::units::{BlockCount, BlockIndex, BlockSize, Run};
+use crate::units::{BlockCount, BlockIndex, Run};
 
 /// The places of what every filesystem has.
 #[derive(Debug)]
@@ -19,12 +20,21 @@ pub(crate) struct Places {
     pub inode_bitmaps: Vec<BlockIndex>,
     /// The first block of each group's inode table.
     pub tables: Vec<BlockIndex>,
-    /// The journal's mappings, if there is one.
-    pub journal: Vec<Extent>,
-    /// The nodes of the journal's extent tree.
-    pub journal_nodes: Vec<BlockIndex>,
+    /// The journal, if there is one.
+    pub journal: OwnFile,
+    /// The list of orphans, if there is one.
+    pub orphan_file: OwnFile,
     /// The block that lists the blocks held back for descriptors, if there are any.
     pub resize_map: Option<BlockIndex>,
+}
+
+/// The blocks of a file of the filesystem's own.
+#[derive(Debug)]
+pub(crate) struct OwnFile {
+    /// Its mappings; none if there is no such file.
+    pub extents: Vec<Extent>,
+    /// The nodes of its extent tree.
+    pub nodes: Vec<BlockIndex>,
 }
 
 /// A geometry in which everything has its place.
@@ -40,36 +50,46 @@ impl Placed {
     /// Chooses the size, if it is to fit, and places everything.
     pub(crate) fn new(
         options: &Options,
-        block_size: BlockSize,
+        format: &Format,
         demand: InodeDemand,
         space: Space,
     ) -> Result<Self> {
-        let sizing = Sizing { options, block_size, demand };
+        let sizing = Sizing { options, format, demand };
         match options.size {
-            Size::Fixed(bytes) => sizing.place(block_size.whole_blocks(bytes), space),
+            Size::Fixed(bytes) => {
+                let blocks = format.block.whole_blocks(bytes);
+                place(sizing.geometry(space.layout(), blocks)?, space)
+            }
             Size::Fit { free_bytes, .. } => sizing.fit(free_bytes, &space),
         }
     }
 
     /// The free blocks of the filesystem.
     pub(crate) fn free(&self) -> BlockCount {
-        let backups = self.space.layout().blocks_below(self.geometry.end());
-        self.geometry.blocks - backups - self.space.taken()
+        free_blocks(&self.geometry, self.space.layout(), self.space.taken())
     }
 }
 
+/// The blocks that neither a group keeps nor anybody took.
+fn free_blocks(geometry: &Geometry, layout: &GroupLayout, taken: BlockCount) -> BlockCount {
+    let before = layout.group_start(0) - BlockIndex::new(0);
+    let used = before + layout.kept_below(geometry.end()) + taken;
+    BlockCount::new(geometry.blocks.get().saturating_sub(used.get()))
+}
+
 /// Refuses a fixed size that is no filesystem, and names the nearest that are.
-pub(crate) fn check_fixed(bytes: u64, block_size: BlockSize, space: &Space) -> Result<()> {
+pub(crate) fn check_fixed(bytes: u64, format: &Format, layout: &GroupLayout) -> Result<()> {
+    let block_size = format.block;
     let whole = block_size.whole_blocks(bytes);
     let problem = if block_size.bytes_in(whole) != bytes {
         "is not a multiple of the block size"
-    } else if whole_backup(whole, space) != whole {
-        "ends inside the superblock and descriptors of its last group"
+    } else if whole_group(whole, layout) != whole {
+        "ends inside what its last group keeps for itself"
     } else {
         return Ok(());
     };
-    let above = block_size.bytes_in(whole_backup(block_size.blocks_for(bytes), space));
-    let nearest = match before_backup(whole, space) {
+    let above = block_size.bytes_in(whole_group(block_size.blocks_for(bytes), layout));
+    let nearest = match before_group(whole, layout) {
         BlockCount::ZERO => format!("the nearest legal size is {above}"),
         below => {
             let below = block_size.bytes_in(below);
@@ -80,101 +100,143 @@ pub(crate) fn check_fixed(bytes: u64, block_size: BlockSize, space: &Space) -> R
     Err(Error::InvalidOption { option: "size", reason })
 }
 
-/// The size itself, or, if it ends inside a backup, the start of that.
-fn before_backup(blocks: BlockCount, space: &Space) -> BlockCount {
-    if whole_backup(blocks, space) == blocks {
+/// The size itself, or, if it ends inside what a group keeps, the start of that group.
+fn before_group(blocks: BlockCount, layout: &GroupLayout) -> BlockCount {
+    if whole_group(blocks, layout) == blocks {
         return blocks;
     }
-    let layout = space.layout();
-    let group = layout.group_of(BlockIndex::new(blocks.get().saturating_sub(1)));
-    BlockCount::new(layout.group_start(group).get())
+    match layout.groups_in(blocks).checked_sub(1) {
+        None | Some(0) => BlockCount::ZERO,
+        Some(last) => BlockCount::new(layout.group_start(last).get()),
+    }
 }
 
-/// The size itself, or, if it ends inside a backup, the end of that.
-fn whole_backup(blocks: BlockCount, space: &Space) -> BlockCount {
-    let layout = space.layout();
-    let Some(last) = blocks.get().checked_sub(1) else {
-        return layout.area();
-    };
-    let group = layout.group_of(BlockIndex::new(last));
-    if !layout.has_backup(group) {
-        return blocks;
-    }
-    let end = layout.group_start(group) + layout.area();
+/// The size itself, or, if it ends inside what a group keeps, the end of that.
+fn whole_group(blocks: BlockCount, layout: &GroupLayout) -> BlockCount {
+    let last = layout.groups_in(blocks) - 1;
+    let end = layout.group_start(last) + layout.kept_in(last);
     blocks.max(BlockCount::new(end.get()))
 }
 
 struct Sizing<'a> {
     options: &'a Options,
-    block_size: BlockSize,
+    format: &'a Format,
     demand: InodeDemand,
 }
 
 impl Sizing<'_> {
+    fn geometry(&self, layout: &GroupLayout, blocks: BlockCount) -> Result<Geometry> {
+        Geometry::new(self.options, self.format, layout, blocks, self.demand)
+    }
+
     /// The smallest size at which everything has a place and enough is left.
     ///
-    /// Every block added to a size leaves at most one more free, so no size between one that
-    /// misses some blocks and one that is larger by as many can do; only where one group more
-    /// rounds the inode tables down may a size a few blocks smaller be passed over.
+    /// Among sizes of as many groups a larger one never needs less for itself, and every block
+    /// added leaves at most one more free: so no size between one that misses some blocks and one
+    /// that is larger by as many can do. Only with one group more may each table be shorter, so
+    /// no step leads beyond the first size of the next group.
     fn fit(&self, free_bytes: u64, space: &Space) -> Result<Placed> {
+        let layout = space.layout();
         let mut blocks = BlockCount::new(space.end().get())
-            .max(self.least_for_inodes()?)
+            .max(self.least_for_inodes(layout)?)
             .max(self.least_for_reserved());
         loop {
-            blocks = whole_backup(blocks, space);
-            let placed = self.place(blocks, space.clone())?;
-            let beyond = placed.space.end().get().saturating_sub(blocks.get());
-            if beyond > 0 {
-                blocks += BlockCount::new(beyond);
-                continue;
-            }
-            let wanted = placed.geometry.free_blocks_for(free_bytes);
-            match wanted.get().checked_sub(placed.free().get()) {
-                None | Some(0) => return Ok(placed),
-                Some(missing) => blocks += BlockCount::new(missing),
-            }
+            blocks = whole_group(blocks, layout);
+            let geometry = self.geometry(layout, blocks)?;
+            let missing = match self.missing(&geometry, space, free_bytes) {
+                0 => match place(geometry, space.clone().within(geometry.end())) {
+                    Ok(placed) => return Ok(placed),
+                    // So much more at the end would have been enough for this piece.
+                    Err(Error::ImageFull { needed, available }) => needed.saturating_sub(available),
+                    Err(error) => return Err(error),
+                },
+                missing => missing,
+            };
+            let next_group = layout.group_start(u64::from(geometry.groups));
+            let next = blocks + BlockCount::new(missing.max(1));
+            blocks = next.min(BlockCount::new(next_group.get() + 1));
         }
     }
 
+    /// The blocks by which this size misses what it needs and is to leave free.
+    fn missing(&self, geometry: &Geometry, space: &Space, free_bytes: u64) -> u64 {
+        let layout = space.layout().clone().trimmed(geometry.copy_area());
+        let tables = match layout.local() {
+            BlockCount::ZERO => geometry.tables_and_bitmaps(),
+            _ => BlockCount::ZERO,
+        };
+        let map = BlockCount::new(u64::from(geometry.reserved_descriptors > BlockCount::ZERO));
+        let own = tables + map + geometry.journal + geometry.orphan_file;
+        let wanted = own + geometry.free_blocks_for(free_bytes);
+        let free = free_blocks(geometry, &layout, space.taken());
+        wanted.get().saturating_sub(free.get())
+    }
+
     /// The blocks of so many groups that their tables can hold the tree's inodes.
-    fn least_for_inodes(&self) -> Result<BlockCount> {
-        let per_group = u64::from(self.block_size.bits());
-        let groups = self.demand.required(self.options)?.div_ceil(per_group).max(1);
-        Ok(BlockCount::new((groups - 1) * per_group + 1))
+    fn least_for_inodes(&self, layout: &GroupLayout) -> Result<BlockCount> {
+        let per_block = self.format.inodes_per_block();
+        let per_group = match layout.local().get().checked_sub(BITMAPS.get()) {
+            Some(table) => table * per_block,
+            None => self.format.block.inodes_per_group(per_block) / per_block * per_block,
+        };
+        let groups = self.demand.required(self.options)?.div_ceil(per_group.max(1)).max(1);
+        Ok(BlockCount::new(layout.group_start(groups - 1).get() + 1))
     }
 
     /// The blocks of which those for root are no more than half.
     fn least_for_reserved(&self) -> BlockCount {
         match self.options.reserved {
             Reserved::Bytes(bytes) => {
-                BlockCount::new(self.block_size.whole_blocks(bytes).get() * 2)
+                BlockCount::new(self.format.block.whole_blocks(bytes).get() * 2)
             }
             Reserved::Percent(_) => BlockCount::ZERO,
         }
     }
+}
 
-    fn place(&self, blocks: BlockCount, mut space: Space) -> Result<Placed> {
-        let area = space.layout().area();
-        let geometry = Geometry::new(self.options, self.block_size, blocks, area, self.demand)?;
-        let groups = BlockCount::new(u64::from(geometry.groups));
-        // What was kept for them is theirs now. The tables come first: each must be one run.
-        space.hold_back(BlockCount::ZERO);
+/// Gives everything its place. The tables come first: each must be one run.
+fn place(geometry: Geometry, mut space: Space) -> Result<Placed> {
+    // What was kept for them is theirs now.
+    space.hold_back(BlockCount::ZERO);
+    space.trim_copies(geometry.copy_area())?;
+    let groups = BlockCount::new(u64::from(geometry.groups));
+    let (tables, block_bitmaps, inode_bitmaps) = if space.layout().local() > BlockCount::ZERO {
+        local_places(&geometry, space.layout())
+    } else {
         let tables = (0..geometry.groups)
             .map(|_| Ok(space.take_contiguous(geometry.table)?.start))
             .collect::<Result<_>>()?;
-        let block_bitmaps = blocks_of(&space.take(groups)?);
-        let inode_bitmaps = blocks_of(&space.take(groups)?);
-        let resize_map = if geometry.reserved_descriptors > BlockCount::ZERO {
-            Some(space.take_contiguous(BlockCount::new(1))?.start)
-        } else {
-            None
-        };
-        let journal = consecutive(&space.take(geometry.journal)?)?;
-        let nodes = extents::node_count(&journal, self.block_size)?;
-        let journal_nodes = blocks_of(&space.take(nodes)?);
-        let places =
-            Places { block_bitmaps, inode_bitmaps, tables, journal, journal_nodes, resize_map };
-        Ok(Placed { geometry, places, space })
+        (tables, blocks_of(&space.take(groups)?), blocks_of(&space.take(groups)?))
+    };
+    let resize_map = if geometry.reserved_descriptors > BlockCount::ZERO {
+        Some(space.take_contiguous(BlockCount::new(1))?.start)
+    } else {
+        None
+    };
+    let journal = OwnFile::new(geometry.journal, &geometry, &mut space)?;
+    let orphan_file = OwnFile::new(geometry.orphan_file, &geometry, &mut space)?;
+    let places =
+        Places { block_bitmaps, inode_bitmaps, tables, journal, orphan_file, resize_map };
+    Ok(Placed { geometry, places, space })
+}
+
+/// Tables and both kinds of bitmaps, each in its own group.
+fn local_places(
+    geometry: &Geometry,
+    layout: &GroupLayout,
+) -> (Vec<BlockIndex>, Vec<BlockIndex>, Vec<BlockIndex>) {
+    let at = |offset| {
+        let groups = 0..u64::from(geometry.groups);
+        groups.map(|group| layout.local_start(group) + BlockCount::new(offset)).collect()
+    };
+    (at(2), at(0), at(1))
+}
+
+impl OwnFile {
+    fn new(length: BlockCount, geometry: &Geometry, space: &mut Space) -> Result<Self> {
+        let extents = consecutive(&space.take(length)?)?;
+        let nodes = extents::node_count(&extents, geometry.format.block)?;
+        Ok(Self { extents, nodes: blocks_of(&space.take(nodes)?) })
     }
 }
 
@@ -185,15 +247,13 @@ fn blocks_of(runs: &[Run]) -> Vec<BlockIndex> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alloc::BackupLayout;
-
-    fn space() -> Space {
-        let (first, group) = (BlockIndex::new(0), BlockCount::new(32_768));
-        Space::new(BackupLayout::new(first, group, BlockCount::new(100)), None)
-    }
 
     fn refused(bytes: u64) -> Option<String> {
-        match check_fixed(bytes, BlockSize::DEFAULT, &space()) {
+        let (first, group) = (BlockIndex::new(0), BlockCount::new(32_768));
+        let copies = GroupLayout::sparse_copies();
+        let layout = GroupLayout::new(first, group, BlockCount::new(100), copies);
+        let format = Format::new(&Options::new(Size::Fixed(bytes))).unwrap();
+        match check_fixed(bytes, &format, &layout) {
             Err(Error::InvalidOption { reason, .. }) => Some(reason),
             _ => None,
         }

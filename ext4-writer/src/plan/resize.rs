@@ -8,14 +8,14 @@
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 
-use crate::alloc::BackupLayout;
+use crate::alloc::GroupLayout;
 use crate::checksum::{Sealed, unsummed};
 use crate::error::{Result, internal};
 use crate::geometry::Geometry;
 use crate::metadata::Timestamp;
 use crate::plan::inode::internal_file;
 use crate::record::inode::Inode;
-use crate::units::{BlockCount, BlockIndex, BlockSize};
+use crate::units::{BlockCount, BlockIndex};
 
 /// The place of the double indirect block in `i_block`: `EXT4_DIND_BLOCK`.
 const DOUBLE_INDIRECT: usize = 13;
@@ -25,7 +25,7 @@ const DIRECT: u64 = 12;
 /// The resize inode's blocks.
 pub(crate) struct ResizeMap<'a> {
     geometry: &'a Geometry,
-    layout: &'a BackupLayout,
+    layout: &'a GroupLayout,
     place: BlockIndex,
 }
 
@@ -33,20 +33,21 @@ const ADDRESSES_FIT: crate::error::Error = internal("the held back blocks have 3
 
 impl<'a> ResizeMap<'a> {
     /// The map whose double indirect block is at `place`.
-    pub(crate) fn new(geometry: &'a Geometry, layout: &'a BackupLayout, place: BlockIndex) -> Self {
+    pub(crate) fn new(geometry: &'a Geometry, layout: &'a GroupLayout, place: BlockIndex) -> Self {
         Self { geometry, layout, place }
     }
 
     /// The inode.
     pub(crate) fn inode(&self, epoch: Timestamp) -> Result<Inode> {
-        let block_size = self.geometry.block_size;
-        let addresses = addresses_per_block(block_size);
+        let block_size = self.geometry.format.block;
+        let addresses = block_size.addresses();
         // As if all blocks up to the end of the double indirect one were there.
         let reach = BlockCount::new(addresses * addresses + addresses + DIRECT);
         let copies = crate::sink::widen(self.backup_groups().count()) + 1;
         let held_back = self.geometry.reserved_descriptors.get() * copies;
-        let sectors = block_size.sectors(BlockCount::new(held_back + 1));
-        let mut inode = internal_file(epoch, block_size.bytes_in(reach), sectors);
+        let blocks = BlockCount::new(held_back + 1);
+        let size = block_size.bytes_in(reach);
+        let mut inode = internal_file(&self.geometry.format, epoch, size, blocks);
         let mut map = [U32::ZERO; 15];
         if let Some(entry) = map.get_mut(DOUBLE_INDIRECT) {
             *entry = address(self.place)?;
@@ -59,7 +60,7 @@ impl<'a> ResizeMap<'a> {
     pub(crate) fn blocks(&self) -> Result<Vec<(BlockIndex, Sealed<Vec<u8>>)>> {
         let first = self.geometry.descriptor_blocks;
         let start = self.layout.group_start(0) + BlockCount::new(1);
-        let addresses = addresses_per_block(self.geometry.block_size);
+        let addresses = self.geometry.format.block.addresses();
         let mut top = vec![U32::ZERO; usize::try_from(addresses).map_err(|_| ADDRESSES_FIT)?];
         let mut blocks = Vec::new();
         for number in first.get()..(first + self.geometry.reserved_descriptors).get() {
@@ -78,12 +79,8 @@ impl<'a> ResizeMap<'a> {
     }
 
     fn backup_groups(&self) -> impl Iterator<Item = u64> {
-        self.layout.groups_below(u64::from(self.geometry.groups)).filter(|group| *group > 0)
+        self.layout.copies_below(u64::from(self.geometry.groups)).filter(|group| *group > 0)
     }
-}
-
-fn addresses_per_block(block_size: BlockSize) -> u64 {
-    block_size.bytes() / crate::sink::widen(size_of::<U32>())
 }
 
 fn address(block: BlockIndex) -> Result<U32> {

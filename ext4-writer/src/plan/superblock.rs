@@ -3,26 +3,24 @@
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
 
-use crate::checksum::{Sealed, seal_superblock};
-use crate::dirhash::HashSeed;
+use crate::alloc::GroupLayout;
+use crate::checksum::{FsSeed, Sealed};
+use crate::dirhash::seed_words;
+use crate::features::Features;
 use crate::geometry::{FIRST_FREE_INODE, Geometry};
-use crate::options::Options;
+use crate::options::{HashedBytes, OnError, Options};
+use crate::plan::directory::hash_version;
 use crate::plan::groups::Groups;
 use crate::plan::identity::Identity;
 use crate::plan::numbering::JOURNAL;
-use crate::record::group::GroupDescriptor;
-use crate::record::inode::{EXTRA_SIZE, INODE_SIZE, Inode};
+use crate::record::inode::{EXTRA_SIZE, Inode};
 use crate::record::superblock::{
-    CHECKSUM_CRC32C, Compatible, DYNAMIC_REVISION, ERRORS_CONTINUE, FLAG_SIGNED_HASH, Incompatible,
-    JOURNAL_BLOCKS_BACKUP, MAGIC, MOUNT_ACL, MOUNT_USER_XATTR, ReadOnlyCompatible, STATE_VALID,
-    Superblock, UNLIMITED_MOUNTS,
+    CHECKSUM_CRC32C, DYNAMIC_REVISION, ERRORS_CONTINUE, ERRORS_PANIC, ERRORS_READ_ONLY,
+    FLAG_SIGNED_HASH, FLAG_UNSIGNED_HASH, JOURNAL_BLOCKS_BACKUP, MAGIC, STATE_VALID, Superblock,
+    UNLIMITED_MOUNTS,
 };
 use crate::record::{high32, low16, low32};
-use crate::units::{BlockCount, BlockSize};
-
-/// The logarithm of the groups whose tables mke2fs puts side by side; the kernel's allocator
-/// goes by it.
-const LOG_GROUPS_PER_FLEX: u8 = 4;
+use crate::units::{BlockCount, InodeNumber};
 
 /// What the superblock is made of.
 pub(crate) struct Sources<'a> {
@@ -33,6 +31,9 @@ pub(crate) struct Sources<'a> {
     /// The blocks that the filesystem itself takes.
     pub overhead: BlockCount,
     pub journal: Option<&'a Inode>,
+    pub orphan_file: Option<InodeNumber>,
+    pub layout: &'a GroupLayout,
+    pub seed: FsSeed,
     pub written: u64,
 }
 
@@ -40,8 +41,8 @@ pub(crate) struct Sources<'a> {
 pub(crate) fn render(sources: &Sources<'_>, group: u64) -> Sealed<Superblock> {
     let mut superblock = Superblock::empty();
     set_counts(&mut superblock, sources);
-    set_sizes(&mut superblock, sources.geometry);
-    set_features(&mut superblock, sources.geometry);
+    set_sizes(&mut superblock, sources);
+    set_features(&mut superblock, sources);
     set_identity(&mut superblock, sources);
     set_state(&mut superblock, sources);
     if let Some(journal) = sources.journal {
@@ -49,7 +50,7 @@ pub(crate) fn render(sources: &Sources<'_>, group: u64) -> Sealed<Superblock> {
     }
     // A group number of more than 16 bits has no place in the field.
     superblock.block_group_nr = U16::new(u16::try_from(group).unwrap_or(u16::MAX));
-    seal_superblock(superblock)
+    sources.seed.seal_superblock(superblock)
 }
 
 fn set_counts(superblock: &mut Superblock, sources: &Sources<'_>) {
@@ -69,35 +70,54 @@ fn set_counts(superblock: &mut Superblock, sources: &Sources<'_>) {
     superblock.overhead_clusters = U32::new(overhead);
 }
 
-fn set_sizes(superblock: &mut Superblock, geometry: &Geometry) {
-    let block_size: BlockSize = geometry.block_size;
+fn set_sizes(superblock: &mut Superblock, sources: &Sources<'_>) {
+    let geometry = sources.geometry;
+    let (format, block_size) = (&geometry.format, geometry.format.block);
     superblock.first_data_block = U32::new(low32(block_size.first_data_block().get()));
     superblock.log_block_size = U32::new(block_size.superblock_log());
     superblock.log_cluster_size = U32::new(block_size.superblock_log());
-    superblock.blocks_per_group = U32::new(block_size.bits());
-    superblock.clusters_per_group = U32::new(block_size.bits());
+    superblock.blocks_per_group = U32::new(block_size.blocks_per_group());
+    superblock.clusters_per_group = U32::new(block_size.blocks_per_group());
     superblock.inodes_per_group = U32::new(geometry.inodes_per_group);
     let reserved = low32(geometry.reserved_descriptors.get());
     superblock.reserved_gdt_blocks = U16::new(low16(reserved));
     superblock.first_ino = U32::new(FIRST_FREE_INODE);
-    superblock.inode_size = U16::new(INODE_SIZE);
-    superblock.min_extra_isize = U16::new(EXTRA_SIZE);
-    superblock.want_extra_isize = U16::new(EXTRA_SIZE);
-    let descriptor = u16::try_from(size_of::<GroupDescriptor>()).unwrap_or_default();
-    superblock.desc_size = U16::new(descriptor);
-    superblock.log_groups_per_flex = LOG_GROUPS_PER_FLEX;
+    superblock.inode_size = U16::new(format.inode_size);
+    if format.has(Features::EXTRA_ISIZE) {
+        superblock.min_extra_isize = U16::new(EXTRA_SIZE);
+        superblock.want_extra_isize = U16::new(EXTRA_SIZE);
+    }
+    if format.has(Features::WIDE) {
+        let length = u16::try_from(format.descriptor_len()).unwrap_or_default();
+        superblock.desc_size = U16::new(length);
+    }
+    if format.has(Features::FLEX_BG) {
+        let log = sources.options.groups_per_flex.trailing_zeros();
+        superblock.log_groups_per_flex = u8::try_from(log).unwrap_or_default();
+    }
+    if format.has(Features::SPARSE_SUPER2) {
+        let mut copies = sources.layout.copies_below(u64::from(geometry.groups)).skip(1);
+        superblock.backup_bgs = [copies.next(), copies.next()]
+            .map(|copy| U32::new(low32(copy.unwrap_or_default())));
+    }
 }
 
-fn set_features(superblock: &mut Superblock, geometry: &Geometry) {
-    let mut compatible = Compatible::all();
-    compatible.set(Compatible::HAS_JOURNAL, geometry.journal > BlockCount::ZERO);
-    compatible.set(Compatible::RESIZE_INODE, geometry.reserved_descriptors > BlockCount::ZERO);
-    superblock.feature_compat = U32::new(compatible.bits());
-    superblock.feature_incompat = U32::new(Incompatible::all().bits());
-    superblock.feature_ro_compat = U32::new(ReadOnlyCompatible::all().bits());
-    superblock.checksum_type = CHECKSUM_CRC32C;
-    superblock.default_mount_opts = U32::new(MOUNT_USER_XATTR | MOUNT_ACL);
-    superblock.flags = U32::new(FLAG_SIGNED_HASH);
+fn set_features(superblock: &mut Superblock, sources: &Sources<'_>) {
+    let features = sources.geometry.features();
+    superblock.feature_compat = U32::new(features.compatible());
+    superblock.feature_incompat = U32::new(features.incompatible());
+    superblock.feature_ro_compat = U32::new(features.read_only());
+    if features.contains(Features::METADATA_CSUM) {
+        superblock.checksum_type = CHECKSUM_CRC32C;
+    }
+    if features.contains(Features::METADATA_CSUM_SEED) {
+        superblock.checksum_seed = U32::new(sources.seed.get());
+    }
+    superblock.default_mount_opts = U32::new(sources.options.mount_options.bits());
+    superblock.flags = U32::new(match sources.options.hashed_bytes {
+        HashedBytes::Signed => FLAG_SIGNED_HASH,
+        HashedBytes::Unsigned => FLAG_UNSIGNED_HASH,
+    });
 }
 
 fn set_identity(superblock: &mut Superblock, sources: &Sources<'_>) {
@@ -105,9 +125,11 @@ fn set_identity(superblock: &mut Superblock, sources: &Sources<'_>) {
     for (place, byte) in superblock.volume_name.iter_mut().zip(&sources.options.label) {
         *place = *byte;
     }
-    let seed = HashSeed::from_bytes(sources.identity.hash_seed);
-    superblock.hash_seed = seed.words().map(U32::new);
-    superblock.def_hash_version = crate::record::directory::HASH_HALF_MD4;
+    for (place, byte) in superblock.last_mounted.iter_mut().zip(&sources.options.last_mounted) {
+        *place = *byte;
+    }
+    superblock.hash_seed = seed_words(sources.identity.hash_seed).map(U32::new);
+    superblock.def_hash_version = hash_version(sources.options.directory_hash);
 }
 
 fn set_state(superblock: &mut Superblock, sources: &Sources<'_>) {
@@ -115,7 +137,11 @@ fn set_state(superblock: &mut Superblock, sources: &Sources<'_>) {
     let [_, _, _, _, high, ..] = seconds.to_le_bytes();
     superblock.magic = U16::new(MAGIC);
     superblock.state = U16::new(STATE_VALID);
-    superblock.errors = U16::new(ERRORS_CONTINUE);
+    superblock.errors = U16::new(match sources.options.on_error {
+        OnError::Continue => ERRORS_CONTINUE,
+        OnError::RemountReadOnly => ERRORS_READ_ONLY,
+        OnError::Panic => ERRORS_PANIC,
+    });
     superblock.rev_level = U32::new(DYNAMIC_REVISION);
     superblock.max_mnt_count = U16::new(UNLIMITED_MOUNTS);
     for (low_part, high_part) in [
@@ -127,6 +153,8 @@ fn set_state(superblock: &mut Superblock, sources: &Sources<'_>) {
         *high_part = high;
     }
     superblock.kbytes_written = (sources.written / 1024).into();
+    let orphan_file = sources.orphan_file.map_or(0, InodeNumber::get);
+    superblock.orphan_file_inum = U32::new(orphan_file);
 }
 
 /// A copy of the journal inode's map and size, for a filesystem whose inode table is lost.

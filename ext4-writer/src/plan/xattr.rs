@@ -6,14 +6,22 @@ use zerocopy::little_endian::{U16, U32};
 use crate::attributes::Attribute;
 use crate::checksum::{FsSeed, Sealed};
 use crate::error::{Error, Result, internal};
-use crate::record::inode::ATTRIBUTE_ROOM;
+use crate::format::Format;
 use crate::record::xattr::{ALIGNMENT, Entry, Header, MAGIC};
-use crate::units::{BlockIndex, BlockSize};
+use crate::units::BlockIndex;
 
 /// The zeros that end a list of entries.
 const END: usize = 4;
+
 /// What the inode has for entries and values.
-const INODE_ROOM: usize = ATTRIBUTE_ROOM - size_of::<U32>() - END;
+fn inode_room(format: &Format) -> usize {
+    format.attribute_room().saturating_sub(size_of::<U32>() + END)
+}
+
+/// What a block has for entries and values.
+fn block_room(format: &Format) -> usize {
+    format.block.len() - size_of::<Header>() - END
+}
 
 /// Which attributes of a node are in its inode and which in its block.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,14 +33,14 @@ pub(crate) struct Split<'a> {
 impl<'a> Split<'a> {
     /// Fills the inode as far as it can be filled, so that a block is needed only when nothing
     /// else helps and then has the least to hold.
-    pub(crate) fn new(attributes: &'a [Attribute], block_size: BlockSize) -> Result<Self> {
-        let chosen = fill(attributes);
+    pub(crate) fn new(attributes: &'a [Attribute], format: &Format) -> Result<Self> {
+        let chosen = fill(attributes, inode_room(format));
         let (mut in_inode, mut in_block) = (Vec::new(), Vec::new());
         for (attribute, inside) in attributes.iter().zip(chosen) {
             if inside { &mut in_inode } else { &mut in_block }.push(attribute);
         }
         let needed = in_block.iter().map(|attribute| size(attribute)).sum();
-        let limit = block_size.len() - size_of::<Header>() - END;
+        let limit = block_room(format);
         if needed > limit {
             return Err(Error::AttributesTooLarge { needed, limit });
         }
@@ -40,8 +48,8 @@ impl<'a> Split<'a> {
     }
 
     /// The bytes behind the inode's fields.
-    pub(crate) fn render_inode(&self) -> Result<[u8; ATTRIBUTE_ROOM]> {
-        let mut room = [0; ATTRIBUTE_ROOM];
+    pub(crate) fn render_inode(&self, format: &Format) -> Result<Vec<u8>> {
+        let mut room = vec![0; format.attribute_room()];
         if !self.in_inode.is_empty() {
             let (magic, list) = room.split_first_chunk_mut().ok_or(ATTRIBUTES_FIT)?;
             *magic = MAGIC.to_le_bytes();
@@ -55,10 +63,10 @@ impl<'a> Split<'a> {
     pub(crate) fn render_block(
         &self,
         at: BlockIndex,
-        block_size: BlockSize,
+        format: &Format,
         seed: FsSeed,
     ) -> Result<Sealed<Vec<u8>>> {
-        let mut block = vec![0; block_size.len()];
+        let mut block = vec![0; format.block.len()];
         put_list(&mut block, size_of::<Header>(), &self.in_block)?;
         let header = Header {
             magic: U32::new(MAGIC),
@@ -85,10 +93,10 @@ fn size(attribute: &Attribute) -> usize {
 }
 
 /// The choice of attributes that fills the inode best.
-fn fill(attributes: &[Attribute]) -> Vec<bool> {
-    // For each number of bytes, the choice that takes just as many; the room is 88 bytes, so
-    // there are at most 23 of them.
-    let mut choices: Vec<Option<Vec<usize>>> = vec![None; INODE_ROOM / ALIGNMENT + 1];
+fn fill(attributes: &[Attribute], room: usize) -> Vec<bool> {
+    // For each number of bytes, the choice that takes just as many; the room of the longest
+    // inode is 856 bytes, so there are at most 215 of them.
+    let mut choices: Vec<Option<Vec<usize>>> = vec![None; room / ALIGNMENT + 1];
     if let Some(nothing) = choices.first_mut() {
         *nothing = Some(Vec::new());
     }
@@ -172,6 +180,11 @@ fn block_hash(attributes: &[&Attribute]) -> u32 {
 mod tests {
     use super::*;
     use crate::attributes::Attributes;
+    use crate::options::{Options, Size};
+
+    fn format() -> Format {
+        Format::new(&Options::new(Size::Fixed(0))).unwrap()
+    }
 
     fn attributes(sizes: &[usize]) -> Attributes {
         let mut attributes = Attributes::default();
@@ -186,17 +199,17 @@ mod tests {
     #[test]
     fn the_inode_is_filled_to_the_byte_before_a_block_is_taken() {
         let whole = attributes(&[68]);
-        assert_eq!(INODE_ROOM, 88);
-        assert!(Split::new(whole.as_slice(), BlockSize::DEFAULT).unwrap().in_block.is_empty());
+        assert_eq!(inode_room(&format()), 88);
+        assert!(Split::new(whole.as_slice(), &format()).unwrap().in_block.is_empty());
         let over = attributes(&[69]);
-        assert_eq!(Split::new(over.as_slice(), BlockSize::DEFAULT).unwrap().in_block.len(), 1);
+        assert_eq!(Split::new(over.as_slice(), &format()).unwrap().in_block.len(), 1);
     }
 
     #[test]
     fn the_choice_that_fills_the_inode_best_is_found() {
         // 40 + 48 fill the 88 bytes; taking them in order would waste 28.
         let some = attributes(&[40, 20, 28]);
-        let split = Split::new(some.as_slice(), BlockSize::DEFAULT).unwrap();
+        let split = Split::new(some.as_slice(), &format()).unwrap();
         let sizes: Vec<usize> = split.in_inode.iter().map(|one| one.value.len()).collect();
         assert_eq!(sizes, [20, 28]);
     }
@@ -204,9 +217,9 @@ mod tests {
     #[test]
     fn what_fits_nowhere_is_refused_with_its_size() {
         let full = attributes(&[4096 - 32 - 4 - 20]);
-        assert!(Split::new(full.as_slice(), BlockSize::DEFAULT).is_ok());
+        assert!(Split::new(full.as_slice(), &format()).is_ok());
         let over = attributes(&[4096 - 32 - 4 - 19]);
-        let refused = Split::new(over.as_slice(), BlockSize::DEFAULT);
+        let refused = Split::new(over.as_slice(), &format());
         assert!(matches!(refused, Err(Error::AttributesTooLarge { needed: 4064, limit: 4060 })));
     }
 }

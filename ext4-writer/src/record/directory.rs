@@ -16,6 +16,8 @@ pub(crate) const ALIGNMENT: usize = 4;
 pub(crate) const TAIL_FILE_TYPE: u8 = 0xde;
 /// `dx_root_info.hash_version`: half of MD4.
 pub(crate) const HASH_HALF_MD4: u8 = 1;
+/// `dx_root_info.hash_version`: TEA.
+pub(crate) const HASH_TEA: u8 = 2;
 
 /// The head of an entry; the name follows.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]

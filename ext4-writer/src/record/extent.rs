@@ -9,7 +9,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `eh_magic`.
 pub(crate) const MAGIC: u16 = 0xf30a;
-/// The longest initialised extent, in blocks: `EXT_INIT_MAX_LEN`.
+/// The longest written extent, in blocks: `EXT_INIT_MAX_LEN`. Lengths above it are those of
+/// unwritten extents, which read as zeros.
 pub(crate) const MAX_LENGTH: u64 = 32_768;
 /// The bytes of a header, an extent and an index alike.
 pub(crate) const ENTRY_SIZE: usize = 12;

@@ -1,4 +1,5 @@
-//! The inode: 160 bytes of fields, then room for extended attributes up to the inode's size.
+//! The inode: 128 bytes of fields, in longer ones 32 more, then room for extended attributes up
+//! to the inode's size.
 //!
 //! Source: kernel, `fs/ext4/ext4.h`, `struct ext4_inode`.
 
@@ -10,12 +11,8 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// The size of the inode of the first ext2, before `i_extra_isize`.
 pub(crate) const GOOD_OLD_SIZE: usize = 128;
-/// `s_inode_size`.
-pub(crate) const INODE_SIZE: u16 = 256;
 /// `i_extra_isize`: how far the known fields reach behind [`GOOD_OLD_SIZE`].
 pub(crate) const EXTRA_SIZE: u16 = 32;
-/// The bytes behind the fields, for extended attributes.
-pub(crate) const ATTRIBUTE_ROOM: usize = 96;
 /// The bytes of `i_block`.
 pub(crate) const BLOCK_MAP_SIZE: usize = 60;
 
@@ -27,10 +24,14 @@ bitflags! {
         const INDEX = 0x0000_1000;
         /// `i_block` holds an extent tree.
         const EXTENTS = 0x0008_0000;
+        /// The inode holds the value of an extended attribute.
+        const EA_INODE = 0x0020_0000;
+        /// The content is in `i_block` and in the attribute `system.data`.
+        const INLINE_DATA = 0x1000_0000;
     }
 }
 
-/// The fields of an inode of 256 bytes.
+/// The fields of an inode; one of 128 bytes has those before `extra_isize`.
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct Inode {
@@ -71,15 +72,13 @@ pub(crate) struct Inode {
     pub crtime_extra: U32,
     pub version_hi: U32,
     pub projid: U32,
-
-    pub attributes: [u8; ATTRIBUTE_ROOM],
 }
 
-const _: () = assert!(size_of::<Inode>() == 256);
+const _: () = assert!(size_of::<Inode>() == 160);
 const _: () = assert!(offset_of!(Inode, block) == 0x28);
 const _: () = assert!(offset_of!(Inode, checksum_lo) == 0x7c);
 const _: () = assert!(offset_of!(Inode, extra_isize) == GOOD_OLD_SIZE);
-const _: () = assert!(offset_of!(Inode, attributes) == GOOD_OLD_SIZE + 32);
+const _: () = assert!(offset_of!(Inode, checksum_hi) == GOOD_OLD_SIZE + 2);
 
 impl Inode {
     /// An inode of zeros: free, or a field by field beginning.

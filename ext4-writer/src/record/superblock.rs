@@ -4,7 +4,6 @@
 
 use std::mem::{offset_of, size_of};
 
-use bitflags::bitflags;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -14,6 +13,10 @@ pub(crate) const MAGIC: u16 = 0xef53;
 pub(crate) const STATE_VALID: u16 = 1;
 /// `s_errors`: carry on after an error.
 pub(crate) const ERRORS_CONTINUE: u16 = 1;
+/// `s_errors`: allow reading only.
+pub(crate) const ERRORS_READ_ONLY: u16 = 2;
+/// `s_errors`: stop the machine.
+pub(crate) const ERRORS_PANIC: u16 = 3;
 /// `s_rev_level`: inode sizes and features are in the superblock.
 pub(crate) const DYNAMIC_REVISION: u32 = 1;
 /// `s_max_mnt_count`: no limit (−1).
@@ -22,61 +25,10 @@ pub(crate) const UNLIMITED_MOUNTS: u16 = 0xffff;
 pub(crate) const CHECKSUM_CRC32C: u8 = 1;
 /// `s_jnl_backup_type`: `s_jnl_blocks` holds a copy of the journal inode's map and size.
 pub(crate) const JOURNAL_BLOCKS_BACKUP: u8 = 1;
-/// `s_default_mount_opts`: `user_xattr`.
-pub(crate) const MOUNT_USER_XATTR: u32 = 0x0004;
-/// `s_default_mount_opts`: `acl`.
-pub(crate) const MOUNT_ACL: u32 = 0x0008;
 /// `s_flags`: names are hashed as signed bytes.
 pub(crate) const FLAG_SIGNED_HASH: u32 = 0x0001;
-
-bitflags! {
-    /// `s_feature_compat`: a kernel that does not know one may still write.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) struct Compatible: u32 {
-        /// There is a journal.
-        const HAS_JOURNAL = 0x0004;
-        /// Inodes may have extended attributes.
-        const EXT_ATTR = 0x0008;
-        /// Inode 7 holds blocks back for more group descriptors.
-        const RESIZE_INODE = 0x0010;
-        /// Large directories have a hash index.
-        const DIR_INDEX = 0x0020;
-    }
-}
-
-bitflags! {
-    /// `s_feature_incompat`: a kernel that does not know one must not mount.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) struct Incompatible: u32 {
-        /// Directory entries tell the kind of what they name.
-        const FILETYPE = 0x0002;
-        /// Files are mapped by extents.
-        const EXTENTS = 0x0040;
-        /// Block numbers are wider than 32 bits, descriptors 64 bytes long.
-        const WIDE = 0x0080;
-        /// Bitmaps and tables may lie in other groups than their own.
-        const FLEX_BG = 0x0200;
-    }
-}
-
-bitflags! {
-    /// `s_feature_ro_compat`: a kernel that does not know one may only read.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) struct ReadOnlyCompatible: u32 {
-        /// Only groups 0, 1 and the powers of 3, 5 and 7 hold backups.
-        const SPARSE_SUPER = 0x0001;
-        /// Files may be longer than 2 GiB.
-        const LARGE_FILE = 0x0002;
-        /// `i_blocks` is 48 bits wide.
-        const HUGE_FILE = 0x0008;
-        /// Directories may have more than 65,000 subdirectories; their count is then 1.
-        const DIR_NLINK = 0x0020;
-        /// Inodes are longer than 128 bytes and say by how much.
-        const EXTRA_ISIZE = 0x0040;
-        /// All metadata has crc32c checksums.
-        const METADATA_CSUM = 0x0400;
-    }
-}
+/// `s_flags`: names are hashed as unsigned bytes.
+pub(crate) const FLAG_UNSIGNED_HASH: u32 = 0x0002;
 
 /// The superblock.
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
