@@ -185,7 +185,10 @@ impl Space {
             return Ok(());
         }
         let behind = |start: BlockIndex| start + area + self.layout.local;
-        let passed: Vec<BlockIndex> = self.layout.copies.iter()
+        let passed: Vec<BlockIndex> = self
+            .layout
+            .copies
+            .iter()
             .map(|group| self.layout.group_start(*group))
             .take_while(|start| *start < self.cursor)
             .map(behind)

@@ -129,20 +129,14 @@ impl FsSeed {
 
 impl InodeSeed {
     /// The inode's fields and what stands behind them, `length` bytes long, with its checksum.
-    pub(crate) fn seal_inode(
-        self,
-        inode: &Inode,
-        behind: &[u8],
-        length: usize,
-    ) -> Sealed<Vec<u8>> {
+    pub(crate) fn seal_inode(self, inode: &Inode, behind: &[u8], length: usize) -> Sealed<Vec<u8>> {
         let mut bytes = Vec::with_capacity(length);
         let fields = inode.as_bytes();
         bytes.extend_from_slice(fields.get(..length).unwrap_or(fields));
         bytes.extend_from_slice(behind);
         bytes.resize(length, 0);
         if self.enabled {
-            let (low, high) =
-                (offset_of!(Inode, checksum_lo), offset_of!(Inode, checksum_hi));
+            let (low, high) = (offset_of!(Inode, checksum_lo), offset_of!(Inode, checksum_hi));
             // An inode without the field, as the short and the unused ones are, has half a
             // checksum.
             let is_whole = length > GOOD_OLD_SIZE && inode.extra_isize.get() > 0;

@@ -25,13 +25,12 @@ struct Stretch<'a> {
 /// Source: kernel, `fs/ext4/super.c`, `ext4_max_size`.
 fn max_size(format: &Format) -> u64 {
     let mapped = format.block.bytes_in(BlockCount::new(u64::from(u32::MAX)));
-    // `i_blocks` counts units of 512 bytes with 32 bits, `i_size` with 31.
-    let counted = u64::from(u32::MAX) * 512 / format.block.bytes() * format.block.bytes();
-    match (format.has(Features::LARGE_FILE), format.has(Features::HUGE_FILE)) {
-        (false, _) => 0x7fff_ffff,
-        (true, false) => mapped.min(counted),
-        (true, true) => mapped,
+    if format.has(Features::HUGE_FILE) {
+        return mapped;
     }
+    // `i_blocks` counts units of 512 bytes with 32 bits.
+    let counted = format.block.whole_blocks(u64::from(u32::MAX) * 512);
+    mapped.min(format.block.bytes_in(counted))
 }
 
 /// Refuses sizes and segments that no file can have.

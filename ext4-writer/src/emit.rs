@@ -9,10 +9,10 @@ use crate::plan::extents::{self, ExtentTree};
 use crate::plan::inode::{Parts, internal_file, render, set_extents};
 use crate::plan::nodes::{NodePlan, dots, mapped, named};
 use crate::plan::numbering::{JOURNAL, RESIZE, ROOT};
+use crate::plan::places::OwnFile;
 use crate::plan::resize::ResizeMap;
 use crate::plan::superblock::{self, Sources};
 use crate::plan::xattr::Split;
-use crate::plan::places::OwnFile;
 use crate::plan::{Plan, journal};
 use crate::record::inode::{BLOCK_MAP_SIZE, Inode};
 use crate::sink::{Sink, widen};
@@ -219,8 +219,7 @@ impl<S: Sink> Emitter<'_, S> {
         let mut plans = plan.nodes.iter().peekable();
         let (root, root_node) = nodes.next().ok_or(TABLES_HOLD_ALL)?;
         let root_plan = plans.next().map_or(&NO_PLAN, |(_, plan)| plan);
-        let mut own =
-            OwnInodes { resize: self.resize_inode()?, journal: self.journal_inode()? };
+        let mut own = OwnInodes { resize: self.resize_inode()?, journal: self.journal_inode()? };
         for slot in 0..plan.numbering.last().get() {
             let number = InodeNumber::from_slot(slot);
             let inode = if number == ROOT {

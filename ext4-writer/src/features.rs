@@ -68,7 +68,7 @@ bitflags! {
 }
 
 /// The features that can be chosen, by name.
-const CHOICES: [(&str, Features); 16] = [
+const CHOICES: [(&str, Features); 15] = [
     ("has_journal", Features::HAS_JOURNAL),
     ("resize_inode", Features::RESIZE_INODE),
     ("dir_index", Features::DIR_INDEX),
@@ -80,7 +80,6 @@ const CHOICES: [(&str, Features); 16] = [
     ("metadata_csum_seed", Features::METADATA_CSUM_SEED),
     ("large_dir", Features::LARGE_DIR),
     ("inline_data", Features::INLINE_DATA),
-    ("large_file", Features::LARGE_FILE),
     ("huge_file", Features::HUGE_FILE),
     ("dir_nlink", Features::DIR_NLINK),
     ("extra_isize", Features::EXTRA_ISIZE),
@@ -88,10 +87,15 @@ const CHOICES: [(&str, Features); 16] = [
 ];
 
 /// The features that every filesystem of this crate has, with the reason.
-const FIXED: [(&str, Features, &str); 4] = [
+const FIXED: [(&str, Features, &str); 5] = [
     ("ext_attr", Features::EXT_ATTR, "every kernel with ext4 reads extended attributes"),
     ("filetype", Features::FILETYPE, "every reader of ext4 knows it"),
     ("extent", Features::EXTENT, "files are mapped by extents alone, block maps are not written"),
+    (
+        "large_file",
+        Features::LARGE_FILE,
+        "the kernel sets it with the first file beyond 2 GiB, and the resize inode is one",
+    ),
     (
         "sparse_super",
         Features::SPARSE_SUPER,
@@ -234,9 +238,7 @@ impl Features {
                 });
             }
         }
-        if let Some((name, _, reason)) =
-            FIXED.iter().find(|(_, fixed, _)| !self.contains(*fixed))
-        {
+        if let Some((name, _, reason)) = FIXED.iter().find(|(_, fixed, _)| !self.contains(*fixed)) {
             let name = format!("^{name}");
             return Err(Error::RefusedFeature { name, reason: (*reason).to_owned() });
         }
@@ -291,8 +293,11 @@ mod tests {
             changed("orphan_file,^64bit large_dir"),
             Features::DEFAULT - Features::WIDE | Features::ORPHAN_FILE | Features::LARGE_DIR
         );
-        assert_eq!(changed("orphan_file").changed("^has_journal").unwrap(), changed("^has_journal"));
-        assert_eq!(changed("none,extents").names().count(), 4);
+        assert_eq!(
+            changed("orphan_file").changed("^has_journal").unwrap(),
+            changed("^has_journal")
+        );
+        assert_eq!(changed("none,extents").names().count(), 5);
     }
 
     #[test]

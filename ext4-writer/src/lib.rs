@@ -79,9 +79,7 @@ mod units;
 pub use builder::{Builder, Summary};
 pub use error::{Error, Result};
 pub use features::Features;
-pub use metadata::{
-    FileContent, FileFlags, FileKind, Metadata, Segment, Special, Timestamp,
-};
+pub use metadata::{FileContent, FileFlags, FileKind, Metadata, Segment, Special, Timestamp};
 pub use options::{
     DirectoryHash, HashedBytes, Journal, MountOptions, OnError, Options, Profile, Reserved, Size,
 };

@@ -409,11 +409,8 @@ impl Index<'_> {
         limit: usize,
     ) -> Result<Sealed<Vec<u8>>> {
         let (first, others) = targets.split_first().ok_or(ENTRIES_FIT)?;
-        let count = IndexCount {
-            limit: u16_of(limit)?,
-            count: u16_of(targets.len())?,
-            block: first.block,
-        };
+        let count =
+            IndexCount { limit: u16_of(limit)?, count: u16_of(targets.len())?, block: first.block };
         block.extend_from_slice(count.as_bytes());
         block.extend_from_slice(others.as_bytes());
         let used = block.len();

@@ -45,7 +45,11 @@ impl Groups {
         };
         for (group, directories) in (0..placed.geometry.groups).zip(directories) {
             let descriptor = groups.describe(placed, group, *directories, seed)?;
-            groups.descriptors.push(seed.seal_descriptor(descriptor, GroupIndex::new(group), length));
+            groups.descriptors.push(seed.seal_descriptor(
+                descriptor,
+                GroupIndex::new(group),
+                length,
+            ));
         }
         if groups.free_blocks != placed.free() {
             return Err(internal("the groups' free blocks are those that nobody took"));

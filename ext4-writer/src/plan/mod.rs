@@ -20,9 +20,9 @@ use crate::dirhash::NameHasher;
 use crate::error::{Result, internal};
 use crate::features::Features;
 use crate::format::Format;
+use crate::geometry::InodeDemand;
 use crate::options::Options;
 use crate::tree::{Content, Tree};
-use crate::geometry::InodeDemand;
 use crate::units::{BlockCount, BlockIndex, InodeNumber};
 
 use bitmaps::InodeMap;

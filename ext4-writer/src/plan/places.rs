@@ -215,8 +215,7 @@ fn place(geometry: Geometry, mut space: Space) -> Result<Placed> {
     };
     let journal = OwnFile::new(geometry.journal, &geometry, &mut space)?;
     let orphan_file = OwnFile::new(geometry.orphan_file, &geometry, &mut space)?;
-    let places =
-        Places { block_bitmaps, inode_bitmaps, tables, journal, orphan_file, resize_map };
+    let places = Places { block_bitmaps, inode_bitmaps, tables, journal, orphan_file, resize_map };
     Ok(Placed { geometry, places, space })
 }
 

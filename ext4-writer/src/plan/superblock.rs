@@ -97,8 +97,8 @@ fn set_sizes(superblock: &mut Superblock, sources: &Sources<'_>) {
     }
     if format.has(Features::SPARSE_SUPER2) {
         let mut copies = sources.layout.copies_below(u64::from(geometry.groups)).skip(1);
-        superblock.backup_bgs = [copies.next(), copies.next()]
-            .map(|copy| U32::new(low32(copy.unwrap_or_default())));
+        superblock.backup_bgs =
+            [copies.next(), copies.next()].map(|copy| U32::new(low32(copy.unwrap_or_default())));
     }
 }
 

@@ -6,6 +6,7 @@
 mod bad_input;
 mod determinism;
 mod faults;
+mod features;
 mod kitchen_sink;
 mod random;
 mod size;

@@ -23,6 +23,8 @@ pub struct Report {
     pub blocks: u64,
     /// Bytes in a block.
     pub block_size: u64,
+    /// Bytes in an inode.
+    pub inode_size: u64,
     /// Inodes of the filesystem, used and free.
     pub inodes: u64,
     /// Blocks that the superblock calls free.
@@ -134,6 +136,7 @@ pub fn dump(image: &Path) -> Result<Report, String> {
     Ok(Report {
         blocks: number("Block count")?,
         block_size: number("Block size")?,
+        inode_size: number("Inode size")?,
         inodes: number("Inode count")?,
         free_blocks: number("Free blocks")?,
         reserved_blocks: number("Reserved block count")?,

@@ -48,7 +48,7 @@ pub fn weather(root: &Path, tree: &Tree) -> io::Result<()> {
         return Err(io::Error::other(format!("room for {files} files only: no storm")));
     }
     churn(&eye, files)?;
-    attributes(&eye)?;
+    attributes(&eye, usize::try_from(space.f_bsize).unwrap_or(usize::MAX))?;
     for directory in directories(tree) {
         let path = root.join(OsStr::from_bytes(directory));
         let (short, long) = (path.join(".s"), path.join(".storm-with-a-longer-name-than-before"));
@@ -98,10 +98,11 @@ fn churn(eye: &Path, files: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn attributes(eye: &Path) -> io::Result<()> {
+/// Sets and drops attributes, the largest of half a block.
+fn attributes(eye: &Path, block_size: usize) -> io::Result<()> {
     let file = eye.join("attributes");
     fs::write(&file, b"x")?;
-    for (name, size) in [("user.small", 30), ("user.large", 2000), ("trusted.empty", 0)] {
+    for (name, size) in [("user.small", 30), ("user.large", block_size / 2), ("trusted.empty", 0)] {
         let value = vec![b'v'; size];
         setxattr(&file, name, &value, XattrFlags::CREATE)?;
         let mut found = vec![0; size + 1];

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ext4_view::{Ext4, Ext4Error, FileType, PathBuf};
 
+use crate::gate::Report;
 use crate::mount::Hasher;
 use crate::tree::{Entry, Kind, Tree};
 
@@ -30,6 +31,15 @@ pub fn assert_agrees(image: &Path, expected: &Tree) -> usize {
     let found = read(&filesystem, &refused).unwrap_or_else(|error| panic!("ext4-view: {error}"));
     expected.assert_same(&found, "ext4-view");
     names - expected.len()
+}
+
+/// Whether ext4-view 1.0 reads such a filesystem: it refuses inodes of 128 bytes and, in
+/// `superblock.rs`, some features.
+#[must_use]
+pub fn can_read(report: &Report) -> bool {
+    const REFUSED: [&str; 3] = ["large_dir", "ea_inode", "inline_data"];
+    let is_refused = |feature: &String| REFUSED.contains(&feature.as_str());
+    report.inode_size > 128 && !report.features.iter().any(is_refused)
 }
 
 /// The whole tree of `image`, which must have no time that ext4-view refuses.
