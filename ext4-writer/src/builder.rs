@@ -9,7 +9,7 @@ use crate::emit::emit;
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::geometry::{self, Geometry, InodeDemand};
-use crate::metadata::{FileContent, FileKind, Metadata, Segment, Special};
+use crate::metadata::{FileContent, FileFlags, FileKind, Metadata, Segment, Special};
 use crate::options::{Options, Size};
 use crate::plan::Plan;
 use crate::plan::places::check_fixed;
@@ -293,6 +293,63 @@ impl<S: Sink> Builder<S> {
         };
         let old = self.tree.exchange_content(node, size, extents)?;
         content::release(&mut self.batch, &mut self.space, old.as_slice())
+    }
+
+    /// Takes blocks for what are holes of a regular file between byte `offset` and byte
+    /// `offset + length`, as `fallocate --keep-size` does: they read as zeros, the file's length
+    /// stays, and the guest can write to them without allocating. They may lie behind the end.
+    ///
+    /// # Errors
+    /// When the node is no regular file, the end is beyond the longest file, or the image is full.
+    pub fn preallocate(&mut self, node: NodeId, offset: u64, length: u64) -> Result<()> {
+        self.batch.check_usable()?;
+        let Content::Regular { size, extents } = &self.tree.node(node)?.content else {
+            let operation = "preallocate blocks";
+            return Err(Error::WrongKind { operation, needs: "a regular file" });
+        };
+        let end = offset.saturating_add(length);
+        content::check(end, &[], &self.format)?;
+        let block_size = self.format.block;
+        let range = block_size.whole_blocks(offset).get()..block_size.blocks_for(end).get();
+        let (size, extents) =
+            (*size, content::fill_holes(&mut self.space, extents.as_slice(), range)?);
+        self.tree.exchange_content(node, size, extents).map(drop)
+    }
+
+    /// Sets the flags of a node that `chattr` would set.
+    ///
+    /// # Errors
+    /// When the node was removed.
+    pub fn set_flags(&mut self, node: NodeId, flags: FileFlags) -> Result<()> {
+        self.batch.check_usable()?;
+        self.tree.extra_mut(node)?.flags = flags;
+        Ok(())
+    }
+
+    /// Sets the generation of a node, by which NFS tells an inode from a later one of the same
+    /// number; 0 if never set.
+    ///
+    /// # Errors
+    /// When the node was removed.
+    pub fn set_generation(&mut self, node: NodeId, generation: u32) -> Result<()> {
+        self.batch.check_usable()?;
+        self.tree.extra_mut(node)?.generation = generation;
+        Ok(())
+    }
+
+    /// Sets the project to which a node's blocks will be counted once the guest turns the feature
+    /// `project` on; until then the kernel resets it with the first change of the inode.
+    ///
+    /// # Errors
+    /// When the node was removed, or inodes of 128 bytes have no place for it.
+    pub fn set_project(&mut self, node: NodeId, project: u32) -> Result<()> {
+        self.batch.check_usable()?;
+        if !self.format.has_extra_fields() {
+            let reason = "inodes of 128 bytes have no place for a project; take 256".to_owned();
+            return Err(Error::InvalidOption { option: "inode_size", reason });
+        }
+        self.tree.extra_mut(node)?.project = project;
+        Ok(())
     }
 
     /// Changes the permissions, owners and times of a node.

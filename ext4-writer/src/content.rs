@@ -1,6 +1,7 @@
 //! A file's bytes to their final blocks, as its reader is read.
 
 use std::io::Read;
+use std::ops::Range;
 
 use crate::alloc::Space;
 use crate::batch::{Appended, Batch};
@@ -88,6 +89,41 @@ pub(crate) fn store<S: Sink>(
     }
 }
 
+/// Takes blocks for the holes of a file between two of its blocks; they read as zeros as before.
+///
+/// Source of the meaning: Linux, `fallocate(2)`, `FALLOC_FL_KEEP_SIZE`.
+pub(crate) fn fill_holes(
+    space: &mut Space,
+    extents: &[Extent],
+    blocks: Range<u64>,
+) -> Result<Extents> {
+    let holes = holes(extents, blocks);
+    let runs = space.take(holes.iter().map(|(_, length)| *length).sum())?;
+    let unwritten = lay(holes.into_iter(), &runs)?;
+    let unwritten = unwritten.into_iter().map(|extent| Extent { unwritten: true, ..extent });
+    let mut all: Vec<Extent> = extents.iter().copied().chain(unwritten).collect();
+    all.sort_unstable_by_key(|extent| extent.at);
+    Ok(all.into())
+}
+
+/// The parts of a range of a file's blocks that nothing is mapped to.
+fn holes(extents: &[Extent], blocks: Range<u64>) -> Vec<(u64, BlockCount)> {
+    let mut holes = Vec::new();
+    let mut at = blocks.start;
+    let mapped = extents.iter().map(|extent| {
+        let start = u64::from(extent.at.get());
+        (start, start + extent.run.length.get())
+    });
+    for (start, end) in mapped.chain([(blocks.end, blocks.end)]) {
+        let hole_end = start.min(blocks.end);
+        if hole_end > at {
+            holes.push((at, BlockCount::new(hole_end - at)));
+        }
+        at = at.max(end);
+    }
+    holes
+}
+
 /// Gives a file's blocks back, reading as zeros.
 pub(crate) fn release<S: Sink>(
     batch: &mut Batch<S>,
@@ -124,12 +160,17 @@ const SIZE_WAS_CHECKED: Error = internal("a file's size was checked before its b
 
 /// Lays the runs below the stretches.
 fn mappings(stretches: &[Stretch<'_>], runs: &[Run]) -> Result<Vec<Extent>> {
+    lay(stretches.iter().map(|stretch| (u64::from(stretch.first.get()), stretch.blocks)), runs)
+}
+
+/// Lays runs, as long together as the parts, below parts of a file.
+fn lay(parts: impl Iterator<Item = (u64, BlockCount)>, runs: &[Run]) -> Result<Vec<Extent>> {
     let mut extents = Vec::with_capacity(runs.len());
     let mut runs = runs.iter().copied();
     let mut rest = Run::new(crate::units::BlockIndex::new(0), BlockCount::ZERO);
-    for stretch in stretches {
-        let mut at = u64::from(stretch.first.get());
-        let end = at + stretch.blocks.get();
+    for (first, length) in parts {
+        let mut at = first;
+        let end = at + length.get();
         while at < end {
             if rest.length == BlockCount::ZERO {
                 rest = runs.next().ok_or(internal("the runs are as long as the stretches"))?;

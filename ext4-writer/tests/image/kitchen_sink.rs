@@ -325,19 +325,6 @@ fn stands_a_storm_in(image: &Image, directory: &str, look: impl Fn(&Path)) {
 }
 
 #[test]
-fn a_file_of_many_extents_has_a_tree_of_them() {
-    // 4 extents fit the inode, 340 one block of the tree.
-    for islands in [4, 5, 340, 341, 1400] {
-        let image = Image::build(roomy(), |twin| {
-            let segments: Vec<_> =
-                (0..islands).map(|n| Segment { offset: n * 3 * 4096, length: 4096 }).collect();
-            twin.sparse(b"islands", islands * 3 * 4096, &segments);
-        });
-        image.assert_as_declared();
-    }
-}
-
-#[test]
 fn holes_of_a_sparse_file_take_no_blocks() {
     let image = Image::build(roomy(), |twin| {
         twin.sparse(b"sparse", 64 << 20, &[Segment { offset: 32 << 20, length: 4096 }]);

@@ -5,8 +5,11 @@
 
 mod bad_input;
 mod determinism;
+mod directories;
+mod extents;
 mod faults;
 mod features;
+mod inodes;
 mod kitchen_sink;
 mod random;
 mod size;

@@ -56,6 +56,11 @@ impl Image {
         twin.finish(directory)
     }
 
+    /// Passes it through the gate again, after a guest wrote to it.
+    pub(crate) fn assert_clean(&self) {
+        gate::assert_clean(&self.path);
+    }
+
     /// Asks the kernel, before and after a storm, and ext4-view.
     pub(crate) fn assert_as_declared(&self) {
         assert_kernel_agrees(&self.path, &self.tree);
