@@ -137,8 +137,8 @@ impl GroupLayout {
             None | Some(0) => 0,
             Some(behind) => behind.div_ceil(self.blocks_per_group.get()),
         };
-        let copied = self.area.get() * crate::sink::widen(copies);
-        BlockCount::new(copied + self.local.get() * groups)
+        let in_copies = self.area.get() * crate::sink::widen(copies);
+        BlockCount::new(in_copies + self.local.get() * groups)
     }
 }
 
@@ -352,8 +352,8 @@ impl Space {
         if start >= limit {
             return BlockCount::ZERO;
         }
-        let backups = self.layout.kept_below(limit) - self.layout.kept_below(start);
-        let free = limit - start - backups;
+        let kept = self.layout.kept_below(limit) - self.layout.kept_below(start);
+        let free = limit - start - kept;
         BlockCount::new(free.get().saturating_sub(self.held_back.get()))
     }
 

@@ -12,7 +12,7 @@ use crate::geometry::{self, Geometry, InodeDemand};
 use crate::metadata::{FileContent, FileFlags, FileKind, Metadata, Segment, Special};
 use crate::options::{Options, Size};
 use crate::plan::Plan;
-use crate::plan::places::check_fixed;
+use crate::plan::legal::check_fixed;
 use crate::sink::Sink;
 use crate::tree::{Content, LOST_AND_FOUND, MAX_LINKS, NodeId, Tree, empty_directory};
 use crate::units::{BlockCount, BlockIndex};
@@ -79,7 +79,7 @@ impl<S: Sink> Builder<S> {
         let layout = geometry::layout(&options, &format)?;
         let space = match options.size {
             Size::Fixed(bytes) => {
-                check_fixed(bytes, &format, &layout)?;
+                check_fixed(bytes, &options, &format)?;
                 let blocks = format.block.whole_blocks(bytes);
                 let own = least_metadata(&options, &format, &layout, blocks)?;
                 let limit = BlockIndex::new(blocks.get());
@@ -513,11 +513,7 @@ fn least_metadata(
 ) -> Result<BlockCount> {
     let empty = InodeDemand { used: 0 };
     let geometry = Geometry::new(options, format, layout, blocks, empty)?;
-    let tables = match layout.local() {
-        BlockCount::ZERO => geometry.tables_and_bitmaps(),
-        _ => BlockCount::ZERO,
-    };
-    Ok(tables + geometry.journal + geometry.orphan_file)
+    Ok(geometry.own_blocks(layout))
 }
 
 fn summarise(plan: &Plan, tree: &Tree) -> Summary {

@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(changed("^has_journal"), Features::DEFAULT - Features::HAS_JOURNAL);
         assert_eq!(
             changed("orphan_file,^64bit large_dir"),
-            Features::DEFAULT - Features::WIDE | Features::ORPHAN_FILE | Features::LARGE_DIR
+            (Features::DEFAULT - Features::WIDE) | Features::ORPHAN_FILE | Features::LARGE_DIR
         );
         assert_eq!(
             changed("orphan_file").changed("^has_journal").unwrap(),

@@ -16,6 +16,9 @@ const GROWTH: u64 = 1024;
 const MAX_BLOCKS_32: u64 = 0xffff_ffff;
 /// The growth provided for when the size is not known at the start.
 const FIT_MAX_SIZE: u64 = 2 << 40;
+/// Likewise for a filesystem that is not to grow: what its descriptors do not need is free again,
+/// but lies before the contents.
+const FIT_MAX_SIZE_NOT_GROWING: u64 = 64 << 30;
 /// The blocks that the kernel keeps for delayed allocation: a fiftieth, at most so many.
 ///
 /// Source: kernel, `fs/ext4/super.c`, `ext4_calculate_resv_clusters`.
@@ -155,7 +158,8 @@ fn copy_area(options: &Options, format: &Format, plain: &GroupLayout) -> Result<
             (now, if can_grow { (descriptors(max) - now).min(most) } else { 0 })
         }
         Size::Fit { .. } => {
-            let max = blocks_for(options.max_size.unwrap_or(FIT_MAX_SIZE));
+            let default = if growing { FIT_MAX_SIZE } else { FIT_MAX_SIZE_NOT_GROWING };
+            let max = blocks_for(options.max_size.unwrap_or(default));
             // What the size turns out not to need is free again.
             (0, descriptors(max).min(most))
         }
@@ -254,6 +258,16 @@ impl Geometry {
     /// The blocks of all bitmaps and inode tables.
     pub(crate) fn tables_and_bitmaps(&self) -> BlockCount {
         BlockCount::new(u64::from(self.groups) * (self.table + BITMAPS).get())
+    }
+
+    /// The blocks that are taken for the filesystem's own, beside those that groups keep and the
+    /// resize inode's map.
+    pub(crate) fn own_blocks(&self, layout: &GroupLayout) -> BlockCount {
+        let tables = match layout.local() {
+            BlockCount::ZERO => self.tables_and_bitmaps(),
+            _ => BlockCount::ZERO,
+        };
+        tables + self.journal + self.orphan_file
     }
 
     /// The features, less those of which the size leaves nothing.
@@ -363,7 +377,8 @@ fn inodes_per_group(
         required
     } else {
         let bytes = format.block.bytes_in(blocks);
-        let with_slack = required.max(demand.used + demand.used / 10);
+        let slack = if options.bytes_per_inode.is_some() { 0 } else { demand.used / 10 };
+        let with_slack = required.max(demand.used + slack);
         with_slack.max(bytes / bytes_per_inode(options, bytes))
     };
     let per_group = limits.round_up(wanted);

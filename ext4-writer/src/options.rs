@@ -171,6 +171,10 @@ impl Profile {
     }
 }
 
+/// The most bytes for an inode that mke2fs takes: a disk that nobody writes to needs no more
+/// inodes than its tree.
+const FEW_INODES: u64 = 64 << 20;
+
 /// Everything that is decided before the first byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -205,7 +209,7 @@ pub struct Options {
     pub epoch: Timestamp,
     /// How many inodes there are, rounded up to full blocks of every group's table; too few for
     /// the tree are an error. When not given: one for every `bytes_per_inode`, or what the tree
-    /// needs and a tenth more, whichever is more.
+    /// needs (and a tenth more, where nobody chose that ratio), whichever is more.
     pub inodes: Option<u32>,
     /// The bytes of disk for which there is one inode, at least 1,024 and at most 67,108,864:
     /// mke2fs's ratio for the size when not given.
@@ -220,7 +224,8 @@ pub struct Options {
     /// The size in bytes to which the filesystem can grow by `resize2fs` without moving anything:
     /// it decides how many blocks are held back for group descriptors, of which there are at most
     /// a quarter as many as a block has bytes. When not given: 1,024 times the size as mke2fs
-    /// does, and 2 TiB for [`Size::Fit`].
+    /// does, and 2 TiB for [`Size::Fit`]. Without `resize_inode` it is the size that a fitted
+    /// filesystem cannot exceed, 64 GiB when not given.
     pub max_size: Option<u64>,
     /// What the kernel does about damage.
     pub on_error: OnError,
@@ -279,6 +284,7 @@ impl Options {
             options.reserved = Reserved::Percent(0);
             options.journal = Journal::None;
             options.directory_fill = 100;
+            options.bytes_per_inode = Some(FEW_INODES);
             if let Size::Fit { .. } = size {
                 options.size = Size::Fit { free_bytes: 0, free_inodes: 0 };
             }

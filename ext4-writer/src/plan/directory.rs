@@ -126,15 +126,15 @@ impl Layout {
         hasher: NameHasher,
         format: &Format,
     ) -> Result<Self> {
-        let mut hashed = Vec::new();
+        let mut by_hash = Vec::new();
         for (place, name) in (0u32..).zip(names) {
             // Names of one hash stay in the order of their bytes.
-            hashed.push((hasher.hash(name), place, entry_size(name.len())));
+            by_hash.push((hasher.hash(name), place, entry_size(name.len())));
         }
-        hashed.sort_unstable();
-        let leaves = pack(&hashed, leaf_room(format) * format.directory_fill / 100)?;
+        by_hash.sort_unstable();
+        let leaves = pack(&by_hash, leaf_room(format) * format.directory_fill / 100)?;
         let levels = index_levels(leaves.len(), format)?;
-        let order = hashed.into_iter().map(|(_, place, _)| place).collect();
+        let order = by_hash.into_iter().map(|(_, place, _)| place).collect();
         Ok(Self::Indexed { order, leaves, levels })
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod groups;
 mod identity;
 pub(crate) mod inode;
 pub(crate) mod journal;
+pub(crate) mod legal;
 pub(crate) mod nodes;
 pub(crate) mod numbering;
 pub(crate) mod places;
@@ -17,7 +18,7 @@ pub(crate) mod xattr;
 use crate::alloc::Space;
 use crate::checksum::FsSeed;
 use crate::dirhash::NameHasher;
-use crate::error::{Result, internal};
+use crate::error::{Error, Result, internal};
 use crate::features::Features;
 use crate::format::Format;
 use crate::geometry::InodeDemand;
@@ -48,10 +49,21 @@ impl Plan {
     /// Decides everything that the contents did not.
     pub(crate) fn new(
         tree: &Tree,
-        mut space: Space,
+        space: Space,
         options: &Options,
         format: &Format,
     ) -> Result<Self> {
+        if let Some(tight) = places::tightened(options, format, &space)? {
+            match Self::decide(tree, tight, options, format) {
+                // More groups than were guessed.
+                Err(Error::InvalidOption { option: "max_size", .. }) => {}
+                decided => return decided,
+            }
+        }
+        Self::decide(tree, space, options, format)
+    }
+
+    fn decide(tree: &Tree, mut space: Space, options: &Options, format: &Format) -> Result<Self> {
         let identity = Identity::new(options, tree);
         let numbering = Numbering::new(tree)?;
         let hasher = NameHasher::new(identity.hash_seed, format.hash, format.hashed_bytes);

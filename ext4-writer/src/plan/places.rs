@@ -3,10 +3,12 @@
 
 use crate::alloc::{GroupLayout, Space};
 use crate::error::{Error, Result};
+use crate::features::Features;
 use crate::format::Format;
 use crate::geometry::{BITMAPS, Geometry, InodeDemand};
 use crate::options::{Options, Reserved, Size};
 use crate::plan::extents;
+use crate::plan::legal::whole_group;
 use crate::plan::nodes::consecutive;
 use crate::tree::Extent;
 use crate::units::{BlockCount, BlockIndex, Run};
@@ -77,45 +79,27 @@ fn free_blocks(geometry: &Geometry, layout: &GroupLayout, taken: BlockCount) -> 
     BlockCount::new(geometry.blocks.get().saturating_sub(used.get()))
 }
 
-/// Refuses a fixed size that is no filesystem, and names the nearest that are.
-pub(crate) fn check_fixed(bytes: u64, format: &Format, layout: &GroupLayout) -> Result<()> {
-    let block_size = format.block;
-    let whole = block_size.whole_blocks(bytes);
-    let problem = if block_size.bytes_in(whole) != bytes {
-        "is not a multiple of the block size"
-    } else if whole_group(whole, layout) != whole {
-        "ends inside what its last group keeps for itself"
-    } else {
-        return Ok(());
-    };
-    let above = block_size.bytes_in(whole_group(block_size.blocks_for(bytes), layout));
-    let nearest = match before_group(whole, layout) {
-        BlockCount::ZERO => format!("the nearest legal size is {above}"),
-        below => {
-            let below = block_size.bytes_in(below);
-            format!("the nearest legal sizes are {below} and {above}")
-        }
-    };
-    let reason = format!("{bytes} bytes {problem}; {nearest}");
-    Err(Error::InvalidOption { option: "size", reason })
-}
-
-/// The size itself, or, if it ends inside what a group keeps, the start of that group.
-fn before_group(blocks: BlockCount, layout: &GroupLayout) -> BlockCount {
-    if whole_group(blocks, layout) == blocks {
-        return blocks;
+/// The space of a fitted filesystem that is not to grow, without the descriptors that a size of
+/// about twice its contents does not need: so the directories can lie there.
+pub(crate) fn tightened(
+    options: &Options,
+    format: &Format,
+    space: &Space,
+) -> Result<Option<Space>> {
+    let Size::Fit { free_bytes, .. } = options.size else { return Ok(None) };
+    if format.has(Features::RESIZE_INODE) {
+        return Ok(None);
     }
-    match layout.groups_in(blocks).checked_sub(1) {
-        None | Some(0) => BlockCount::ZERO,
-        Some(last) => BlockCount::new(layout.group_start(last).get()),
+    let layout = space.layout();
+    let blocks = space.end().get() + format.block.blocks_for(free_bytes).get();
+    let groups = layout.groups_in(BlockCount::new(blocks.saturating_mul(2)));
+    let area = BlockCount::new(1 + groups.div_ceil(format.descriptors_per_block()));
+    if area >= layout.area() {
+        return Ok(None);
     }
-}
-
-/// The size itself, or, if it ends inside what a group keeps, the end of that.
-fn whole_group(blocks: BlockCount, layout: &GroupLayout) -> BlockCount {
-    let last = layout.groups_in(blocks) - 1;
-    let end = layout.group_start(last) + layout.kept_in(last);
-    blocks.max(BlockCount::new(end.get()))
+    let mut tight = space.clone();
+    tight.trim_copies(area)?;
+    Ok(Some(tight))
 }
 
 struct Sizing<'a> {
@@ -143,7 +127,7 @@ impl Sizing<'_> {
         loop {
             blocks = whole_group(blocks, layout);
             let geometry = self.geometry(layout, blocks)?;
-            let missing = match self.missing(&geometry, space, free_bytes) {
+            let missing = match missing(&geometry, space, free_bytes) {
                 0 => match place(geometry, space.clone().within(geometry.end())) {
                     Ok(placed) => return Ok(placed),
                     // So much more at the end would have been enough for this piece.
@@ -156,20 +140,6 @@ impl Sizing<'_> {
             let next = blocks + BlockCount::new(missing.max(1));
             blocks = next.min(BlockCount::new(next_group.get() + 1));
         }
-    }
-
-    /// The blocks by which this size misses what it needs and is to leave free.
-    fn missing(&self, geometry: &Geometry, space: &Space, free_bytes: u64) -> u64 {
-        let layout = space.layout().clone().trimmed(geometry.copy_area());
-        let tables = match layout.local() {
-            BlockCount::ZERO => geometry.tables_and_bitmaps(),
-            _ => BlockCount::ZERO,
-        };
-        let map = BlockCount::new(u64::from(geometry.reserved_descriptors > BlockCount::ZERO));
-        let own = tables + map + geometry.journal + geometry.orphan_file;
-        let wanted = own + geometry.free_blocks_for(free_bytes);
-        let free = free_blocks(geometry, &layout, space.taken());
-        wanted.get().saturating_sub(free.get())
     }
 
     /// The blocks of so many groups that their tables can hold the tree's inodes.
@@ -192,6 +162,15 @@ impl Sizing<'_> {
             Reserved::Percent(_) => BlockCount::ZERO,
         }
     }
+}
+
+/// The blocks by which a size misses what it needs and is to leave free.
+fn missing(geometry: &Geometry, space: &Space, free_bytes: u64) -> u64 {
+    let layout = space.layout().clone().trimmed(geometry.copy_area());
+    let map = BlockCount::new(u64::from(geometry.reserved_descriptors > BlockCount::ZERO));
+    let wanted = geometry.own_blocks(&layout) + map + geometry.free_blocks_for(free_bytes);
+    let free = free_blocks(geometry, &layout, space.taken());
+    wanted.get().saturating_sub(free.get())
 }
 
 /// Gives everything its place. The tables come first: each must be one run.
@@ -241,37 +220,4 @@ impl OwnFile {
 
 fn blocks_of(runs: &[Run]) -> Vec<BlockIndex> {
     runs.iter().copied().flat_map(Run::blocks).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(bytes: u64) -> Option<String> {
-        let (first, group) = (BlockIndex::new(0), BlockCount::new(32_768));
-        let copies = GroupLayout::sparse_copies();
-        let layout = GroupLayout::new(first, group, BlockCount::new(100), copies);
-        let format = Format::new(&Options::new(Size::Fixed(bytes))).unwrap();
-        match check_fixed(bytes, &format, &layout) {
-            Err(Error::InvalidOption { reason, .. }) => Some(reason),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn an_illegal_size_names_legal_neighbours() {
-        assert_eq!(refused(100 * 4096), None);
-        assert_eq!(refused(32_768 * 4096), None);
-        assert_eq!(refused((32_768 + 100) * 4096), None);
-        // Group 2 has no backup, so one block of it is enough.
-        assert_eq!(refused((65_536 + 1) * 4096), None);
-        let inside = refused((32_768 + 5) * 4096).unwrap();
-        assert!(inside.ends_with("sizes are 134217728 and 134627328"), "{inside}");
-        let odd = refused(200 * 4096 + 1).unwrap();
-        assert!(odd.ends_with("sizes are 819200 and 823296"), "{odd}");
-        for tiny in [0, 1, 4096] {
-            let tiny = refused(tiny).unwrap();
-            assert!(tiny.ends_with("the nearest legal size is 409600"), "{tiny}");
-        }
-    }
 }

@@ -7,7 +7,9 @@ use std::path::Path;
 use banger_test_support::mount::{Access, Mount};
 use banger_test_support::storm::assert_kernel_agrees;
 use banger_test_support::{debugfs, gate, judge};
-use ext4_writer::{Builder, CountingSink, Error, FileContent, Metadata, Options, Segment, Size};
+use ext4_writer::{
+    Builder, CountingSink, Error, FileContent, Metadata, Options, Segment, Size, Timestamp,
+};
 
 use crate::twin::{Image, noise, roomy};
 
@@ -65,7 +67,7 @@ fn far_apart(image: &Options, size: u64) {
         let content = FileContent::sparse(size, &segments, &mut reader);
         let root = twin.builder.root();
         twin.builder
-            .add_file(root, b"far", &Metadata::root_owned(0o644, Default::default()), content)
+            .add_file(root, b"far", &Metadata::root_owned(0o644, Timestamp::default()), content)
             .unwrap();
     });
     let Some(mount) = Mount::new(&image.path, Access::ReadOnly) else { return };

@@ -2,7 +2,7 @@
 
 use banger_test_support::tree::{Attributes, Entry, Kind};
 use banger_test_support::{gate, judge};
-use ext4_writer::{Features, FileSink, Options, Segment, Size};
+use ext4_writer::{Features, Options, Segment, Sink, Size};
 
 use crate::twin::{Image, Twin, noise};
 
@@ -10,7 +10,7 @@ const MIB: u64 = 1 << 20;
 
 /// Something of everything that has a shape of its own: files of few and many extents, holes,
 /// directories of one block and with an index, long and short links, devices, attributes.
-pub(crate) fn declare(twin: &mut Twin<FileSink>) {
+pub(crate) fn declare<S: Sink>(twin: &mut Twin<S>) {
     twin.directory("d");
     twin.file("empty", b"");
     twin.file("small", b"some bytes");

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use banger_test_support::mount::{Access, Mount};
 use banger_test_support::tree::{Entry, Kind};
@@ -99,9 +99,11 @@ fn since_1970(time: SystemTime) -> (i64, u32) {
         Ok(after) => (i64::try_from(after.as_secs()).unwrap(), after.subsec_nanos()),
         Err(before) => {
             let before = before.duration();
-            let up = Duration::from_secs(before.as_secs() + 1) - before;
             let seconds = -i64::try_from(before.as_secs()).unwrap();
-            if before.subsec_nanos() == 0 { (seconds, 0) } else { (seconds - 1, up.subsec_nanos()) }
+            match before.subsec_nanos() {
+                0 => (seconds, 0),
+                short => (seconds - 1, 1_000_000_000 - short),
+            }
         }
     }
 }

@@ -11,6 +11,8 @@ mod faults;
 mod features;
 mod inodes;
 mod kitchen_sink;
+mod profiles;
 mod random;
 mod size;
+mod sizes;
 mod twin;
