@@ -111,6 +111,34 @@ bitflags! {
     }
 }
 
+impl MountOptions {
+    /// The options of a list with commas, by the names of `tune2fs -o`; `None` if there is no
+    /// such option.
+    #[must_use]
+    pub fn by_names(list: &str) -> Option<Self> {
+        let words = list.split(',').filter(|word| !word.is_empty());
+        words.map(Self::named).try_fold(Self::empty(), |all, one| Some(all | one?))
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "debug" => Self::DEBUG,
+            "bsdgroups" => Self::BSD_GROUPS,
+            "user_xattr" => Self::USER_XATTR,
+            "acl" => Self::ACL,
+            "uid16" => Self::UID16,
+            "journal_data" => Self::JOURNAL_DATA,
+            "journal_data_ordered" => Self::JOURNAL_DATA_ORDERED,
+            "journal_data_writeback" => Self::JOURNAL_DATA_WRITEBACK,
+            "nobarrier" => Self::NO_BARRIER,
+            "block_validity" => Self::BLOCK_VALIDITY,
+            "discard" => Self::DISCARD,
+            "nodelalloc" => Self::NO_DELAYED_ALLOCATION,
+            _ => return None,
+        })
+    }
+}
+
 /// A named choice of features and room, with a tested promise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]

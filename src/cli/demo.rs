@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ext4_writer::Journal;
+use ext4_writer::{Options, Size};
 
 use super::Voice;
 use super::pull::Job;
@@ -55,14 +55,13 @@ impl Demo {
     }
 
     fn recipe(&self) -> Recipe {
+        let mut filesystem = Options::new(Size::Fit { free_bytes: 0, free_inodes: 0 });
+        filesystem.label = b"demo".to_vec();
         Recipe {
             output: self.output.clone(),
             replace: self.force,
             size: ImageSize::Fit(8 << 20),
-            label: b"demo".to_vec(),
-            uuid: None,
-            inodes: None,
-            journal: Journal::Default,
+            filesystem,
             epoch: ext4_writer::Timestamp::default(),
             additions: Vec::new(),
             overlays: Vec::new(),

@@ -1,6 +1,7 @@
 //! The words of the command line; one file a command.
 
 mod demo;
+mod disk;
 mod pull;
 mod tree;
 

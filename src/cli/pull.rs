@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use clap::builder::TypedValueParser;
-use ext4_writer::{Builder, Journal, Timestamp};
+use ext4_writer::{Builder, Timestamp};
 
 use super::Voice;
+use super::disk::Disk;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::flatten::Flattened;
-use crate::image::{Built, ImageSink, ImageSize, Recipe, build, parse_bytes};
+use crate::image::{Built, ImageSink, Recipe, build};
 use crate::inject::Addition;
 use crate::layer::{LayerBlob, LayerStream, Limits};
 use crate::report::{Content, Image, LayerLine, Note, Pulled, Report, Stages};
@@ -41,30 +42,6 @@ pub(crate) struct Pull {
     force: bool,
     #[command(flatten)]
     pub(super) voice: Voice,
-}
-
-/// The filesystem that is wanted.
-#[derive(Debug, Args)]
-struct Disk {
-    /// The disk's size: 4G, fit, fit+512M [default: fit and the larger of 256M and a quarter of
-    /// the content]
-    #[arg(long, value_name = "SIZE")]
-    size: Option<ImageSize>,
-    /// The volume's name, at most 16 bytes
-    #[arg(long)]
-    label: Option<String>,
-    /// The filesystem's UUID [default: derived from the manifest and these options]
-    #[arg(long, value_parser = parse_uuid)]
-    uuid: Option<[u8; 16]>,
-    /// How many inodes there are at least [default: one for 16 KiB, or a tenth more than needed]
-    #[arg(long, value_name = "COUNT")]
-    inodes: Option<u32>,
-    /// The size of the journal, such as 64M [default: mke2fs's]
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, conflicts_with = "no_journal")]
-    journal_size: Option<u64>,
-    /// Make no journal
-    #[arg(long)]
-    no_journal: bool,
 }
 
 /// What the user adds to the image.
@@ -122,21 +99,14 @@ impl Pull {
         let recipe = Recipe {
             output,
             replace: self.force,
-            size: self.disk.size.unwrap_or_default(),
-            label: self.disk.label.unwrap_or_default().into_bytes(),
-            uuid: self.disk.uuid,
-            inodes: self.disk.inodes,
-            journal: match (self.disk.journal_size, self.disk.no_journal) {
-                (_, true) => Journal::None,
-                (Some(bytes), false) => Journal::Size(bytes),
-                (None, false) => Journal::Default,
-            },
+            size: self.disk.size(),
+            filesystem: self.disk.options()?,
             epoch: Timestamp::default(),
             additions: self.inject.add,
             overlays: self.inject.overlay,
             limits: Limits::default(),
         };
-        let derive_uuid = recipe.uuid.is_none();
+        let derive_uuid = recipe.filesystem.uuid.is_none();
         Ok(Job { reference, platform, options, recipe, derive_uuid })
     }
 }
@@ -159,7 +129,7 @@ impl Job {
 
         self.recipe.epoch = epoch(&image.config)?;
         if self.derive_uuid {
-            self.recipe.uuid = Some(self.recipe.derived_uuid(&image.manifest_digest));
+            self.recipe.filesystem.uuid = Some(self.recipe.derived_uuid(&image.manifest_digest));
         }
         let trusted = cached_layers(cache, &image);
         let mut filled = fill(&self.recipe, &image, &registry, report, &mut look);
@@ -313,7 +283,7 @@ fn disk(built: &Built, recipe: &Recipe) -> Image {
         written: summary.written,
         inodes: summary.inodes,
         free_inodes: summary.free_inodes,
-        label: recipe.label.escape_ascii().to_string(),
+        label: recipe.filesystem.label.escape_ascii().to_string(),
         uuid: uuid_text(summary.uuid),
         journal: summary.journal,
         clamped_times: summary.clamped_times,
@@ -347,20 +317,9 @@ fn uuid_text(uuid: [u8; 16]) -> String {
     groups.join("-")
 }
 
-fn parse_uuid(text: &str) -> Result<[u8; 16]> {
-    let lengths: Vec<usize> = text.split('-').map(str::len).collect();
-    let hex: String = text.split('-').collect();
-    match u128::from_str_radix(&hex, 16) {
-        Ok(number) if lengths == [8, 4, 4, 4, 12] && !hex.starts_with('+') => {
-            Ok(number.to_be_bytes())
-        }
-        _ => Err(Error::usage(format!("\"{}\" is not a UUID", text.escape_debug()))
-            .hint("a UUID is 8-4-4-4-12 hexadecimal digits")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::disk::parse_uuid;
     use super::*;
 
     #[test]

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ext4_writer::{Builder, CountingSink, Journal, Options, Size, Summary, Timestamp};
+use ext4_writer::{Builder, CountingSink, Options, Size, Summary, Timestamp};
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -27,14 +27,8 @@ pub struct Recipe {
     pub replace: bool,
     /// How large it is to be.
     pub size: ImageSize,
-    /// The volume's name.
-    pub label: Vec<u8>,
-    /// The filesystem's UUID.
-    pub uuid: Option<[u8; 16]>,
-    /// How many inodes there are at least.
-    pub inodes: Option<u32>,
-    /// The journal.
-    pub journal: Journal,
+    /// The filesystem's options, but for its size and time.
+    pub filesystem: Options,
     /// The time of what has none of its own.
     pub epoch: Timestamp,
     /// Files and directories of the host to put into the image.
@@ -137,16 +131,13 @@ impl Recipe {
     }
 
     fn options(&self) -> Options {
-        let mut options = Options::new(match self.size {
+        let mut options = self.filesystem.clone();
+        options.size = match self.size {
             ImageSize::Fixed(bytes) => Size::Fixed(bytes),
             // What is to be free is said when the content is known.
             ImageSize::Automatic | ImageSize::Fit(_) => Size::Fit { free_bytes: 0, free_inodes: 0 },
-        });
-        options.label.clone_from(&self.label);
-        options.uuid = self.uuid;
+        };
         options.epoch = self.epoch;
-        options.inodes = self.inodes;
-        options.journal = self.journal;
         options
     }
 
@@ -155,8 +146,8 @@ impl Recipe {
     #[must_use]
     pub fn derived_uuid(&self, manifest: &Digest) -> [u8; 16] {
         let words = format!(
-            "{manifest}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
-            self.size, self.label, self.inodes, self.journal, self.additions, self.overlays
+            "{manifest}\n{:?}\n{:?}\n{:?}\n{:?}",
+            self.size, self.filesystem, self.additions, self.overlays
         );
         version_8_uuid(&Digest::sha256_of(words.as_bytes()))
     }
@@ -190,7 +181,9 @@ fn refused(output: &Path, error: ext4_writer::Error) -> Error {
         ext4_writer::Error::TooFewInodes { .. } => {
             Error::cannot_create(message).because(error).hint("raise --inodes, or leave it out")
         }
-        ext4_writer::Error::InvalidOption { .. } => Error::usage(message).because(error),
+        ext4_writer::Error::InvalidOption { .. }
+        | ext4_writer::Error::RefusedFeature { .. }
+        | ext4_writer::Error::FeatureConflict { .. } => Error::usage(message).because(error),
         ext4_writer::Error::WriteImage { .. } | ext4_writer::Error::Poisoned => {
             Error::io(message).because(error)
         }

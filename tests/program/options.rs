@@ -53,6 +53,78 @@ fn the_disk_is_as_the_options_say() {
 }
 
 #[test]
+fn features_and_profiles_go_by_the_names_of_mke2fs() {
+    let Some(registry) = Registry::start() else { return };
+    let reference = push(&registry, &[image(Compression::Zstd)], "small:latest");
+    let bench = Bench::new();
+    let report = bench.pull(
+        &reference,
+        "disk.ext4",
+        &[
+            "--profile",
+            "max",
+            "-O",
+            "^metadata_csum,^resize_inode",
+            "--block-size",
+            "1024",
+            "--inode-size",
+            "512",
+            "--bytes-per-inode",
+            "8K",
+            "--reserved",
+            "2%",
+            "--on-error",
+            "remount-ro",
+            "--mount-options",
+            "acl,nodelalloc",
+            "--last-mounted",
+            "/mnt/root",
+        ],
+    );
+    let path = bench.path("disk.ext4");
+    gate::assert_clean(&path);
+    assert_kernel_agrees(&path, &tree());
+    if !judge::all(&["dumpe2fs"]) {
+        return;
+    }
+    let disk = gate::dump(&path).unwrap();
+    for (feature, wanted) in [
+        ("orphan_file", true),
+        ("large_dir", true),
+        ("metadata_csum", false),
+        ("metadata_csum_seed", false),
+        ("resize_inode", false),
+    ] {
+        assert_eq!(disk.features.iter().any(|name| name == feature), wanted, "{feature}");
+    }
+    assert_eq!((disk.block_size, disk.inode_size), (1024, 512));
+    assert_eq!(disk.reserved_blocks, disk.blocks / 50);
+    assert_eq!(disk.inodes / 100, report["image"]["size"].as_u64().unwrap() / 8192 / 100);
+    for line in ["Remount read-only", "acl nodelalloc", "/mnt/root"] {
+        assert!(disk.text.contains(line), "{line} is not in\n{}", disk.text);
+    }
+}
+
+#[test]
+fn a_feature_that_is_not_written_is_refused_by_name_before_anything_is_fetched() {
+    let bench = Bench::new();
+    for (words, named) in [
+        (["-O", "casefold"], "casefold"),
+        (["-O", "nonsense"], "nonsense"),
+        (["-O", "^extent"], "^extent"),
+        (["-O", "orphan_file,^has_journal,orphan_file"], "orphan_file"),
+        (["--profile", "newest"], "newest"),
+        (["--block-size", "3000"], "block_size"),
+    ] {
+        let failed =
+            bench.run(["image", "pull", "127.0.0.1:1/x", "disk.ext4"].iter().chain(&words));
+        let message = judge::text(&failed);
+        assert_eq!(failed.status.code(), Some(2), "{message}");
+        assert!(message.contains(named), "{message}");
+    }
+}
+
+#[test]
 fn fit_leaves_what_was_asked_for_and_no_journal_makes_none() {
     let Some(registry) = Registry::start() else { return };
     let reference = push(&registry, &[image(Compression::Zstd)], "small:latest");

@@ -1,0 +1,146 @@
+//! The words that describe a filesystem, shared by the commands that make one.
+
+use clap::Args;
+use ext4_writer::{Features, Journal, MountOptions, OnError, Options, Profile, Reserved, Size};
+
+use crate::error::{Error, Result};
+use crate::image::{ImageSize, parse_bytes};
+
+/// The filesystem that is wanted.
+#[derive(Debug, Args)]
+pub(super) struct Disk {
+    /// The disk's size: 4G, fit, fit+512M [default: fit and the larger of 256M and a quarter of
+    /// the content; fit alone for the profile read-only]
+    #[arg(long, value_name = "SIZE")]
+    size: Option<ImageSize>,
+    /// The volume's name, at most 16 bytes
+    #[arg(long)]
+    label: Option<String>,
+    /// The filesystem's UUID [default: derived from the manifest and these options]
+    #[arg(long, value_parser = parse_uuid)]
+    uuid: Option<[u8; 16]>,
+    /// A named choice of features: default, max (all that Linux 6.12 takes), linux-4.14,
+    /// grub-2.06, read-only (no journal, no reserve, no room to grow, as small as its tree)
+    #[arg(long, value_name = "NAME", value_parser = parse_profile)]
+    profile: Option<Profile>,
+    /// Features to add or, with ^, to leave out, as mke2fs names them
+    #[arg(short = 'O', long = "features", value_name = "[^]FEATURE[,…]", value_delimiter = ',')]
+    features: Vec<String>,
+    /// The bytes of a block: 1024, 2048 or 4096; up to 65536 for kernels with such pages
+    #[arg(long, value_name = "BYTES")]
+    block_size: Option<u32>,
+    /// The bytes of an inode: 128, 256, 512 or 1024
+    #[arg(long, value_name = "BYTES")]
+    inode_size: Option<u16>,
+    /// How many inodes there are at least [default: one for 16 KiB, or a tenth more than needed]
+    #[arg(long, value_name = "COUNT")]
+    inodes: Option<u32>,
+    /// The bytes of disk for which there is one inode
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, conflicts_with = "inodes")]
+    bytes_per_inode: Option<u64>,
+    /// The size of the journal, such as 64M [default: mke2fs's]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, conflicts_with = "no_journal")]
+    journal_size: Option<u64>,
+    /// Make no journal
+    #[arg(long)]
+    no_journal: bool,
+    /// The blocks that only root may fill, such as 5% or 64M [default: 5%]
+    #[arg(long, value_name = "SHARE", value_parser = parse_reserved)]
+    reserved: Option<Reserved>,
+    /// How large the filesystem can grow in the guest without moving anything
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    max_size: Option<u64>,
+    /// What the kernel does when it finds damage: continue, remount-ro or panic
+    #[arg(long, value_name = "ACT", value_parser = parse_on_error)]
+    on_error: Option<OnError>,
+    /// The mount options that are on by default, as tune2fs -o names them
+    #[arg(long, value_name = "OPTION[,…]", value_parser = parse_mount_options)]
+    mount_options: Option<MountOptions>,
+    /// Where the filesystem says it was last mounted
+    #[arg(long, value_name = "DIR")]
+    last_mounted: Option<String>,
+}
+
+impl Disk {
+    /// The size that was asked for.
+    pub(super) fn size(&self) -> ImageSize {
+        match self.profile {
+            Some(Profile::ReadOnly) => self.size.unwrap_or(ImageSize::Fit(0)),
+            _ => self.size.unwrap_or_default(),
+        }
+    }
+
+    /// Everything but the size and the time.
+    pub(super) fn options(self) -> Result<Options> {
+        let size = Size::Fit { free_bytes: 0, free_inodes: 0 };
+        let mut options = Options::for_profile(self.profile.unwrap_or_default(), size);
+        options.features = self.features(options.features)?;
+        options.label = self.label.unwrap_or_default().into_bytes();
+        options.uuid = self.uuid;
+        options.block_size = self.block_size.unwrap_or(options.block_size);
+        options.inode_size = self.inode_size.unwrap_or(options.inode_size);
+        options.inodes = self.inodes;
+        options.bytes_per_inode = self.bytes_per_inode.or(options.bytes_per_inode);
+        options.journal = match (self.journal_size, self.no_journal) {
+            (_, true) => Journal::None,
+            (Some(bytes), false) => Journal::Size(bytes),
+            (None, false) => options.journal,
+        };
+        options.reserved = self.reserved.unwrap_or(options.reserved);
+        options.max_size = self.max_size;
+        options.on_error = self.on_error.unwrap_or_default();
+        options.mount_options = self.mount_options.unwrap_or(options.mount_options);
+        options.last_mounted = self.last_mounted.unwrap_or_default().into_bytes();
+        Ok(options)
+    }
+
+    fn features(&self, of_profile: Features) -> Result<Features> {
+        of_profile
+            .changed(&self.features.join(","))
+            .map_err(|error| Error::usage("cannot read --features").because(error))
+    }
+}
+
+fn parse_profile(text: &str) -> Result<Profile> {
+    Profile::by_name(text).ok_or_else(|| {
+        let names: Vec<_> = Profile::ALL.iter().map(|profile| profile.name()).collect();
+        Error::usage(format!("there is no profile \"{text}\""))
+            .hint(format!("there are {}", names.join(", ")))
+    })
+}
+
+fn parse_reserved(text: &str) -> Result<Reserved> {
+    match text.strip_suffix('%') {
+        Some(percent) => match percent.parse() {
+            Ok(percent) => Ok(Reserved::Percent(percent)),
+            Err(_) => Err(Error::usage(format!("\"{text}\" is no share such as 5%"))),
+        },
+        None => parse_bytes(text).map(Reserved::Bytes),
+    }
+}
+
+fn parse_on_error(text: &str) -> Result<OnError> {
+    match text {
+        "continue" => Ok(OnError::Continue),
+        "remount-ro" => Ok(OnError::RemountReadOnly),
+        "panic" => Ok(OnError::Panic),
+        _ => Err(Error::usage(format!("\"{text}\" is not continue, remount-ro or panic"))),
+    }
+}
+
+fn parse_mount_options(text: &str) -> Result<MountOptions> {
+    let unknown = || Error::usage(format!("\"{text}\" has an option that tune2fs -o does not"));
+    MountOptions::by_names(text).ok_or_else(unknown)
+}
+
+pub(super) fn parse_uuid(text: &str) -> Result<[u8; 16]> {
+    let lengths: Vec<usize> = text.split('-').map(str::len).collect();
+    let hex: String = text.split('-').collect();
+    match u128::from_str_radix(&hex, 16) {
+        Ok(number) if lengths == [8, 4, 4, 4, 12] && !hex.starts_with('+') => {
+            Ok(number.to_be_bytes())
+        }
+        _ => Err(Error::usage(format!("\"{}\" is not a UUID", text.escape_debug()))
+            .hint("a UUID is 8-4-4-4-12 hexadecimal digits")),
+    }
+}
