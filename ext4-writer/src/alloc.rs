@@ -155,6 +155,8 @@ pub(crate) struct Space {
     free_by_start: BTreeMap<BlockIndex, BlockCount>,
     free_by_length: BTreeSet<(BlockCount, BlockIndex)>,
     free: BlockCount,
+    /// Free blocks before anchors, which are taken only when nothing else is left.
+    gaps: Vec<Run>,
     taken: BlockCount,
 }
 
@@ -169,8 +171,28 @@ impl Space {
             free_by_start: BTreeMap::new(),
             free_by_length: BTreeSet::new(),
             free: BlockCount::ZERO,
+            gaps: Vec::new(),
             taken: BlockCount::ZERO,
         }
+    }
+
+    /// Moves the cursor to the next multiple of `unit`, if that leaves room, and keeps what is
+    /// before it free.
+    pub(crate) fn anchor(&mut self, unit: BlockCount) {
+        let target = BlockIndex::new(self.cursor.get().next_multiple_of(unit.get()));
+        let target = self.layout.behind_kept(target);
+        if self.limit.is_none() || self.ahead() > target - self.cursor {
+            let mut at = self.cursor;
+            while let Some(run) = self.next_before(&mut at, target) {
+                self.gaps.push(run);
+            }
+            self.cursor = target;
+        }
+    }
+
+    /// The blocks in the gaps before anchors.
+    pub(crate) fn gaps(&self) -> BlockCount {
+        self.gaps.iter().map(|run| run.length).sum()
     }
 
     /// The same up to another limit.
@@ -222,7 +244,10 @@ impl Space {
 
     /// The free runs below [`end`](Self::end), ascending.
     pub(crate) fn free_runs(&self) -> impl Iterator<Item = Run> {
-        self.free_by_start.iter().map(|(start, length)| Run::new(*start, *length))
+        let free = self.free_by_start.iter().map(|(start, length)| Run::new(*start, *length));
+        let mut runs: Vec<Run> = free.chain(self.gaps.iter().copied()).collect();
+        runs.sort_unstable();
+        runs.into_iter()
     }
 
     /// Takes exactly `count` blocks in as few runs as there are: one that came back and fits, else
@@ -373,6 +398,9 @@ impl Space {
 
     /// Takes blocks wherever there are any, the longest runs first.
     fn take_scattered(&mut self, count: BlockCount) -> Result<Vec<Run>> {
+        for gap in std::mem::take(&mut self.gaps) {
+            self.insert_free(gap)?;
+        }
         let ahead = self.ahead();
         if self.free + ahead < count {
             return Err(self.full(count));
@@ -397,20 +425,22 @@ impl Space {
     /// Moves the cursor over blocks that are not to be used now, or that a group keeps.
     fn skip_to(&mut self, start: BlockIndex) {
         let mut at = self.cursor;
-        while at < start {
-            let behind = self.layout.behind_kept(at);
-            if behind > at {
-                at = behind;
-                continue;
-            }
-            let end = start.min(self.layout.next_kept(at));
-            let length = end - at;
-            self.free_by_start.insert(at, length);
-            self.free_by_length.insert((length, at));
-            self.free += length;
-            at = end;
+        while let Some(run) = self.next_before(&mut at, start) {
+            self.free_by_start.insert(run.start, run.length);
+            self.free_by_length.insert((run.length, run.start));
+            self.free += run.length;
         }
         self.cursor = self.cursor.max(start);
+    }
+
+    /// The next run of blocks from `at` up to `end` that no group keeps; moves `at` behind it.
+    fn next_before(&self, at: &mut BlockIndex, end: BlockIndex) -> Option<Run> {
+        let start = self.layout.behind_kept(*at);
+        if start >= end {
+            return None;
+        }
+        *at = end.min(self.layout.next_kept(start));
+        Some(Run::new(start, *at - start))
     }
 
     fn advance(&mut self, count: BlockCount) -> Result<Run> {

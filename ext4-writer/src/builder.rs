@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::alloc::{GroupLayout, Space};
+use crate::anchors::Anchors;
 use crate::batch::Batch;
 use crate::content;
 use crate::emit::emit;
@@ -32,6 +33,8 @@ pub struct Builder<S> {
     batch: Batch<S>,
     options: Options,
     format: Format,
+    /// Where files begin anew, if placement is to be stable.
+    anchors: Option<Anchors>,
 }
 
 /// What a finished filesystem holds.
@@ -91,7 +94,8 @@ impl<S: Sink> Builder<S> {
         };
         let tree = Tree::new(options.epoch, &format)?;
         let batch = Batch::new(sink, format.block)?;
-        Ok(Self { tree, space, batch, options, format })
+        let anchors = options.stable_placement.then(|| Anchors::new(format.block));
+        Ok(Self { tree, space, batch, options, format, anchors })
     }
 
     /// The root directory.
@@ -211,6 +215,9 @@ impl<S: Sink> Builder<S> {
         content: FileContent<'_>,
     ) -> Result<NodeId> {
         self.tree.check_vacant(directory, name)?;
+        if let Some(unit) = self.anchors.as_mut().and_then(|anchors| anchors.at(name)) {
+            self.space.anchor(unit);
+        }
         let content = self.store(content)?;
         self.tree.add(directory, name, content, metadata)
     }

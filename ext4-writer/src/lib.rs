@@ -57,6 +57,7 @@
 //! panics on input.
 
 mod alloc;
+mod anchors;
 mod attributes;
 mod batch;
 mod builder;

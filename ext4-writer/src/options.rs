@@ -261,6 +261,11 @@ pub struct Options {
     pub mount_options: MountOptions,
     /// Where the filesystem says it was last mounted, at most 63 bytes.
     pub last_mounted: Vec<u8>,
+    /// Leave gaps in which files can grow without moving others, so that images of nearly equal
+    /// trees are nearly equal, block for block: for stores of chunks and snapshots. Give a `uuid`
+    /// too: a derived one changes every checksum. It costs some per cent of the disk, more where
+    /// there are few large files.
+    pub stable_placement: bool,
     /// On a sink of unknown content, such as a disk that was in use: leave the unused inode
     /// tables to the guest's kernel, which zeroes them after its first mount. Elsewhere they are
     /// known to be zeros, and nobody has anything to do.
@@ -295,6 +300,7 @@ impl Options {
             on_error: OnError::Continue,
             mount_options: MountOptions::USER_XATTR.union(MountOptions::ACL),
             last_mounted: Vec::new(),
+            stable_placement: false,
             lazy_itable_init: true,
             lazy_journal_init: false,
         }

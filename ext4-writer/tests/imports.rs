@@ -7,7 +7,7 @@ const ORDER: &[&[&str]] = &[
     &["builder"],
     &["emit"],
     &["plan", "content"],
-    &["tree", "geometry", "batch"],
+    &["tree", "geometry", "batch", "anchors"],
     &["attributes", "alloc", "dirhash", "format"],
     &["options"],
     &["features"],

@@ -59,6 +59,9 @@ pub(super) struct Disk {
     /// Where the filesystem says it was last mounted
     #[arg(long, value_name = "DIR")]
     last_mounted: Option<String>,
+    /// Leave gaps in which files can grow without moving others, for stores of chunks
+    #[arg(long)]
+    stable_placement: bool,
 }
 
 impl Disk {
@@ -90,6 +93,7 @@ impl Disk {
         options.max_size = self.max_size;
         options.on_error = self.on_error.unwrap_or_default();
         options.mount_options = self.mount_options.unwrap_or(options.mount_options);
+        options.stable_placement = self.stable_placement;
         options.last_mounted = self.last_mounted.unwrap_or_default().into_bytes();
         Ok(options)
     }

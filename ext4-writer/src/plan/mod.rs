@@ -16,6 +16,7 @@ pub(crate) mod superblock;
 pub(crate) mod xattr;
 
 use crate::alloc::Space;
+use crate::anchors;
 use crate::checksum::FsSeed;
 use crate::dirhash::NameHasher;
 use crate::error::{Error, Result, internal};
@@ -67,6 +68,9 @@ impl Plan {
         let identity = Identity::new(options, tree);
         let numbering = Numbering::new(tree)?;
         let hasher = NameHasher::new(identity.hash_seed, format.hash, format.hashed_bytes);
+        if options.stable_placement {
+            space.anchor(anchors::unit(format.block));
+        }
         let nodes = NodePlans::new(tree, hasher, format, &mut space)?;
         let with_orphan_file = u32::from(format.has(Features::ORPHAN_FILE));
         let used = u64::from(numbering.last().get()) + u64::from(with_orphan_file);

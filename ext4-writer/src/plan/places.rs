@@ -169,7 +169,7 @@ fn missing(geometry: &Geometry, space: &Space, free_bytes: u64) -> u64 {
     let layout = space.layout().clone().trimmed(geometry.copy_area());
     let map = BlockCount::new(u64::from(geometry.reserved_descriptors > BlockCount::ZERO));
     let wanted = geometry.own_blocks(&layout) + map + geometry.free_blocks_for(free_bytes);
-    let free = free_blocks(geometry, &layout, space.taken());
+    let free = free_blocks(geometry, &layout, space.taken() + space.gaps());
     wanted.get().saturating_sub(free.get())
 }
 
