@@ -62,6 +62,7 @@ const TABLES_HOLD_ALL: Error = internal("the inode tables have a place for every
 impl<S: Sink> Emitter<'_, S> {
     fn node_blocks(&mut self) -> Result<()> {
         let (plan, tree) = (self.plan, self.tree);
+        let mut attribute_blocks = plan.nodes.attribute_blocks().peekable();
         for (id, node_plan) in plan.nodes.iter() {
             let node = tree.node(id)?;
             match &node.content {
@@ -78,9 +79,11 @@ impl<S: Sink> Emitter<'_, S> {
                     self.batch.write_block(place, block.block())?;
                 }
             }
-            if let (Some(place), Some(split)) = (node_plan.attribute_block, self.split(id)?) {
+            if let Some(place) = attribute_blocks.next_if(|block| block.owner == id)
+                && let Some(split) = self.split(id)?
+            {
                 let block = split.render_block(place, &self.format, self.seed)?;
-                self.batch.write_block(place, block.block())?;
+                self.batch.write_block(place.at, block.block())?;
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! At the end: every address of every piece of metadata, before the first of them is written.
 
+pub(crate) mod attribute_blocks;
 mod bitmaps;
 pub(crate) mod directory;
 pub(crate) mod extents;
@@ -10,6 +11,7 @@ pub(crate) mod journal;
 pub(crate) mod legal;
 pub(crate) mod nodes;
 pub(crate) mod numbering;
+mod packing;
 pub(crate) mod places;
 pub(crate) mod resize;
 pub(crate) mod superblock;

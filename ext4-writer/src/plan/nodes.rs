@@ -5,6 +5,7 @@ use crate::alloc::Space;
 use crate::dirhash::NameHasher;
 use crate::error::{Result, internal};
 use crate::format::Format;
+use crate::plan::attribute_blocks::{AttributeBlock, AttributeBlocks};
 use crate::plan::directory::{Dots, Layout, Named};
 use crate::plan::extents;
 use crate::plan::numbering::Numbering;
@@ -24,7 +25,7 @@ pub(crate) struct NodePlan {
     pub blocks: Extents,
     /// Where the extent tree's nodes are, the leaves first.
     pub extent_nodes: Vec<BlockIndex>,
-    /// Where attributes are that the inode cannot hold.
+    /// Where attributes are that the inode cannot hold; other nodes may have the same block.
     pub attribute_block: Option<BlockIndex>,
     /// How a directory's names are laid out.
     pub layout: Option<Layout>,
@@ -32,7 +33,10 @@ pub(crate) struct NodePlan {
 
 /// The plans of the nodes that need blocks, in the order of the nodes.
 #[derive(Debug)]
-pub(crate) struct NodePlans(Vec<(NodeId, NodePlan)>);
+pub(crate) struct NodePlans {
+    plans: Vec<(NodeId, NodePlan)>,
+    attribute_blocks: Vec<AttributeBlock>,
+}
 
 impl NodePlans {
     /// Takes blocks for all of the tree's nodes.
@@ -42,19 +46,25 @@ impl NodePlans {
         format: &Format,
         space: &mut Space,
     ) -> Result<Self> {
-        let mut planner = Planner { tree, hasher, format, space };
+        let attribute_blocks = AttributeBlocks::default();
+        let mut planner = Planner { tree, hasher, format, space, attribute_blocks };
         let mut plans = Vec::new();
         for (id, node) in tree.nodes() {
             if let Some(plan) = planner.plan(id, node)? {
                 plans.push((id, plan));
             }
         }
-        Ok(Self(plans))
+        Ok(Self { plans, attribute_blocks: planner.attribute_blocks.into_blocks() })
     }
 
     /// The plans in the order of the nodes.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &NodePlan)> {
-        self.0.iter().map(|(node, plan)| (*node, plan))
+        self.plans.iter().map(|(node, plan)| (*node, plan))
+    }
+
+    /// The blocks of attributes in the order of the nodes that are the first to have them.
+    pub(crate) fn attribute_blocks(&self) -> impl Iterator<Item = AttributeBlock> {
+        self.attribute_blocks.iter().copied()
     }
 }
 
@@ -63,6 +73,7 @@ struct Planner<'a> {
     hasher: NameHasher,
     format: &'a Format,
     space: &'a mut Space,
+    attribute_blocks: AttributeBlocks<'a>,
 }
 
 impl Planner<'_> {
@@ -92,7 +103,8 @@ impl Planner<'_> {
         if let Some(attributes) = self.tree.attributes(id) {
             let split = Split::new(attributes.as_slice(), self.format)?;
             if !split.in_block.is_empty() {
-                plan.attribute_block = self.take(1)?.as_slice().first().map(|one| one.run.start);
+                let block = self.attribute_blocks.take(id, split.in_block, self.space)?;
+                plan.attribute_block = Some(block);
                 needed = true;
             }
         }

@@ -7,8 +7,9 @@ use crate::attributes::Attribute;
 use crate::checksum::{FsSeed, Sealed};
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
+use crate::plan::attribute_blocks::AttributeBlock;
+use crate::plan::packing::fill;
 use crate::record::xattr::{ALIGNMENT, Entry, Header, MAGIC};
-use crate::units::BlockIndex;
 
 /// The zeros that end a list of entries.
 const END: usize = 4;
@@ -34,7 +35,8 @@ impl<'a> Split<'a> {
     /// Fills the inode as far as it can be filled, so that a block is needed only when nothing
     /// else helps and then has the least to hold.
     pub(crate) fn new(attributes: &'a [Attribute], format: &Format) -> Result<Self> {
-        let chosen = fill(attributes, inode_room(format));
+        let sizes: Vec<usize> = attributes.iter().map(size).collect();
+        let chosen = fill(&sizes, inode_room(format), ALIGNMENT);
         let (mut in_inode, mut in_block) = (Vec::new(), Vec::new());
         for (attribute, inside) in attributes.iter().zip(chosen) {
             if inside { &mut in_inode } else { &mut in_block }.push(attribute);
@@ -53,31 +55,35 @@ impl<'a> Split<'a> {
         if !self.in_inode.is_empty() {
             let (magic, list) = room.split_first_chunk_mut().ok_or(ATTRIBUTES_FIT)?;
             *magic = MAGIC.to_le_bytes();
-            // In the inode, values are counted from the first entry.
-            put_list(list, 0, &self.in_inode)?;
+            // In the inode, values are counted from the first entry, and entries have no hash
+            // (kernel: fs/ext4/xattr.c, ext4_xattr_set_entry).
+            let listed = self.in_inode.iter().map(|attribute| Listed { attribute, hash: 0 });
+            put_list(list, 0, listed)?;
         }
         Ok(room)
     }
 
-    /// The block at `at`.
+    /// The bytes of the node's block.
     pub(crate) fn render_block(
         &self,
-        at: BlockIndex,
+        place: AttributeBlock,
         format: &Format,
         seed: FsSeed,
     ) -> Result<Sealed<Vec<u8>>> {
         let mut block = vec![0; format.block.len()];
-        put_list(&mut block, size_of::<Header>(), &self.in_block)?;
+        let listed =
+            self.in_block.iter().map(|attribute| Listed { attribute, hash: entry_hash(attribute) });
+        put_list(&mut block, size_of::<Header>(), listed)?;
         let header = Header {
             magic: U32::new(MAGIC),
-            refcount: U32::new(1),
+            refcount: U32::new(place.references),
             blocks: U32::new(1),
             hash: U32::new(block_hash(&self.in_block)),
             checksum: U32::ZERO,
             reserved: [U32::ZERO; 3],
         };
         put(&mut block, 0, header.as_bytes())?;
-        Ok(seed.seal_attributes(block, at))
+        Ok(seed.seal_attributes(block, place.at))
     }
 }
 
@@ -92,34 +98,22 @@ fn size(attribute: &Attribute) -> usize {
     size_of::<Entry>() + padded(attribute.suffix.len()) + padded(attribute.value.len())
 }
 
-/// The choice of attributes that fills the inode best.
-fn fill(attributes: &[Attribute], room: usize) -> Vec<bool> {
-    // For each number of bytes, the choice that takes just as many; the room of the longest
-    // inode is 856 bytes, so there are at most 215 of them.
-    let mut choices: Vec<Option<Vec<usize>>> = vec![None; room / ALIGNMENT + 1];
-    if let Some(nothing) = choices.first_mut() {
-        *nothing = Some(Vec::new());
-    }
-    for (number, attribute) in attributes.iter().enumerate() {
-        let units = size(attribute) / ALIGNMENT;
-        for total in (units..choices.len()).rev() {
-            let smaller = choices.get(total - units).cloned().flatten();
-            if let (Some(place @ None), Some(mut choice)) = (choices.get_mut(total), smaller) {
-                choice.push(number);
-                *place = Some(choice);
-            }
-        }
-    }
-    let best = choices.into_iter().flatten().next_back().unwrap_or_default();
-    (0..attributes.len()).map(|number| best.contains(&number)).collect()
+/// An attribute with the hash that its entry bears.
+struct Listed<'a> {
+    attribute: &'a Attribute,
+    hash: u32,
 }
 
 /// Puts entries from `start` on and their values from the end; the offsets of values count from
 /// the start of `area`.
-fn put_list(area: &mut [u8], start: usize, attributes: &[&Attribute]) -> Result<()> {
+fn put_list<'a>(
+    area: &mut [u8],
+    start: usize,
+    listed: impl Iterator<Item = Listed<'a>>,
+) -> Result<()> {
     let mut place = start;
     let mut end = area.len();
-    for attribute in attributes {
+    for Listed { attribute, hash } in listed {
         let value_size = attribute.value.len();
         end -= padded(value_size);
         let entry = Entry {
@@ -132,7 +126,7 @@ fn put_list(area: &mut [u8], start: usize, attributes: &[&Attribute]) -> Result<
             }),
             value_inum: U32::ZERO,
             value_size: U32::new(u32::try_from(value_size).map_err(|_| ATTRIBUTES_FIT)?),
-            hash: U32::new(entry_hash(attribute)),
+            hash: U32::new(hash),
         };
         put(area, place, entry.as_bytes())?;
         put(area, place + size_of::<Entry>(), &attribute.suffix)?;
@@ -163,7 +157,7 @@ fn entry_hash(attribute: &Attribute) -> u32 {
 }
 
 /// Source: kernel, `fs/ext4/xattr.c`, `ext4_xattr_rehash`.
-fn block_hash(attributes: &[&Attribute]) -> u32 {
+pub(crate) fn block_hash(attributes: &[&Attribute]) -> u32 {
     let mut hash: u32 = 0;
     for attribute in attributes {
         let entry = entry_hash(attribute);

@@ -16,3 +16,4 @@ mod random;
 mod size;
 mod sizes;
 mod twin;
+mod xattrs;

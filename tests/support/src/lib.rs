@@ -17,3 +17,4 @@ pub mod registry;
 pub mod storm;
 pub mod tree;
 pub mod view;
+pub mod xattr;
