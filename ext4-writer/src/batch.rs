@@ -215,7 +215,8 @@ pub(crate) enum Appended {
 
 const BUFFER_HAS_ROOM: Error = internal("the buffer of writes has the room it says");
 
-fn lying_reader(offset: u64) -> Error {
+/// The error of a reader that says to have read more than there was room for.
+pub(crate) fn lying_reader(offset: u64) -> Error {
     let source = std::io::Error::other("the reader claims more bytes than it was asked for");
     Error::ReadContent { offset, source }
 }

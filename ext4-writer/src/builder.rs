@@ -158,6 +158,7 @@ impl<S: Sink> Builder<S> {
     pub fn file_size(&self, node: NodeId) -> Option<u64> {
         match &self.tree.node(node).ok()?.content {
             Content::Regular { size, .. } => Some(*size),
+            Content::Inline(bytes) => Some(crate::sink::widen(bytes.len())),
             _ => None,
         }
     }
@@ -295,10 +296,8 @@ impl<S: Sink> Builder<S> {
             let operation = "give the node content";
             return Err(Error::WrongKind { operation, needs: "a regular file" });
         }
-        let Content::Regular { size, extents } = self.store(content)? else {
-            return Err(crate::error::internal("what was stored is a regular file"));
-        };
-        let old = self.tree.exchange_content(node, size, extents)?;
+        let content = self.store(content)?;
+        let old = self.tree.exchange_content(node, content)?;
         content::release(&mut self.batch, &mut self.space, old.as_slice())
     }
 
@@ -310,17 +309,25 @@ impl<S: Sink> Builder<S> {
     /// When the node is no regular file, the end is beyond the longest file, or the image is full.
     pub fn preallocate(&mut self, node: NodeId, offset: u64, length: u64) -> Result<()> {
         self.batch.check_usable()?;
-        let Content::Regular { size, extents } = &self.tree.node(node)?.content else {
+        if self.file_size(node).is_none() {
+            self.tree.node(node)?;
             let operation = "preallocate blocks";
             return Err(Error::WrongKind { operation, needs: "a regular file" });
-        };
+        }
         let end = offset.saturating_add(length);
         content::check(end, &[], &self.format)?;
+        if length == 0 {
+            return Ok(());
+        }
+        self.give_blocks(node)?;
+        let Content::Regular { size, extents } = &self.tree.node(node)?.content else {
+            return Err(crate::error::internal("a file with blocks is mapped by extents"));
+        };
         let block_size = self.format.block;
         let range = block_size.whole_blocks(offset).get()..block_size.blocks_for(end).get();
         let (size, extents) =
             (*size, content::fill_holes(&mut self.space, extents.as_slice(), range)?);
-        self.tree.exchange_content(node, size, extents).map(drop)
+        self.tree.exchange_content(node, Content::Regular { size, extents }).map(drop)
     }
 
     /// Sets the flags of a node that `chattr` would set.
@@ -378,7 +385,7 @@ impl<S: Sink> Builder<S> {
         self.batch.check_usable()?;
         let mut attributes = self.tree.attributes(node).cloned().unwrap_or_default();
         attributes.set(name, value)?;
-        crate::plan::xattr::Split::new(attributes.as_slice(), &self.format)?;
+        crate::plan::xattr::Split::new(attributes.as_slice(), None, &self.format)?;
         *self.tree.attributes_mut(node)? = attributes;
         Ok(())
     }
@@ -505,9 +512,23 @@ impl<S: Sink> Builder<S> {
         let whole = [Segment { offset: 0, length: size }];
         let segments = segments.unwrap_or(&whole);
         content::check(size, segments, &self.format)?;
+        if let Some(length) = content::inline_length(size, segments, &self.format) {
+            self.batch.check_usable()?;
+            return content::collect(length, segments, reader).map(Content::Inline);
+        }
         let extents =
             content::store(&mut self.batch, &mut self.space, self.format.block, segments, reader)?;
         Ok(Content::Regular { size, extents })
+    }
+
+    /// Moves the content of a file from its inode to a block.
+    fn give_blocks(&mut self, node: NodeId) -> Result<()> {
+        let Content::Inline(bytes) = &self.tree.node(node)?.content else { return Ok(()) };
+        let size = crate::sink::widen(bytes.len());
+        let (whole, block_size) = ([Segment { offset: 0, length: size }], self.format.block);
+        let reader = &mut &**bytes;
+        let extents = content::store(&mut self.batch, &mut self.space, block_size, &whole, reader)?;
+        self.tree.exchange_content(node, Content::Regular { size, extents }).map(drop)
     }
 }
 

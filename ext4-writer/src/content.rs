@@ -4,7 +4,7 @@ use std::io::Read;
 use std::ops::Range;
 
 use crate::alloc::Space;
-use crate::batch::{Appended, Batch};
+use crate::batch::{Appended, Batch, lying_reader};
 use crate::error::{Error, Result, internal};
 use crate::features::Features;
 use crate::format::Format;
@@ -122,6 +122,52 @@ fn holes(extents: &[Extent], blocks: Range<u64>) -> Vec<(u64, BlockCount)> {
         at = at.max(end);
     }
     holes
+}
+
+/// The length of a file that is to be inside its inode; `None` for one that is too long, or that
+/// has no data and so needs no block either.
+pub(crate) fn inline_length(size: u64, segments: &[Segment], format: &Format) -> Option<usize> {
+    let length = usize::try_from(size).ok()?;
+    let has_data = segments.iter().any(|segment| segment.length > 0);
+    (has_data && length <= format.inline_capacity()?).then_some(length)
+}
+
+/// All bytes of a short file, its holes as zeros.
+pub(crate) fn collect(
+    length: usize,
+    segments: &[Segment],
+    reader: &mut dyn Read,
+) -> Result<Box<[u8]>> {
+    let mut bytes = vec![0; length];
+    let expected = segments.iter().map(|segment| segment.length).sum();
+    let mut progress = Progress { expected, got: 0 };
+    for segment in segments {
+        let range = usize::try_from(segment.offset)
+            .and_then(|start| Ok(start..usize::try_from(segment.offset + segment.length)?))
+            .map_err(|_| SIZE_WAS_CHECKED)?;
+        read_whole(reader, bytes.get_mut(range).ok_or(SIZE_WAS_CHECKED)?, &mut progress)?;
+    }
+    expect_end(reader, &progress)?;
+    Ok(bytes.into())
+}
+
+fn read_whole(reader: &mut dyn Read, target: &mut [u8], progress: &mut Progress) -> Result<()> {
+    let mut rest = target;
+    while !rest.is_empty() {
+        match reader.read(rest) {
+            Ok(0) => {
+                let Progress { expected, got } = *progress;
+                return Err(Error::ContentShort { expected, got });
+            }
+            Ok(got) => {
+                rest = rest.get_mut(got..).ok_or_else(|| lying_reader(progress.got))?;
+                progress.got += crate::sink::widen(got);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(source) => return Err(Error::ReadContent { offset: progress.got, source }),
+        }
+    }
+    Ok(())
 }
 
 /// Gives a file's blocks back, reading as zeros.

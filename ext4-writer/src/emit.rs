@@ -1,11 +1,13 @@
 //! A plan to the sink.
 
+use crate::attributes::Attributes;
 use crate::batch::Batch;
 use crate::checksum::{FsSeed, InodeSeed, Sealed, unsummed};
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
 use crate::options::Options;
 use crate::plan::extents::{self, ExtentTree};
+use crate::plan::inline::{self, InlineData};
 use crate::plan::inode::{Parts, internal_file, render, set_extents};
 use crate::plan::nodes::{NodePlan, dots, mapped, named};
 use crate::plan::numbering::{JOURNAL, RESIZE, ROOT};
@@ -55,6 +57,7 @@ static NO_PLAN: NodePlan = NodePlan {
     extent_nodes: Vec::new(),
     attribute_block: None,
     layout: None,
+    areas: None,
 };
 
 const TABLES_HOLD_ALL: Error = internal("the inode tables have a place for every inode");
@@ -66,10 +69,14 @@ impl<S: Sink> Emitter<'_, S> {
         for (id, node_plan) in plan.nodes.iter() {
             let node = tree.node(id)?;
             match &node.content {
+                Content::Directory(_) if node_plan.areas.is_some() => {}
                 Content::Directory(_) => self.directory(id, node_plan)?,
                 // A short target is in the inode; such a link is here for its attributes.
                 Content::Symlink(target) if target.len() >= BLOCK_MAP_SIZE => {
                     self.put_file(node_plan.blocks.as_slice(), &[unsummed(target.to_vec())])?;
+                }
+                Content::Inline(bytes) if !node_plan.blocks.as_slice().is_empty() => {
+                    self.put_file(node_plan.blocks.as_slice(), &[unsummed(bytes.to_vec())])?;
                 }
                 _ => {}
             }
@@ -79,9 +86,8 @@ impl<S: Sink> Emitter<'_, S> {
                     self.batch.write_block(place, block.block())?;
                 }
             }
-            if let Some(place) = attribute_blocks.next_if(|block| block.owner == id)
-                && let Some(split) = self.split(id)?
-            {
+            if let Some(place) = attribute_blocks.next_if(|block| block.owner == id) {
+                let split = self.split(id, node, node_plan)?;
                 let block = split.render_block(place, &self.format, self.seed)?;
                 self.batch.write_block(place.at, block.block())?;
             }
@@ -121,9 +127,23 @@ impl<S: Sink> Emitter<'_, S> {
         Ok(self.seed.inode(self.plan.numbering.of(id)?, self.tree.extra(id).generation))
     }
 
-    fn split(&self, id: NodeId) -> Result<Option<Split<'_>>> {
-        let attributes = self.tree.attributes(id);
-        attributes.map(|all| Split::new(all.as_slice(), &self.format)).transpose()
+    fn split(&self, id: NodeId, node: &Node, plan: &NodePlan) -> Result<Split<'_>> {
+        let attributes = self.tree.attributes(id).map(Attributes::as_slice).unwrap_or_default();
+        Split::new(attributes, inline::rest(node, plan), &self.format)
+    }
+
+    fn inline_data(&self, id: NodeId, node: &Node, plan: &NodePlan) -> Result<Option<InlineData>> {
+        match (&node.content, &plan.areas) {
+            (Content::Directory(directory), Some(areas)) => {
+                let numbering = &self.plan.numbering;
+                let names = named(self.tree, numbering, directory)?;
+                areas.render(dots(numbering, id, directory)?, &names).map(Some)
+            }
+            (Content::Inline(bytes), _) if plan.blocks.as_slice().is_empty() => {
+                Ok(Some(InlineData::of_file(bytes)))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn bitmaps(&mut self) -> Result<()> {
@@ -259,7 +279,9 @@ impl<S: Sink> Emitter<'_, S> {
     }
 
     fn inode(&self, id: NodeId, node: &Node, plan: &NodePlan) -> Result<Sealed<Vec<u8>>> {
-        let split = self.split(id)?;
+        let inline = self.inline_data(id, node, plan)?;
+        let rest = inline.as_ref().map(|data| data.rest.as_slice());
+        let attributes = self.split(id, node, plan)?.render_inode(rest, &self.format)?;
         let mapped_blocks: BlockCount =
             mapped(node, plan).iter().map(|extent| extent.run.length).sum();
         let own_blocks = widen(plan.extent_nodes.len()) + u64::from(plan.attribute_block.is_some());
@@ -268,9 +290,9 @@ impl<S: Sink> Emitter<'_, S> {
             times: self.tree.other_times(id),
             extra: self.tree.extra(id),
             blocks: mapped_blocks + BlockCount::new(own_blocks),
+            inline,
         };
         let inode = render(node, plan, &parts, &self.format)?;
-        let attributes = split.map_or(Ok(Vec::new()), |split| split.render_inode(&self.format))?;
         Ok(self.inode_seed(id)?.seal_inode(&inode, &attributes, self.format.inode_len()))
     }
 

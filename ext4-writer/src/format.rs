@@ -4,7 +4,8 @@ use crate::error::{Error, Result};
 use crate::features::Features;
 use crate::metadata::Timestamp;
 use crate::options::{DirectoryHash, HashedBytes, Journal, Options};
-use crate::record::inode::{EXTRA_SIZE, GOOD_OLD_SIZE};
+use crate::record::inode::{BLOCK_MAP_SIZE, EXTRA_SIZE, GOOD_OLD_SIZE};
+use crate::record::xattr::{DATA_NAME, END, INODE_HEAD, attribute_size};
 use crate::sink::widen;
 use crate::units::BlockSize;
 
@@ -72,6 +73,20 @@ impl Format {
     /// The bytes behind an inode's fields, for extended attributes and inline data.
     pub(crate) fn attribute_room(&self) -> usize {
         self.inode_len().saturating_sub(GOOD_OLD_SIZE + usize::from(EXTRA_SIZE))
+    }
+
+    /// What of that is for entries and values.
+    pub(crate) fn attribute_list_room(&self) -> usize {
+        self.attribute_room().saturating_sub(INODE_HEAD + END)
+    }
+
+    /// The longest content that an inode without attributes can hold; `None` if none can.
+    pub(crate) fn inline_capacity(&self) -> Option<usize> {
+        if !self.has(Features::INLINE_DATA) {
+            return None;
+        }
+        let behind = self.attribute_list_room().checked_sub(attribute_size(DATA_NAME.len(), 0))?;
+        Some(BLOCK_MAP_SIZE + behind)
     }
 
     /// Whether inodes have the fields behind the first 128 bytes.

@@ -95,6 +95,8 @@ pub(crate) enum Content {
         /// Where its blocks are.
         extents: Extents,
     },
+    /// A small regular file that is to be inside its inode, with its bytes.
+    Inline(Box<[u8]>),
     /// A symbolic link.
     Symlink(Box<[u8]>),
     /// A device, pipe or socket.
@@ -356,7 +358,7 @@ impl Tree {
                     }
                 }
                 Content::Regular { extents, .. } => freed.push(extents),
-                Content::Symlink(_) | Content::Special(_) | Content::Gone => {}
+                Content::Inline(_) | Content::Symlink(_) | Content::Special(_) | Content::Gone => {}
             }
             self.times.remove(&next);
             self.extras.remove(&next);
@@ -373,18 +375,14 @@ impl Tree {
     }
 
     /// Gives a regular file another content and returns the mappings of the one before.
-    pub(crate) fn exchange_content(
-        &mut self,
-        node: NodeId,
-        new_size: u64,
-        new_extents: Extents,
-    ) -> Result<Extents> {
-        match &mut self.node_mut(node)?.content {
-            Content::Regular { size, extents } => {
-                *size = new_size;
-                Ok(std::mem::replace(extents, new_extents))
-            }
-            _ => Err(NOT_A_FILE),
+    pub(crate) fn exchange_content(&mut self, node: NodeId, new: Content) -> Result<Extents> {
+        let content = &mut self.node_mut(node)?.content;
+        if !matches!(content, Content::Regular { .. } | Content::Inline(_)) {
+            return Err(NOT_A_FILE);
+        }
+        match std::mem::replace(content, new) {
+            Content::Regular { extents, .. } => Ok(extents),
+            _ => Ok(Extents::None),
         }
     }
 
@@ -464,7 +462,7 @@ impl Node {
     pub(crate) fn kind(&self) -> FileKind {
         match &self.content {
             Content::Directory(_) => FileKind::Directory,
-            Content::Regular { .. } | Content::Gone => FileKind::Regular,
+            Content::Regular { .. } | Content::Inline(_) | Content::Gone => FileKind::Regular,
             Content::Symlink(_) => FileKind::Symlink,
             Content::Special(Special::CharacterDevice { .. }) => FileKind::CharacterDevice,
             Content::Special(Special::BlockDevice { .. }) => FileKind::BlockDevice,

@@ -231,7 +231,11 @@ struct EntryBlock {
 
 impl EntryBlock {
     fn new(format: &Format) -> Self {
-        Self { bytes: Vec::with_capacity(format.block.len()), last: 0, room: leaf_room(format) }
+        Self::of(leaf_room(format))
+    }
+
+    fn of(room: usize) -> Self {
+        Self { bytes: Vec::with_capacity(room), last: 0, room }
     }
 
     fn fits(&self, name: &[u8]) -> bool {
@@ -243,8 +247,8 @@ impl EntryBlock {
         put_entry(&mut self.bytes, entry, entry_size(entry.name.len()))
     }
 
-    /// Lets the last entry, or an empty one, reach to the tail.
-    fn seal(mut self, format: &Format, seed: InodeSeed) -> Result<Sealed<Vec<u8>>> {
+    /// Lets the last entry, or an empty one, reach to the end.
+    fn close(mut self) -> Result<Vec<u8>> {
         if self.bytes.is_empty() {
             let unused = Entry {
                 inode: U32::ZERO,
@@ -259,9 +263,31 @@ impl EntryBlock {
             let field = self.bytes.get_mut(place..place + size_of::<U16>());
             field.ok_or(ENTRIES_FIT)?.copy_from_slice(reach.as_bytes());
         }
-        self.bytes.resize(format.block.len(), 0);
-        Ok(seed.seal_entries(self.bytes))
+        self.bytes.resize(self.room, 0);
+        Ok(self.bytes)
     }
+
+    /// Adds the tail.
+    fn seal(self, format: &Format, seed: InodeSeed) -> Result<Sealed<Vec<u8>>> {
+        let mut bytes = self.close()?;
+        bytes.resize(format.block.len(), 0);
+        Ok(seed.seal_entries(bytes))
+    }
+}
+
+/// Entries that fill `length` bytes without a tail, as in an inode.
+pub(crate) fn entry_area<'a>(
+    entries: impl Iterator<Item = &'a Named<'a>>,
+    length: usize,
+) -> Result<Vec<u8>> {
+    if length == 0 {
+        return Ok(Vec::new());
+    }
+    let mut area = EntryBlock::of(length);
+    for entry in entries {
+        area.put(entry)?;
+    }
+    area.close()
 }
 
 const ENTRIES_FIT: Error = internal("a directory's entries fit into their blocks");

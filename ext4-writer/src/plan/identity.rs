@@ -64,6 +64,7 @@ fn with_node(print: Fingerprint, node: &Node) -> Fingerprint {
                 print.and(&extent.at.get().to_le_bytes()).and(&extent.run.start.get().to_le_bytes())
             })
         }
+        Content::Inline(bytes) => print.and(&crate::sink::widen(bytes.len()).to_le_bytes()),
         Content::Symlink(target) => print.and(target),
         Content::Special(
             Special::CharacterDevice { major, minor } | Special::BlockDevice { major, minor },

@@ -6,6 +6,7 @@ use zerocopy::little_endian::{U16, U32};
 use crate::error::{Result, internal};
 use crate::format::Format;
 use crate::metadata::{Special, Timestamp};
+use crate::plan::inline::InlineData;
 use crate::plan::nodes::NodePlan;
 use crate::record::inode::{BLOCK_MAP_SIZE, EXTRA_SIZE, Flags, Inode};
 use crate::record::{high16, high32, low16, low32};
@@ -22,6 +23,8 @@ pub(crate) struct Parts {
     pub extra: Extra,
     /// The blocks that belong to the inode.
     pub blocks: BlockCount,
+    /// The content, if it is in the inode.
+    pub inline: Option<InlineData>,
 }
 
 /// The inode of a node.
@@ -97,6 +100,12 @@ fn set_content(
     parts: &Parts,
     block_size: BlockSize,
 ) -> Result<()> {
+    if let Some(inline) = &parts.inline {
+        inode.flags |= U32::new(Flags::INLINE_DATA.bits());
+        inode.block = inline.block;
+        set_size(inode, inline.size);
+        return Ok(());
+    }
     match &node.content {
         Content::Directory(_) => {
             let layout = plan.layout.as_ref().ok_or(internal("a directory has a layout"))?;
@@ -109,6 +118,10 @@ fn set_content(
         }
         Content::Regular { size, .. } => {
             set_size(inode, *size);
+            set_extents(inode, parts.extent_root);
+        }
+        Content::Inline(bytes) => {
+            set_size(inode, crate::sink::widen(bytes.len()));
             set_extents(inode, parts.extent_root);
         }
         Content::Symlink(target) => {

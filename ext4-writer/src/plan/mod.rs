@@ -6,6 +6,7 @@ pub(crate) mod directory;
 pub(crate) mod extents;
 pub(crate) mod groups;
 mod identity;
+pub(crate) mod inline;
 pub(crate) mod inode;
 pub(crate) mod journal;
 pub(crate) mod legal;

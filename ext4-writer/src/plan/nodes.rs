@@ -2,14 +2,16 @@
 //! and attribute blocks, each with its place.
 
 use crate::alloc::Space;
+use crate::attributes::{Attribute, Attributes};
 use crate::dirhash::NameHasher;
 use crate::error::{Result, internal};
 use crate::format::Format;
 use crate::plan::attribute_blocks::{AttributeBlock, AttributeBlocks};
 use crate::plan::directory::{Dots, Layout, Named};
 use crate::plan::extents;
+use crate::plan::inline::{self, Areas};
 use crate::plan::numbering::Numbering;
-use crate::plan::xattr::Split;
+use crate::plan::xattr::{self, Split};
 use crate::record::inode::BLOCK_MAP_SIZE;
 use crate::sink::widen;
 use crate::tree::{Content, Directory, Extent, Extents, Node, NodeId, Tree};
@@ -27,8 +29,19 @@ pub(crate) struct NodePlan {
     pub extent_nodes: Vec<BlockIndex>,
     /// Where attributes are that the inode cannot hold; other nodes may have the same block.
     pub attribute_block: Option<BlockIndex>,
-    /// How a directory's names are laid out.
+    /// How a directory's names are laid out in its blocks.
     pub layout: Option<Layout>,
+    /// How they are laid out in its inode.
+    pub areas: Option<Areas>,
+}
+
+impl NodePlan {
+    fn is_needed(&self) -> bool {
+        !self.blocks.as_slice().is_empty()
+            || !self.extent_nodes.is_empty()
+            || self.attribute_block.is_some()
+            || self.areas.is_some()
+    }
 }
 
 /// The plans of the nodes that need blocks, in the order of the nodes.
@@ -76,39 +89,58 @@ struct Planner<'a> {
     attribute_blocks: AttributeBlocks<'a>,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
     fn plan(&mut self, id: NodeId, node: &Node) -> Result<Option<NodePlan>> {
         let mut plan = NodePlan::default();
-        let mut needed = false;
         match &node.content {
-            Content::Directory(directory) => {
-                let layout = self.layout(id, directory)?;
-                plan.blocks = self.take(widen(layout.blocks()))?;
-                plan.layout = Some(layout);
-                needed = true;
-            }
+            Content::Directory(directory) => self.directory(id, directory, &mut plan)?,
             Content::Symlink(target) if target.len() >= BLOCK_MAP_SIZE => {
                 plan.blocks = self.take(1)?;
-                needed = true;
+            }
+            Content::Inline(bytes) if !self.stays_inside(id, inline::rest_of_file(bytes))? => {
+                plan.blocks = self.take(1)?;
             }
             _ => {}
         }
-        let mapped = mapped(node, &plan);
-        let count = extents::node_count(mapped, self.format.block)?;
+        let count = extents::node_count(mapped(node, &plan), self.format.block)?;
         if count > BlockCount::ZERO {
             let runs = self.space.take(count)?;
             plan.extent_nodes = runs.into_iter().flat_map(Run::blocks).collect();
-            needed = true;
         }
-        if let Some(attributes) = self.tree.attributes(id) {
-            let split = Split::new(attributes.as_slice(), self.format)?;
-            if !split.in_block.is_empty() {
-                let block = self.attribute_blocks.take(id, split.in_block, self.space)?;
-                plan.attribute_block = Some(block);
-                needed = true;
+        let split = Split::new(self.attributes(id), inline::rest(node, &plan), self.format)?;
+        if !split.in_block.is_empty() {
+            let block = self.attribute_blocks.take(id, split.in_block, self.space)?;
+            plan.attribute_block = Some(block);
+        }
+        Ok(plan.is_needed().then_some(plan))
+    }
+
+    fn attributes(&self, id: NodeId) -> &'a [Attribute] {
+        self.tree.attributes(id).map(Attributes::as_slice).unwrap_or_default()
+    }
+
+    /// Whether content of which `rest` bytes are behind `i_block` stays in the inode.
+    fn stays_inside(&self, id: NodeId, rest: usize) -> Result<bool> {
+        xattr::leave_room(self.attributes(id), rest, self.format)
+    }
+
+    /// The kernel refuses a root without blocks (`fs/ext4/super.c`, "corrupt root inode"), and
+    /// e2fsck fills `lost+found` without taking any.
+    fn directory(&mut self, id: NodeId, directory: &Directory, plan: &mut NodePlan) -> Result<()> {
+        if id != Tree::ROOT && id != Tree::LOST {
+            let names = directory.entries.keys().map(|name| &**name);
+            let areas = Areas::choose(names, self.format);
+            if let Some(areas) = areas
+                && self.stays_inside(id, areas.rest())?
+            {
+                plan.areas = Some(areas);
+                return Ok(());
             }
         }
-        Ok(needed.then_some(plan))
+        let layout = self.layout(id, directory)?;
+        plan.blocks = self.take(widen(layout.blocks()))?;
+        plan.layout = Some(layout);
+        Ok(())
     }
 
     fn layout(&self, id: NodeId, directory: &Directory) -> Result<Layout> {

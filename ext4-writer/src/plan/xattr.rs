@@ -9,15 +9,9 @@ use crate::error::{Error, Result, internal};
 use crate::format::Format;
 use crate::plan::attribute_blocks::AttributeBlock;
 use crate::plan::packing::fill;
-use crate::record::xattr::{ALIGNMENT, Entry, Header, MAGIC};
-
-/// The zeros that end a list of entries.
-const END: usize = 4;
-
-/// What the inode has for entries and values.
-fn inode_room(format: &Format) -> usize {
-    format.attribute_room().saturating_sub(size_of::<U32>() + END)
-}
+use crate::record::xattr::{
+    ALIGNMENT, DATA_NAME, END, Entry, Header, INDEX_SYSTEM, MAGIC, attribute_size,
+};
 
 /// What a block has for entries and values.
 fn block_room(format: &Format) -> usize {
@@ -31,12 +25,29 @@ pub(crate) struct Split<'a> {
     pub in_block: Vec<&'a Attribute>,
 }
 
+/// Whether the attributes leave room in the inode for content of which `rest` bytes are an
+/// attribute too: it stays there if no block is needed for the attributes, or even without it.
+pub(crate) fn leave_room(attributes: &[Attribute], rest: usize, format: &Format) -> Result<bool> {
+    let Ok(beside) = Split::new(attributes, Some(rest), format) else { return Ok(false) };
+    if beside.in_block.is_empty() {
+        return Ok(true);
+    }
+    Ok(!Split::new(attributes, None, format)?.in_block.is_empty())
+}
+
 impl<'a> Split<'a> {
     /// Fills the inode as far as it can be filled, so that a block is needed only when nothing
-    /// else helps and then has the least to hold.
-    pub(crate) fn new(attributes: &'a [Attribute], format: &Format) -> Result<Self> {
+    /// else helps and then has the least to hold. `rest` is the length of the attribute with
+    /// content, which can be in the inode only.
+    pub(crate) fn new(
+        attributes: &'a [Attribute],
+        rest: Option<usize>,
+        format: &Format,
+    ) -> Result<Self> {
+        let content = rest.map_or(0, |rest| attribute_size(DATA_NAME.len(), rest));
+        let room = format.attribute_list_room().checked_sub(content).ok_or(ATTRIBUTES_FIT)?;
         let sizes: Vec<usize> = attributes.iter().map(size).collect();
-        let chosen = fill(&sizes, inode_room(format), ALIGNMENT);
+        let chosen = fill(&sizes, room, ALIGNMENT);
         let (mut in_inode, mut in_block) = (Vec::new(), Vec::new());
         for (attribute, inside) in attributes.iter().zip(chosen) {
             if inside { &mut in_inode } else { &mut in_block }.push(attribute);
@@ -49,17 +60,26 @@ impl<'a> Split<'a> {
         Ok(Self { in_inode, in_block })
     }
 
-    /// The bytes behind the inode's fields.
-    pub(crate) fn render_inode(&self, format: &Format) -> Result<Vec<u8>> {
-        let mut room = vec![0; format.attribute_room()];
-        if !self.in_inode.is_empty() {
-            let (magic, list) = room.split_first_chunk_mut().ok_or(ATTRIBUTES_FIT)?;
-            *magic = MAGIC.to_le_bytes();
-            // In the inode, values are counted from the first entry, and entries have no hash
-            // (kernel: fs/ext4/xattr.c, ext4_xattr_set_entry).
-            let listed = self.in_inode.iter().map(|attribute| Listed { attribute, hash: 0 });
-            put_list(list, 0, listed)?;
+    /// The bytes behind the inode's fields, with the attribute of content if there is one; none
+    /// without attributes.
+    pub(crate) fn render_inode(&self, rest: Option<&[u8]>, format: &Format) -> Result<Vec<u8>> {
+        // In the inode, values are counted from the first entry, and entries have no hash
+        // (kernel: fs/ext4/xattr.c, ext4_xattr_set_entry).
+        let mut listed: Vec<Listed<'_>> =
+            self.in_inode.iter().map(|attribute| Listed::new(attribute, 0)).collect();
+        listed.extend(rest.map(|value| Listed {
+            index: INDEX_SYSTEM,
+            suffix: DATA_NAME,
+            value,
+            hash: 0,
+        }));
+        if listed.is_empty() {
+            return Ok(Vec::new());
         }
+        let mut room = vec![0; format.attribute_room()];
+        let (magic, list) = room.split_first_chunk_mut().ok_or(ATTRIBUTES_FIT)?;
+        *magic = MAGIC.to_le_bytes();
+        put_list(list, 0, listed.into_iter())?;
         Ok(room)
     }
 
@@ -72,7 +92,7 @@ impl<'a> Split<'a> {
     ) -> Result<Sealed<Vec<u8>>> {
         let mut block = vec![0; format.block.len()];
         let listed =
-            self.in_block.iter().map(|attribute| Listed { attribute, hash: entry_hash(attribute) });
+            self.in_block.iter().map(|attribute| Listed::new(attribute, entry_hash(attribute)));
         put_list(&mut block, size_of::<Header>(), listed)?;
         let header = Header {
             magic: U32::new(MAGIC),
@@ -93,15 +113,23 @@ fn padded(length: usize) -> usize {
     length.next_multiple_of(ALIGNMENT)
 }
 
-/// What an attribute takes, alike in an inode and in a block.
 fn size(attribute: &Attribute) -> usize {
-    size_of::<Entry>() + padded(attribute.suffix.len()) + padded(attribute.value.len())
+    attribute_size(attribute.suffix.len(), attribute.value.len())
 }
 
 /// An attribute with the hash that its entry bears.
 struct Listed<'a> {
-    attribute: &'a Attribute,
+    index: u8,
+    suffix: &'a [u8],
+    value: &'a [u8],
     hash: u32,
+}
+
+impl<'a> Listed<'a> {
+    fn new(attribute: &'a Attribute, hash: u32) -> Self {
+        let Attribute { index, suffix, value } = attribute;
+        Self { index: *index, suffix, value, hash }
+    }
 }
 
 /// Puts entries from `start` on and their values from the end; the offsets of values count from
@@ -113,12 +141,12 @@ fn put_list<'a>(
 ) -> Result<()> {
     let mut place = start;
     let mut end = area.len();
-    for Listed { attribute, hash } in listed {
-        let value_size = attribute.value.len();
+    for Listed { index, suffix, value, hash } in listed {
+        let value_size = value.len();
         end -= padded(value_size);
         let entry = Entry {
-            name_len: u8::try_from(attribute.suffix.len()).map_err(|_| ATTRIBUTES_FIT)?,
-            name_index: attribute.index,
+            name_len: u8::try_from(suffix.len()).map_err(|_| ATTRIBUTES_FIT)?,
+            name_index: index,
             value_offs: U16::new(if value_size == 0 {
                 0
             } else {
@@ -129,9 +157,9 @@ fn put_list<'a>(
             hash: U32::new(hash),
         };
         put(area, place, entry.as_bytes())?;
-        put(area, place + size_of::<Entry>(), &attribute.suffix)?;
-        put(area, end, &attribute.value)?;
-        place += size_of::<Entry>() + padded(attribute.suffix.len());
+        put(area, place + size_of::<Entry>(), suffix)?;
+        put(area, end, value)?;
+        place += size_of::<Entry>() + padded(suffix.len());
     }
     Ok(())
 }
@@ -193,17 +221,17 @@ mod tests {
     #[test]
     fn the_inode_is_filled_to_the_byte_before_a_block_is_taken() {
         let whole = attributes(&[68]);
-        assert_eq!(inode_room(&format()), 88);
-        assert!(Split::new(whole.as_slice(), &format()).unwrap().in_block.is_empty());
+        assert_eq!(format().attribute_list_room(), 88);
+        assert!(Split::new(whole.as_slice(), None, &format()).unwrap().in_block.is_empty());
         let over = attributes(&[69]);
-        assert_eq!(Split::new(over.as_slice(), &format()).unwrap().in_block.len(), 1);
+        assert_eq!(Split::new(over.as_slice(), None, &format()).unwrap().in_block.len(), 1);
     }
 
     #[test]
     fn the_choice_that_fills_the_inode_best_is_found() {
         // 40 + 48 fill the 88 bytes; taking them in order would waste 28.
         let some = attributes(&[40, 20, 28]);
-        let split = Split::new(some.as_slice(), &format()).unwrap();
+        let split = Split::new(some.as_slice(), None, &format()).unwrap();
         let sizes: Vec<usize> = split.in_inode.iter().map(|one| one.value.len()).collect();
         assert_eq!(sizes, [20, 28]);
     }
@@ -211,9 +239,9 @@ mod tests {
     #[test]
     fn what_fits_nowhere_is_refused_with_its_size() {
         let full = attributes(&[4096 - 32 - 4 - 20]);
-        assert!(Split::new(full.as_slice(), &format()).is_ok());
+        assert!(Split::new(full.as_slice(), None, &format()).is_ok());
         let over = attributes(&[4096 - 32 - 4 - 19]);
-        let refused = Split::new(over.as_slice(), &format());
+        let refused = Split::new(over.as_slice(), None, &format());
         assert!(matches!(refused, Err(Error::AttributesTooLarge { needed: 4064, limit: 4060 })));
     }
 }

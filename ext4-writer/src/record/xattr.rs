@@ -11,6 +11,15 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub(crate) const MAGIC: u32 = 0xea02_0000;
 /// Entries and values begin at multiples of this.
 pub(crate) const ALIGNMENT: usize = 4;
+/// The bytes of [`MAGIC`] before the list in an inode.
+pub(crate) const INODE_HEAD: usize = size_of::<U32>();
+/// The zeros that end a list of entries.
+pub(crate) const END: usize = 4;
+/// The number of the prefix `system.`.
+pub(crate) const INDEX_SYSTEM: u8 = 7;
+/// The name behind `system.` of the attribute that holds what of a file or directory in its inode
+/// does not fit into `i_block`: `EXT4_XATTR_SYSTEM_DATA`.
+pub(crate) const DATA_NAME: &[u8] = b"data";
 
 /// The head of a block of attributes.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -35,6 +44,13 @@ pub(crate) struct Entry {
     pub value_inum: U32,
     pub value_size: U32,
     pub hash: U32,
+}
+
+/// The bytes that an attribute takes, alike in an inode and in a block.
+pub(crate) const fn attribute_size(name_length: usize, value_length: usize) -> usize {
+    size_of::<Entry>()
+        + name_length.next_multiple_of(ALIGNMENT)
+        + value_length.next_multiple_of(ALIGNMENT)
 }
 
 const _: () = assert!(size_of::<Header>() == 32);

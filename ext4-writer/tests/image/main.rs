@@ -9,6 +9,7 @@ mod directories;
 mod extents;
 mod faults;
 mod features;
+mod inline_data;
 mod inodes;
 mod kitchen_sink;
 mod profiles;
