@@ -86,11 +86,11 @@ fn profiles_have_no_feature_that_whom_they_name_cannot_read() {
 /// The image of one tree under every profile: a change here is a change of the bytes of every
 /// user's images, and stands in the changelog under a heading of its own.
 const GOLDEN: [(Profile, &str); 5] = [
-    (Profile::Default, "sha256:e93a1d815e84ad40c474de3bb5606c98734da2437d3d7b3a3718f8b83de4df1e"),
-    (Profile::Max, "sha256:dffd52df1d0336096846dc0285a88640db755f6af0d9607fa08b7102e729f5ae"),
-    (Profile::Linux414, "sha256:e93a1d815e84ad40c474de3bb5606c98734da2437d3d7b3a3718f8b83de4df1e"),
-    (Profile::Grub206, "sha256:e93a1d815e84ad40c474de3bb5606c98734da2437d3d7b3a3718f8b83de4df1e"),
-    (Profile::ReadOnly, "sha256:e591112ebe68999978ab98e29621f9aadadc2a42c994fbb1b45777b45f532f5f"),
+    (Profile::Default, "sha256:882da763625ed8a341b34cae54afaee9e4b2ef4b84d972c01010e95944674bec"),
+    (Profile::Max, "sha256:c1d0898c189a9d65d959c4adaf4efaac7d59ccad3b73d36440090a177a70507d"),
+    (Profile::Linux414, "sha256:882da763625ed8a341b34cae54afaee9e4b2ef4b84d972c01010e95944674bec"),
+    (Profile::Grub206, "sha256:882da763625ed8a341b34cae54afaee9e4b2ef4b84d972c01010e95944674bec"),
+    (Profile::ReadOnly, "sha256:8d3f63f67de8dcc35c81a06f69f5157401f8ad58fb50ddf0737dd28f6018f051"),
 ];
 
 #[test]
