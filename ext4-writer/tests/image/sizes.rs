@@ -114,6 +114,9 @@ fn a_size_that_is_no_multiple_of_the_block_size_is_refused_with_its_neighbours()
     }
 }
 
+/// So few inodes that e2fsck is soon through with them.
+const FEW_INODES: u64 = 16 * MIB;
+
 /// Builds a filesystem of this size in memory that cannot hold files as large.
 fn huge(size: u64, list: &str) {
     let shared_memory = Path::new("/dev/shm");
@@ -123,9 +126,11 @@ fn huge(size: u64, list: &str) {
     let directory = tempfile::tempdir_in(shared_memory).unwrap();
     let path = directory.path().join("image");
     let sink = FileSink::new(File::create_new(&path).unwrap()).unwrap();
-    let (summary, _) = Builder::create(sink, sized(size, 4096, list)).unwrap().finish().unwrap();
+    let mut options = sized(size, 4096, list);
+    options.bytes_per_inode = Some(FEW_INODES);
+    let (summary, _) = Builder::create(sink, options).unwrap().finish().unwrap();
     assert_eq!(summary.size, size);
-    gate::assert_clean(&path);
+    gate::assert_checked(&path);
 }
 
 #[test]
@@ -135,7 +140,7 @@ fn a_filesystem_of_64_tib_is_clean() {
 
 #[test]
 fn sizes_around_16_tib_are_clean_and_need_64bit_beyond() {
-    for size in [16 * TIB - 4096, 16 * TIB, 16 * TIB + 3 * MIB] {
+    for size in [16 * TIB - 4096, 16 * TIB + 3 * MIB] {
         huge(legal(size, 4096, "sparse_super2"), "sparse_super2");
     }
     let narrow = |size| empty(sized(size, 4096, "^64bit"));
@@ -263,6 +268,53 @@ fn a_filesystem_grows_as_far_as_it_was_told_it_would() {
     let held_back = grows(100 * GIB, 100 * GIB);
     assert!(held_back == 12 || held_back == 0, "{held_back} blocks");
     grows(8 * TIB, 2 * TIB);
+}
+
+/// In memory, since a file of 16 TiB is longer than many filesystems allow.
+#[test]
+fn a_filesystem_of_4_gib_grows_to_16_tib() {
+    let shared_memory = Path::new("/dev/shm");
+    if !shared_memory.is_dir() || !judge::all(&["resize2fs", "e2fsck", "dumpe2fs"]) {
+        return;
+    }
+    let directory = tempfile::tempdir_in(shared_memory).unwrap();
+    let path = directory.path().join("image");
+    let mut options = sized(4 * GIB, 4096, "");
+    options.max_size = Some(16 * TIB);
+    options.bytes_per_inode = Some(FEW_INODES);
+    let sink = FileSink::new(File::create_new(&path).unwrap()).unwrap();
+    Builder::create(sink, options).unwrap().finish().unwrap();
+    File::options().write(true).open(&path).unwrap().set_len(16 * TIB - 4096).unwrap();
+    judge::succeed("resize2fs", [path.as_os_str()]);
+    gate::assert_checked(&path);
+}
+
+#[test]
+fn filesystems_of_every_feature_grow_twice_and_sixteenfold() {
+    if !judge::all(&["resize2fs", "e2fsck", "dumpe2fs"]) {
+        return;
+    }
+    for list in [
+        "",
+        "^flex_bg",
+        "sparse_super2",
+        "^resize_inode",
+        "^64bit",
+        "^metadata_csum",
+        "orphan_file,metadata_csum_seed,large_dir",
+    ] {
+        let mut options = sized(0, 4096, list);
+        options.size = Size::Fit { free_bytes: 160 * MIB, free_inodes: 4000 };
+        let image = Image::build(options, declare);
+        for times in [2, 16] {
+            // resize2fs drops a last group that it finds too short.
+            let size = (image.summary.size * times).next_multiple_of(128 * MIB);
+            File::options().write(true).open(&image.path).unwrap().set_len(size).unwrap();
+            judge::succeed("resize2fs", [image.path.as_os_str()]);
+            gate::assert_clean(&image.path);
+        }
+        image.assert_as_declared();
+    }
 }
 
 #[test]
