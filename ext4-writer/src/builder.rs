@@ -380,12 +380,13 @@ impl<S: Sink> Builder<S> {
     ///
     /// # Errors
     /// When ext4 has no place for the name or the value, or the node's attributes would no longer
-    /// fit into the inode and one block.
+    /// fit into the inode and one block; with the feature `ea_inode`, values do not count there
+    /// that can have inodes of their own.
     pub fn set_xattr(&mut self, node: NodeId, name: &[u8], value: &[u8]) -> Result<()> {
         self.batch.check_usable()?;
         let mut attributes = self.tree.attributes(node).cloned().unwrap_or_default();
         attributes.set(name, value)?;
-        crate::plan::xattr::Split::new(attributes.as_slice(), None, &self.format)?;
+        crate::plan::split::Split::new(attributes.as_slice(), None, &self.format)?;
         *self.tree.attributes_mut(node)? = attributes;
         Ok(())
     }
@@ -544,7 +545,7 @@ fn least_metadata(
     Ok(geometry.own_blocks(layout))
 }
 
-fn summarise(plan: &Plan, tree: &Tree) -> Summary {
+fn summarise(plan: &Plan<'_>, tree: &Tree) -> Summary {
     let geometry = &plan.placed.geometry;
     let free = plan.groups.free_blocks;
     let block_size = geometry.format.block;

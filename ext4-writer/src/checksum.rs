@@ -109,6 +109,15 @@ impl FsSeed {
         Sealed(descriptor)
     }
 
+    /// The hash of an attribute's value that has an inode of its own: there is one also where
+    /// metadata has no checksums.
+    ///
+    /// Source: kernel, `fs/ext4/xattr.c`, `ext4_xattr_inode_hash`; `fs/ext4/super.c`, where
+    /// `s_csum_seed` is set for `ea_inode` too.
+    pub(crate) fn value(self, value: &[u8]) -> u32 {
+        fold(self.seed, value)
+    }
+
     /// The checksum of the part of a bitmap that describes something.
     pub(crate) fn bitmap(self, covered: &[u8]) -> u32 {
         if self.enabled { fold(self.seed, covered) } else { 0 }

@@ -1,20 +1,20 @@
 //! A plan to the sink.
 
-use crate::attributes::Attributes;
 use crate::batch::Batch;
 use crate::checksum::{FsSeed, InodeSeed, Sealed, unsummed};
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
 use crate::options::Options;
+use crate::plan::ea_inode::{self, EaInode};
 use crate::plan::extents::{self, ExtentTree};
-use crate::plan::inline::{self, InlineData};
+use crate::plan::inline::InlineData;
 use crate::plan::inode::{Parts, internal_file, render, set_extents};
-use crate::plan::nodes::{NodePlan, dots, mapped, named};
+use crate::plan::nodes::{NodePlan, dots, mapped, named, split};
 use crate::plan::numbering::{JOURNAL, RESIZE, ROOT};
 use crate::plan::places::OwnFile;
 use crate::plan::resize::ResizeMap;
 use crate::plan::superblock::{self, Sources};
-use crate::plan::xattr::Split;
+use crate::plan::xattr::Lists;
 use crate::plan::{Plan, journal};
 use crate::record::inode::{BLOCK_MAP_SIZE, Inode};
 use crate::sink::{Sink, widen};
@@ -26,7 +26,7 @@ const BOOT_SECTORS: usize = 1024;
 
 /// Writes all metadata of a plan, the superblock last.
 pub(crate) fn emit<S: Sink>(
-    plan: &Plan,
+    plan: &Plan<'_>,
     tree: &Tree,
     options: &Options,
     batch: &mut Batch<S>,
@@ -35,6 +35,7 @@ pub(crate) fn emit<S: Sink>(
     let seed = FsSeed::new(plan.identity.uuid, format.has_checksums());
     let mut emitter = Emitter { plan, tree, options, batch, seed, format };
     emitter.node_blocks()?;
+    emitter.values()?;
     emitter.bitmaps()?;
     emitter.journal()?;
     emitter.orphan_file()?;
@@ -44,7 +45,7 @@ pub(crate) fn emit<S: Sink>(
 }
 
 struct Emitter<'a, S> {
-    plan: &'a Plan,
+    plan: &'a Plan<'a>,
     tree: &'a Tree,
     options: &'a Options,
     batch: &'a mut Batch<S>,
@@ -87,10 +88,41 @@ impl<S: Sink> Emitter<'_, S> {
                 }
             }
             if let Some(place) = attribute_blocks.next_if(|block| block.owner == id) {
-                let split = self.split(id, node, node_plan)?;
-                let block = split.render_block(place, &self.format, self.seed)?;
+                let split = split(self.tree, id, node, node_plan, &self.format)?;
+                let block = self.lists().in_block(&split.in_block, place)?;
                 self.batch.write_block(place.at, block.block())?;
             }
+        }
+        Ok(())
+    }
+
+    /// Writes the values of attributes that have inodes of their own.
+    fn values(&mut self) -> Result<()> {
+        let plan = self.plan;
+        for (number, inode) in plan.nodes.values.iter() {
+            let block = self.format.block.len();
+            let places = inode.extents.iter().flat_map(|extent| extent.run.blocks());
+            for (place, piece) in places.zip(inode.value.chunks(block)) {
+                self.batch.write_block(place, piece)?;
+            }
+            for (place, block) in self.value_tree(number, inode)?.nodes {
+                self.batch.write_block(place, block.block())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn value_tree(&self, number: InodeNumber, inode: &EaInode<'_>) -> Result<ExtentTree> {
+        let seed = self.seed.inode(number, 0);
+        extents::render(&inode.extents, &inode.nodes, self.format.block, seed)
+    }
+
+    fn value_inodes(&mut self) -> Result<()> {
+        let plan = self.plan;
+        for (number, value) in plan.nodes.values.iter() {
+            let mut inode = value.render(&self.format, self.options.epoch, self.seed);
+            set_extents(&mut inode, self.value_tree(number, value)?.root);
+            self.put_inode(number, &self.seal_own(number, &inode))?;
         }
         Ok(())
     }
@@ -127,9 +159,8 @@ impl<S: Sink> Emitter<'_, S> {
         Ok(self.seed.inode(self.plan.numbering.of(id)?, self.tree.extra(id).generation))
     }
 
-    fn split(&self, id: NodeId, node: &Node, plan: &NodePlan) -> Result<Split<'_>> {
-        let attributes = self.tree.attributes(id).map(Attributes::as_slice).unwrap_or_default();
-        Split::new(attributes, inline::rest(node, plan), &self.format)
+    fn lists(&self) -> Lists<'_> {
+        Lists { format: &self.format, seed: self.seed, values: &self.plan.nodes.values }
     }
 
     fn inline_data(&self, id: NodeId, node: &Node, plan: &NodePlan) -> Result<Option<InlineData>> {
@@ -256,6 +287,7 @@ impl<S: Sink> Emitter<'_, S> {
             };
             self.put_inode(number, &inode)?;
         }
+        self.value_inodes()?;
         if let (Some(number), Some(inode)) = (plan.orphan_file, self.orphan_inode()?) {
             self.put_inode(number, &self.seal_own(number, &inode))?;
         }
@@ -281,7 +313,10 @@ impl<S: Sink> Emitter<'_, S> {
     fn inode(&self, id: NodeId, node: &Node, plan: &NodePlan) -> Result<Sealed<Vec<u8>>> {
         let inline = self.inline_data(id, node, plan)?;
         let rest = inline.as_ref().map(|data| data.rest.as_slice());
-        let attributes = self.split(id, node, plan)?.render_inode(rest, &self.format)?;
+        let split = split(self.tree, id, node, plan, &self.format)?;
+        let attributes = self.lists().in_inode(&split.in_inode, rest)?;
+        let outside: BlockCount =
+            split.outside().map(|one| ea_inode::blocks(&one.value, &self.format)).sum();
         let mapped_blocks: BlockCount =
             mapped(node, plan).iter().map(|extent| extent.run.length).sum();
         let own_blocks = widen(plan.extent_nodes.len()) + u64::from(plan.attribute_block.is_some());
@@ -289,7 +324,7 @@ impl<S: Sink> Emitter<'_, S> {
             extent_root: self.extent_tree(id, node, plan)?.root,
             times: self.tree.other_times(id),
             extra: self.tree.extra(id),
-            blocks: mapped_blocks + BlockCount::new(own_blocks),
+            blocks: mapped_blocks + BlockCount::new(own_blocks) + outside,
             inline,
         };
         let inode = render(node, plan, &parts, &self.format)?;

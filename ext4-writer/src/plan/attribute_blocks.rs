@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::alloc::Space;
-use crate::attributes::Attribute;
 use crate::error::{Result, internal};
-use crate::plan::xattr::block_hash;
+use crate::plan::split::Stored;
 use crate::tree::NodeId;
 use crate::units::{BlockCount, BlockIndex};
 
@@ -22,38 +21,48 @@ pub(crate) struct AttributeBlock {
     pub references: u32,
 }
 
+impl AttributeBlock {
+    /// Whether one node alone has it.
+    pub(crate) fn is_new(&self) -> bool {
+        self.references == 1
+    }
+}
+
 /// The blocks so far, and by their attributes those that another node can share.
 #[derive(Debug, Default)]
 pub(crate) struct AttributeBlocks<'a> {
     blocks: Vec<AttributeBlock>,
-    by_attributes: BTreeMap<Vec<&'a Attribute>, usize>,
+    by_attributes: BTreeMap<Vec<Stored<'a>>, usize>,
 }
 
 impl<'a> AttributeBlocks<'a> {
-    /// The block for a node's attributes: one that has them already, or a new one.
+    /// The block for a node's attributes, as it is with this node: one that has them already, or
+    /// a new one.
     ///
-    /// Source: kernel, `fs/ext4/xattr.c`, `ext4_xattr_block_cache_find`: a block without a hash
+    /// Source: kernel, `fs/ext4/xattr.c`, `ext4_xattr_block_cache_find`: a block whose hash is 0
     /// is never shared.
     pub(crate) fn take(
         &mut self,
         owner: NodeId,
-        attributes: Vec<&'a Attribute>,
+        attributes: &[Stored<'a>],
+        hash: u32,
         space: &mut Space,
-    ) -> Result<BlockIndex> {
-        let shared = self.by_attributes.get(&attributes).and_then(|at| self.blocks.get_mut(*at));
+    ) -> Result<AttributeBlock> {
+        let shared = self.by_attributes.get(attributes).and_then(|at| self.blocks.get_mut(*at));
         if let Some(block) = shared
             && block.references < MAX_REFERENCES
         {
             block.references += 1;
-            return Ok(block.at);
+            return Ok(*block);
         }
         let runs = space.take(BlockCount::new(1))?;
         let at = runs.first().ok_or(internal("a block that was taken has a place"))?.start;
-        if block_hash(&attributes) != 0 {
-            self.by_attributes.insert(attributes, self.blocks.len());
+        if hash != 0 {
+            self.by_attributes.insert(attributes.to_vec(), self.blocks.len());
         }
-        self.blocks.push(AttributeBlock { at, owner, references: 1 });
-        Ok(at)
+        let block = AttributeBlock { at, owner, references: 1 };
+        self.blocks.push(block);
+        Ok(block)
     }
 
     /// All blocks, in the order of their owners.

@@ -189,7 +189,7 @@ fn set_times(inode: &mut Inode, modified: Timestamp, times: Option<OtherTimes>) 
 /// 32 bits of seconds; behind them 30 bits of nanoseconds over 2 more bits of seconds.
 ///
 /// Source: kernel, `fs/ext4/ext4.h`, `ext4_encode_extra_time`.
-fn encode(time: Timestamp) -> (U32, U32) {
+pub(crate) fn encode(time: Timestamp) -> (U32, U32) {
     let low = low32(time.seconds.cast_unsigned());
     let epoch = high32((time.seconds + 0x8000_0000).cast_unsigned()) & 3;
     (U32::new(low), U32::new((time.nanoseconds << 2) | epoch))

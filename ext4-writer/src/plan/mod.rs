@@ -3,6 +3,7 @@
 pub(crate) mod attribute_blocks;
 mod bitmaps;
 pub(crate) mod directory;
+pub(crate) mod ea_inode;
 pub(crate) mod extents;
 pub(crate) mod groups;
 mod identity;
@@ -15,6 +16,7 @@ pub(crate) mod numbering;
 mod packing;
 pub(crate) mod places;
 pub(crate) mod resize;
+pub(crate) mod split;
 pub(crate) mod superblock;
 pub(crate) mod xattr;
 
@@ -33,29 +35,29 @@ use crate::units::{BlockCount, BlockIndex, InodeNumber};
 use bitmaps::InodeMap;
 use groups::Groups;
 use identity::Identity;
-use nodes::NodePlans;
+use nodes::{Basis, NodePlans};
 use numbering::Numbering;
 use places::Placed;
 
 /// A whole filesystem, decided.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Plan<'a> {
     pub identity: Identity,
     pub numbering: Numbering,
-    pub nodes: NodePlans,
+    pub nodes: NodePlans<'a>,
     /// The list of orphans, behind all other inodes.
     pub orphan_file: Option<InodeNumber>,
     pub placed: Placed,
     pub groups: Groups,
 }
 
-impl Plan {
+impl<'a> Plan<'a> {
     /// Decides everything that the contents did not.
     pub(crate) fn new(
-        tree: &Tree,
+        tree: &'a Tree,
         space: Space,
         options: &Options,
-        format: &Format,
+        format: &'a Format,
     ) -> Result<Self> {
         if let Some(tight) = places::tightened(options, format, &space)? {
             match Self::decide(tree, tight, options, format) {
@@ -67,23 +69,30 @@ impl Plan {
         Self::decide(tree, space, options, format)
     }
 
-    fn decide(tree: &Tree, mut space: Space, options: &Options, format: &Format) -> Result<Self> {
+    fn decide(
+        tree: &'a Tree,
+        mut space: Space,
+        options: &Options,
+        format: &'a Format,
+    ) -> Result<Self> {
         let identity = Identity::new(options, tree);
         let numbering = Numbering::new(tree)?;
         let hasher = NameHasher::new(identity.hash_seed, format.hash, format.hashed_bytes);
         if options.stable_placement {
             space.anchor(anchors::unit(format.block));
         }
-        let nodes = NodePlans::new(tree, hasher, format, &mut space)?;
+        let seed = FsSeed::new(identity.uuid, format.has_checksums());
+        let basis = Basis { tree, format, hasher, seed };
+        let nodes = NodePlans::new(basis, numbering.last(), &mut space)?;
+        let last = nodes.values.last()?;
         let with_orphan_file = u32::from(format.has(Features::ORPHAN_FILE));
-        let used = u64::from(numbering.last().get()) + u64::from(with_orphan_file);
+        let used = u64::from(last.get()) + u64::from(with_orphan_file);
         let placed = Placed::new(options, format, InodeDemand { used }, space)?;
         let orphan_file = (placed.geometry.orphan_file > BlockCount::ZERO)
-            .then(|| InodeNumber::new(numbering.last().get() + 1));
-        let last = orphan_file.unwrap_or(numbering.last());
+            .then(|| InodeNumber::new(last.get() + 1));
+        let last = orphan_file.unwrap_or(last);
         let inodes = InodeMap::new(&placed.geometry, last);
         let directories = directories(tree, &numbering, &placed)?;
-        let seed = FsSeed::new(identity.uuid, format.has_checksums());
         let groups = Groups::new(&placed, inodes, &directories, seed)?;
         Ok(Self { identity, numbering, nodes, orphan_file, placed, groups })
     }

@@ -3,19 +3,22 @@
 
 use crate::alloc::Space;
 use crate::attributes::{Attribute, Attributes};
+use crate::checksum::FsSeed;
 use crate::dirhash::NameHasher;
 use crate::error::{Result, internal};
 use crate::format::Format;
 use crate::plan::attribute_blocks::{AttributeBlock, AttributeBlocks};
 use crate::plan::directory::{Dots, Layout, Named};
+use crate::plan::ea_inode::EaInodes;
 use crate::plan::extents;
 use crate::plan::inline::{self, Areas};
 use crate::plan::numbering::Numbering;
-use crate::plan::xattr::{self, Split};
+use crate::plan::split::{Split, leave_room};
+use crate::plan::xattr::block_hash;
 use crate::record::inode::BLOCK_MAP_SIZE;
 use crate::sink::widen;
 use crate::tree::{Content, Directory, Extent, Extents, Node, NodeId, Tree};
-use crate::units::{BlockCount, BlockIndex, FileBlock, Run};
+use crate::units::{BlockCount, BlockIndex, FileBlock, InodeNumber, Run};
 
 /// The blocks that mke2fs gives to `lost+found`: 16 KiB.
 const LOST_AND_FOUND_BYTES: u64 = 16 << 10;
@@ -46,28 +49,37 @@ impl NodePlan {
 
 /// The plans of the nodes that need blocks, in the order of the nodes.
 #[derive(Debug)]
-pub(crate) struct NodePlans {
+pub(crate) struct NodePlans<'a> {
     plans: Vec<(NodeId, NodePlan)>,
     attribute_blocks: Vec<AttributeBlock>,
+    /// The values of attributes that have inodes of their own.
+    pub values: EaInodes<'a>,
 }
 
-impl NodePlans {
-    /// Takes blocks for all of the tree's nodes.
-    pub(crate) fn new(
-        tree: &Tree,
-        hasher: NameHasher,
-        format: &Format,
-        space: &mut Space,
-    ) -> Result<Self> {
+/// What the plans of nodes rest on.
+#[derive(Clone, Copy)]
+pub(crate) struct Basis<'a> {
+    pub tree: &'a Tree,
+    pub format: &'a Format,
+    pub hasher: NameHasher,
+    pub seed: FsSeed,
+}
+
+impl<'a> NodePlans<'a> {
+    /// Takes blocks for all of the tree's nodes, whose inodes end at `last`.
+    pub(crate) fn new(basis: Basis<'a>, last: InodeNumber, space: &mut Space) -> Result<Self> {
         let attribute_blocks = AttributeBlocks::default();
-        let mut planner = Planner { tree, hasher, format, space, attribute_blocks };
+        let values = EaInodes::behind(last);
+        let mut planner = Planner { basis, space, attribute_blocks, values };
         let mut plans = Vec::new();
-        for (id, node) in tree.nodes() {
+        for (id, node) in basis.tree.nodes() {
             if let Some(plan) = planner.plan(id, node)? {
                 plans.push((id, plan));
             }
         }
-        Ok(Self { plans, attribute_blocks: planner.attribute_blocks.into_blocks() })
+        let Planner { attribute_blocks, mut values, .. } = planner;
+        values.place(basis.format, space)?;
+        Ok(Self { plans, attribute_blocks: attribute_blocks.into_blocks(), values })
     }
 
     /// The plans in the order of the nodes.
@@ -81,15 +93,14 @@ impl NodePlans {
     }
 }
 
-struct Planner<'a> {
-    tree: &'a Tree,
-    hasher: NameHasher,
-    format: &'a Format,
-    space: &'a mut Space,
+struct Planner<'a, 's> {
+    basis: Basis<'a>,
+    space: &'s mut Space,
     attribute_blocks: AttributeBlocks<'a>,
+    values: EaInodes<'a>,
 }
 
-impl<'a> Planner<'a> {
+impl<'a> Planner<'a, '_> {
     fn plan(&mut self, id: NodeId, node: &Node) -> Result<Option<NodePlan>> {
         let mut plan = NodePlan::default();
         match &node.content {
@@ -102,26 +113,42 @@ impl<'a> Planner<'a> {
             }
             _ => {}
         }
-        let count = extents::node_count(mapped(node, &plan), self.format.block)?;
+        let count = extents::node_count(mapped(node, &plan), self.basis.format.block)?;
         if count > BlockCount::ZERO {
             let runs = self.space.take(count)?;
             plan.extent_nodes = runs.into_iter().flat_map(Run::blocks).collect();
         }
-        let split = Split::new(self.attributes(id), inline::rest(node, &plan), self.format)?;
-        if !split.in_block.is_empty() {
-            let block = self.attribute_blocks.take(id, split.in_block, self.space)?;
-            plan.attribute_block = Some(block);
-        }
+        let split = split(self.basis.tree, id, node, &plan, self.basis.format)?;
+        plan.attribute_block = self.attribute_block(id, node, &split)?;
         Ok(plan.is_needed().then_some(plan))
     }
 
-    fn attributes(&self, id: NodeId) -> &'a [Attribute] {
-        self.tree.attributes(id).map(Attributes::as_slice).unwrap_or_default()
+    /// Counts the values that are outside, and takes a block for what the inode cannot hold.
+    fn attribute_block(
+        &mut self,
+        id: NodeId,
+        node: &Node,
+        split: &Split<'a>,
+    ) -> Result<Option<BlockIndex>> {
+        let mut entries = split.in_inode.clone();
+        let mut place = None;
+        if !split.in_block.is_empty() {
+            let hash = block_hash(&split.in_block, self.basis.seed);
+            let block = self.attribute_blocks.take(id, &split.in_block, hash, self.space)?;
+            place = Some(block.at);
+            if block.is_new() {
+                entries.extend(&split.in_block);
+            }
+        }
+        for stored in entries.iter().filter(|stored| stored.outside) {
+            self.values.refer(stored.attribute, node);
+        }
+        Ok(place)
     }
 
     /// Whether content of which `rest` bytes are behind `i_block` stays in the inode.
     fn stays_inside(&self, id: NodeId, rest: usize) -> Result<bool> {
-        xattr::leave_room(self.attributes(id), rest, self.format)
+        leave_room(attributes(self.basis.tree, id), rest, self.basis.format)
     }
 
     /// The kernel refuses a root without blocks (`fs/ext4/super.c`, "corrupt root inode"), and
@@ -129,7 +156,7 @@ impl<'a> Planner<'a> {
     fn directory(&mut self, id: NodeId, directory: &Directory, plan: &mut NodePlan) -> Result<()> {
         if id != Tree::ROOT && id != Tree::LOST {
             let names = directory.entries.keys().map(|name| &**name);
-            let areas = Areas::choose(names, self.format);
+            let areas = Areas::choose(names, self.basis.format);
             if let Some(areas) = areas
                 && self.stays_inside(id, areas.rest())?
             {
@@ -146,11 +173,11 @@ impl<'a> Planner<'a> {
     fn layout(&self, id: NodeId, directory: &Directory) -> Result<Layout> {
         let names = directory.entries.keys().map(|name| &**name);
         if id == Tree::LOST {
-            let least = self.format.block.blocks_for(LOST_AND_FOUND_BYTES).get();
+            let least = self.basis.format.block.blocks_for(LOST_AND_FOUND_BYTES).get();
             let least = usize::try_from(least).unwrap_or(usize::MAX);
-            return Ok(Layout::linear(names, least, self.format));
+            return Ok(Layout::linear(names, least, self.basis.format));
         }
-        Layout::choose(names, self.hasher, self.format)
+        Layout::choose(names, self.basis.hasher, self.basis.format)
     }
 
     fn take(&mut self, count: u64) -> Result<Extents> {
@@ -178,6 +205,30 @@ pub(crate) fn mapped<'a>(node: &'a Node, plan: &'a NodePlan) -> &'a [Extent] {
     match &node.content {
         Content::Regular { extents, .. } => extents.as_slice(),
         _ => plan.blocks.as_slice(),
+    }
+}
+
+fn attributes(tree: &Tree, id: NodeId) -> &[Attribute] {
+    tree.attributes(id).map(Attributes::as_slice).unwrap_or_default()
+}
+
+/// The places of a node's attributes.
+pub(crate) fn split<'a>(
+    tree: &'a Tree,
+    id: NodeId,
+    node: &Node,
+    plan: &NodePlan,
+    format: &Format,
+) -> Result<Split<'a>> {
+    let split = Split::new(attributes(tree, id), inline::rest(node, plan), format)?;
+    match &node.content {
+        // Blocks are counted for values outside; e2fsck takes those of a link for its target's,
+        // unless there is a block of attributes (e2fsprogs: lib/ext2fs/valid_blk.c,
+        // ext2fs_inode_has_valid_blocks2).
+        Content::Symlink(target) if target.len() < BLOCK_MAP_SIZE => {
+            Ok(split.with_block_for_outside())
+        }
+        _ => Ok(split),
     }
 }
 

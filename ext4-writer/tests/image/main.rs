@@ -6,6 +6,7 @@
 mod bad_input;
 mod determinism;
 mod directories;
+mod ea_inodes;
 mod extents;
 mod faults;
 mod features;
