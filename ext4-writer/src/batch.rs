@@ -1,13 +1,13 @@
 //! Large writes out of small ones: blocks that lie one behind the other reach the sink together,
-//! and blocks of zeros not at all.
+//! and blocks of zeros, where the sink reads as zeros anyway, not at all.
 
 use std::io::{ErrorKind, Read};
 
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use crate::error::{Error, Result, internal};
-use crate::sink::{Sink, widen};
-use crate::units::{BlockIndex, BlockSize, Run};
+use crate::sink::{Prior, Sink, widen};
+use crate::units::{BlockCount, BlockIndex, BlockSize, Run};
 
 /// One page of the buffer; reads into an aligned buffer are several times faster than into one
 /// that begins inside a cache line.
@@ -21,6 +21,7 @@ const PAGES: usize = 256;
 /// A sink with a buffer in front of it.
 pub(crate) struct Batch<S> {
     sink: S,
+    prior: Prior,
     block_size: BlockSize,
     buffer: Vec<Page>,
     /// The block at which the buffer begins.
@@ -44,8 +45,8 @@ impl<S> std::fmt::Debug for Batch<S> {
 }
 
 impl<S: Sink> Batch<S> {
-    /// An empty buffer before `sink`.
-    pub(crate) fn new(sink: S, block_size: BlockSize) -> Result<Self> {
+    /// An empty buffer before `sink`, in which no byte was written but what `prior` says.
+    pub(crate) fn new(sink: S, prior: Prior, block_size: BlockSize) -> Result<Self> {
         let buffer = Page::new_vec_zeroed(PAGES).map_err(|_| Error::InvalidOption {
             option: "memory",
             reason: "there is none for a buffer of 1 MiB".to_owned(),
@@ -53,6 +54,7 @@ impl<S: Sink> Batch<S> {
         let start = BlockIndex::new(0);
         Ok(Self {
             sink,
+            prior,
             block_size,
             buffer,
             start,
@@ -66,6 +68,16 @@ impl<S: Sink> Batch<S> {
     /// Fails if the sink has failed before.
     pub(crate) fn check_usable(&self) -> Result<()> {
         if self.poisoned { Err(Error::Poisoned) } else { Ok(()) }
+    }
+
+    /// What the sink held before.
+    pub(crate) fn prior(&self) -> Prior {
+        self.prior
+    }
+
+    /// The most bytes that the sink can hold, where it has an end.
+    pub(crate) fn capacity(&self) -> Option<u64> {
+        self.sink.capacity()
     }
 
     /// The bytes that the sink has been given.
@@ -155,8 +167,22 @@ impl<S: Sink> Batch<S> {
         if end <= run.start {
             return Ok(());
         }
+        self.zero_now(Run::new(run.start, end - run.start))
+    }
+
+    /// Makes a run that nothing was written to read as zeros, if it does not.
+    pub(crate) fn clear(&mut self, run: Run) -> Result<()> {
+        self.check_usable()?;
+        if self.prior == Prior::Zeros || run.length == BlockCount::ZERO {
+            return Ok(());
+        }
+        self.flush()?;
+        self.zero_now(run)
+    }
+
+    fn zero_now(&mut self, run: Run) -> Result<()> {
         let offset = self.block_size.offset(run.start);
-        let length = self.block_size.bytes_in(end - run.start);
+        let length = self.block_size.bytes_in(run.length);
         let done = self.sink.zero_at(offset, length);
         self.checked(done, offset, length)
     }
@@ -170,7 +196,10 @@ impl<S: Sink> Batch<S> {
         let offset = self.block_size.offset(self.start);
         let filled = std::mem::take(&mut self.filled);
         let bytes = self.buffer.as_bytes().get(..filled).ok_or(BUFFER_HAS_ROOM)?;
-        let written = write_used(&mut self.sink, offset, bytes, self.block_size.len());
+        let written = match self.prior {
+            Prior::Zeros => write_used(&mut self.sink, offset, bytes, self.block_size.len()),
+            Prior::Unknown => self.sink.write_at(offset, bytes).map(|()| widen(filled)),
+        };
         self.start = self.start + self.block_size.whole_blocks(widen(filled));
         self.high_water = self.high_water.max(self.start);
         let done = written.map(|count| self.written += count);
@@ -274,7 +303,7 @@ mod tests {
 
     #[test]
     fn neighbours_share_a_write_and_zeros_are_not_written() {
-        let mut batch = Batch::new(Log(Vec::new()), BlockSize::DEFAULT).unwrap();
+        let mut batch = Batch::new(Log(Vec::new()), Prior::Zeros, BlockSize::DEFAULT).unwrap();
         batch.write_block(BlockIndex::new(10), b"a").unwrap();
         batch.write_block(BlockIndex::new(11), b"b").unwrap();
         batch.write_block(BlockIndex::new(12), b"").unwrap();
@@ -286,8 +315,18 @@ mod tests {
     }
 
     #[test]
+    fn zeros_are_written_where_the_sink_held_something_else() {
+        let sink = Log(Vec::new());
+        let mut batch = Batch::new(sink, Prior::Unknown, BlockSize::DEFAULT).unwrap();
+        batch.write_block(BlockIndex::new(10), b"a").unwrap();
+        batch.append_zeros(8192).unwrap();
+        let (written, log) = batch.finish(0).unwrap();
+        assert_eq!((written, log.0), (12288, vec![(40960, 12288)]));
+    }
+
+    #[test]
     fn more_than_the_buffer_passes_through_it() {
-        let mut batch = Batch::new(MemorySink::new(), BlockSize::DEFAULT).unwrap();
+        let mut batch = Batch::new(MemorySink::new(), Prior::Zeros, BlockSize::DEFAULT).unwrap();
         let bytes: Vec<u8> = (0..3_000_000u32).map(|n| n.to_le_bytes()[0] | 1).collect();
         batch.seek(BlockIndex::new(2)).unwrap();
         assert_eq!(batch.append_from(&mut &bytes[..], 3_000_000).unwrap(), Appended::All);

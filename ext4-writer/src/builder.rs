@@ -57,7 +57,8 @@ pub struct Summary {
     pub free_inodes: u32,
     /// The bytes of the journal.
     pub journal: u64,
-    /// The bytes that the sink was given: all others are holes.
+    /// The bytes that the sink was given: all others are holes, or, on a device that held
+    /// something else, zeroed or as they were.
     pub written: u64,
     /// The inodes of which a time lay beyond what ext4 stores and was moved to its limit.
     pub clamped_times: u64,
@@ -72,10 +73,12 @@ const MAX_MAJOR: u32 = 0xfff;
 const MAX_MINOR: u32 = 0xf_ffff;
 
 impl<S: Sink> Builder<S> {
-    /// Starts a filesystem on an empty sink.
+    /// Starts a filesystem on an empty sink, or on one that says that it is
+    /// [not](crate::Prior::Unknown).
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] when an option cannot be met.
+    /// [`Error::InvalidOption`] when an option cannot be met, [`Error::DeviceTooSmall`] when the
+    /// sink has no room for a fixed size, [`Error::WriteImage`] when it cannot be prepared.
     pub fn create(sink: S, options: Options) -> Result<Self> {
         let format = Format::new(&options)?;
         geometry::check(&options, &format)?;
@@ -93,7 +96,7 @@ impl<S: Sink> Builder<S> {
             Size::Fit { .. } => Space::new(layout, None),
         };
         let tree = Tree::new(options.epoch, &format)?;
-        let batch = Batch::new(sink, format.block)?;
+        let batch = prepare(sink, &options, &format)?;
         let anchors = options.stable_placement.then(|| Anchors::new(format.block));
         Ok(Self { tree, space, batch, options, format, anchors })
     }
@@ -492,7 +495,9 @@ impl<S: Sink> Builder<S> {
     pub fn finish(mut self) -> Result<(Summary, S)> {
         self.batch.check_usable()?;
         self.discard_detached()?;
-        let plan = Plan::new(&self.tree, self.space, &self.options, &self.format)?;
+        let prior = self.batch.prior();
+        let plan = Plan::new(&self.tree, self.space, &self.options, &self.format, prior)?;
+        check_capacity(plan.size(), self.batch.capacity())?;
         emit(&plan, &self.tree, &self.options, &mut self.batch)?;
         let mut summary = summarise(&plan, &self.tree);
         let (written, sink) = self.batch.finish(summary.size)?;
@@ -533,6 +538,27 @@ impl<S: Sink> Builder<S> {
     }
 }
 
+/// A buffer before the sink, when the sink is ready for the filesystem.
+fn prepare<S: Sink>(mut sink: S, options: &Options, format: &Format) -> Result<Batch<S>> {
+    let length = match options.size {
+        Size::Fixed(bytes) => Some(bytes),
+        Size::Fit { .. } => None,
+    };
+    check_capacity(length.unwrap_or_default(), sink.capacity())?;
+    let prior = sink.prepare(length).map_err(|source| {
+        let length = length.unwrap_or_default();
+        Error::WriteImage { offset: 0, length, source }
+    })?;
+    Batch::new(sink, prior, format.block)
+}
+
+fn check_capacity(size: u64, capacity: Option<u64>) -> Result<()> {
+    match capacity {
+        Some(capacity) if size > capacity => Err(Error::DeviceTooSmall { size, capacity }),
+        _ => Ok(()),
+    }
+}
+
 /// The blocks that a filesystem of fixed size takes for itself however empty it is.
 fn least_metadata(
     options: &Options,
@@ -550,7 +576,7 @@ fn summarise(plan: &Plan<'_>, tree: &Tree) -> Summary {
     let free = plan.groups.free_blocks;
     let block_size = geometry.format.block;
     Summary {
-        size: block_size.bytes_in(geometry.blocks),
+        size: plan.size(),
         block_size: block_size.bytes(),
         blocks: geometry.blocks.get(),
         free_blocks: free.get(),

@@ -7,6 +7,7 @@ use crate::format::Format;
 use crate::options::Options;
 use crate::plan::ea_inode::{self, EaInode};
 use crate::plan::extents::{self, ExtentTree};
+use crate::plan::groups::UnusedTables;
 use crate::plan::inline::InlineData;
 use crate::plan::inode::{Parts, internal_file, render, set_extents};
 use crate::plan::nodes::{NodePlan, dots, mapped, named, split};
@@ -19,10 +20,11 @@ use crate::plan::{Plan, journal};
 use crate::record::inode::{BLOCK_MAP_SIZE, Inode};
 use crate::sink::{Sink, widen};
 use crate::tree::{Content, Extent, Node, NodeId, Tree};
-use crate::units::{BlockCount, BlockIndex, InodeNumber};
+use crate::units::{BlockCount, BlockIndex, InodeNumber, Run};
 
 /// Where the superblock begins in its block, when that is block 0.
 const BOOT_SECTORS: usize = 1024;
+const ONE: BlockCount = BlockCount::new(1);
 
 /// Writes all metadata of a plan, the superblock last.
 pub(crate) fn emit<S: Sink>(
@@ -198,6 +200,13 @@ impl<S: Sink> Emitter<'_, S> {
         let Some(first) = file.extents.first() else { return Ok(()) };
         let block = journal::render(&self.plan.placed.geometry, self.plan.identity.uuid)?;
         self.batch.write_block(first.run.start, block.block())?;
+        if !self.options.lazy_journal_init {
+            let first = Run::new(first.run.start + ONE, first.run.length - ONE);
+            let others = file.extents.iter().skip(1).map(|extent| extent.run);
+            for run in std::iter::once(first).chain(others) {
+                self.batch.clear(run)?;
+            }
+        }
         self.own_nodes(file, JOURNAL)
     }
 
@@ -291,7 +300,20 @@ impl<S: Sink> Emitter<'_, S> {
         if let (Some(number), Some(inode)) = (plan.orphan_file, self.orphan_inode()?) {
             self.put_inode(number, &self.seal_own(number, &inode))?;
         }
-        self.batch.pad()
+        self.batch.pad()?;
+        self.unused_tables()
+    }
+
+    /// Zeroes the tables where no inode is in use.
+    fn unused_tables(&mut self) -> Result<()> {
+        let plan = self.plan;
+        if plan.unused_tables == UnusedTables::LeftToKernel {
+            return Ok(());
+        }
+        for (group, table) in (0..).zip(&plan.placed.places.tables) {
+            self.batch.clear(plan.groups.unused_table(group, *table))?;
+        }
+        Ok(())
     }
 
     fn seal_own(&self, number: InodeNumber, inode: &Inode) -> Sealed<Vec<u8>> {
@@ -334,6 +356,9 @@ impl<S: Sink> Emitter<'_, S> {
     /// Writes the descriptors and superblocks of all copies, the primary last.
     fn superblocks(&mut self) -> Result<()> {
         let plan = self.plan;
+        // With small blocks the boot sectors are a block of their own.
+        let boot = self.format.block.first_data_block() - BlockIndex::new(0);
+        self.batch.clear(Run::new(BlockIndex::new(0), boot))?;
         let journal = self.journal_inode()?;
         let sources = Sources {
             options: self.options,

@@ -165,6 +165,13 @@ pub enum Error {
         /// The inodes that there are.
         available: u64,
     },
+    /// The filesystem is longer than the device that is to hold it.
+    DeviceTooSmall {
+        /// The bytes of the filesystem.
+        size: u64,
+        /// The bytes of the device.
+        capacity: u64,
+    },
     /// The sink failed. The builder is poisoned: every later call fails.
     WriteImage {
         /// Where in the image, in bytes.
@@ -268,6 +275,10 @@ impl Error {
             Self::TooFewInodes { needed, available } => {
                 write!(f, "too few inodes: {needed} needed, {available} at most")
             }
+            Self::DeviceTooSmall { size, capacity } => write!(
+                f,
+                "a filesystem of {size} bytes is longer than its device, which has {capacity}"
+            ),
             other => write!(f, "{other:?}"),
         }
     }

@@ -1,7 +1,7 @@
 //! Writes ext4 filesystems from a program: no mkfs, no mount, no root.
 //!
 //! A [`Builder`] takes a tree as it comes and an open [`Sink`] for the image: a [`FileSink`], a
-//! [`MemorySink`], a [`CountingSink`], or one of the caller's own.
+//! [`DeviceSink`], a [`MemorySink`], a [`CountingSink`], or one of the caller's own.
 //!
 //! ```
 //! use ext4_writer::{Builder, FileContent, MemorySink, Metadata, Options, Size, Timestamp};
@@ -43,6 +43,8 @@
 //! copies of the superblock. Everything else is decided at [`Builder::finish`], when the number of
 //! inodes is known, and lies behind the contents; `flex_bg` allows that. So one pass serves a
 //! fixed size and a fitted one. Blocks of zeros are not written: a new file keeps them as holes.
+//! On a device of [unknown content](Prior::Unknown) they are, and so is all else that must be zero;
+//! [`Options::lazy_itable_init`] and [`Options::lazy_journal_init`] say what may be left for later.
 //! What was removed is made to read as zeros, and its blocks are used again.
 //!
 //! # Determinism
@@ -63,6 +65,7 @@ mod batch;
 mod builder;
 mod checksum;
 mod content;
+mod device;
 mod dirhash;
 mod emit;
 mod error;
@@ -78,11 +81,12 @@ mod tree;
 mod units;
 
 pub use builder::{Builder, Summary};
+pub use device::DeviceSink;
 pub use error::{Error, Result};
 pub use features::Features;
 pub use metadata::{FileContent, FileFlags, FileKind, Metadata, Segment, Special, Timestamp};
 pub use options::{
     DirectoryHash, HashedBytes, Journal, MountOptions, OnError, Options, Profile, Reserved, Size,
 };
-pub use sink::{CountingSink, FileSink, MemorySink, Sink, zero_by_writing};
+pub use sink::{CountingSink, FileSink, MemorySink, Prior, Sink, zero_by_writing};
 pub use tree::NodeId;

@@ -4,11 +4,37 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+/// What a place holds where nothing was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prior {
+    /// Zeros: a new file, a new vector, a device that was discarded to zeros.
+    Zeros,
+    /// Anything: a disk that was in use.
+    Unknown,
+}
+
 /// A place for an image: writes at any position, in any order, never read back.
-///
-/// What was never written must read as zeros: a new file, a new vector. An image written to a
-/// place with other bytes in it is not a filesystem.
 pub trait Sink {
+    /// Says what is read where nothing is written; called once, before the first write. `length`
+    /// is that of the image, in bytes, if it is known already.
+    ///
+    /// Where the answer is [`Prior::Zeros`], blocks of zeros are not written at all. Where it is
+    /// [`Prior::Unknown`], all that the filesystem takes for zeros is written or given to
+    /// [`zero_at`](Self::zero_at); what other formats left elsewhere in the place, such as the
+    /// superblock of a RAID at its end, is this method's to wipe.
+    ///
+    /// # Errors
+    /// Whatever the place answers; no builder is made.
+    fn prepare(&mut self, length: Option<u64>) -> io::Result<Prior> {
+        let _ = length;
+        Ok(Prior::Zeros)
+    }
+
+    /// The most bytes that the place can hold, where it has an end of its own.
+    fn capacity(&self) -> Option<u64> {
+        None
+    }
+
     /// Writes all of `bytes` at `offset` (in bytes).
     ///
     /// # Errors
@@ -35,6 +61,14 @@ pub trait Sink {
 }
 
 impl<S: Sink + ?Sized> Sink for &mut S {
+    fn prepare(&mut self, length: Option<u64>) -> io::Result<Prior> {
+        (**self).prepare(length)
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        (**self).capacity()
+    }
+
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         (**self).write_at(offset, bytes)
     }

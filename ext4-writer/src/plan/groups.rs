@@ -4,11 +4,36 @@ use zerocopy::little_endian::{U16, U32};
 
 use crate::checksum::{FsSeed, Sealed};
 use crate::error::{Error, Result, internal};
+use crate::format::Format;
+use crate::options::Options;
 use crate::plan::bitmaps::{BlockMap, InodeMap};
 use crate::plan::places::Placed;
 use crate::record::group::{Flags, GroupDescriptor};
 use crate::record::{high16, high32, low16, low32};
-use crate::units::{BlockCount, BlockIndex, GroupIndex};
+use crate::sink::Prior;
+use crate::units::{BlockCount, BlockIndex, GroupIndex, Run};
+
+/// What the blocks of inode tables hold in which no inode is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UnusedTables {
+    /// Zeros.
+    Zeros,
+    /// Anything: the kernel zeroes them after its first mount.
+    LeftToKernel,
+}
+
+impl UnusedTables {
+    /// They are left to the kernel only if it can be told: descriptors without checksums are not
+    /// believed (kernel: `fs/ext4/super.c`, `ext4_has_uninit_itable`).
+    pub(crate) fn new(options: &Options, format: &Format, prior: Prior) -> Self {
+        match prior {
+            Prior::Unknown if options.lazy_itable_init && format.has_checksums() => {
+                Self::LeftToKernel
+            }
+            Prior::Unknown | Prior::Zeros => Self::Zeros,
+        }
+    }
+}
 
 /// The descriptors and the sums of what they count.
 #[derive(Debug)]
@@ -21,6 +46,10 @@ pub(crate) struct Groups {
     /// Whether descriptors can say that a bitmap or table was never written: only those with
     /// checksums are believed.
     uninitialised: bool,
+    unused_tables: UnusedTables,
+    /// The blocks of a table.
+    table: BlockCount,
+    inodes_per_block: u64,
 }
 
 const EVERY_GROUP: Error = internal("every group has its bitmaps, its table and its counts");
@@ -31,6 +60,7 @@ impl Groups {
         placed: &Placed,
         inodes: InodeMap,
         directories: &[u32],
+        unused_tables: UnusedTables,
         seed: FsSeed,
     ) -> Result<Self> {
         let blocks = BlockMap::new(&placed.geometry, &placed.space);
@@ -42,6 +72,9 @@ impl Groups {
             blocks,
             inodes,
             uninitialised: placed.geometry.format.has_checksums(),
+            unused_tables,
+            table: placed.geometry.table,
+            inodes_per_block: placed.geometry.format.inodes_per_block(),
         };
         for (group, directories) in (0..placed.geometry.groups).zip(directories) {
             let descriptor = groups.describe(placed, group, *directories, seed)?;
@@ -65,6 +98,17 @@ impl Groups {
     /// Whether the group's inode bitmap is left to the kernel.
     pub(crate) fn omits_inode_bitmap(&self, group: u32) -> bool {
         self.uninitialised && self.inodes.used_in(group) == 0
+    }
+
+    /// The blocks of the group's table that hold an inode in use: the first of it.
+    fn used_table(&self, group: u32) -> BlockCount {
+        BlockCount::new(u64::from(self.inodes.used_in(group)).div_ceil(self.inodes_per_block))
+    }
+
+    /// The rest of a group's table, which begins at `table`.
+    pub(crate) fn unused_table(&self, group: u32, table: BlockIndex) -> Run {
+        let used = self.used_table(group).min(self.table);
+        Run::new(table + used, self.table - used)
     }
 
     fn describe(
@@ -118,9 +162,10 @@ impl Groups {
     }
 
     fn sum_bitmaps(&self, descriptor: &mut GroupDescriptor, group: u32, seed: FsSeed) {
-        // The sink was zeros before us, and so are the tables behind the inodes in use.
+        let nothing_left =
+            self.unused_tables == UnusedTables::Zeros || self.used_table(group) == self.table;
         let mut flags = Flags::empty();
-        flags.set(Flags::INODE_ZEROED, self.uninitialised);
+        flags.set(Flags::INODE_ZEROED, self.uninitialised && nothing_left);
         if self.omits_block_bitmap(group) {
             flags |= Flags::BLOCK_UNINIT;
         } else {

@@ -7,6 +7,7 @@ use crate::format::Format;
 use crate::geometry;
 use crate::options::{Options, Size};
 use crate::plan::Plan;
+use crate::sink::Prior;
 use crate::tree::Tree;
 use crate::units::{BlockCount, BlockIndex};
 
@@ -92,7 +93,7 @@ impl Sizes<'_> {
         let options = self.options_of(blocks);
         let space = Space::new(self.layout(blocks)?, Some(BlockIndex::new(blocks.get())));
         let tree = Tree::new(options.epoch, self.format)?;
-        match Plan::new(&tree, space, &options, self.format) {
+        match Plan::new(&tree, space, &options, self.format, Prior::Zeros) {
             Err(Error::ImageFull { .. }) => Ok(false),
             // Whatever else is wrong is said where it stands.
             Ok(_) | Err(_) => Ok(true),

@@ -29,11 +29,12 @@ use crate::features::Features;
 use crate::format::Format;
 use crate::geometry::InodeDemand;
 use crate::options::Options;
+use crate::sink::Prior;
 use crate::tree::{Content, Tree};
 use crate::units::{BlockCount, BlockIndex, InodeNumber};
 
 use bitmaps::InodeMap;
-use groups::Groups;
+use groups::{Groups, UnusedTables};
 use identity::Identity;
 use nodes::{Basis, NodePlans};
 use numbering::Numbering;
@@ -49,6 +50,7 @@ pub(crate) struct Plan<'a> {
     pub orphan_file: Option<InodeNumber>,
     pub placed: Placed,
     pub groups: Groups,
+    pub unused_tables: UnusedTables,
 }
 
 impl<'a> Plan<'a> {
@@ -58,15 +60,16 @@ impl<'a> Plan<'a> {
         space: Space,
         options: &Options,
         format: &'a Format,
+        prior: Prior,
     ) -> Result<Self> {
         if let Some(tight) = places::tightened(options, format, &space)? {
-            match Self::decide(tree, tight, options, format) {
+            match Self::decide(tree, tight, options, format, prior) {
                 // More groups than were guessed.
                 Err(Error::InvalidOption { option: "max_size", .. }) => {}
                 decided => return decided,
             }
         }
-        Self::decide(tree, space, options, format)
+        Self::decide(tree, space, options, format, prior)
     }
 
     fn decide(
@@ -74,6 +77,7 @@ impl<'a> Plan<'a> {
         mut space: Space,
         options: &Options,
         format: &'a Format,
+        prior: Prior,
     ) -> Result<Self> {
         let identity = Identity::new(options, tree);
         let numbering = Numbering::new(tree)?;
@@ -93,8 +97,15 @@ impl<'a> Plan<'a> {
         let last = orphan_file.unwrap_or(last);
         let inodes = InodeMap::new(&placed.geometry, last);
         let directories = directories(tree, &numbering, &placed)?;
-        let groups = Groups::new(&placed, inodes, &directories, seed)?;
-        Ok(Self { identity, numbering, nodes, orphan_file, placed, groups })
+        let unused_tables = UnusedTables::new(options, format, prior);
+        let groups = Groups::new(&placed, inodes, &directories, unused_tables, seed)?;
+        Ok(Self { identity, numbering, nodes, orphan_file, placed, groups, unused_tables })
+    }
+
+    /// The bytes of the filesystem.
+    pub(crate) fn size(&self) -> u64 {
+        let geometry = &self.placed.geometry;
+        geometry.format.block.bytes_in(geometry.blocks)
     }
 
     /// The blocks that the filesystem takes for itself.
