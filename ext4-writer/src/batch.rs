@@ -153,11 +153,11 @@ impl<S: Sink> Batch<S> {
         self.append_zeros(widen(missing))
     }
 
-    /// Writes one block at its place.
+    /// Writes one block at its place; what `bytes` do not fill of it is zeros.
     pub(crate) fn write_block(&mut self, at: BlockIndex, bytes: &[u8]) -> Result<()> {
         self.seek(at)?;
         self.append(bytes)?;
-        self.pad()
+        self.append_zeros(self.block_size.bytes().saturating_sub(widen(bytes.len())))
     }
 
     /// Makes a run read as zeros again.
@@ -310,7 +310,7 @@ mod tests {
         batch.append_zeros(8192).unwrap();
         batch.append(&[7; 4096]).unwrap();
         let (written, log) = batch.finish(0).unwrap();
-        assert_eq!(log.0, [(40960, 8192), (40960 + 4 * 4096, 4096)]);
+        assert_eq!(log.0, [(40960, 8192), (40960 + 5 * 4096, 4096)]);
         assert_eq!(written, 12288);
     }
 

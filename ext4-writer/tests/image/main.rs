@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod determinism;
+mod device;
 mod directories;
 mod ea_inodes;
 mod extents;

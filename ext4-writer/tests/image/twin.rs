@@ -174,7 +174,6 @@ impl<S: Sink> Twin<S> {
 
 /// The data of all segments, one after the other, and the file that it makes.
 fn sparse_content(size: u64, segments: &[Segment]) -> (Vec<u8>, Vec<u8>) {
-    let place = |number: u64| usize::try_from(number).unwrap();
     let mut whole = vec![0; place(size)];
     let mut data = Vec::new();
     for (number, segment) in segments.iter().enumerate() {
@@ -184,6 +183,11 @@ fn sparse_content(size: u64, segments: &[Segment]) -> (Vec<u8>, Vec<u8>) {
         data.extend(bytes);
     }
     (data, whole)
+}
+
+/// A number of bytes in an image as one in memory.
+pub(crate) fn place(number: u64) -> usize {
+    usize::try_from(number).unwrap()
 }
 
 /// Bytes without a pattern and without a zero, the same for the same seed.

@@ -8,6 +8,7 @@
 
 pub mod boot;
 pub mod debugfs;
+pub mod device;
 pub mod gate;
 pub mod imports;
 pub mod judge;

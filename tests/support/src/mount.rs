@@ -14,6 +14,7 @@ use rustix::fs::{lgetxattr, llistxattr, major, minor};
 use rustix::io::Errno;
 use sha2::Digest as _;
 
+use crate::device::LoopDevice;
 use crate::judge;
 use crate::tree::{Attributes, Entry, Hash, Kind, Tree};
 
@@ -53,14 +54,17 @@ impl Mount {
     /// Mounts `image`; `None`, with the policy of [`judge::missing`], where that is not possible.
     #[must_use]
     pub fn new(image: &Path, access: Access) -> Option<Self> {
+        let device = LoopDevice::attach(image, access == Access::ReadOnly)?;
+        // Its device is freed now, or, once mounted, by the kernel at the unmount.
+        Self::on(device.path(), access.options())
+    }
+
+    /// Mounts a device with the options of `mount -o`.
+    #[must_use]
+    pub fn on(device: &Path, options: &str) -> Option<Self> {
         if !judge::kernel() {
             return None;
         }
-        let mut arguments = vec![OsStr::new("--show"), OsStr::new("-f"), image.as_os_str()];
-        if access == Access::ReadOnly {
-            arguments.insert(0, OsStr::new("-r"));
-        }
-        let device = judge::succeed("losetup", arguments).trim().to_owned();
         // Everybody may pass: some tests look at the image as an ordinary user.
         let point = tempfile::Builder::new()
             .permissions(fs::Permissions::from_mode(0o755))
@@ -69,16 +73,23 @@ impl Mount {
         let marker = format!("banger-test {}", point.path().display());
         // Where the log may not be written, it may not be read either.
         let _ = fs::write("/dev/kmsg", &marker);
-        let mut mount = Self { point, device, marker, mounted: false };
-        let arguments = ["-t", "ext4", "-o", access.options(), &mount.device].map(OsStr::new);
+        let name = device.display().to_string();
+        let mut mount = Self { point, device: name, marker, mounted: false };
+        let arguments = ["-t", "ext4", "-o", options, &mount.device].map(OsStr::new);
         let arguments = arguments.into_iter().chain([mount.point.path().as_os_str()]);
         let mounted = judge::run(&judge::find("mount")?, arguments.collect::<Vec<_>>());
-        // Detaching a device that is in use leaves it to the kernel to free it at the unmount; one
-        // that could not be mounted is freed now.
-        judge::succeed("losetup", ["-d", &mount.device]);
         assert!(mounted.status.success(), "mount: {}", judge::text(&mounted));
         mount.mounted = true;
         Some(mount)
+    }
+
+    /// Does `look` while the filesystem stands still, all of it written to its device.
+    pub fn frozen<T>(&self, look: impl FnOnce() -> T) -> T {
+        judge::succeed("fsfreeze", ["-f".as_ref(), self.point.path().as_os_str()]);
+        let thaw = Thaw(self.point.path());
+        let seen = look();
+        drop(thaw);
+        seen
     }
 
     /// Where the image is mounted.
@@ -137,6 +148,15 @@ impl Mount {
             .filter(|line| WORDS.iter().any(|word| line.to_lowercase().contains(word)))
             .map(str::to_owned)
             .collect()
+    }
+}
+
+/// A frozen filesystem, which goes on when this is dropped: what writes to it meanwhile waits.
+struct Thaw<'a>(&'a Path);
+
+impl Drop for Thaw<'_> {
+    fn drop(&mut self) {
+        judge::succeed("fsfreeze", ["-u".as_ref(), self.0.as_os_str()]);
     }
 }
 
