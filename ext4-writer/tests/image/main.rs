@@ -16,6 +16,7 @@ mod inodes;
 mod kitchen_sink;
 mod profiles;
 mod random;
+mod readers;
 mod size;
 mod sizes;
 mod twin;

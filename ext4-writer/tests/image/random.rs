@@ -5,11 +5,14 @@ use std::fmt;
 use banger_test_support::mount::{Access, Mount};
 use banger_test_support::tree::{Attributes, Entry, Kind};
 use banger_test_support::view;
-use ext4_writer::{Error, FileContent, FileSink, Options, Segment, Size};
+use ext4_writer::{Error, Features, FileContent, FileSink, Options, Segment, Size};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::twin::{Twin, metadata, noise};
+
+/// The features that can be chosen but are not written yet.
+pub(crate) const UNWRITTEN: Features = Features::INLINE_DATA.union(Features::EA_INODE);
 
 /// Bytes that are shown short: a failing case prints every operation.
 #[derive(Clone)]

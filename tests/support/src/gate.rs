@@ -43,6 +43,14 @@ pub struct Report {
     pub text: String,
 }
 
+impl Report {
+    /// Whether the filesystem has the feature of this name.
+    #[must_use]
+    pub fn has(&self, feature: &str) -> bool {
+        self.features.iter().any(|name| name == feature)
+    }
+}
+
 /// Passes `image`, or panics with every objection.
 ///
 /// Without e2fsprogs the policy of [`judge::missing`] applies.

@@ -182,6 +182,11 @@ impl Tree {
         }
     }
 
+    /// Changes every entry.
+    pub fn change_all(&mut self, change: impl Fn(&mut Entry)) {
+        self.entries.values_mut().for_each(change);
+    }
+
     /// Every path and its entry, in the order of the bytes.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Entry)> {
         self.entries.iter().map(|(path, entry)| (path.as_slice(), entry))
