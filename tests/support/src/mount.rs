@@ -136,7 +136,8 @@ impl Mount {
 
     /// The kernel's errors and warnings about this device; none where its log may not be read.
     fn complaints(&self) -> Vec<String> {
-        const WORDS: [&str; 5] = ["error", "warning", "corrupt", "invalid", "bad "];
+        // A UUID can end in "bad".
+        const WORDS: [&str; 5] = ["error", "warning", "corrupt", "invalid", " bad "];
         let Some(dmesg) = judge::find("dmesg") else { return Vec::new() };
         let device = self.device.trim_start_matches("/dev/");
         let names_device =
