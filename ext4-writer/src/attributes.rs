@@ -17,6 +17,13 @@ pub(crate) struct Attribute {
     pub value: Box<[u8]>,
 }
 
+/// What setting an attribute changed.
+#[derive(Debug)]
+pub(crate) struct Change {
+    place: usize,
+    before: Option<Attribute>,
+}
+
 /// The attributes of an inode, in the order in which the kernel searches a block for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attributes(Vec<Attribute>);
@@ -38,7 +45,7 @@ const MAX_VALUE: usize = 65_536;
 
 impl Attributes {
     /// Sets an attribute by its full name, in the form in which `getxattr` shows it.
-    pub(crate) fn set(&mut self, name: &[u8], value: &[u8]) -> Result<()> {
+    pub(crate) fn set(&mut self, name: &[u8], value: &[u8]) -> Result<Change> {
         let (index, suffix) = split(name)?;
         if value.len() > MAX_VALUE {
             return Err(invalid(name, "has a value of more than 65536 bytes"));
@@ -51,13 +58,24 @@ impl Attributes {
         let attribute = Attribute { index, suffix: suffix.into(), value: value.into() };
         match self.0.binary_search_by(|other| other.order().cmp(&attribute.order())) {
             Ok(place) => {
-                if let Some(old) = self.0.get_mut(place) {
-                    *old = attribute;
-                }
+                let old = self.0.get_mut(place);
+                let before = old.map(|old| std::mem::replace(old, attribute));
+                Ok(Change { place, before })
             }
-            Err(place) => self.0.insert(place, attribute),
+            Err(place) => {
+                self.0.insert(place, attribute);
+                Ok(Change { place, before: None })
+            }
         }
-        Ok(())
+    }
+
+    /// Takes the last change back.
+    pub(crate) fn undo(&mut self, change: Change) {
+        match (change.before, self.0.get_mut(change.place)) {
+            (Some(before), Some(changed)) => *changed = before,
+            (None, Some(_)) => drop(self.0.remove(change.place)),
+            (_, None) => {}
+        }
     }
 
     /// The attributes in their order on disk.

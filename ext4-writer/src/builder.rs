@@ -14,6 +14,7 @@ use crate::metadata::{FileContent, FileFlags, FileKind, Metadata, Segment, Speci
 use crate::options::{Options, Size};
 use crate::plan::Plan;
 use crate::plan::legal::check_fixed;
+use crate::plan::split::Split;
 use crate::sink::Sink;
 use crate::tree::{Content, LOST_AND_FOUND, MAX_LINKS, NodeId, Tree, empty_directory};
 use crate::units::{BlockCount, BlockIndex};
@@ -387,11 +388,15 @@ impl<S: Sink> Builder<S> {
     /// that can have inodes of their own.
     pub fn set_xattr(&mut self, node: NodeId, name: &[u8], value: &[u8]) -> Result<()> {
         self.batch.check_usable()?;
-        let mut attributes = self.tree.attributes(node).cloned().unwrap_or_default();
-        attributes.set(name, value)?;
-        crate::plan::split::Split::new(attributes.as_slice(), None, &self.format)?;
-        *self.tree.attributes_mut(node)? = attributes;
-        Ok(())
+        let attributes = self.tree.attributes_mut(node)?;
+        let change = attributes.set(name, value)?;
+        match Split::new(attributes.as_slice(), None, &self.format) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                attributes.undo(change);
+                Err(error)
+            }
+        }
     }
 
     /// Takes all extended attributes of a node away.

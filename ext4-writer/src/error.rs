@@ -109,7 +109,8 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The attributes of one inode fill more than the inode and one block.
+    /// The attributes of one inode fill more than the inode and one block: with the feature
+    /// `ea_inode` their entries alone.
     AttributesTooLarge {
         /// The bytes that they need beside the inode.
         needed: usize,
@@ -256,7 +257,8 @@ impl Error {
             }
             Self::AttributesTooLarge { needed, limit } => write!(
                 f,
-                "extended attributes need {needed} bytes beside the inode, a block has {limit}"
+                "extended attributes need {needed} bytes beside the inode, a block has {limit}; \
+                 the feature ea_inode gives large values inodes of their own"
             ),
             Self::DirectoryTooLarge { leaves, limit } => {
                 write!(f, "a directory needs {leaves} leaf blocks, its index reaches {limit}")

@@ -100,7 +100,11 @@ fn one_byte_more_than_inode_and_block_hold_is_refused() {
     let image = Image::build(options, |twin| {
         let refused = twin.try_add(b"over", &with_sizes(&[inode, block + 1]), b"a");
         assert!(matches!(refused, Err(Error::AttributesTooLarge { .. })), "{refused:?}");
-        // What was set before the one that did not fit is there.
+        // What was set before the one that did not fit is there, and so is what a value had been
+        // before it was to be too large.
+        let node = twin.node(b"over");
+        let refused = twin.builder.set_xattr(node, b"user.a", &vec![b'+'; inode + block]);
+        assert!(matches!(refused, Err(Error::AttributesTooLarge { .. })), "{refused:?}");
         twin.tree.insert("over", with_sizes(&[inode]));
     });
     assert_read(&image);
