@@ -1,6 +1,7 @@
 //! Where an image comes from: the image an origin resolves to, and its layers' blobs.
 
 pub mod blob;
+pub mod credentials;
 pub mod manifest;
 pub mod platform;
 pub mod reference;

@@ -1,0 +1,335 @@
+//! A file of credentials, in the format that docker's `config.json` and containers' `auth.json`
+//! share.
+//!
+//! Source: containers-auth.json(5); docker/cli, cli/config/configfile/file.go.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::Path;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::{Credentials, Found, Secret, helper};
+use crate::error::{Error, Result};
+
+/// The longest file that is read.
+const MAX_LENGTH: u64 = 1 << 20;
+
+/// The names under which Docker Hub's credentials stand.
+const HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
+
+/// What helpers and docker call Docker Hub.
+const HUB_SERVER: &str = "https://index.docker.io/v1/";
+
+/// A parsed file.
+#[derive(Debug)]
+pub(super) struct AuthFile {
+    name: String,
+    content: Content,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Content {
+    #[serde(default)]
+    auths: BTreeMap<String, Entry>,
+    #[serde(default)]
+    cred_helpers: BTreeMap<String, String>,
+    #[serde(default)]
+    creds_store: String,
+}
+
+/// One entry; what it holds is secret, so it has no `Debug` of its own that would show it.
+#[derive(Default, Deserialize)]
+struct Entry {
+    #[serde(default)]
+    auth: String,
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default, rename = "identitytoken")]
+    identity_token: String,
+    #[serde(default, rename = "registrytoken")]
+    registry_token: String,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Entry")
+    }
+}
+
+impl AuthFile {
+    /// Reads a file; one that is missing is nothing, unless it is required.
+    pub(super) fn read(path: &Path, required: bool) -> Result<Option<Self>> {
+        let name = path.display().to_string();
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound && !required => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(Error::not_found(format!("there is no file of credentials at {name}")));
+            }
+            Err(error) => {
+                return Err(
+                    Error::io(format!("cannot read credentials from {name}")).because(error)
+                );
+            }
+        };
+        let mut text = String::new();
+        file.take(MAX_LENGTH.saturating_add(1)).read_to_string(&mut text).map_err(|error| {
+            Error::io(format!("cannot read credentials from {name}")).because(error)
+        })?;
+        if u64::try_from(text.len()).is_ok_and(|length| length > MAX_LENGTH) {
+            return Err(Error::bad_data(format!("{name} is longer than {MAX_LENGTH} bytes")));
+        }
+        let is_old = path.file_name().is_some_and(|name| name == ".dockercfg");
+        if is_old {
+            // The file before config.json is what became its member `auths`.
+            let auths = parse(&name, &text)?;
+            return Ok(Some(Self { name, content: Content { auths, ..Content::default() } }));
+        }
+        Self::parse(&name, &text).map(Some)
+    }
+
+    /// Parses a file's text.
+    pub(super) fn parse(name: &str, text: &str) -> Result<Self> {
+        Ok(Self { name: name.to_owned(), content: parse(name, text)? })
+    }
+
+    /// What the file knows about a repository: its helper first, then the general one, then its
+    /// own entries.
+    pub(super) fn find(
+        &self,
+        registry: &str,
+        repository: &str,
+        limit: Duration,
+    ) -> Result<Option<Found>> {
+        let wanted = Wanted::new(registry, repository);
+        let helper = wanted.best(self.content.cred_helpers.iter());
+        let general = Some(&self.content.creds_store).filter(|name| !name.is_empty());
+        let helpers = [
+            helper.map(|(_, name)| (name, "credHelpers")),
+            general.map(|name| (name, "credsStore")),
+        ];
+        for (name, member) in helpers.into_iter().flatten() {
+            let place = format!("{member} of {}", self.name);
+            if let Some(credentials) = helper::get(name, &wanted.server(), &place, limit)? {
+                let source = format!("docker-credential-{name}, {place}");
+                return Ok(Some(Found { credentials, source }));
+            }
+        }
+        let Some((key, entry)) = wanted.best(self.content.auths.iter()) else { return Ok(None) };
+        let source = format!("{}, key {key}", self.name);
+        let credentials = entry.credentials().map_err(|why| {
+            Error::bad_data(format!("cannot use the credentials in {source}: {why}"))
+        })?;
+        Ok(credentials.map(|credentials| Found { credentials, source }))
+    }
+}
+
+/// The parser repeats what it refuses, which may be a secret: the place alone is told.
+fn parse<T: DeserializeOwned>(name: &str, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| {
+        Error::bad_data(format!(
+            "{name} is no file of credentials: line {}, column {}",
+            error.line(),
+            error.column()
+        ))
+    })
+}
+
+impl Entry {
+    /// Nothing when the entry is empty: docker leaves such where a helper has the rest.
+    fn credentials(&self) -> Result<Option<Credentials>, &'static str> {
+        let secret = |text: &String| Secret::new(text.clone());
+        if !self.registry_token.is_empty() {
+            return Ok(Some(Credentials::Bearer(secret(&self.registry_token))));
+        }
+        if !self.identity_token.is_empty() {
+            return Ok(Some(Credentials::Identity(secret(&self.identity_token))));
+        }
+        if self.auth.is_empty() {
+            let named = !self.username.is_empty();
+            let (user, password) = (self.username.clone(), self.password.clone());
+            return Ok(named.then(|| Credentials::of_user(user, password)));
+        }
+        let bytes = STANDARD.decode(self.auth.trim()).map_err(|_| "\"auth\" is not base64")?;
+        let text = String::from_utf8(bytes).map_err(|_| "\"auth\" is not text")?;
+        // docker trims the zero bytes that old versions wrote.
+        let (user, password) =
+            text.trim_end_matches('\0').split_once(':').ok_or("\"auth\" has no colon")?;
+        Ok(Some(Credentials::of_user(user.to_owned(), password.to_owned())))
+    }
+}
+
+/// The keys under which a repository may stand, the longest first.
+struct Wanted {
+    keys: Vec<String>,
+    is_hub: bool,
+}
+
+impl Wanted {
+    fn new(registry: &str, repository: &str) -> Self {
+        let mut keys = Vec::new();
+        let mut rest = Some(repository);
+        while let Some(path) = rest.filter(|path| !path.is_empty()) {
+            keys.push(format!("{registry}/{path}"));
+            rest = path.rsplit_once('/').map(|(parent, _)| parent);
+        }
+        let is_hub = HUB.contains(&registry);
+        if is_hub {
+            keys.extend(HUB.map(str::to_owned));
+        } else {
+            keys.push(registry.to_owned());
+        }
+        Self { keys, is_hub }
+    }
+
+    /// What a helper is asked for.
+    fn server(&self) -> String {
+        match self.keys.last() {
+            Some(_) if self.is_hub => HUB_SERVER.to_owned(),
+            Some(registry) => registry.clone(),
+            None => String::new(),
+        }
+    }
+
+    /// The entry of the most specific key; of two that mean the same, the one written plainly.
+    fn best<'a, V: 'a>(
+        &self,
+        entries: impl Iterator<Item = (&'a String, &'a V)>,
+    ) -> Option<(&'a String, &'a V)> {
+        entries
+            .filter_map(|(key, value)| {
+                let meaning = meaning(key);
+                let rank = self.keys.iter().position(|wanted| wanted == meaning)?;
+                Some(((rank, key.len()), (key, value)))
+            })
+            .min_by_key(|(rank, _)| *rank)
+            .map(|(_, entry)| entry)
+    }
+}
+
+/// A key without what docker's older versions put around the host.
+fn meaning(key: &str) -> &str {
+    let host = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
+    let host = host.trim_end_matches('/');
+    let plain = host.strip_suffix("/v1").or_else(|| host.strip_suffix("/v2")).unwrap_or(host);
+    // Only a whole path of that name is docker's, a namespace may bear it too.
+    if plain.contains('/') { host } else { plain }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    fn user_of(text: &str, registry: &str, repository: &str) -> Option<String> {
+        let file = AuthFile::parse("file", text).unwrap();
+        match file.find(registry, repository, LIMIT).unwrap()?.credentials {
+            Credentials::Password(user, password) => {
+                Some(format!("{}:{}", user.reveal(), password.reveal()))
+            }
+            Credentials::Identity(token) => Some(format!("identity {}", token.reveal())),
+            Credentials::Bearer(token) => Some(format!("bearer {}", token.reveal())),
+        }
+    }
+
+    fn entry(user: &str) -> String {
+        format!("{{\"auth\":\"{}\"}}", STANDARD.encode(format!("{user}:p")))
+    }
+
+    #[test]
+    fn the_longest_key_wins() {
+        let text = format!(
+            r#"{{"auths":{{"h:5000":{},"h:5000/a":{},"h:5000/a/b":{},"https://i/":{}}}}}"#,
+            entry("host"),
+            entry("a"),
+            entry("b"),
+            entry("slash")
+        );
+        for (registry, repository, user) in [
+            ("h:5000", "x", Some("host:p")),
+            ("h:5000", "a", Some("a:p")),
+            ("h:5000", "a/x", Some("a:p")),
+            ("h:5000", "a/b", Some("b:p")),
+            ("h:5000", "a/b/c", Some("b:p")),
+            ("h:5000", "ab/c", Some("host:p")),
+            ("h", "a", None),
+            ("i", "a", Some("slash:p")),
+        ] {
+            let found = user_of(&text, registry, repository);
+            assert_eq!(found.as_deref(), user, "{registry}/{repository}");
+        }
+    }
+
+    #[test]
+    fn docker_hub_is_known_by_all_its_names() {
+        for key in [
+            "https://index.docker.io/v1/",
+            "index.docker.io",
+            "docker.io",
+            "registry-1.docker.io",
+            "https://registry-1.docker.io/v2/",
+        ] {
+            let text = format!(r#"{{"auths":{{"{key}":{}}}}}"#, entry("hub"));
+            assert_eq!(user_of(&text, "docker.io", "library/x").as_deref(), Some("hub:p"), "{key}");
+            assert_eq!(user_of(&text, "quay.io", "library/x"), None);
+        }
+        let both = format!(
+            r#"{{"auths":{{"docker.io":{},"docker.io/me":{}}}}}"#,
+            entry("all"),
+            entry("me")
+        );
+        assert_eq!(user_of(&both, "docker.io", "me/x").as_deref(), Some("me:p"));
+    }
+
+    #[test]
+    fn every_form_of_an_entry_is_read() {
+        for (entry, expected) in [
+            (r#"{"auth":"dTpwOnE="}"#, Some("u:p:q")),
+            (r#"{"auth":"dTpwAAA="}"#, Some("u:p")),
+            (r#"{"username":"u","password":"p"}"#, Some("u:p")),
+            (r#"{"auth":"dTpw","identitytoken":"i"}"#, Some("identity i")),
+            (r#"{"registrytoken":"r"}"#, Some("bearer r")),
+            (r#"{"auth":"PHRva2VuPjp0"}"#, Some("identity t")),
+            (r#"{"email":"x@y"}"#, None),
+            ("{}", None),
+        ] {
+            let text = format!(r#"{{"auths":{{"h":{entry}}},"HttpHeaders":{{}}}}"#);
+            assert_eq!(user_of(&text, "h", "x").as_deref(), expected, "{entry}");
+        }
+    }
+
+    #[test]
+    fn the_file_before_config_json_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(".dockercfg");
+        std::fs::write(&path, r#"{"h":{"auth":"dTpw"}}"#).unwrap();
+        let file = AuthFile::read(&path, false).unwrap().unwrap();
+        assert!(file.find("h", "x", LIMIT).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_malformed_file_is_told_without_its_secrets() {
+        for text in [
+            r#"{"auths":{"h":{"auth":"c2VjcmV0"}}}"#,
+            r#"{"auths":{"h":{"auth":"secret!!"}}}"#,
+            r#"{"auths":{"h":"secret"}}"#,
+            r#"{"auths":{"h":{"auth":["secret"]}}"#,
+            "secret",
+        ] {
+            let found =
+                AuthFile::parse("the file", text).and_then(|file| file.find("h", "x", LIMIT));
+            let error = found.unwrap_err().to_string();
+            assert!(error.contains("the file") && !error.contains("secret"), "{error}");
+        }
+    }
+}
