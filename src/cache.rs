@@ -5,6 +5,9 @@
 //! written stands under `ingest/` in a file that its process holds locked: a temporary file whose
 //! lock is free belongs to nobody, and the next [`Cache`] to open removes it.
 
+mod known;
+mod part;
+
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
@@ -16,6 +19,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result, carried};
+
+pub(crate) use self::part::Claim;
 
 /// The variable that names the directory of all caches, before `$XDG_CACHE_HOME/banger`.
 pub const CACHE_DIR_VARIABLE: &str = "BANGER_CACHE_DIR";
@@ -56,6 +61,7 @@ impl Cache {
         make_directory(&cache.root.join("blobs").join("sha256"))?;
         make_directory(&cache.root.join(INGEST))?;
         cache.sweep()?;
+        cache.sweep_parts();
         cache.found("index.json", EMPTY_INDEX)?;
         cache.found("oci-layout", LAYOUT_MARKER)?;
         Ok(cache)
@@ -88,17 +94,27 @@ impl Cache {
         Ok(CachedBlob { file, path, digest: digest.clone(), size, read: 0, state })
     }
 
-    /// Reads a whole blob and says whether it is what its name says; one that is not is moved out
-    /// of the way.
-    pub fn is_intact(&self, digest: &Digest, size: u64) -> Result<bool> {
-        let mut blob = self.blob(digest, size)?;
+    /// The file of a blob that has just been read as a whole and found to be what its name says;
+    /// nothing when it is not, which has been moved out of the way.
+    pub(crate) fn proven(&self, digest: &Digest, size: u64) -> Result<Option<Arc<File>>> {
+        let mut blob = match self.blob(digest, size) {
+            Ok(blob) => blob,
+            Err(_) if !self.contains(digest, size) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         match io::copy(&mut blob, &mut io::sink()) {
-            Ok(_) => Ok(true),
+            Ok(_) => Ok(Some(Arc::new(blob.file))),
             Err(error) => match carried(error, |error| failed("read", &blob.path, error)) {
-                Error::BadData(_) => Ok(false),
+                Error::BadData(_) => Ok(None),
                 error => Err(error),
             },
         }
+    }
+
+    /// Reads a whole blob and says whether it is what its name says; one that is not is moved out
+    /// of the way.
+    pub fn is_intact(&self, digest: &Digest, size: u64) -> Result<bool> {
+        Ok(self.proven(digest, size)?.is_some())
     }
 
     /// The whole of a small blob, verified; nothing when the cache has none that is whole and at
@@ -136,7 +152,7 @@ impl Cache {
     pub(crate) fn begin(&self, digest: &Digest, size: u64) -> Result<Incoming> {
         let (path, file) = self.temporary(digest.short())?;
         Ok(Incoming {
-            temporary: Temporary { path, kept: false },
+            temporary: Temporary { path, kept: false, lock: None },
             target: self.blob_path(digest),
             file: Arc::new(file),
             digest: digest.clone(),
@@ -153,7 +169,7 @@ impl Cache {
             return Ok(());
         }
         let (path, mut file) = self.temporary(name)?;
-        let mut temporary = Temporary { path, kept: false };
+        let mut temporary = Temporary { path, kept: false, lock: None };
         file.write_all(content)
             .and_then(|()| file.sync_all())
             .map_err(|error| failed("write", &temporary.path, error))?;
@@ -241,6 +257,8 @@ fn locate(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
 struct Temporary {
     path: PathBuf,
     kept: bool,
+    /// Freed at the end: readers may hold the file open for longer.
+    lock: Option<Arc<File>>,
 }
 
 impl Temporary {
@@ -258,6 +276,8 @@ impl Drop for Temporary {
             // What cannot be removed now, the next sweep removes.
             let _ = fs::remove_file(&self.path);
         }
+        // A lock that cannot be freed ends with the process.
+        let _ = self.lock.take().map(|file| file.unlock());
     }
 }
 

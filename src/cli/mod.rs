@@ -1,7 +1,9 @@
 //! The words of the command line; one file a command.
 
+mod auth;
 mod demo;
 mod disk;
+mod network;
 mod pull;
 mod tree;
 
@@ -23,6 +25,9 @@ enum Command {
     /// Work with images
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Look after the credentials for registries
+    #[command(subcommand)]
+    Auth(auth::AuthCommand),
     /// Pull a small built-in image from a registry inside this process, without a network
     Demo(demo::Demo),
 }
@@ -56,6 +61,7 @@ impl Cli {
     pub fn report(&self) -> Report {
         match &self.command {
             Command::Image(ImageCommand::Pull(pull)) => pull.voice.report(),
+            Command::Auth(auth::AuthCommand::Check(check)) => check.voice.report(),
             Command::Demo(demo) => demo.voice.report(),
         }
     }
@@ -64,6 +70,7 @@ impl Cli {
     pub fn run(self) -> Result<(), Error> {
         match self.command {
             Command::Image(ImageCommand::Pull(pull)) => pull.run(),
+            Command::Auth(auth::AuthCommand::Check(check)) => check.run(),
             Command::Demo(demo) => demo.run(),
         }
     }

@@ -10,6 +10,7 @@ use ext4_writer::{Builder, Timestamp};
 
 use super::Voice;
 use super::disk::Disk;
+use super::network::Network;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::flatten::Flattened;
@@ -34,9 +35,8 @@ pub(crate) struct Pull {
     disk: Disk,
     #[command(flatten)]
     inject: Inject,
-    /// Speak http to the registry; loopback addresses need no such word
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    network: Network,
     /// Replace OUTPUT if it exists
     #[arg(long)]
     force: bool,
@@ -95,7 +95,7 @@ impl Pull {
         let reference: Reference = self.reference.parse()?;
         let platform = self.platform.map_or_else(|| Ok(Platform::host()), |text| text.parse())?;
         let output = self.output.unwrap_or_else(|| PathBuf::from(reference.default_output_name()));
-        let options = source::Options { plain_http: self.plain_http, ..Default::default() };
+        let options = self.network.options()?;
         let recipe = Recipe {
             output,
             replace: self.force,

@@ -56,7 +56,10 @@ pub(super) struct Arrival {
 #[derive(Debug, Default)]
 struct State {
     file: Option<Arc<File>>,
+    /// The bytes that may be read.
     written: u64,
+    /// The bytes that are there.
+    received: u64,
     outcome: Option<Outcome>,
 }
 
@@ -80,8 +83,8 @@ impl Arrival {
     }
 
     /// The bytes that have arrived.
-    pub(super) fn written(&self) -> u64 {
-        self.state().written
+    pub(super) fn arrived(&self) -> u64 {
+        self.state().received
     }
 
     /// Whether the blob is whole and proven.
@@ -97,9 +100,15 @@ impl Arrival {
         }
     }
 
+    /// So many bytes have arrived, whether they may be read or not.
+    pub(super) fn received(&self, received: u64) {
+        self.state().received = received;
+    }
+
     /// The first `written` bytes of `file` may be read.
     pub(super) fn grown(&self, file: &Arc<File>, written: u64) {
         let mut state = self.state();
+        state.received = written;
         if state.file.is_none() {
             state.file = Some(Arc::clone(file));
         }

@@ -2,6 +2,7 @@
 
 pub mod blob;
 pub mod credentials;
+pub mod hosts;
 pub mod manifest;
 pub mod platform;
 pub mod reference;
@@ -11,7 +12,7 @@ pub use blob::BlobReader;
 pub use manifest::{Config, History};
 pub use platform::Platform;
 pub use reference::Reference;
-pub use registry::{BlobProgress, Downloads, Options, Progress, Registry};
+pub use registry::{BlobProgress, Downloads, LoginCheck, Options, Progress, Pull, Registry};
 
 use crate::digest::Digest;
 

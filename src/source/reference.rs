@@ -56,18 +56,25 @@ impl Reference {
     /// Whether the registry is on this host.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        let registry = self.registry();
-        let host = match registry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((address, _)) => address,
-            None => registry.split_once(':').map_or(registry, |(host, _)| host),
-        };
-        host.eq_ignore_ascii_case("localhost")
-            || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        is_loopback(self.registry())
     }
+}
 
-    /// The reference in the transport's own type.
-    pub(super) fn whole(&self) -> &oci_client::Reference {
-        &self.whole
+/// Whether this `host[:port]` is this host.
+pub(super) fn is_loopback(name: &str) -> bool {
+    let host = match name.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => name.split_once(':').map_or(name, |(host, _)| host),
+    };
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Where the API of a registry of this name is: Docker Hub's is at another host.
+pub(super) fn address_of(name: &str) -> &str {
+    match name {
+        "docker.io" => "index.docker.io",
+        name => name,
     }
 }
 

@@ -3,7 +3,12 @@
 //! This room owns the only asynchronous code of the program. Its runtime is private, its methods
 //! block, and what leaves it are plain values and [`std::io::Read`].
 
+mod challenge;
 mod download;
+mod endpoint;
+mod retry;
+mod tls;
+mod token;
 mod transport;
 
 use std::fmt;
@@ -15,8 +20,11 @@ use tokio::task::JoinSet;
 
 pub use download::{BlobProgress, Downloads, Progress};
 
-use self::transport::{Object, Transport};
+use self::download::Claimed;
+use self::transport::{Length, Object, Transport};
 use super::blob::prefixed;
+use super::credentials::Search;
+use super::hosts::Wishes;
 use super::manifest::{self, Config, Descriptor, Document, Index, MAX_CONFIG, MAX_MANIFEST};
 use super::platform::{self, Platform};
 use super::{Image, Layer, Reference};
@@ -27,11 +35,27 @@ use crate::error::{Error, Result};
 /// The threads of the runtime. Both work only when blobs arrive faster than one can hash them.
 const WORKERS: usize = 2;
 
+/// When a registry is asked what a tag names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Pull {
+    /// Always; what the cache has is not fetched again.
+    #[default]
+    Always,
+    /// Only when the cache does not know it.
+    Missing,
+    /// Never: the cache has the image, or it is not found.
+    Never,
+}
+
 /// How to speak with a registry.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Speaks http where https would be spoken; on loopback http is always spoken.
-    pub plain_http: bool,
+    /// How TLS is spoken, and where mirrors are configured.
+    pub hosts: Wishes,
+    /// Where credentials are looked for.
+    pub credentials: Search,
+    /// When the registry is asked at all.
+    pub pull: Pull,
     /// How many requests run at the same time.
     pub jobs: usize,
     /// How often a request is repeated that failed in a way that may pass.
@@ -42,19 +66,40 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// How long a server may send nothing.
     pub stall_timeout: Duration,
+    /// How long another process that fetches the same blob may make no progress, beyond the pauses
+    /// that it may take itself.
+    pub patience: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            plain_http: false,
+            hosts: Wishes::default(),
+            credentials: Search::default(),
+            pull: Pull::default(),
             jobs: 4,
             retries: 4,
             retry_delay: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(60),
+            patience: retry::MAX_RETRY_AFTER.saturating_mul(2),
         }
     }
+}
+
+/// What a registry says to the credentials that were found for it.
+#[derive(Debug)]
+pub struct LoginCheck {
+    /// The file or helper that knew credentials.
+    pub source: Option<String>,
+    /// What they are, without what they say.
+    pub kind: Option<&'static str>,
+    /// The schemes that the registry asked for; none when it did not ask who we are.
+    pub schemes: Vec<String>,
+    /// Whether the image is there for us.
+    pub exists: bool,
+    /// Why the registry refused us.
+    pub refusal: Option<Error>,
 }
 
 /// One repository of a registry.
@@ -75,6 +120,8 @@ struct Connection {
     reference: Reference,
     cache: Cache,
     jobs: usize,
+    pull: Pull,
+    patience: Duration,
 }
 
 /// A document with the digest of its bytes.
@@ -102,6 +149,8 @@ impl Registry {
             reference: reference.clone(),
             cache: cache.clone(),
             jobs: options.jobs.max(1),
+            pull: options.pull,
+            patience: options.stall_timeout.saturating_add(options.patience),
         };
         Ok(Self { connection: Arc::new(connection) })
     }
@@ -109,6 +158,11 @@ impl Registry {
     /// Finds the image for `platform`: index, manifest and config, each verified.
     pub fn resolve(&self, platform: &Platform) -> Result<Image> {
         self.connection.runtime.block_on(self.connection.resolve(platform))
+    }
+
+    /// Shows the registry the credentials that are found for it.
+    pub fn check_login(&self) -> Result<LoginCheck> {
+        self.connection.runtime.block_on(self.connection.check_login())
     }
 
     /// Asks for every layer that the cache does not have, so that a missing one is found before
@@ -142,6 +196,7 @@ impl Connection {
                 }
                 Document::Manifest(manifest) => {
                     let config = self.config(&manifest.config).await?;
+                    self.remember(index_digest.as_ref().unwrap_or(&found.digest))?;
                     let layers = manifest.layers(&config).map_err(|error| self.unusable(&error))?;
                     return Ok(Image {
                         reference: self.reference.to_string(),
@@ -163,33 +218,42 @@ impl Connection {
 
     /// The document that the reference names.
     async fn root(&self) -> Result<Found> {
-        match (self.reference.digest(), self.reference.tag()) {
-            (Some(digest), _) => {
-                if let Some(body) = self.cache.document(digest, MAX_MANIFEST)? {
-                    return Ok(Found { digest: digest.clone(), body, content_type: None });
-                }
-                let object = Object::Manifest(digest.to_string());
-                let response = self.transport.document(&object, MAX_MANIFEST).await?;
-                self.verify(&response.body, digest)?;
-                let content_type = response.content_type;
-                Ok(Found { digest: digest.clone(), body: response.body, content_type })
+        let known = match self.reference.digest() {
+            Some(digest) => Some(digest.clone()),
+            None if self.pull == Pull::Always => None,
+            None => self.cache.known(&self.reference.to_string()),
+        };
+        if let Some(digest) = &known
+            && let Some(body) = self.cache.document(digest, MAX_MANIFEST)?
+        {
+            return Ok(Found { digest: digest.clone(), body, content_type: None });
+        }
+        let name = match self.reference.digest() {
+            Some(digest) => digest.to_string(),
+            None => self.reference.tag().unwrap_or("latest").to_owned(),
+        };
+        let object = Object::Manifest(name);
+        let response = self.transport.document(&object, Length::AtMost(MAX_MANIFEST)).await?;
+        let (body, content_type) = (response.body, response.content_type);
+        if let Some(digest) = self.reference.digest() {
+            return Ok(Found { digest: digest.clone(), body, content_type });
+        }
+        // The header is optional; its algorithm decides by which digest people know the image.
+        let digest = match response.digest.as_deref().and_then(|digest| digest.parse().ok()) {
+            Some(digest) => {
+                self.transport.verify(&body, &digest)?;
+                digest
             }
-            (None, tag) => {
-                let object = Object::Manifest(tag.unwrap_or("latest").to_owned());
-                let response = self.transport.document(&object, MAX_MANIFEST).await?;
-                // The header is optional; its algorithm decides by which digest people know the
-                // image.
-                let claimed = response.digest.as_deref().and_then(|digest| digest.parse().ok());
-                let digest = match claimed {
-                    Some(digest) => {
-                        self.verify(&response.body, &digest)?;
-                        digest
-                    }
-                    None => Digest::of(Algorithm::Sha256, &response.body),
-                };
-                let content_type = response.content_type;
-                Ok(Found { digest, body: response.body, content_type })
-            }
+            None => Digest::of(Algorithm::Sha256, &body),
+        };
+        Ok(Found { digest, body, content_type })
+    }
+
+    /// Writes down what the tag names, for the next time.
+    fn remember(&self, digest: &Digest) -> Result<()> {
+        match self.reference.digest() {
+            Some(_) => Ok(()),
+            None => self.cache.remember(&self.reference.to_string(), digest),
         }
     }
 
@@ -203,7 +267,6 @@ impl Connection {
 
     async fn config(&self, descriptor: &Descriptor) -> Result<Config> {
         let body = self.body(descriptor, MAX_CONFIG).await?;
-        self.cache.store(&descriptor.digest, &body)?;
         Config::parse(body).map_err(|error| self.unusable(&error))
     }
 
@@ -216,36 +279,46 @@ impl Connection {
                 self.reference
             )));
         }
-        if self.cache.contains(digest, *size)
-            && let Some(body) = self.cache.document(digest, *size)?
-        {
+        loop {
+            // However many processes ask, one fetches it.
+            let claimed = self.claim(digest, *size).await?;
+            if let Some(body) = self.cache.document(digest, *size)? {
+                return Ok(body);
+            }
+            let Claimed::Ours(mut incoming) = claimed else { continue };
+            let object = match limit {
+                MAX_CONFIG => Object::Config(digest.clone()),
+                _ => Object::Manifest(digest.to_string()),
+            };
+            let body = self.transport.document(&object, Length::Exactly(*size)).await?.body;
+            incoming.restart()?;
+            incoming.append(&body)?;
+            incoming.verify()?.publish()?;
             return Ok(body);
         }
-        let object = match limit {
-            MAX_CONFIG => Object::Config(digest.clone()),
-            _ => Object::Manifest(digest.to_string()),
-        };
-        let body = self.transport.document(&object, *size).await?.body;
-        if u64::try_from(body.len()).ok() != Some(*size) {
-            return Err(Error::bad_data(format!(
-                "the registry sent {} bytes of {digest} of {}, whose descriptor declares {size}",
-                body.len(),
-                self.reference
-            )));
-        }
-        self.verify(&body, digest)?;
-        Ok(body)
     }
 
-    fn verify(&self, body: &[u8], digest: &Digest) -> Result<()> {
-        let found = Digest::of(digest.algorithm(), body);
-        if found == *digest {
-            return Ok(());
-        }
-        Err(Error::bad_data(format!(
-            "the registry sent other bytes than {digest} of {}: they are {found}",
-            self.reference
-        )))
+    async fn check_login(&self) -> Result<LoginCheck> {
+        let origin = self.transport.origin()?;
+        let found = origin.credentials().await?;
+        let (status, refusal) = match self.transport.ask().await {
+            // The token server's word is the registry's.
+            Err(error @ Error::Denied(_)) => (reqwest::StatusCode::UNAUTHORIZED, Some(error)),
+            answer => answer?,
+        };
+        let is_refused = matches!(status.as_u16(), 401 | 403);
+        let is_missing = status.as_u16() == 404;
+        let refusal = match refusal {
+            Some(error) if !is_refused && !is_missing => return Err(error),
+            refusal => refusal.filter(|_| is_refused),
+        };
+        Ok(LoginCheck {
+            source: found.map(|found| found.source.clone()),
+            kind: found.map(|found| found.credentials.kind()),
+            schemes: origin.asked().await,
+            exists: status.is_success(),
+            refusal,
+        })
     }
 
     /// The entry of an index that suits the platform best, and the platform it names.

@@ -3,13 +3,16 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, block_in_place};
 
 use super::Connection;
-use super::transport::{Failure, Object};
-use crate::cache::Incoming;
+use super::endpoint::Endpoint;
+use super::retry::Failure;
+use super::transport::Object;
+use crate::cache::{Claim, Incoming, Verified};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::source::Layer;
@@ -147,7 +150,7 @@ impl Progress {
     pub fn blobs(&self) -> impl Iterator<Item = BlobProgress> + '_ {
         self.arrivals.iter().map(|arrival| BlobProgress {
             digest: arrival.digest().clone(),
-            received: arrival.written(),
+            received: arrival.arrived(),
             size: arrival.size(),
             done: arrival.is_proven(),
         })
@@ -156,7 +159,7 @@ impl Progress {
     /// The bytes that have arrived, of all blobs.
     #[must_use]
     pub fn received(&self) -> u64 {
-        self.arrivals.iter().fold(0, |sum, arrival| sum.saturating_add(arrival.written()))
+        self.arrivals.iter().fold(0, |sum, arrival| sum.saturating_add(arrival.arrived()))
     }
 
     /// The bytes to fetch, of all blobs.
@@ -179,56 +182,137 @@ struct Fetch {
     delivery: Delivery,
 }
 
+/// How often a process that waits for another's download looks whether it is done.
+const LOOK: Duration = Duration::from_millis(20);
+const LONGEST_LOOK: Duration = Duration::from_millis(250);
+
 impl Fetch {
-    /// Fetches the blob. What goes wrong before it is proven is told to its readers; the result
-    /// is about the cache alone.
+    /// Brings the blob into the cache. What goes wrong before it is proven is told to its readers;
+    /// the result is about the cache alone.
     async fn run(self, permits: Arc<Semaphore>) -> Result<()> {
         let Ok(_permit) = permits.acquire().await else {
             return Err(Error::internal("the permits of a download were withdrawn"));
         };
-        let verify = |incoming: Incoming| incoming.verify().map_err(|error| self.unkept(&error));
-        let verified = match self.receive().await.and_then(verify) {
-            Ok(verified) => verified,
+        match self.obtain().await {
+            // Readers need not wait for the disk.
+            Ok(Some(verified)) => {
+                self.arrival().proven();
+                block_in_place(|| verified.publish())
+            }
+            Ok(None) => {
+                self.arrival().proven();
+                Ok(())
+            }
             Err(error) => {
                 self.arrival().failed(error);
-                return Ok(());
-            }
-        };
-        // Readers need not wait for the disk.
-        self.arrival().proven();
-        block_in_place(|| verified.publish())
-    }
-
-    /// Receives all bytes, in as many tries as it takes.
-    async fn receive(&self) -> Result<Incoming> {
-        let (digest, size) = (self.arrival().digest(), self.arrival().size());
-        let mut incoming =
-            self.connection.cache.begin(digest, size).map_err(|error| self.unkept(&error))?;
-        let mut tries = self.connection.transport.tries();
-        loop {
-            match self.try_receive(&mut incoming).await {
-                Ok(()) => return Ok(incoming),
-                Err(failure) => tries.again_after(failure).await?,
+                Ok(())
             }
         }
     }
 
-    /// Receives the bytes that are still missing. They follow those of earlier tries, which may
-    /// have been read already and so cannot be taken back: what the file holds is hashed, in
-    /// whichever try it came.
-    async fn try_receive(&self, incoming: &mut Incoming) -> Result<(), Failure> {
-        let (transport, size) = (&self.connection.transport, self.arrival().size());
-        let mut response = transport.get(&self.object).await?;
-        transport.check_length(&self.object, response.content_length(), size)?;
+    /// The blob, fetched by us and not yet in its place, or found there because another process
+    /// fetched it meanwhile.
+    async fn obtain(&self) -> Result<Option<Verified>> {
+        let (digest, size) = (self.arrival().digest(), self.arrival().size());
+        let cache = &self.connection.cache;
+        loop {
+            let claim = self.connection.claim(digest, size).await;
+            match claim.map_err(|error| self.unkept(&error))? {
+                Claimed::Ours(incoming) => return self.receive(*incoming).await.map(Some),
+                Claimed::Present => {
+                    let proven = block_in_place(|| cache.proven(digest, size));
+                    // One that is not what its name says has been moved out of the way.
+                    if let Some(file) = proven.map_err(|error| self.unkept(&error))? {
+                        self.arrival().grown(&file, size);
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Receives all bytes, in as many tries as it takes. What cannot be had now is left for the
+    /// next run to go on with.
+    async fn receive(&self, incoming: Incoming) -> Result<Verified> {
+        let mut reception = Reception {
+            // What an earlier run left is shown to nobody before it is proven: when it is wrong,
+            // it can still be taken back.
+            hidden: incoming.written() > 0,
+            ranges: true,
+            incoming: Remaining(Some(incoming)),
+        };
+        loop {
+            let received = self.receive_rest(&mut reception).await;
+            let incoming = reception.incoming.get()?;
+            match received {
+                Ok(()) if reception.hidden && !incoming.is_proven() => {
+                    incoming.restart().map_err(|error| self.unkept(&error))?;
+                    reception.hidden = false;
+                }
+                Ok(()) => {
+                    let (file, size) = (incoming.file(), incoming.written());
+                    let incoming = reception.incoming.take()?;
+                    let verified = incoming.verify().map_err(|error| self.unkept(&error))?;
+                    self.arrival().grown(&file, size);
+                    return Ok(verified);
+                }
+                Err(error) => {
+                    // Bytes that no server stands by any more are no beginning.
+                    if matches!(error, Error::BadData(_)) {
+                        drop(reception.incoming.take()?);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Receives the bytes that are missing.
+    async fn receive_rest(&self, reception: &mut Reception) -> Result<()> {
+        let transport = &self.connection.transport;
+        if reception.incoming.get()?.written() == self.arrival().size() {
+            return Ok(());
+        }
+        let mut route = transport.route(&self.object)?;
+        loop {
+            let failure = match self.try_receive(reception, route.endpoint()?).await {
+                Ok(()) => return Ok(()),
+                Err(failure) => failure,
+            };
+            if failure.from_the_start && reception.ranges {
+                reception.ranges = false;
+                continue;
+            }
+            route.progressed_to(reception.incoming.get()?.written());
+            route.again_after(failure).await?;
+        }
+    }
+
+    /// One try. The bytes follow those of earlier tries, which may have been read already and so
+    /// cannot be taken back: what the file holds is hashed, in whichever try it came.
+    async fn try_receive(
+        &self,
+        reception: &mut Reception,
+        endpoint: &Endpoint,
+    ) -> Result<(), Failure> {
+        let size = self.arrival().size();
+        let (hidden, ranges) = (reception.hidden, reception.ranges);
+        let incoming = reception.incoming.get()?;
+        let start = if ranges { incoming.written() } else { 0 };
+        let transport = &self.connection.transport;
+        let (mut body, begin) = transport.get_from(endpoint, &self.object, (start, size)).await?;
         let file = incoming.file();
-        let mut known = incoming.written();
-        while let Some(chunk) = transport.chunk(&self.object, &mut response).await? {
+        let mut known = incoming.written().saturating_sub(begin);
+        while let Some(chunk) = body.chunk().await? {
             let skipped = usize::try_from(known).unwrap_or(usize::MAX).min(chunk.len());
             known = known.saturating_sub(u64::try_from(skipped).unwrap_or(u64::MAX));
             let (_, fresh) = chunk.split_at(skipped);
             // A write to the page cache and a hash of some KiB: too short to leave this thread.
             incoming.append(fresh).map_err(|error| self.unkept(&error))?;
-            self.arrival().grown(&file, incoming.written());
+            self.arrival().received(incoming.written());
+            if !hidden {
+                self.arrival().grown(&file, incoming.written());
+            }
         }
         if incoming.written() == size {
             return Ok(());
@@ -250,5 +334,64 @@ impl Fetch {
     fn unkept(&self, error: &Error) -> Error {
         let doing = format!("cannot fetch {} of {}", self.object, self.connection.reference);
         prefixed(&doing, error)
+    }
+}
+
+/// A blob being received.
+struct Reception {
+    incoming: Remaining,
+    /// Whether readers see nothing of it before it is proven.
+    hidden: bool,
+    /// Whether the middle of it may be asked for.
+    ranges: bool,
+}
+
+/// Leaves what was received to the next run, however this one ends.
+struct Remaining(Option<Incoming>);
+
+impl Remaining {
+    fn get(&mut self) -> Result<&mut Incoming> {
+        self.0.as_mut().ok_or_else(|| Error::internal("a blob was received after its end"))
+    }
+
+    fn take(&mut self) -> Result<Incoming> {
+        self.0.take().ok_or_else(|| Error::internal("a blob was received after its end"))
+    }
+}
+
+impl Drop for Remaining {
+    fn drop(&mut self) {
+        let _ = self.0.take().map(Incoming::leave);
+    }
+}
+
+/// What came of the wish to fetch a blob.
+pub(super) enum Claimed {
+    /// The cache has it.
+    Present,
+    /// We fetch it.
+    Ours(Box<Incoming>),
+}
+
+impl Connection {
+    /// Waits until nobody else fetches the blob. Who makes no progress for longer than every
+    /// pause that we know is not waited for: the blob is then fetched once more, beside it.
+    pub(super) async fn claim(&self, digest: &Digest, size: u64) -> Result<Claimed> {
+        let (mut known, mut since, mut look) = (0, Instant::now(), LOOK);
+        loop {
+            match block_in_place(|| self.cache.claim(digest, size))? {
+                Claim::Present => return Ok(Claimed::Present),
+                Claim::Ours(incoming) => return Ok(Claimed::Ours(incoming)),
+                Claim::Taken { length } if length != known => {
+                    (known, since) = (length, Instant::now());
+                }
+                Claim::Taken { .. } if since.elapsed() > self.patience => {
+                    return Ok(Claimed::Ours(Box::new(self.cache.begin(digest, size)?)));
+                }
+                Claim::Taken { .. } => {}
+            }
+            tokio::time::sleep(look).await;
+            look = look.saturating_mul(2).min(LONGEST_LOOK);
+        }
     }
 }

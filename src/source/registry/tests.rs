@@ -578,7 +578,7 @@ fn a_manifest_that_is_not_what_it_is_called_is_refused() {
 
     let mut fixture = Fixture::new();
     fixture.say("/manifests/tag", Reply::typed("text/html", b"<html>Please log in</html>"));
-    assert_refused(fixture.serve().resolve(), 65, "malformed");
+    assert_refused(fixture.serve().resolve(), 65, "a web page came instead of manifest tag");
 }
 
 #[test]
@@ -756,7 +756,7 @@ fn a_refused_token_request_is_told() {
         Reply::new(401, b"").with("WWW-Authenticate", &challenge)
     });
     let served = Served::by(strict, Vec::new());
-    assert_refused(served.resolve(), 77, "gave no token for repo/name: DENIED: no guests");
+    assert_refused(served.resolve(), 77, "answered 403: DENIED: no guests");
 }
 
 #[test]

@@ -1,41 +1,38 @@
-//! Requests to one repository: addresses, tokens, repetition, limits, and what a status means.
+//! Requests for one repository: where they go, how often, within which limits, and what a status
+//! means.
 //!
-//! `oci-client` knows the grammar of references and how a token is obtained. Documents and blobs
-//! are requested here, with the HTTP client that it brings: its own calls read manifests and error
-//! bodies of any length into memory, hide the status of a failure, and take a digest into the
-//! address unseen. Its client is made only when a registry asks for a token, because making it
-//! panics on a host without CA certificates.
+//! `oci-client` knows the grammar of references and brings the HTTP client; requests are made
+//! here. Its own calls read manifests, tokens and error bodies of any length into memory, hide the
+//! status of a failure, take a digest into the address unseen, and show a password to whatever
+//! server the registry names.
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
-use oci_client::RegistryOperation;
-use oci_client::client::{Client as TokenClient, ClientConfig, ClientProtocol};
-use oci_client::errors::OciDistributionError;
-use oci_client::secrets::RegistryAuth;
-use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, RANGE};
-use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, ClientBuilder, Response, StatusCode};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue, RANGE,
+};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
-use tokio::sync::Mutex;
 
-use super::Options;
+use super::endpoint::Endpoint;
+use super::retry::{Failure, Tries, may_pass, retry_after};
+use super::{Options, Pull, challenge};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::source::hosts::{self, Places};
 use crate::source::manifest::ACCEPTED;
 use crate::source::{Layer, Reference, excerpt};
 
-const USER_AGENT: &str = concat!("banger/", env!("CARGO_PKG_VERSION"));
 /// Source: OCI distribution-spec, "Pulling manifests".
 const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
-/// How many redirects are followed.
-const MAX_REDIRECTS: usize = 10;
 /// How much of an error's body is read.
-const MAX_ERROR_BODY: u64 = 64 << 10;
-/// The longest pause between two tries.
-const MAX_DELAY: Duration = Duration::from_secs(30);
+const MAX_ERROR_BODY: usize = 64 << 10;
+/// A body that brings fewer bytes within the time that a server may be silent is as good as
+/// silent.
+const MIN_PACE: u64 = 1 << 10;
 
 /// What is asked for.
 #[derive(Debug)]
@@ -60,6 +57,14 @@ impl Object {
             Self::Config(digest) | Self::Layer { digest, .. } => format!("blobs/{digest}"),
         }
     }
+
+    /// Its digest, when it is asked for by it.
+    fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Manifest(name) => name.parse().ok(),
+            Self::Config(digest) | Self::Layer { digest, .. } => Some(digest.clone()),
+        }
+    }
 }
 
 impl fmt::Display for Object {
@@ -81,8 +86,15 @@ enum Extent {
     Header,
     /// Its first byte, for the same purpose.
     FirstByte,
-    /// All of it.
-    Whole,
+    /// All of it, from this byte on.
+    From(u64),
+}
+
+/// How long a document may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Length {
+    AtMost(u64),
+    Exactly(u64),
 }
 
 /// A small body and what came with it.
@@ -93,107 +105,108 @@ pub(super) struct Answer {
     pub(super) digest: Option<String>,
 }
 
-/// An error, and whether the same request may succeed later.
-#[derive(Debug)]
-pub(super) struct Failure {
-    error: Error,
-    transient: bool,
-}
-
-impl Failure {
-    pub(super) fn transient(error: Error) -> Self {
-        Self { error, transient: true }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self { error, transient: false }
-    }
-}
-
-/// Counts the tries of one request.
-#[derive(Debug)]
-pub(super) struct Tries {
-    left: u32,
-    delay: Duration,
-}
-
-impl Tries {
-    /// Waits before the next try, or gives up.
-    pub(super) async fn again_after(&mut self, failure: Failure) -> Result<()> {
-        if !failure.transient || self.left == 0 {
-            return Err(failure.error);
-        }
-        self.left = self.left.saturating_sub(1);
-        tokio::time::sleep(self.delay).await;
-        self.delay = self.delay.saturating_mul(2).min(MAX_DELAY);
-        Ok(())
-    }
-}
-
-/// The right to read the repository: a bearer token, or nothing where none is asked for.
-type Login = Option<Arc<str>>;
-
-/// A client of one repository.
+/// A client of one repository, wherever it is.
 pub(super) struct Transport {
-    http: Client,
-    settings: Settings,
-    has_system_roots: bool,
-    login: Mutex<Login>,
+    endpoints: Vec<Endpoint>,
+    options: Options,
     reference: Reference,
-    base: String,
+}
+
+/// The way of one request: from host to host, and at the last as often as the tries allow.
+pub(super) struct Route<'a> {
+    endpoints: Vec<&'a Endpoint>,
+    place: usize,
+    tries: Tries,
+}
+
+impl<'a> Route<'a> {
+    /// Whom to ask now.
+    pub(super) fn endpoint(&self) -> Result<&'a Endpoint> {
+        let endpoint = self.endpoints.get(self.place).copied();
+        endpoint.ok_or_else(|| Error::internal("there is no host to ask"))
+    }
+
+    /// Goes on to the next host, or waits before the last is asked again, or gives up.
+    pub(super) async fn again_after(&mut self, failure: Failure) -> Result<()> {
+        let next = self.place.saturating_add(1);
+        if next < self.endpoints.len() {
+            if failure.unreachable {
+                self.endpoint()?.is_found_down();
+            }
+            self.place = next;
+            return Ok(());
+        }
+        self.tries.again_after(failure).await
+    }
+
+    /// Says how many bytes have arrived.
+    pub(super) fn progressed_to(&mut self, received: u64) {
+        self.tries.progressed_to(received);
+    }
 }
 
 impl Transport {
     pub(super) fn new(reference: &Reference, options: &Options) -> Result<Self> {
-        // The process needs one; who installed another before us made a choice that holds.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let loopback = reference.is_loopback();
-        let settings = Settings {
-            plain: options.plain_http || loopback,
-            direct: loopback,
-            options: options.clone(),
+        let places = Places::of_environment(&options.hosts, |name| std::env::var_os(name))?;
+        let hosts = hosts::find(reference, &options.hosts, &places)?;
+        let endpoints: Result<Vec<Endpoint>> =
+            hosts.into_iter().map(|host| Endpoint::new(host, options)).collect();
+        Ok(Self { endpoints: endpoints?, options: options.clone(), reference: reference.clone() })
+    }
+
+    /// The registry itself.
+    pub(super) fn origin(&self) -> Result<&Endpoint> {
+        self.endpoints.last().ok_or_else(|| Error::internal("there is no host to ask"))
+    }
+
+    /// The way to an object; none when no registry may be asked.
+    pub(super) fn route(&self, object: &Object) -> Result<Route<'_>> {
+        if self.options.pull == Pull::Never {
+            return Err(Error::not_found(format!(
+                "the cache does not have {object} of {}, and no registry may be asked",
+                self.reference
+            ))
+            .hint("--pull missing asks for what is missing"));
+        }
+        let named = object.digest().is_some();
+        let suits = |endpoint: &&Endpoint| {
+            let host = &endpoint.host;
+            !host.is_mirror
+                || (!endpoint.is_down()
+                    && if named { host.serves.digests } else { host.serves.tags })
         };
-        let (http, has_system_roots) = settings.client()?;
-        let scheme = if settings.plain { "http" } else { "https" };
-        let registry = reference.whole().resolve_registry();
-        Ok(Self {
-            http,
-            has_system_roots,
-            login: Mutex::new(None),
-            reference: reference.clone(),
-            base: format!("{scheme}://{registry}/v2/{}", reference.repository()),
-            settings,
-        })
+        let endpoints = self.endpoints.iter().filter(suits).collect();
+        Ok(Route { endpoints, place: 0, tries: Tries::new(&self.options) })
     }
 
-    pub(super) fn tries(&self) -> Tries {
-        let options = &self.settings.options;
-        Tries { left: options.retries, delay: options.retry_delay }
-    }
-
-    /// Fetches a document of at most `limit` bytes.
-    pub(super) async fn document(&self, object: &Object, limit: u64) -> Result<Answer> {
-        let mut tries = self.tries();
+    /// Fetches a document, verified when it is asked for by its digest.
+    pub(super) async fn document(&self, object: &Object, length: Length) -> Result<Answer> {
+        let mut route = self.route(object)?;
         loop {
-            match self.try_document(object, limit).await {
-                Ok(body) => return Ok(body),
-                Err(failure) => tries.again_after(failure).await?,
+            match self.try_document(route.endpoint()?, object, length).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => route.again_after(failure).await?,
             }
         }
     }
 
-    async fn try_document(&self, object: &Object, limit: u64) -> Result<Answer, Failure> {
-        let mut response = self.get(object).await?;
+    async fn try_document(
+        &self,
+        endpoint: &Endpoint,
+        object: &Object,
+        length: Length,
+    ) -> Result<Answer, Failure> {
+        let mut body = self.get(endpoint, object).await?;
         let header = |name: HeaderName| {
-            response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+            let value = body.response.headers().get(name);
+            value.and_then(|value| value.to_str().ok()).map(str::to_owned)
         };
         let (content_type, digest) = (header(CONTENT_TYPE), header(DOCKER_CONTENT_DIGEST));
-        let mut body = Vec::new();
-        while let Some(chunk) = self.chunk(object, &mut response).await? {
-            body.extend_from_slice(&chunk);
-            if u64::try_from(body.len()).is_ok_and(|length| length > limit) {
+        let (Length::AtMost(limit) | Length::Exactly(limit)) = length;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = body.chunk().await? {
+            bytes.extend_from_slice(&chunk);
+            if u64::try_from(bytes.len()).is_ok_and(|length| length > limit) {
                 let error = Error::bad_data(format!(
                     "{object} of {} is longer than the {limit} bytes that it may have",
                     self.reference
@@ -201,22 +214,51 @@ impl Transport {
                 return Err(error.into());
             }
         }
-        Ok(Answer { body, content_type, digest })
+        if let Length::Exactly(size) = length
+            && u64::try_from(bytes.len()).ok() != Some(size)
+        {
+            return Err(Error::bad_data(format!(
+                "the registry sent {} bytes of {object} of {}, whose descriptor declares {size}",
+                bytes.len(),
+                self.reference
+            ))
+            .into());
+        }
+        if let Some(digest) = object.digest() {
+            self.verify(&bytes, &digest)?;
+        }
+        Ok(Answer { body: bytes, content_type, digest })
+    }
+
+    pub(super) fn verify(&self, body: &[u8], digest: &Digest) -> Result<()> {
+        let found = Digest::of(digest.algorithm(), body);
+        if found == *digest {
+            return Ok(());
+        }
+        Err(Error::bad_data(format!(
+            "the registry sent other bytes than {digest} of {}: they are {found}",
+            self.reference
+        )))
     }
 
     /// Asks whether the registry has a blob, and of which size, without fetching it.
     pub(super) async fn probe(&self, object: &Object, size: u64) -> Result<()> {
-        let mut tries = self.tries();
+        let mut route = self.route(object)?;
         loop {
-            match self.try_probe(object, size).await {
+            match self.try_probe(route.endpoint()?, object, size).await {
                 Ok(()) => return Ok(()),
-                Err(failure) => tries.again_after(failure).await?,
+                Err(failure) => route.again_after(failure).await?,
             }
         }
     }
 
-    async fn try_probe(&self, object: &Object, size: u64) -> Result<(), Failure> {
-        let response = self.send(Extent::Header, object).await?;
+    async fn try_probe(
+        &self,
+        endpoint: &Endpoint,
+        object: &Object,
+        size: u64,
+    ) -> Result<(), Failure> {
+        let response = self.send(endpoint, Extent::Header, object).await?;
         let status = response.status();
         if status == StatusCode::OK {
             // A HEAD has no body to measure: only the header tells.
@@ -226,10 +268,38 @@ impl Transport {
             return Err(self.refusal(object, response).await);
         }
         // Storage behind a redirect may refuse HEAD, since its signature is for GET.
-        let response = self.send(Extent::FirstByte, object).await?;
+        let response = self.send(endpoint, Extent::FirstByte, object).await?;
         match response.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(()),
             _ => Err(self.refusal(object, response).await),
+        }
+    }
+
+    /// Whether the registry itself lets us read the image: its answer, and the error when not.
+    pub(super) async fn ask(&self) -> Result<(StatusCode, Option<Error>)> {
+        let name = match (self.reference.digest(), self.reference.tag()) {
+            (Some(digest), _) => digest.to_string(),
+            (None, tag) => tag.unwrap_or("latest").to_owned(),
+        };
+        let object = Object::Manifest(name);
+        let mut route =
+            Route { endpoints: vec![self.origin()?], place: 0, tries: Tries::new(&self.options) };
+        loop {
+            let failure = match self.send(route.endpoint()?, Extent::Header, &object).await {
+                Ok(response) if response.status().is_success() => {
+                    return Ok((response.status(), None));
+                }
+                Ok(response) => {
+                    let status = response.status();
+                    let failure = self.refusal(&object, response).await;
+                    if !failure.transient {
+                        return Ok((status, Some(failure.error)));
+                    }
+                    failure
+                }
+                Err(failure) => failure,
+            };
+            route.again_after(failure).await?;
         }
     }
 
@@ -252,96 +322,118 @@ impl Transport {
     }
 
     /// Begins to fetch an object.
-    pub(super) async fn get(&self, object: &Object) -> Result<Response, Failure> {
-        let response = self.send(Extent::Whole, object).await?;
+    async fn get<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        object: &'a Object,
+    ) -> Result<Body<'a>, Failure> {
+        let response = self.send(endpoint, Extent::From(0), object).await?;
         match response.status() {
-            StatusCode::OK => Ok(response),
+            StatusCode::OK => self.body(object, response),
             _ => Err(self.refusal(object, response).await),
         }
     }
 
-    /// The next part of a body.
-    pub(super) async fn chunk(
-        &self,
-        object: &Object,
-        response: &mut Response,
-    ) -> Result<Option<impl AsRef<[u8]> + std::ops::Deref<Target = [u8]> + use<>>, Failure> {
-        response.chunk().await.map_err(|error| self.broken(object, error))
+    /// Begins to fetch the bytes of a blob of `size` bytes from `start` on: the body, and the
+    /// byte with which it begins. A server that knows no ranges begins anew.
+    pub(super) async fn get_from<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        object: &'a Object,
+        (start, size): (u64, u64),
+    ) -> Result<(Body<'a>, u64), Failure> {
+        let response = self.send(endpoint, Extent::From(start), object).await?;
+        match response.status() {
+            StatusCode::OK => {
+                let body = self.body(object, response)?;
+                self.check_length(object, body.response.content_length(), size)?;
+                Ok((body, 0))
+            }
+            StatusCode::PARTIAL_CONTENT if start > 0 => {
+                self.check_range(object, response.headers(), (start, size))?;
+                Ok((self.body(object, response)?, start))
+            }
+            StatusCode::RANGE_NOT_SATISFIABLE if start > 0 => {
+                let refused = self.refusal(object, response).await;
+                Err(Failure { transient: true, from_the_start: true, ..refused })
+            }
+            _ => Err(self.refusal(object, response).await),
+        }
     }
 
-    /// Sends a request, with a token where one is asked for.
-    async fn send(&self, extent: Extent, object: &Object) -> Result<Response, Failure> {
-        let login = self.login.lock().await.clone();
-        let response = self.send_once(extent, object, &login).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
+    /// A part must be exactly the one that was asked for (RFC 9110, section 14.4).
+    fn check_range(
+        &self,
+        object: &Object,
+        headers: &HeaderMap,
+        (start, size): (u64, u64),
+    ) -> Result<(), Failure> {
+        let said = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        let wanted = format!("bytes {start}-{}/{size}", size.saturating_sub(1));
+        if said.is_some_and(|said| said.trim().eq_ignore_ascii_case(&wanted)) {
+            return Ok(());
+        }
+        let said =
+            said.map_or_else(|| "nothing".to_owned(), |said| format!("\"{}\"", excerpt(said)));
+        let error = Error::bad_data(format!(
+            "asked for \"{wanted}\" of {object} of {}, the registry sent {said}",
+            self.reference
+        ));
+        Err(Failure { from_the_start: true, ..Failure::transient(error) })
+    }
+
+    fn body<'a>(&'a self, object: &'a Object, response: Response) -> Result<Body<'a>, Failure> {
+        let media_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        if media_type.is_some_and(|name| name.to_ascii_lowercase().starts_with(b"text/html")) {
+            return Err(Error::bad_data(format!(
+                "a web page came instead of {object} of {}",
+                self.reference
+            ))
+            .hint("a proxy or a login page of this network may stand in the way")
+            .into());
+        }
+        let pace = Pace::new(self.options.stall_timeout);
+        Ok(Body { transport: self, object, response, pace })
+    }
+
+    /// Sends a request, with a login where one is asked for.
+    async fn send(
+        &self,
+        endpoint: &Endpoint,
+        extent: Extent,
+        object: &Object,
+    ) -> Result<Response, Failure> {
+        let shown = endpoint.shown().await;
+        let response = self.send_once(endpoint, extent, object, shown.as_ref()).await?;
+        // Another host, to which the answer redirected, has no right to ask who we are.
+        let is_theirs = endpoint.host.api.parse().ok().map(|api: reqwest::Url| api.origin())
+            == Some(response.url().origin());
+        if response.status() != StatusCode::UNAUTHORIZED || !is_theirs {
             return Ok(response);
         }
-        let renewed = self.renew(object, &login).await?;
-        if renewed == login {
+        let challenges = challenge::all(response.headers());
+        let renewed = endpoint.renew(challenges, shown.clone()).await?;
+        if renewed == shown {
             return Ok(response);
         }
-        self.send_once(extent, object, &renewed).await
+        self.send_once(endpoint, extent, object, renewed.as_ref()).await
     }
 
     async fn send_once(
         &self,
+        endpoint: &Endpoint,
         extent: Extent,
         object: &Object,
-        login: &Login,
+        login: Option<&HeaderValue>,
     ) -> Result<Response, Failure> {
-        let address = format!("{}/{}", self.base, object.path());
-        let mut request = match extent {
-            Extent::Header => self.http.head(address),
-            Extent::FirstByte => self.http.get(address).header(RANGE, "bytes=0-0"),
-            Extent::Whole => self.http.get(address),
-        };
+        let mut request = address(endpoint, extent, object);
         if let Object::Manifest(_) = object {
             request = request.header(ACCEPT, ACCEPTED.join(", "));
         }
-        if let Some(token) = login {
-            request = request.bearer_auth(token);
+        if let Some(header) = login {
+            request = request.header(AUTHORIZATION, header.clone());
         }
         request.send().await.map_err(|error| self.broken(object, error))
-    }
-
-    /// A token in the place of one that has expired, or of none.
-    async fn renew(&self, object: &Object, refused: &Login) -> Result<Login, Failure> {
-        let mut current = self.login.lock().await;
-        if *current != *refused {
-            // Another request has renewed it meanwhile.
-            return Ok(current.clone());
-        }
-        if !self.has_system_roots {
-            return Err(no_system_roots(self.reference.registry()).into());
-        }
-        let answer = match TokenClient::try_from(self.settings.token_config()) {
-            Ok(client) => {
-                let (name, guest) = (self.reference.whole(), RegistryAuth::Anonymous);
-                client.auth(name, &guest, RegistryOperation::Pull).await
-            }
-            Err(error) => Err(error),
-        };
-        let token = answer.map_err(|error| self.not_logged_in(object, error))?;
-        *current = token.filter(|token| !token.is_empty()).map(Arc::from);
-        Ok(current.clone())
-    }
-
-    fn not_logged_in(&self, object: &Object, error: OciDistributionError) -> Failure {
-        let registry = self.reference.registry();
-        match error {
-            OciDistributionError::RequestError(error) => self.broken(object, error),
-            OciDistributionError::AuthenticationFailure(reason) => Error::denied(format!(
-                "{registry} gave no token for {}: {}",
-                self.reference.repository(),
-                explained(reason.as_bytes())
-            ))
-            .into(),
-            other => Error::unavailable(format!(
-                "{registry} answered the request for a token with nonsense: {}",
-                excerpt(&other.to_string())
-            ))
-            .into(),
-        }
     }
 
     /// A request that got no answer, or an answer that broke off.
@@ -354,43 +446,114 @@ impl Transport {
                 failure = failure.hint("for a registry without TLS, use --plain-http");
                 transient = false;
             }
-            Some(rustls::Error::InvalidCertificate(_)) => transient = false,
+            Some(rustls::Error::InvalidCertificate(_)) => {
+                failure = failure.hint("--ca-file names the certificates to trust");
+                transient = false;
+            }
+            // The other side says what it did not like, such as that no certificate was shown.
+            Some(rustls::Error::AlertReceived(_)) => transient = false,
             _ => {}
         }
+        let unreachable = error.is_connect() || error.is_timeout();
         // An address can hold the signature of a redirect, which is a secret.
-        Failure { error: failure.because(error.without_url()), transient }
+        let error = failure.because(error.without_url());
+        Failure { transient, unreachable, ..error.into() }
     }
 
     /// What an answer other than success means.
     async fn refusal(&self, object: &Object, mut response: Response) -> Failure {
         let status = response.status();
-        let mut body = Vec::new();
-        let mut length = 0_u64;
-        while length < MAX_ERROR_BODY
-            && let Ok(Some(chunk)) = response.chunk().await
-        {
-            length = length.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
-            body.extend_from_slice(&chunk);
-        }
-        let reason = explained(&body);
+        let after = retry_after(response.headers(), SystemTime::now());
+        let reason = explained(&some_of(&mut response, MAX_ERROR_BODY).await);
         let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         let said = format!("{} answered {}{reason}", self.reference.registry(), status.as_u16());
         let asked = format!("cannot fetch {object} of {}: {said}", self.reference);
         match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Error::denied(asked).hint("the image may not exist, or may need credentials").into()
-            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::denied(asked)
+                .hint("the image may not exist, or may need credentials: see banger auth check")
+                .into(),
             StatusCode::NOT_FOUND => {
                 Error::not_found(format!("there is no {object} of {}: {said}", self.reference))
                     .into()
             }
-            StatusCode::TOO_MANY_REQUESTS => {
-                Failure::transient(Error::try_again(asked).hint("try again later"))
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                Error::denied(asked).hint("the proxy wants a name and a password").into()
             }
-            StatusCode::REQUEST_TIMEOUT => Failure::transient(Error::unavailable(asked)),
-            status if status.is_server_error() => Failure::transient(Error::unavailable(asked)),
+            StatusCode::TOO_MANY_REQUESTS => {
+                let error = Error::try_again(asked).hint("try again later");
+                Failure { after, ..Failure::transient(error) }
+            }
+            status if may_pass(status) => {
+                Failure { after, ..Failure::transient(Error::unavailable(asked)) }
+            }
             _ => Error::unavailable(asked).into(),
         }
+    }
+}
+
+fn address(endpoint: &Endpoint, extent: Extent, object: &Object) -> RequestBuilder {
+    let host = &endpoint.host;
+    let mut address = format!("{}/{}/{}", host.api, host.repository, object.path());
+    if let Some(namespace) = &host.namespace {
+        // A registry's name needs no escape but for the brackets of an address.
+        address.push_str("?ns=");
+        address.push_str(&namespace.replace('[', "%5B").replace(']', "%5D"));
+    }
+    match extent {
+        Extent::Header => endpoint.http.head(address),
+        Extent::FirstByte => endpoint.http.get(address).header(RANGE, "bytes=0-0"),
+        Extent::From(0) => endpoint.http.get(address),
+        Extent::From(start) => endpoint.http.get(address).header(RANGE, format!("bytes={start}-")),
+    }
+}
+
+/// A body on its way.
+pub(super) struct Body<'a> {
+    transport: &'a Transport,
+    object: &'a Object,
+    response: Response,
+    pace: Pace,
+}
+
+impl Body<'_> {
+    /// The next part.
+    pub(super) async fn chunk(
+        &mut self,
+    ) -> Result<Option<impl std::ops::Deref<Target = [u8]> + use<>>, Failure> {
+        let chunk = self.response.chunk().await;
+        let chunk = chunk.map_err(|error| self.transport.broken(self.object, error))?;
+        let length = chunk.as_deref().map_or(0, <[u8]>::len);
+        if chunk.is_some() && !self.pace.holds(u64::try_from(length).unwrap_or(u64::MAX)) {
+            let seconds = self.pace.window.as_secs_f32();
+            return Err(Failure::transient(Error::unavailable(format!(
+                "cannot fetch {} of {}: fewer than {MIN_PACE} bytes came within {seconds} s",
+                self.object, self.transport.reference
+            ))));
+        }
+        Ok(chunk)
+    }
+}
+
+/// Whether enough bytes come.
+struct Pace {
+    window: Duration,
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(window: Duration) -> Self {
+        Self { window, since: Instant::now(), bytes: 0 }
+    }
+
+    fn holds(&mut self, length: u64) -> bool {
+        self.bytes = self.bytes.saturating_add(length);
+        if self.since.elapsed() < self.window {
+            return true;
+        }
+        let enough = self.bytes >= MIN_PACE;
+        (self.since, self.bytes) = (Instant::now(), 0);
+        enough
     }
 }
 
@@ -400,10 +563,21 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
+/// The beginning of a body, at most `limit` bytes and what came with the last of them.
+pub(super) async fn some_of(response: &mut Response, limit: usize) -> Vec<u8> {
+    let mut body = Vec::new();
+    while body.len() < limit
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        body.extend_from_slice(&chunk);
+    }
+    body
+}
+
 /// The words of an error's body: a registry's JSON, or the beginning of anything else.
 ///
 /// Source of the format: OCI distribution-spec, "Error Codes".
-fn explained(body: &[u8]) -> String {
+pub(super) fn explained(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Envelope {
         errors: Vec<Reason>,
@@ -432,74 +606,5 @@ fn tls_fault<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Erro
     match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
         Some(inner) => tls_fault(inner),
         None => tls_fault(error.source()?),
-    }
-}
-
-fn no_system_roots(registry: &str) -> Error {
-    Error::unavailable(format!("cannot trust {registry}: this host has no CA certificates"))
-        .hint("install them, or name a file of them in SSL_CERT_FILE")
-}
-
-/// How the clients are made.
-struct Settings {
-    /// Whether http is spoken.
-    plain: bool,
-    /// Whether proxies are for others.
-    direct: bool,
-    options: Options,
-}
-
-impl Settings {
-    /// The client for documents and blobs, and whether it knows the system's CA certificates.
-    ///
-    /// A client is not made without any on offer; plain http does without them.
-    fn client(&self) -> Result<(Client, bool)> {
-        let made = match self.builder().build() {
-            Ok(client) => return Ok((client, true)),
-            Err(_) if self.plain => self.builder().tls_certs_only([]).build(),
-            Err(error) => Err(error),
-        };
-        made.map(|client| (client, false)).map_err(|error| {
-            Error::unavailable("cannot prepare to speak with a registry")
-                .because(error)
-                .hint("SSL_CERT_FILE can name a file of CA certificates")
-        })
-    }
-
-    fn builder(&self) -> ClientBuilder {
-        let builder = Client::builder()
-            .user_agent(USER_AGENT)
-            .connect_timeout(self.options.connect_timeout)
-            .read_timeout(self.options.stall_timeout)
-            .redirect(Policy::custom(follow));
-        if self.direct { builder.no_proxy() } else { builder }
-    }
-
-    fn token_config(&self) -> ClientConfig {
-        // There is no switch for "no proxy": one is named, and excepted for every host.
-        let unused = self.direct.then(|| "http://127.0.0.1:9".to_owned());
-        ClientConfig {
-            protocol: if self.plain { ClientProtocol::Http } else { ClientProtocol::Https },
-            connect_timeout: Some(self.options.connect_timeout),
-            read_timeout: Some(self.options.stall_timeout),
-            user_agent: USER_AGENT,
-            no_proxy: unused.as_ref().map(|_| "*,0.0.0.0/0,::/0".to_owned()),
-            http_proxy: unused,
-            ..ClientConfig::default()
-        }
-    }
-}
-
-/// Follows a redirect unless it leaves TLS or never ends. The client itself keeps the token from
-/// going to another host.
-fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
-    let leaves_tls = attempt.url().scheme() == "http"
-        && attempt.previous().last().is_some_and(|previous| previous.scheme() == "https");
-    if leaves_tls {
-        attempt.error("the registry redirects from https to http")
-    } else if attempt.previous().len() > MAX_REDIRECTS {
-        attempt.error(format!("the registry redirects more than {MAX_REDIRECTS} times"))
-    } else {
-        attempt.follow()
     }
 }

@@ -1,0 +1,79 @@
+//! What a reference named when a registry was last asked: a small file each under `references/`.
+
+use std::io::Write;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cache, Temporary, failed, make_directory};
+use crate::digest::Digest;
+use crate::error::Result;
+
+/// Where the files stand.
+const REFERENCES: &str = "references";
+
+/// The longest file that is read.
+const MAX_LENGTH: u64 = 16 << 10;
+
+/// One file's content. The reference is repeated since the file's name is only its hash.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    reference: String,
+    digest: String,
+}
+
+impl Cache {
+    /// The index or manifest that this reference named when it was last resolved.
+    #[must_use]
+    pub fn known(&self, reference: &str) -> Option<Digest> {
+        let path = self.record_path(reference);
+        if std::fs::metadata(&path).ok()?.len() > MAX_LENGTH {
+            return None;
+        }
+        let record: Record = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+        record.digest.parse().ok().filter(|_| record.reference == reference)
+    }
+
+    /// Remembers what a reference names.
+    pub fn remember(&self, reference: &str, digest: &Digest) -> Result<()> {
+        if self.known(reference).as_ref() == Some(digest) {
+            return Ok(());
+        }
+        let target = self.record_path(reference);
+        make_directory(&self.root.join(REFERENCES))?;
+        let record = Record { reference: reference.to_owned(), digest: digest.to_string() };
+        let body = serde_json::to_vec(&record).map_err(|error| {
+            crate::error::Error::internal("cannot write down a reference").because(error)
+        })?;
+        let (path, mut file) = self.temporary("reference")?;
+        let mut temporary = Temporary { path, kept: false, lock: None };
+        file.write_all(&body)
+            .and_then(|()| file.sync_all())
+            .map_err(|error| failed("write", &temporary.path, error))?;
+        temporary.rename_to(&target)
+    }
+
+    fn record_path(&self, reference: &str) -> std::path::PathBuf {
+        let name = Digest::sha256_of(reference.as_bytes());
+        self.root.join(REFERENCES).join(format!("{}.json", name.hex()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_is_known_by_what_it_named_last() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path()).unwrap();
+        let (first, second) = (Digest::sha256_of(b"1"), Digest::sha256_of(b"2"));
+        assert_eq!(cache.known("a/b:c"), None);
+        for digest in [&first, &first, &second] {
+            cache.remember("a/b:c", digest).unwrap();
+            assert_eq!(cache.known("a/b:c").as_ref(), Some(digest));
+        }
+        assert_eq!(cache.known("a/b:d"), None);
+        std::fs::write(cache.record_path("a/b:c"), "{").unwrap();
+        assert_eq!(cache.known("a/b:c"), None);
+    }
+}

@@ -1,0 +1,63 @@
+//! `banger auth check`: who we are to a registry, and what it says to that.
+
+use clap::{Args, Subcommand};
+
+use super::Voice;
+use super::network::Network;
+use crate::cache::Cache;
+use crate::error::{Error, Result};
+use crate::report::Checked;
+use crate::source::{Reference, Registry};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuthCommand {
+    /// Say which file or helper knows credentials for an image, and whether its registry takes
+    /// them
+    Check(Box<Check>),
+}
+
+/// Say which file or helper knows credentials for an image, and whether its registry takes them
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// The image, such as ghcr.io/me/app:latest
+    #[arg(value_name = "REF")]
+    reference: String,
+    #[command(flatten)]
+    network: Network,
+    #[command(flatten)]
+    pub(super) voice: Voice,
+}
+
+impl Check {
+    pub(super) fn run(self) -> Result<()> {
+        let report = self.voice.report();
+        let reference: Reference = self.reference.parse()?;
+        let options = self.network.options()?;
+        // Nothing is fetched: a cache that is gone at the end serves.
+        let directory = tempfile::tempdir()
+            .map_err(|error| Error::io("cannot make a temporary directory").because(error))?;
+        let cache = Cache::at(directory.path())?;
+        let check = Registry::connect(&reference, &cache, &options)?.check_login()?;
+        if let Some(refusal) = check.refusal {
+            let shown = match (&check.source, check.kind) {
+                (Some(source), Some(kind)) => format!("the {kind} of {source}"),
+                _ => "a client without credentials".to_owned(),
+            };
+            let registry = reference.registry();
+            let error = Error::denied(format!("{registry} refused {shown}: {}", refusal.message()));
+            let places = options.credentials.described().join(", ");
+            return Err(match check.source {
+                Some(_) => error,
+                None => error.hint(format!("none were found in {places}")),
+            });
+        }
+        report.checked(&Checked {
+            reference: reference.to_string(),
+            registry: reference.registry().to_owned(),
+            source: check.source,
+            kind: check.kind,
+            schemes: check.schemes,
+            exists: check.exists,
+        })
+    }
+}

@@ -1,0 +1,257 @@
+//! Which hosts may have a repository, in the order in which they are asked: the mirrors that the
+//! host's configuration names, then the registry itself.
+//!
+//! Both customs are read, and neither is required: containers' `registries.conf` and containerd's
+//! `hosts.toml`, and the certificates that lie beside the latter.
+
+mod containerd;
+mod registries_conf;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+
+use super::Reference;
+use crate::error::{Error, Result};
+
+/// The longest file of configuration that is read.
+const MAX_LENGTH: u64 = 1 << 20;
+
+/// How the words of the command change what the configuration says.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// Speaks http where https would be spoken.
+    pub plain_http: bool,
+    /// Speaks https with whoever answers.
+    pub insecure: bool,
+    /// Files of certificates to trust beside the system's.
+    pub authorities: Vec<PathBuf>,
+    /// The certificate to show to the registry, and its key.
+    pub identity: Option<Identity>,
+    /// The directories of `HOST/hosts.toml` and of certificates, instead of the usual ones.
+    pub directories: Option<Vec<PathBuf>>,
+}
+
+/// A client's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The file of the certificate, and of those that it leads to.
+    pub certificate: PathBuf,
+    /// The file of the key; the same file when nothing else is said.
+    pub key: PathBuf,
+}
+
+/// Whom to believe, and what to show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Trust {
+    /// Believes whoever answers.
+    pub(super) insecure: bool,
+    /// Files of certificates to trust beside the system's.
+    pub(super) authorities: Vec<PathBuf>,
+    /// The certificate to show.
+    pub(super) identity: Option<Identity>,
+}
+
+/// What a host may be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Serves {
+    /// What a tag names.
+    pub(super) tags: bool,
+    /// What has a digest.
+    pub(super) digests: bool,
+}
+
+/// One place where the repository may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Host {
+    /// The host as credentials know it: `mirror.example:5000`.
+    pub(super) name: String,
+    /// The repository as it is called there.
+    pub(super) repository: String,
+    /// The address of the API, without the repository: `https://mirror.example:5000/v2`.
+    pub(super) api: String,
+    /// The registry that a mirror of many is asked for.
+    pub(super) namespace: Option<String>,
+    /// What it may be asked for.
+    pub(super) serves: Serves,
+    /// How TLS is spoken with it.
+    pub(super) trust: Trust,
+    /// Whether it is a stand-in for the registry.
+    pub(super) is_mirror: bool,
+}
+
+impl Host {
+    /// Whether http is spoken.
+    pub(super) fn is_plain(&self) -> bool {
+        self.api.starts_with("http://")
+    }
+
+    /// Whether it is on this host.
+    pub(super) fn is_loopback(&self) -> bool {
+        super::reference::is_loopback(&self.name)
+    }
+}
+
+/// Where the configuration lies.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    /// The files of `registries.conf`, later ones over earlier ones.
+    pub(super) registries: Vec<PathBuf>,
+    /// Directories with a directory for each host.
+    pub(super) directories: Vec<PathBuf>,
+}
+
+impl Places {
+    /// The usual places.
+    ///
+    /// Source: containers-registries.conf(5), containers-registries.conf.d(5), containers-certs.d(5);
+    /// containerd, docs/hosts.md; docker, "Verify repository client with certificates".
+    pub(super) fn of_environment(
+        wishes: &Wishes,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self> {
+        let given = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let own = given("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| Some(PathBuf::from(given("HOME")?).join(".config")))
+            .map(|directory| directory.join("containers"));
+        let system = PathBuf::from("/etc/containers");
+        let roots: Vec<PathBuf> = [Some(system), own].into_iter().flatten().collect();
+        let registries = if let Some(path) = given("CONTAINERS_REGISTRIES_CONF") {
+            vec![PathBuf::from(path)]
+        } else {
+            // The user's main file hides the system's; the fragments of both count.
+            let mut mains = roots.iter().rev().map(|root| root.join("registries.conf"));
+            let mut files: Vec<PathBuf> = mains.find(|path| path.is_file()).into_iter().collect();
+            for root in &roots {
+                files.extend(fragments(&root.join("registries.conf.d"))?);
+            }
+            files
+        };
+        let directories = wishes.directories.clone().unwrap_or_else(|| {
+            let docker = ["/etc/containerd/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
+            let containers = roots.iter().rev().map(|root| root.join("certs.d"));
+            containers.chain(docker).collect()
+        });
+        Ok(Self { registries, directories })
+    }
+}
+
+/// The `.conf` files of a directory in the order of their names.
+fn fragments(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(directory, error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| unreadable(directory, error))?.path();
+        if path.extension().is_some_and(|extension| extension == "conf") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The hosts that may have the image, at least one; the last is the registry itself.
+pub(super) fn find(reference: &Reference, wishes: &Wishes, places: &Places) -> Result<Vec<Host>> {
+    let found = registries_conf::find(reference, &places.registries)?;
+    let mut hosts = Vec::new();
+    for place in found {
+        let is_origin = !place.is_mirror;
+        let plain_first = is_plain_by_custom(&place.name, wishes, places);
+        let mut local = containerd::Directory::find(&place.name, &places.directories)?;
+        if is_origin {
+            hosts.append(&mut local.mirrors(&place.repository, &place.name)?);
+        }
+        hosts.extend(stand(&place, wishes, &local, plain_first)?);
+    }
+    Ok(hosts)
+}
+
+/// On loopback http is spoken, unless something was said about TLS.
+fn is_plain_by_custom(name: &str, wishes: &Wishes, places: &Places) -> bool {
+    let speaks_of_tls =
+        wishes.insecure || !wishes.authorities.is_empty() || wishes.identity.is_some();
+    let configured = places.directories.iter().any(|directory| directory.join(name).is_dir());
+    super::reference::is_loopback(name) && !speaks_of_tls && !configured
+}
+
+/// The host itself, by the ways in which it may be spoken to.
+fn stand(
+    place: &registries_conf::Location,
+    wishes: &Wishes,
+    local: &containerd::Directory,
+    plain_by_custom: bool,
+) -> Result<Vec<Host>> {
+    let is_origin = !place.is_mirror;
+    let insecure = (wishes.insecure && is_origin) || place.insecure;
+    let mut trust = Trust { insecure, ..local.trust() };
+    let mut server = None;
+    if let Some((api, extra)) = local.server()? {
+        server = Some(api);
+        trust.authorities.extend(extra.authorities);
+        trust.insecure |= extra.insecure;
+        trust.identity = extra.identity.or(trust.identity);
+    }
+    trust.authorities.extend(wishes.authorities.iter().cloned());
+    if is_origin && let Some(identity) = &wishes.identity {
+        trust.identity = Some(identity.clone());
+    }
+    let address = super::reference::address_of(&place.name);
+    let plain = format!("http://{address}/v2");
+    let host = |api: String| Host {
+        name: place.name.clone(),
+        repository: place.repository.clone(),
+        api,
+        namespace: None,
+        serves: place.serves,
+        trust: trust.clone(),
+        is_mirror: place.is_mirror,
+    };
+    if (wishes.plain_http && is_origin) || plain_by_custom {
+        return Ok(vec![host(plain)]);
+    }
+    let secure = host(server.unwrap_or_else(|| format!("https://{address}/v2")));
+    // containers-registries.conf(5): an insecure location may also speak http.
+    Ok(if place.insecure {
+        vec![Host { is_mirror: true, ..secure }, host(plain)]
+    } else {
+        vec![secure]
+    })
+}
+
+/// The text of a file of configuration; nothing when there is none.
+fn text_of(path: &Path) -> Result<Option<String>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(unreadable(path, error)),
+    };
+    let mut text = String::new();
+    file.take(MAX_LENGTH.saturating_add(1))
+        .read_to_string(&mut text)
+        .map_err(|error| unreadable(path, error))?;
+    if u64::try_from(text.len()).is_ok_and(|length| length > MAX_LENGTH) {
+        let message = format!("{} is longer than {MAX_LENGTH} bytes", path.display());
+        return Err(Error::bad_data(message));
+    }
+    Ok(Some(text))
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    Error::io(format!("cannot read the configuration {}", path.display())).because(error)
+}
+
+fn malformed(path: &Path, why: impl std::fmt::Display) -> Error {
+    let why: String = why.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    Error::bad_data(format!("cannot use {}: {}", path.display(), super::excerpt(&why)))
+}
+
+#[cfg(test)]
+mod tests;

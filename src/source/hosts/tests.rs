@@ -1,0 +1,272 @@
+//! Which hosts are asked, in which order, how.
+
+use std::fs;
+
+use super::*;
+
+/// Directories of configuration of a test's own.
+struct Fixture {
+    directory: tempfile::TempDir,
+    wishes: Wishes,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), wishes: Wishes::default() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> &Self {
+        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        fs::write(self.path(name), text).unwrap();
+        self
+    }
+
+    fn find(&self, reference: &str) -> Result<Vec<Host>> {
+        let registries = fragments(&self.path("conf"))?;
+        let places = Places { registries, directories: vec![self.path("certs.d")] };
+        find(&reference.parse().unwrap(), &self.wishes, &places)
+    }
+
+    /// `api repository`, with marks for what is special.
+    fn asked(&self, reference: &str) -> Vec<String> {
+        let shown = |host: &Host| {
+            let serves = match (host.serves.tags, host.serves.digests) {
+                (true, true) => "",
+                (true, false) => " tags",
+                (false, true) => " digests",
+                (false, false) => " nothing",
+            };
+            let namespace = host.namespace.as_ref().map(|name| format!(" ns={name}"));
+            let insecure = if host.trust.insecure { " insecure" } else { "" };
+            let (api, repository) = (&host.api, &host.repository);
+            format!("{api} {repository}{}{serves}{insecure}", namespace.unwrap_or_default())
+        };
+        let hosts = self.find(reference).unwrap();
+        assert!(!hosts.last().unwrap().is_mirror);
+        hosts.iter().map(shown).collect()
+    }
+}
+
+const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+#[test]
+fn without_configuration_the_registry_itself_is_asked() {
+    let mut fixture = Fixture::new();
+    assert_eq!(fixture.asked("alpine"), ["https://index.docker.io/v2 library/alpine"]);
+    assert_eq!(fixture.asked("h.example:5000/a/b"), ["https://h.example:5000/v2 a/b"]);
+    assert_eq!(fixture.asked("localhost:5000/a"), ["http://localhost:5000/v2 a"]);
+    assert_eq!(fixture.asked("[::1]:5000/a"), ["http://[::1]:5000/v2 a"]);
+    fixture.wishes.insecure = true;
+    assert_eq!(fixture.asked("localhost:5000/a"), ["https://localhost:5000/v2 a insecure"]);
+    fixture.wishes = Wishes { plain_http: true, ..Wishes::default() };
+    assert_eq!(fixture.asked("h.example/a"), ["http://h.example/v2 a"]);
+}
+
+#[test]
+fn the_longest_prefix_of_registries_conf_decides() {
+    let fixture = Fixture::new();
+    fixture.write(
+        "conf/1.conf",
+        r#"
+        unqualified-search-registries = ["docker.io"]
+        [[registry]]
+        location = "h.example"
+        [[registry.mirror]]
+        location = "m.example/all"
+        [[registry]]
+        prefix = "h.example/team"
+        location = "other.example:5000/moved"
+        [[registry]]
+        prefix = "*.wild.example"
+        location = "tame.example"
+        "#,
+    );
+    assert_eq!(
+        fixture.asked("h.example/a/b"),
+        ["https://m.example/v2 all/a/b", "https://h.example/v2 a/b"]
+    );
+    assert_eq!(fixture.asked("h.example/team/x"), ["https://other.example:5000/v2 moved/x"]);
+    assert_eq!(
+        fixture.asked("h.example/teams/x"),
+        ["https://m.example/v2 all/teams/x", "https://h.example/v2 teams/x"]
+    );
+    assert_eq!(fixture.asked("a.wild.example/x"), ["https://tame.example/v2 x"]);
+    assert_eq!(fixture.asked("h.example.org/x"), ["https://h.example.org/v2 x"]);
+}
+
+#[test]
+fn a_later_fragment_replaces_the_same_prefix() {
+    let fixture = Fixture::new();
+    fixture.write("conf/1.conf", "[[registry]]\nlocation='h.example'\nblocked=true");
+    let error = fixture.find("h.example/x").unwrap_err();
+    assert_eq!(error.exit_code(), 77);
+    assert!(error.to_string().contains("is blocked by"), "{error}");
+    fixture.write("conf/2.conf", "[[registry]]\nprefix='h.example'\nlocation='i.example'");
+    assert_eq!(fixture.asked("h.example/x"), ["https://i.example/v2 x"]);
+}
+
+#[test]
+fn mirrors_of_registries_conf_may_be_for_digests_or_tags_only() {
+    let fixture = Fixture::new();
+    fixture.write(
+        "conf/1.conf",
+        r#"
+        [[registry]]
+        location = "h.example"
+        [[registry.mirror]]
+        location = "d.example"
+        pull-from-mirror = "digest-only"
+        [[registry.mirror]]
+        location = "t.example"
+        pull-from-mirror = "tag-only"
+        [[registry]]
+        location = "i.example"
+        mirror-by-digest-only = true
+        [[registry.mirror]]
+        location = "d.example"
+        "#,
+    );
+    let by_digest = format!("h.example/x@{DIGEST}");
+    assert_eq!(fixture.asked("h.example/x"), ["https://t.example/v2 x", "https://h.example/v2 x"]);
+    assert_eq!(
+        fixture.asked(&by_digest),
+        ["https://d.example/v2 x digests", "https://h.example/v2 x"]
+    );
+    assert_eq!(fixture.asked("i.example/x"), ["https://i.example/v2 x"]);
+}
+
+#[test]
+fn an_insecure_location_is_tried_by_both_protocols() {
+    let fixture = Fixture::new();
+    fixture.write("conf/1.conf", "[[registry]]\nlocation='h.example'\ninsecure=true");
+    assert_eq!(
+        fixture.asked("h.example/x"),
+        ["https://h.example/v2 x insecure", "http://h.example/v2 x insecure"]
+    );
+}
+
+#[test]
+fn the_hosts_of_containerd_are_asked_in_their_order() {
+    let fixture = Fixture::new();
+    fixture.write(
+        "certs.d/docker.io/hosts.toml",
+        r#"
+        server = "https://registry-1.docker.io"
+        [host."https://z.example"]
+          capabilities = ["pull"]
+          skip_verify = true
+        [host."http://a.example:5000/cache"]
+          capabilities = ["pull", "resolve"]
+        [host."https://p.example/exact/path"]
+          override_path = true
+          ca = ["one.pem", "/two.pem"]
+          client = [["c.pem", "k.pem"]]
+        "#,
+    );
+    assert_eq!(
+        fixture.asked("alpine"),
+        [
+            "https://z.example/v2 library/alpine ns=docker.io digests insecure",
+            "http://a.example:5000/cache/v2 library/alpine ns=docker.io",
+            "https://p.example/exact/path library/alpine ns=docker.io",
+            "https://registry-1.docker.io/v2 library/alpine",
+        ]
+    );
+    let trust = fixture.find("alpine").unwrap().remove(2).trust;
+    let place = |name: &str| fixture.path("certs.d/docker.io").join(name);
+    assert_eq!(trust.authorities, [place("one.pem"), "/two.pem".into()]);
+    let (certificate, key) = (place("c.pem"), place("k.pem"));
+    assert_eq!(trust.identity, Some(Identity { certificate, key }));
+}
+
+#[test]
+fn the_default_directory_is_for_every_other_host() {
+    let fixture = Fixture::new();
+    fixture.write("certs.d/_default/hosts.toml", "[host.'http://mirror.example']");
+    fixture.write("certs.d/own.example/hosts.toml", "");
+    assert_eq!(
+        fixture.asked("h.example/x"),
+        ["http://mirror.example/v2 x ns=h.example", "https://h.example/v2 x"]
+    );
+    assert_eq!(fixture.asked("own.example/x"), ["https://own.example/v2 x"]);
+}
+
+#[test]
+fn certificates_beside_hosts_toml_are_used() {
+    let mut fixture = Fixture::new();
+    for name in ["ca.crt", "client.cert", "client.key"] {
+        fixture.write(&format!("certs.d/localhost:5000/{name}"), "");
+    }
+    let place = |name: &str| fixture.path("certs.d/localhost:5000").join(name);
+    let hosts = fixture.find("localhost:5000/x").unwrap();
+    assert_eq!(hosts[0].api, "https://localhost:5000/v2");
+    assert_eq!(hosts[0].trust.authorities, [place("ca.crt")]);
+    assert_eq!(hosts[0].trust.identity.as_ref().unwrap().certificate, place("client.cert"));
+    let (certificate, key) = (PathBuf::from("/mine.pem"), PathBuf::from("/mine.key"));
+    let mine = Identity { certificate, key };
+    fixture.wishes.identity = Some(mine.clone());
+    assert_eq!(fixture.find("localhost:5000/x").unwrap()[0].trust.identity, Some(mine));
+    fs::remove_file(fixture.path("certs.d/localhost:5000/client.key")).unwrap();
+    assert_eq!(fixture.find("localhost:5000/x").unwrap_err().exit_code(), 65);
+}
+
+#[test]
+fn the_words_of_the_command_are_about_the_registry_and_not_its_mirrors() {
+    let mut fixture = Fixture::new();
+    fixture.write(
+        "conf/1.conf",
+        "[[registry]]\nlocation='h.example'\n[[registry.mirror]]\nlocation='m.example'",
+    );
+    fixture.wishes.plain_http = true;
+    assert_eq!(fixture.asked("h.example/x"), ["https://m.example/v2 x", "http://h.example/v2 x"]);
+}
+
+#[test]
+fn malformed_configuration_is_told_with_its_file() {
+    for (name, text) in [
+        ("conf/1.conf", "[[registry]"),
+        ("conf/1.conf", "[[registry]]\nlocation='h.example'\ninsecure='yes'"),
+        ("conf/1.conf", "[[registry]]\nlocation='https://h.example'\nprefix='h.example'"),
+        ("conf/1.conf", "[[registry]]\nlocation='h.example/../x'\nprefix='h.example'"),
+        ("conf/1.conf", "[registries.search]\nregistries=['h.example']"),
+        ("certs.d/h.example/hosts.toml", "server = 5"),
+        ("certs.d/h.example/hosts.toml", "server = 'ftp://x'"),
+        ("certs.d/h.example/hosts.toml", "[host.'https://u:p@x']"),
+        ("certs.d/h.example/hosts.toml", "[host.'https://x']\nclient = 1"),
+    ] {
+        let fixture = Fixture::new();
+        fixture.write(name, text);
+        let error = fixture.find("h.example/x").unwrap_err();
+        assert_eq!(error.exit_code(), 65, "{text}: {error}");
+        assert!(error.to_string().contains(name), "{text}: {error}");
+        assert_eq!(error.to_string().lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn the_usual_places_follow_the_environment() {
+    let fixture = Fixture::new();
+    let user = fixture.path("config/containers");
+    fixture.write("config/containers/registries.conf", "");
+    fixture.write("config/containers/registries.conf.d/b.conf", "");
+    fixture.write("config/containers/registries.conf.d/a.conf", "");
+    fixture.write("config/containers/registries.conf.d/c.txt", "");
+    let config = fixture.path("config").into_os_string();
+    let own = |name: &str| (name == "XDG_CONFIG_HOME").then(|| config.clone());
+    let places = Places::of_environment(&Wishes::default(), own).unwrap();
+    let ours: Vec<_> =
+        places.registries.iter().filter(|path| path.starts_with(&user)).cloned().collect();
+    let names = ["registries.conf", "registries.conf.d/a.conf", "registries.conf.d/b.conf"];
+    assert_eq!(ours, names.map(|name| user.join(name)));
+    assert_eq!(places.directories[0], user.join("certs.d"));
+    assert_eq!(places.directories.last().unwrap(), Path::new("/etc/docker/certs.d"));
+    let named =
+        |name: &str| (name == "CONTAINERS_REGISTRIES_CONF").then(|| OsString::from("/mine"));
+    let wishes = Wishes { directories: Some(vec!["/d".into()]), ..Wishes::default() };
+    let places = Places::of_environment(&wishes, named).unwrap();
+    assert_eq!((places.registries, places.directories), (vec!["/mine".into()], vec!["/d".into()]));
+}

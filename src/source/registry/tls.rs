@@ -1,0 +1,177 @@
+//! The HTTP clients: whom they believe, what they show, which redirects they follow.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::net::IpAddr;
+use std::path::Path;
+
+use reqwest::redirect::{Action, Attempt, Policy};
+use reqwest::{Certificate, Client, ClientBuilder, Url};
+
+use super::Options;
+use crate::error::{Error, Result};
+use crate::source::hosts::{Host, Identity};
+
+const USER_AGENT: &str = concat!("banger/", env!("CARGO_PKG_VERSION"));
+
+/// How many redirects are followed.
+const MAX_REDIRECTS: usize = 10;
+
+/// The longest file of certificates that is read.
+const MAX_CERTIFICATES: u64 = 4 << 20;
+
+/// The variables that name the system's certificates (`rustls-native-certs`, after OpenSSL).
+const ROOTS: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// A client for one host's documents and blobs.
+pub(super) fn client(host: &Host, options: &Options) -> Result<Client> {
+    make(host, options, || Policy::custom(follow))
+}
+
+/// A client for the host's token server: it is shown a password, which stays with it.
+pub(super) fn token_client(host: &Host, options: &Options) -> Result<Client> {
+    make(host, options, || Policy::custom(stay))
+}
+
+fn make(host: &Host, options: &Options, redirects: fn() -> Policy) -> Result<Client> {
+    // The process needs one; who installed another before us made a choice that holds.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let identity = host.trust.identity.as_ref().map(identity_of).transpose()?;
+    let mut extra = Vec::new();
+    for path in &host.trust.authorities {
+        extra.extend(certificates(path)?);
+    }
+    let builder = || {
+        let mut builder = Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(options.connect_timeout)
+            .read_timeout(options.stall_timeout)
+            .redirect(redirects());
+        if host.is_loopback() {
+            builder = builder.no_proxy();
+        }
+        if host.trust.insecure {
+            builder = builder.tls_danger_accept_invalid_certs(true);
+        }
+        match &identity {
+            Some(identity) => builder.identity(identity.clone()),
+            None => builder,
+        }
+    };
+    let system = builder().tls_certs_merge(extra.clone()).build();
+    let chosen = ROOTS.iter().find(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty()));
+    match (system, chosen) {
+        (Ok(client), _) => Ok(client),
+        // What the user chose to believe is not replaced by what others do.
+        (Err(_), Some(_)) if host.is_plain() => made(builder().tls_certs_only(extra)),
+        (Err(error), Some(name)) => Err(Error::unavailable(format!(
+            "cannot prepare to speak with {}: {name} names no usable CA certificates",
+            host.name
+        ))
+        .because(error)),
+        // The system has no certificates: those that Mozilla trusts.
+        (Err(_), None) => made(builder().tls_certs_only(extra.into_iter().chain(bundled()))),
+    }
+}
+
+fn made(builder: ClientBuilder) -> Result<Client> {
+    builder.build().map_err(|error| {
+        Error::unavailable("cannot prepare to speak with a registry").because(error)
+    })
+}
+
+fn bundled() -> impl Iterator<Item = Certificate> {
+    let all = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+    all.filter_map(|certificate| Certificate::from_der(certificate).ok())
+}
+
+/// The certificates of a PEM file, at least one.
+fn certificates(path: &Path) -> Result<Vec<Certificate>> {
+    let found = Certificate::from_pem_bundle(&pem(path)?).unwrap_or_default();
+    if found.is_empty() {
+        let message = format!("{} has no certificate in the form of PEM", path.display());
+        return Err(Error::bad_data(message));
+    }
+    Ok(found)
+}
+
+/// A client's certificate and its key. What is wrong with them is not repeated: one is a secret.
+fn identity_of(files: &Identity) -> Result<reqwest::Identity> {
+    let mut both = pem(&files.certificate)?;
+    if files.key != files.certificate {
+        both.push(b'\n');
+        both.extend(pem(&files.key)?);
+    }
+    reqwest::Identity::from_pem(&both).map_err(|_| {
+        Error::bad_data(format!(
+            "{} and {} are not a certificate and its key in the form of PEM",
+            files.certificate.display(),
+            files.key.display()
+        ))
+    })
+}
+
+fn pem(path: &Path) -> Result<Vec<u8>> {
+    let unreadable = |error: std::io::Error| {
+        let message = format!("cannot read {}", path.display());
+        match error.kind() {
+            std::io::ErrorKind::NotFound => Error::not_found(message),
+            _ => Error::io(message),
+        }
+        .because(error)
+    };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAX_CERTIFICATES).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}
+
+/// Follows a redirect unless it leaves TLS, turns to this host, or never ends. The client itself
+/// keeps the token from going to another host.
+fn follow(attempt: Attempt<'_>) -> Action {
+    let previous = attempt.previous().last();
+    let from = |scheme: &str| previous.is_some_and(|previous| previous.scheme() == scheme);
+    let turns_inwards =
+        is_inside(attempt.url()) && attempt.previous().first().is_some_and(|url| !is_inside(url));
+    if attempt.url().scheme() == "http" && from("https") {
+        attempt.error("the registry redirects from https to http")
+    } else if turns_inwards {
+        attempt.error("the registry redirects to an address of this host or link")
+    } else if attempt.previous().len() > MAX_REDIRECTS {
+        attempt.error(format!("the registry redirects more than {MAX_REDIRECTS} times"))
+    } else {
+        attempt.follow()
+    }
+}
+
+/// Follows a redirect within one host.
+fn stay(attempt: Attempt<'_>) -> Action {
+    let is_same =
+        attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
+    if !is_same {
+        attempt.error("the token server redirects to another host")
+    } else if attempt.previous().len() > MAX_REDIRECTS {
+        attempt.error(format!("the token server redirects more than {MAX_REDIRECTS} times"))
+    } else {
+        attempt.follow()
+    }
+}
+
+/// Whether an address is of this host or of its link, where only neighbours are (RFC 3927, 4291).
+pub(super) fn is_inside(url: &Url) -> bool {
+    let Some(host) = url.host_str() else { return false };
+    let host = host.trim_matches(['[', ']']);
+    match host.parse() {
+        Ok(IpAddr::V4(address)) => {
+            address.is_loopback() || address.is_link_local() || address.is_unspecified()
+        }
+        Ok(IpAddr::V6(address)) => {
+            let inner = address.to_ipv4_mapped();
+            address.is_loopback()
+                || address.is_unspecified()
+                || address.is_unicast_link_local()
+                || inner.is_some_and(|inner| inner.is_loopback() || inner.is_link_local())
+        }
+        Err(_) => host.eq_ignore_ascii_case("localhost") || host.ends_with(".localhost"),
+    }
+}

@@ -1,0 +1,235 @@
+//! How a registry is told who we are: a password, or a token that a token server gives for it.
+//!
+//! Source: distribution, "Token Authentication Specification" and "`OAuth2` Token Authentication".
+//! The server that gives the token is named by whoever answered 401, so it is looked at before it
+//! is shown anything.
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use serde::Deserialize;
+use std::time::SystemTime;
+
+use super::challenge::Challenge;
+use super::retry::{Failure, may_pass, retry_after};
+use super::tls::is_inside;
+use super::transport::{explained, some_of};
+use crate::error::Error;
+use crate::source::credentials::{Credentials, Secret};
+use crate::source::excerpt;
+use crate::source::hosts::Host;
+
+/// The longest answer of a token server that is read.
+const MAX_TOKEN: usize = 1 << 20;
+
+/// Who asks for a token, for what.
+pub(super) struct Login<'a> {
+    pub(super) client: &'a Client,
+    pub(super) host: &'a Host,
+    pub(super) credentials: Option<&'a Credentials>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    token: String,
+    #[serde(default)]
+    access_token: String,
+}
+
+/// The header that shows a user name and a password.
+pub(super) fn basic(user: &Secret, password: &Secret) -> Option<HeaderValue> {
+    use base64::Engine as _;
+    let pair = format!("{}:{}", user.reveal(), password.reveal());
+    secret_header(&format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
+}
+
+/// The header that shows a token.
+pub(super) fn bearer(token: &str) -> Option<HeaderValue> {
+    secret_header(&format!("Bearer {token}"))
+}
+
+fn secret_header(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+impl Login<'_> {
+    /// The header that answers one of the challenges; nothing when none can be answered.
+    pub(super) async fn answer(
+        &self,
+        challenges: &[Challenge],
+    ) -> Result<Option<HeaderValue>, Failure> {
+        let offered = |scheme: &str| challenges.iter().find(|offer| offer.scheme == scheme);
+        if let Some(challenge) = offered("bearer") {
+            if let Some(Credentials::Bearer(token)) = self.credentials {
+                return Ok(bearer(token.reveal()));
+            }
+            return self.token(challenge).await.map(Some);
+        }
+        match (offered("basic"), self.credentials) {
+            (Some(_), Some(Credentials::Password(user, password))) => Ok(basic(user, password)),
+            _ => Ok(None),
+        }
+    }
+
+    async fn token(&self, challenge: &Challenge) -> Result<HeaderValue, Failure> {
+        let realm = self.realm(challenge)?;
+        let response = match self.credentials {
+            Some(Credentials::Identity(identity)) => {
+                let response = self.send(self.exchange(&realm, challenge, identity)).await?;
+                // Not every token server knows the way of OAuth2.
+                match response.status() {
+                    StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+                        self.send(self.plain(&realm, challenge)).await?
+                    }
+                    _ => response,
+                }
+            }
+            _ => self.send(self.plain(&realm, challenge)).await?,
+        };
+        self.read(&realm, response).await
+    }
+
+    /// The token server, when it may be asked.
+    fn realm(&self, challenge: &Challenge) -> Result<Url, Failure> {
+        let text = challenge.parameter("realm").unwrap_or_default();
+        let refuse = |why: &str| {
+            Failure::from(Error::denied(format!(
+                "{} wants a token from \"{}\", {why}",
+                self.host.name,
+                excerpt(text)
+            )))
+        };
+        let url: Url = text.parse().map_err(|_| refuse("which is no address"))?;
+        let own: Option<Url> = self.host.api.parse().ok();
+        let is_own = own.as_ref().is_some_and(|own| own.host_str() == url.host_str());
+        match url.scheme() {
+            "https" => {}
+            "http" if self.host.is_plain() => {}
+            "http" => return Err(refuse("which does not speak TLS")),
+            _ => return Err(refuse("which is no address of a web server")),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(refuse("which has a user name in it"));
+        }
+        let is_number = url
+            .host_str()
+            .is_some_and(|host| host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok());
+        let is_own_kind = is_own || own.as_ref().is_some_and(is_inside);
+        if (is_number || is_inside(&url)) && !is_own_kind {
+            return Err(refuse("which is an address of no name"));
+        }
+        Ok(url)
+    }
+
+    /// What is asked for: to pull from this repository, and what the challenge adds.
+    fn scopes(&self, challenge: &Challenge) -> Vec<String> {
+        let mut scopes = vec![format!("repository:{}:pull", self.host.repository)];
+        for scope in challenge.parameter("scope").unwrap_or_default().split_whitespace() {
+            if !scopes.iter().any(|known| known == scope) {
+                scopes.push(scope.to_owned());
+            }
+        }
+        scopes
+    }
+
+    fn plain(&self, realm: &Url, challenge: &Challenge) -> RequestBuilder {
+        let mut url = realm.clone();
+        {
+            let mut query = url.query_pairs_mut();
+            for scope in self.scopes(challenge) {
+                query.append_pair("scope", &scope);
+            }
+            if let Some(service) = challenge.parameter("service") {
+                query.append_pair("service", service);
+            }
+        }
+        let request = self.client.get(url);
+        match self.credentials {
+            Some(Credentials::Password(user, password)) => match basic(user, password) {
+                Some(header) => request.header(AUTHORIZATION, header),
+                None => request,
+            },
+            _ => request,
+        }
+    }
+
+    fn exchange(&self, realm: &Url, challenge: &Challenge, identity: &Secret) -> RequestBuilder {
+        // The encoding of a form is that of a query.
+        let mut form = realm.clone();
+        form.set_query(None);
+        form.query_pairs_mut()
+            .append_pair("grant_type", "refresh_token")
+            .append_pair("service", challenge.parameter("service").unwrap_or_default())
+            .append_pair("client_id", "banger")
+            .append_pair("scope", &self.scopes(challenge).join(" "))
+            .append_pair("refresh_token", identity.reveal());
+        self.client
+            .post(realm.clone())
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(form.query().unwrap_or_default().to_owned())
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        request.send().await.map_err(|error| {
+            let asked = Error::unavailable(format!("cannot get a token for {}", self.host.name));
+            let transient = !error.is_builder() && !error.is_redirect();
+            // An address may hold what is to stay secret.
+            Failure { transient, ..asked.because(error.without_url()).into() }
+        })
+    }
+
+    /// The reason of a refusal, unless it repeats what it refuses.
+    fn without_secrets(&self, reason: &str) -> String {
+        let secret = match self.credentials {
+            Some(
+                Credentials::Password(_, secret)
+                | Credentials::Identity(secret)
+                | Credentials::Bearer(secret),
+            ) => Some(secret),
+            None => None,
+        };
+        let repeats = secret
+            .is_some_and(|secret| !secret.reveal().is_empty() && reason.contains(secret.reveal()));
+        if reason.is_empty() || repeats { String::new() } else { format!(": {reason}") }
+    }
+
+    async fn read(&self, realm: &Url, mut response: Response) -> Result<HeaderValue, Failure> {
+        let status = response.status();
+        let after = retry_after(response.headers(), SystemTime::now());
+        let body = some_of(&mut response, MAX_TOKEN).await;
+        let server = realm.host_str().unwrap_or_default();
+        let repository = &self.host.repository;
+        if !status.is_success() {
+            let reason = self.without_secrets(&explained(&body));
+            let said = format!(
+                "{} gave no token for {repository}: {server} answered {}{reason}",
+                self.host.name,
+                status.as_u16()
+            );
+            return Err(match status {
+                StatusCode::TOO_MANY_REQUESTS => {
+                    Failure { after, ..Failure::transient(Error::try_again(said)) }
+                }
+                status if may_pass(status) => {
+                    Failure { after, ..Failure::transient(Error::unavailable(said)) }
+                }
+                status if status.is_client_error() => Error::denied(said)
+                    .hint("banger auth check tells whose credentials were shown")
+                    .into(),
+                _ => Error::unavailable(said).into(),
+            });
+        }
+        let nonsense = || {
+            Failure::from(Error::unavailable(format!(
+                "{} gave no token for {repository}: {server} answered with nonsense",
+                self.host.name
+            )))
+        };
+        // What the parser would repeat may be the token.
+        let answer: Answer = serde_json::from_slice(&body).map_err(|_| nonsense())?;
+        let token = [answer.access_token, answer.token].into_iter().find(|token| !token.is_empty());
+        token.and_then(|token| bearer(&token)).ok_or_else(nonsense)
+    }
+}
