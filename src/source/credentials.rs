@@ -50,8 +50,9 @@ impl fmt::Debug for Secret {
 pub enum Credentials {
     /// A user name and a password.
     Password(Secret, Secret),
-    /// A token by which the token server knows the user (docker's `identitytoken`).
-    Identity(Secret),
+    /// A token by which the token server knows the user (docker's `identitytoken`), and the name
+    /// and password beside it for a server that does not know tokens.
+    Identity(Secret, Option<(Secret, Secret)>),
     /// A token that the registry itself takes (docker's `registrytoken`).
     Bearer(Secret),
 }
@@ -62,7 +63,7 @@ impl Credentials {
     /// Source: docker/docker-credential-helpers, README, "Credentials for identity tokens".
     fn of_user(user: String, password: String) -> Self {
         if user == "<token>" {
-            return Self::Identity(Secret::new(password));
+            return Self::Identity(Secret::new(password), None);
         }
         Self::Password(Secret::new(user), Secret::new(password))
     }
@@ -72,7 +73,7 @@ impl Credentials {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Password(..) => "user name and password",
-            Self::Identity(_) => "identity token",
+            Self::Identity(..) => "identity token",
             Self::Bearer(_) => "registry token",
         }
     }
@@ -267,7 +268,8 @@ mod tests {
         };
         assert_eq!(read("u:p:q\nmore").unwrap(), password("u", "p:q"));
         assert_eq!(read("u:").unwrap(), password("u", ""));
-        assert_eq!(read("<token>:t\r\n").unwrap(), Credentials::Identity(Secret::new("t".into())));
+        let token = Credentials::Identity(Secret::new("t".into()), None);
+        assert_eq!(read("<token>:t\r\n").unwrap(), token);
         for text in ["", "\n", "secret", ":secret"] {
             let error = read(text).unwrap_err();
             assert_eq!(error.exit_code(), 2);

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use banger_test_support::judge;
 use banger_test_support::layers::{Image, write_layout};
-use banger_test_support::registry::Registry;
+use banger_test_support::registry::{LOGIN, Registry};
 use serde_json::Value;
 
 /// A directory to work in, with a cache of its own.
@@ -35,6 +35,16 @@ impl Bench {
             .args(arguments)
             .current_dir(self.directory.path())
             .env("BANGER_CACHE_DIR", self.path("cache"))
+            // What the user of this machine has configured is not part of the tests.
+            .env("HOME", self.path("home"))
+            .env("CONTAINERS_REGISTRIES_CONF", self.path("registries.conf"))
+            .env_remove("XDG_RUNTIME_DIR")
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("DOCKER_CONFIG")
+            .env_remove("REGISTRY_AUTH_FILE")
+            .env_remove("DOCKER_AUTH_CONFIG")
+            .env_remove("SSL_CERT_FILE")
+            .env_remove("SSL_CERT_DIR")
             .stdin(Stdio::null());
         command
     }
@@ -65,6 +75,16 @@ impl Bench {
         assert_eq!(message.lines().count(), 1, "{message}");
         assert_eq!(self.images(), Vec::<PathBuf>::new(), "{message}");
         message
+    }
+
+    /// A file with the credentials of a guarded registry.
+    pub(crate) fn login(&self, host: &str) -> String {
+        use base64::Engine as _;
+        let auth = base64::engine::general_purpose::STANDARD.encode(LOGIN);
+        let path = self.path("login.json");
+        let content = serde_json::json!({ "auths": { host: { "auth": auth } } });
+        fs::write(&path, content.to_string()).unwrap();
+        path.display().to_string()
     }
 
     /// Whatever lies here that is or could become an image.

@@ -4,9 +4,14 @@
 #![cfg(test)]
 
 mod banger;
+mod auth;
 mod boot;
+mod crowd;
 mod demo;
 mod failures;
+mod faults;
 mod image;
 mod options;
+mod policy;
 mod pull;
+mod trust;

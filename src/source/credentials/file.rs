@@ -147,13 +147,21 @@ fn parse<T: DeserializeOwned>(name: &str, text: &str) -> Result<T> {
 impl Entry {
     /// Nothing when the entry is empty: docker leaves such where a helper has the rest.
     fn credentials(&self) -> Result<Option<Credentials>, &'static str> {
-        let secret = |text: &String| Secret::new(text.clone());
         if !self.registry_token.is_empty() {
-            return Ok(Some(Credentials::Bearer(secret(&self.registry_token))));
+            return Ok(Some(Credentials::Bearer(Secret::new(self.registry_token.clone()))));
         }
-        if !self.identity_token.is_empty() {
-            return Ok(Some(Credentials::Identity(secret(&self.identity_token))));
+        let password = self.password()?;
+        if self.identity_token.is_empty() {
+            return Ok(password);
         }
+        let beside = match password {
+            Some(Credentials::Password(user, password)) => Some((user, password)),
+            _ => None,
+        };
+        Ok(Some(Credentials::Identity(Secret::new(self.identity_token.clone()), beside)))
+    }
+
+    fn password(&self) -> Result<Option<Credentials>, &'static str> {
         if self.auth.is_empty() {
             let named = !self.username.is_empty();
             let (user, password) = (self.username.clone(), self.password.clone());
@@ -237,7 +245,7 @@ mod tests {
             Credentials::Password(user, password) => {
                 Some(format!("{}:{}", user.reveal(), password.reveal()))
             }
-            Credentials::Identity(token) => Some(format!("identity {}", token.reveal())),
+            Credentials::Identity(token, _) => Some(format!("identity {}", token.reveal())),
             Credentials::Bearer(token) => Some(format!("bearer {}", token.reveal())),
         }
     }

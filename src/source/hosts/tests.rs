@@ -264,9 +264,8 @@ fn the_usual_places_follow_the_environment() {
     assert_eq!(ours, names.map(|name| user.join(name)));
     assert_eq!(places.directories[0], user.join("certs.d"));
     assert_eq!(places.directories.last().unwrap(), Path::new("/etc/docker/certs.d"));
-    let named =
-        |name: &str| (name == "CONTAINERS_REGISTRIES_CONF").then(|| OsString::from("/mine"));
+    let mine = |name: &str| (name == "CONTAINERS_REGISTRIES_CONF").then(|| OsString::from("/mine"));
     let wishes = Wishes { directories: Some(vec!["/d".into()]), ..Wishes::default() };
-    let places = Places::of_environment(&wishes, named).unwrap();
+    let places = Places::of_environment(&wishes, mine).unwrap();
     assert_eq!((places.registries, places.directories), (vec!["/mine".into()], vec!["/d".into()]));
 }

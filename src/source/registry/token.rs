@@ -76,7 +76,7 @@ impl Login<'_> {
     async fn token(&self, challenge: &Challenge) -> Result<HeaderValue, Failure> {
         let realm = self.realm(challenge)?;
         let response = match self.credentials {
-            Some(Credentials::Identity(identity)) => {
+            Some(Credentials::Identity(identity, _)) => {
                 let response = self.send(self.exchange(&realm, challenge, identity)).await?;
                 // Not every token server knows the way of OAuth2.
                 match response.status() {
@@ -147,7 +147,10 @@ impl Login<'_> {
         }
         let request = self.client.get(url);
         match self.credentials {
-            Some(Credentials::Password(user, password)) => match basic(user, password) {
+            Some(
+                Credentials::Password(user, password)
+                | Credentials::Identity(_, Some((user, password))),
+            ) => match basic(user, password) {
                 Some(header) => request.header(AUTHORIZATION, header),
                 None => request,
             },
@@ -185,7 +188,7 @@ impl Login<'_> {
         let secret = match self.credentials {
             Some(
                 Credentials::Password(_, secret)
-                | Credentials::Identity(secret)
+                | Credentials::Identity(secret, _)
                 | Credentials::Bearer(secret),
             ) => Some(secret),
             None => None,

@@ -3,48 +3,82 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::judge;
+use crate::tls::Certificates;
 
 /// A running registry; dropping it ends the process and removes its blobs.
 #[derive(Debug)]
 pub struct Registry {
     child: Child,
     directory: tempfile::TempDir,
+    data: PathBuf,
     port: u16,
 }
+
+/// The only user of a guarded registry, as `USER:PASSWORD`.
+pub const LOGIN: &str = "alice:correct horse";
+
+/// The same as docker-registry wants it: crypt(3), bcrypt.
+const HTPASSWD: &str = "alice:$2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2\n";
 
 impl Registry {
     /// Starts a registry without images; `None`, with the policy of [`judge::missing`], where
     /// docker-registry or skopeo, which fills it, is missing.
     #[must_use]
     pub fn start() -> Option<Self> {
-        const ATTEMPTS: u32 = 5;
         if !judge::all(&["docker-registry", "skopeo"]) {
             return None;
         }
+        Some(Self::answering(None, "", ""))
+    }
+
+    /// A registry with the same images that only [`LOGIN`] may read.
+    #[must_use]
+    pub fn guarded(&self) -> Self {
+        let password = self.directory.path().join("htpasswd");
+        fs::write(&password, HTPASSWD).expect("a file of passwords");
+        let auth = format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", password.display());
+        Self::answering(Some(&self.data), "", &auth)
+    }
+
+    /// A registry with the same images that speaks TLS, and when `mutual` only with clients that
+    /// show a certificate of the same authority.
+    #[must_use]
+    pub fn over_tls(&self, certificates: &Certificates, mutual: bool) -> Self {
+        let place = |name: &str| certificates.path(name).display().to_string();
+        let clients = if mutual { format!(", clientcas: [{}]", place("ca.pem")) } else { String::new() };
+        let (certificate, key) = (place("server.pem"), place("server.key"));
+        let tls = format!(", tls: {{certificate: {certificate}, key: {key}{clients}}}");
+        Self::answering(Some(&self.data), &tls, "")
+    }
+
+    /// A registry over `data`, or without images, with these words in its configuration.
+    fn answering(data: Option<&Path>, http: &str, more: &str) -> Self {
+        const ATTEMPTS: u32 = 5;
         // Another process can take the port between its choice and the registry's start.
         for _ in 0..ATTEMPTS {
-            let mut registry = Self::spawn();
+            let mut registry = Self::spawn(data, http, more);
             if registry.answers() {
-                return Some(registry);
+                return registry;
             }
         }
         panic!("docker-registry did not answer at any of {ATTEMPTS} ports")
     }
 
-    fn spawn() -> Self {
+    fn spawn(data: Option<&Path>, http: &str, more: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the registry");
         let port = free_port();
         let config = directory.path().join("config.yml");
+        let data = data.map_or_else(|| directory.path().join("data"), Path::to_path_buf);
         let text = format!(
             "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-             http: {{addr: \"127.0.0.1:{port}\"}}\n",
-            directory.path().join("data").display()
+             http: {{addr: \"127.0.0.1:{port}\"{http}}}\n{more}",
+            data.display()
         );
         fs::write(&config, text).expect("a configuration for the registry");
         let log = File::create(directory.path().join("log")).expect("a log for the registry");
@@ -57,7 +91,7 @@ impl Registry {
             .stderr(log)
             .spawn()
             .expect("docker-registry starts");
-        Self { child, directory, port }
+        Self { child, directory, data, port }
     }
 
     fn answers(&mut self) -> bool {
@@ -67,7 +101,7 @@ impl Registry {
             if self.child.try_wait().is_ok_and(|status| status.is_some()) {
                 return false;
             }
-            if self.probe().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+            if self.probe().is_ok_and(|answer| answer.starts_with("HTTP/1.")) {
                 return true;
             }
             sleep(Duration::from_millis(20));
@@ -107,7 +141,7 @@ impl Registry {
     /// The directory of the registry's blobs, for a test that damages one.
     #[must_use]
     pub fn data(&self) -> std::path::PathBuf {
-        self.directory.path().join("data")
+        self.data.clone()
     }
 
     /// The requests that were made so far, a line of the log each.

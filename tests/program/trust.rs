@@ -1,0 +1,250 @@
+//! TLS, mirrors and proxies: who is believed, and who is asked instead.
+
+use std::fs;
+use std::process::Output;
+
+use banger_test_support::judge;
+use banger_test_support::layers::Compression;
+use banger_test_support::proxy::{Proxy, Reply};
+use banger_test_support::registry::Registry;
+use banger_test_support::tls::{Certificates, NAME};
+
+use crate::banger::{Bench, push};
+use crate::image::image;
+
+fn open() -> Option<Registry> {
+    let registry = Registry::start()?;
+    push(&registry, &[image(Compression::Gzip)], "app:latest");
+    Some(registry)
+}
+
+/// A registry that speaks TLS, the authority that signed it, and the open one with its images.
+fn secure(mutual: bool) -> Option<(Registry, Certificates, Registry)> {
+    let (open, certificates) = (open()?, Certificates::make()?);
+    let secure = open.over_tls(&certificates, mutual);
+    Some((secure, certificates, open))
+}
+
+/// A directory of hosts that speaks of this host, so that TLS is spoken on loopback too.
+fn hosts(bench: &Bench, host: &str) -> String {
+    fs::create_dir_all(bench.path("certs.d").join(host)).unwrap();
+    bench.path("certs.d").display().to_string()
+}
+
+#[test]
+fn an_unknown_authority_is_refused_and_a_named_one_is_trusted() {
+    let Some((registry, certificates, _open)) = secure(false) else { return };
+    let (bench, reference) = (Bench::new(), format!("{}/app:latest", registry.host()));
+    let hosts = hosts(&bench, &registry.host());
+    let message = bench.pull_fails(&reference, &["--hosts-dir", &hosts], 69);
+    assert!(message.contains("UnknownIssuer") && message.contains("--ca-file"), "{message}");
+    let authority = certificates.path("ca.pem").display().to_string();
+    bench.pull(&reference, "a", &["--ca-file", &authority]);
+    bench.pull(&reference, "b", &["--insecure"]);
+    fs::copy(&authority, bench.path("certs.d").join(registry.host()).join("ca.crt")).unwrap();
+    bench.pull(&reference, "c", &["--hosts-dir", &hosts]);
+    let mut command = bench.command(["image", "pull", &reference, "d", "--hosts-dir", &hosts]);
+    fs::remove_file(bench.path("certs.d").join(registry.host()).join("ca.crt")).unwrap();
+    let result = command.env("SSL_CERT_FILE", &authority).output().unwrap();
+    assert!(result.status.success(), "{}", judge::text(&result));
+    // The wrong protocol is not made right by either word.
+    let message = bench.pull_fails(&reference, &["--plain-http", "--retry", "0"], 69);
+    assert!(message.contains("400"), "{message}");
+}
+
+#[test]
+fn a_certificate_of_the_client_is_shown_when_it_is_named() {
+    let Some((registry, certificates, _open)) = secure(true) else { return };
+    let (bench, reference) = (Bench::new(), format!("{}/app:latest", registry.host()));
+    let path = |name: &str| certificates.path(name).display().to_string();
+    let (authority, certificate, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
+    bench.pull_fails(&reference, &["--ca-file", &authority, "--retry", "0"], 69);
+    let words = ["--ca-file", &authority, "--cert-file", &certificate, "--key-file", &key];
+    bench.pull(&reference, "a", &words);
+    let both = bench.path("both.pem");
+    let joined = [fs::read(&certificate).unwrap(), fs::read(&key).unwrap()].concat();
+    fs::write(&both, joined).unwrap();
+    let both = both.display().to_string();
+    bench.pull(&reference, "b", &["--ca-file", &authority, "--cert-file", &both]);
+    let hosts = hosts(&bench, &registry.host());
+    let beside = bench.path("certs.d").join(registry.host());
+    for (from, to) in [(&authority, "ca.crt"), (&certificate, "c.cert"), (&key, "c.key")] {
+        fs::copy(from, beside.join(to)).unwrap();
+    }
+    bench.pull(&reference, "c", &["--hosts-dir", &hosts]);
+    let message = bench.pull_fails(&reference, &["--cert-file", &certificate], 65);
+    assert!(message.contains("not a certificate and its key"), "{message}");
+}
+
+/// Runs in a place where the system has no certificates; nothing where that cannot be had.
+fn without_roots(bench: &Bench, words: &[&str]) -> Option<Output> {
+    if !judge::kernel() || !judge::all(&["unshare"]) {
+        return None;
+    }
+    let script = "for d in /etc/ssl /usr/share/ca-certificates /etc/pki; do \
+                  [ -d $d ] && mount -t tmpfs none $d; done; exec \"$@\"";
+    let banger = env!("CARGO_BIN_EXE_banger");
+    let before = ["--mount", "sh", "-c", script, "sh", banger];
+    let mut command = bench.command([""; 0]);
+    let environment: Vec<_> = command
+        .get_envs()
+        .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
+        .collect();
+    command = std::process::Command::new("unshare");
+    command.args(before).args(words).current_dir(bench.path("."));
+    for (name, value) in environment {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    Some(command.output().unwrap())
+}
+
+#[test]
+fn a_host_without_certificates_trusts_the_bundled_ones_and_no_others() {
+    let Some((registry, certificates, _open)) = secure(false) else { return };
+    let (bench, reference) = (Bench::new(), format!("{}/app:latest", registry.host()));
+    let hosts = hosts(&bench, &registry.host());
+    let words = ["image", "pull", &reference, "a", "--hosts-dir", &hosts];
+    let Some(result) = without_roots(&bench, &words) else { return };
+    assert_eq!(result.status.code(), Some(69), "{}", judge::text(&result));
+    assert!(judge::text(&result).contains("UnknownIssuer"), "{}", judge::text(&result));
+    let authority = certificates.path("ca.pem").display().to_string();
+    let words = ["image", "pull", &reference, "a", "--ca-file", &authority];
+    let result = without_roots(&bench, &words).unwrap();
+    assert!(result.status.success(), "{}", judge::text(&result));
+}
+
+#[test]
+fn roots_that_the_user_chose_are_not_replaced_by_others() {
+    let Some((registry, _certificates, _open)) = secure(false) else { return };
+    let (bench, reference) = (Bench::new(), format!("{}/app:latest", registry.host()));
+    let hosts = hosts(&bench, &registry.host());
+    fs::write(bench.path("none.pem"), "").unwrap();
+    let words = ["image", "pull", &reference, "a", "--hosts-dir", &hosts];
+    let mut command = bench.command(words);
+    let result = command.env("SSL_CERT_FILE", bench.path("none.pem")).output().unwrap();
+    assert_eq!(result.status.code(), Some(69), "{}", judge::text(&result));
+    assert!(judge::text(&result).contains("SSL_CERT_FILE"), "{}", judge::text(&result));
+}
+
+#[test]
+fn http_goes_through_the_proxy_of_the_environment() {
+    let Some(registry) = open() else { return };
+    let proxy = Proxy::start(&registry.host(), |request, upstream| upstream.answer(request));
+    let (bench, reference) = (Bench::new(), format!("{NAME}:5000/app:latest"));
+    for (variable, output) in [("http_proxy", "a"), ("HTTP_PROXY", "b"), ("all_proxy", "c")] {
+        let words = ["image", "pull", &reference, output, "--plain-http", "--quiet"];
+        let mut command = without_proxies(&bench, &words);
+        let address = format!("http://{}", proxy.host());
+        let result = command.env(variable, &address).output().unwrap();
+        assert!(result.status.success(), "{variable}: {}", judge::text(&result));
+        let word = format!("http://{NAME}:5000/v2/app/");
+        assert!(proxy.log().iter().all(|request| request.target.starts_with(&word)));
+        assert!(!proxy.log().is_empty());
+        proxy.forget();
+    }
+    let words = ["image", "pull", &reference, "d", "--plain-http", "--quiet", "--retry", "0"];
+    let mut command = without_proxies(&bench, &words);
+    command.env("http_proxy", format!("http://{}", proxy.host())).env("no_proxy", ".test");
+    assert_eq!(command.output().unwrap().status.code(), Some(69));
+    assert!(proxy.log().is_empty());
+    // The registry on this host is not behind a proxy.
+    let reference = format!("{}/app:latest", registry.host());
+    let mut command = without_proxies(&bench, &["image", "pull", &reference, "e", "--quiet"]);
+    command.env("http_proxy", format!("http://{}", proxy.host()));
+    assert!(command.output().unwrap().status.success());
+    assert!(proxy.log().is_empty());
+}
+
+fn without_proxies(bench: &Bench, words: &[&str]) -> std::process::Command {
+    let mut command = bench.command(words);
+    for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+        command.env_remove(name).env_remove(name.to_uppercase());
+    }
+    command
+}
+
+#[test]
+fn https_goes_through_the_tunnel_of_the_proxy() {
+    let Some((registry, certificates, _open)) = secure(false) else { return };
+    let proxy = Proxy::start(&registry.host(), |_, _| Reply::new(403, b""));
+    let bench = Bench::new();
+    let (reference, authority) = (format!("{NAME}/app:latest"), certificates.path("ca.pem"));
+    let authority = authority.display().to_string();
+    let words = ["image", "pull", &reference, "a", "--ca-file", &authority, "--quiet"];
+    let mut command = without_proxies(&bench, &words);
+    command.env("HTTPS_PROXY", format!("http://user:hidden@{}", proxy.host()));
+    let result = command.output().unwrap();
+    assert!(result.status.success(), "{}", judge::text(&result));
+    let log = proxy.log();
+    assert!(log.iter().all(|request| request.method == "CONNECT"), "{log:?}");
+    assert!(log.iter().all(|request| request.target == format!("{NAME}:443")), "{log:?}");
+    drop(proxy);
+    let mut command = without_proxies(&bench, &[&words[..], &["--force", "--retry", "0"]].concat());
+    command.env("HTTPS_PROXY", "http://user:hidden@127.0.0.1:1");
+    let text = judge::text(&command.output().unwrap());
+    assert!(!text.contains("hidden"), "{text}");
+}
+
+#[test]
+fn a_mirror_of_registries_conf_is_asked_before_the_registry() {
+    let Some(registry) = open() else { return };
+    let origin = Proxy::start(&registry.host(), |request, upstream| upstream.answer(request));
+    let mirror = Proxy::start(&registry.host(), |request, upstream| upstream.answer(request));
+    let (bench, reference) = (Bench::new(), format!("{}/app:latest", origin.host()));
+    fs::write(bench.path("registries.conf"), conf_of(&origin, &mirror.host())).unwrap();
+    bench.pull(&reference, "a", &[]);
+    assert!(!mirror.log().is_empty() && origin.log().is_empty(), "{:?}", origin.log());
+    // A mirror that has nothing, one that fails, and one that is not there.
+    let empty = Proxy::start(&registry.host(), |_, _| Reply::new(404, b""));
+    let failing = Proxy::start(&registry.host(), |_, _| Reply::new(500, b""));
+    for (number, host) in
+        [empty.host(), failing.host(), "127.0.0.1:1".to_owned()].iter().enumerate()
+    {
+        let bench = Bench::new();
+        fs::write(bench.path("registries.conf"), conf_of(&origin, host)).unwrap();
+        bench.pull(&reference, &format!("{number}"), &[]);
+    }
+    assert!(!origin.log().is_empty() && !empty.log().is_empty() && !failing.log().is_empty());
+    // What is blocked is not asked at all.
+    fs::write(bench.path("registries.conf"), "[[registry]]\nlocation='h.example'\nblocked=true")
+        .unwrap();
+    fs::remove_file(bench.path("a")).unwrap();
+    let message = bench.pull_fails("h.example/app", &[], 77);
+    assert!(message.contains("is blocked by"), "{message}");
+}
+
+fn conf_of(origin: &Proxy, mirror: &str) -> String {
+    format!(
+        "[[registry]]\nlocation='{}'\n[[registry.mirror]]\nlocation='{mirror}'\n",
+        origin.host()
+    )
+}
+
+#[test]
+fn the_hosts_of_containerd_are_asked_with_the_registrys_name_and_without_its_password() {
+    let Some(registry) = open() else { return };
+    let guarded = registry.guarded();
+    let mirror = Proxy::start(&registry.host(), |request, upstream| {
+        // It has the documents, and none of the layers.
+        let reply = upstream.answer(request);
+        let is_layer = reply.body.starts_with(&[0x1f, 0x8b]) || request.method == "HEAD";
+        if is_layer { Reply::new(404, b"") } else { reply }
+    });
+    let bench = Bench::new();
+    let directory = bench.path("certs.d").join(guarded.host());
+    fs::create_dir_all(&directory).unwrap();
+    let text = format!("server='http://{}'\n[host.'http://{}']\n", guarded.host(), mirror.host());
+    fs::write(directory.join("hosts.toml"), text).unwrap();
+    let (login, hosts) = (bench.login(&guarded.host()), bench.path("certs.d"));
+    let hosts = hosts.display().to_string();
+    let reference = format!("{}/app:latest", guarded.host());
+    bench.pull(&reference, "a", &["--hosts-dir", &hosts, "--authfile", &login]);
+    let log = mirror.log();
+    let namespace = format!("?ns={}", guarded.host());
+    assert!(log.iter().all(|request| request.target.ends_with(&namespace)), "{log:?}");
+    assert!(log.iter().all(|request| request.header("authorization").is_none()), "{log:?}");
+    assert!(guarded.log().contains("/v2/app/blobs/"));
+}
