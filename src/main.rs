@@ -23,7 +23,7 @@ fn main() -> ExitCode {
 /// Ends the program on SIGINT, SIGTERM and SIGHUP, without a trace of the image.
 fn end_on_signals(report: banger::report::Report) -> Result<()> {
     let end = move || {
-        let error = Error::interrupted("interrupted; what was fetched whole is in the cache");
+        let error = Error::interrupted("interrupted; what was fetched is kept for the next run");
         report.failed(&error);
         std::process::exit(error.exit_code().into());
     };

@@ -253,7 +253,11 @@ impl Connection {
     fn remember(&self, digest: &Digest) -> Result<()> {
         match self.reference.digest() {
             Some(_) => Ok(()),
-            None => self.cache.remember(&self.reference.to_string(), digest),
+            None => match self.cache.remember(&self.reference.to_string(), digest) {
+                // A cache that may only be read serves all the same.
+                Err(Error::Denied(_)) => Ok(()),
+                result => result,
+            },
         }
     }
 

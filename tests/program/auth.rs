@@ -48,7 +48,8 @@ fn a_password_in_a_file_opens_a_guarded_registry() {
         let path = bench.path(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::copy(&login, &path).unwrap();
-        let value = if variable == "REGISTRY_AUTH_FILE" { file } else { file.split('/').next().unwrap() };
+        let value =
+            if variable == "REGISTRY_AUTH_FILE" { file } else { file.split('/').next().unwrap() };
         let bench_of_one = Bench::new();
         let mut command = bench_of_one.command(["image", "pull", &reference, "disk", "--quiet"]);
         let result = command.env(variable, bench.path(value)).output().unwrap();
@@ -168,7 +169,7 @@ fn a_check_says_who_answered_and_what_the_registry_said() {
 
 /// A registry that wants bearer tokens of its own, each good for `uses` requests, and knows
 /// `LOGIN` and the identity token `identity`.
-fn bearer(open: &Registry, uses: usize, with_post: bool) -> Proxy {
+fn bearer(open: &Registry, limit: usize, with_post: bool) -> Proxy {
     let state = Mutex::new((0, 0));
     Proxy::start(&open.host(), move |request, upstream| {
         let (number, used) = &mut *state.lock().unwrap();
@@ -182,7 +183,7 @@ fn bearer(open: &Registry, uses: usize, with_post: bool) -> Proxy {
             return Reply::new(200, token.to_string().as_bytes());
         }
         let shown = request.header("authorization").unwrap_or_default();
-        if shown != format!("Bearer token-{number}") || *used >= uses {
+        if shown != format!("Bearer token-{number}") || *used >= limit {
             let realm = format!("http://{}/token", request.header("host").unwrap());
             let challenge = format!(
                 "Bearer realm=\"{realm}\",service=\"s\",scope=\"repository:team/app:pull\""

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use banger_test_support::proxy::{Manner, Proxy};
+use banger_test_support::proxy::{Manner, Proxy, Request};
 use banger_test_support::registry::Registry;
 use banger_test_support::{gate, judge};
 
@@ -64,7 +65,7 @@ fn a_crowd_gets_right_images_and_fetches_every_blob_once() {
         assert!(fs::read(bench.path(&place.to_string())).unwrap() == right[place % 4], "{place}");
     }
     let mut fetched = BTreeMap::new();
-    for request in proxy.log().into_iter().filter(|request| request.fetches_blob()) {
+    for request in proxy.log().into_iter().filter(Request::fetches_blob) {
         let blob = request.target.rsplit('/').next().unwrap().to_owned();
         *fetched.entry(blob).or_insert(0) += 1;
     }
@@ -88,7 +89,8 @@ fn who_waits_for_a_download_takes_over_from_the_dead() {
     let (bench, reference) = (Bench::new(), format!("{}/image:latest", proxy.host()));
     let mut first = start(&bench, &reference, "first");
     let deadline = Instant::now() + Duration::from_secs(60);
-    let grown = || parts(&bench).iter().any(|part| fs::metadata(part).is_ok_and(|m| m.len() > 1 << 18));
+    let grown =
+        || parts(&bench).iter().any(|part| fs::metadata(part).is_ok_and(|m| m.len() > 1 << 18));
     while !grown() {
         assert!(Instant::now() < deadline, "nothing arrives");
         sleep(Duration::from_millis(5));
@@ -136,6 +138,9 @@ fn killed_at_any_moment_a_pull_publishes_nothing_wrong_and_the_next_run_complete
         assert!(fs::read(bench.path("disk")).unwrap() == right, "moment {moment}");
         assert_clean(&bench);
     }
-    println!("{killed} pulls were killed, {resumed} of them left parts of blobs");
+    let _ = writeln!(
+        std::io::stderr(),
+        "{killed} pulls were killed, {resumed} of them left parts of blobs"
+    );
     assert!(killed > 0, "no pull was slow enough to be killed");
 }

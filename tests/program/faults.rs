@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use banger_test_support::gate;
 use banger_test_support::layers::{Compression, Image, Layer, digest, host_architecture};
 use banger_test_support::proxy::{Count, Manner, Proxy, Reply, Request, Upstream};
 use banger_test_support::registry::Registry;
 use banger_test_support::tree::{Entry, Kind};
-use banger_test_support::gate;
 
 use crate::banger::{Bench, push};
 
@@ -59,10 +59,7 @@ impl Bed {
         Some(Self { registry, right })
     }
 
-    fn behind(
-        &self,
-        rule: impl Fn(&Request, &Upstream) -> Reply + Send + Sync + 'static,
-    ) -> Proxy {
+    fn behind(&self, rule: impl Fn(&Request, &Upstream) -> Reply + Send + Sync + 'static) -> Proxy {
         Proxy::start(&self.registry.host(), rule)
     }
 
@@ -126,9 +123,12 @@ fn refuses(
     let Some(bed) = Bed::new() else { return Vec::new() };
     let struck = Arc::new(AtomicBool::new(true));
     let strikes = Arc::clone(&struck);
-    let proxy = bed.behind(move |request, upstream| match strikes.load(Ordering::Relaxed) {
-        true => rule(request, upstream),
-        false => upstream.answer(request),
+    let proxy = bed.behind(move |request, upstream| {
+        if strikes.load(Ordering::Relaxed) {
+            rule(request, upstream)
+        } else {
+            upstream.answer(request)
+        }
     });
     let bench = Bench::new();
     let message = bench.pull_fails(&format!("{}/image:latest", proxy.host()), options, code);
@@ -224,17 +224,18 @@ fn a_server_that_only_says_503_is_unavailable_after_the_tries() {
 
 #[test]
 fn a_slow_body_is_waited_for() {
-    survives(&["--timeout", "20s"], once(|r| r.sent(Manner::Drip(64 << 10, Duration::from_millis(5)))));
+    survives(
+        &["--timeout", "20s"],
+        once(|r| r.sent(Manner::Drip(64 << 10, Duration::from_millis(5)))),
+    );
 }
 
 #[test]
 fn a_body_that_drips_next_to_nothing_is_given_up() {
     let drip = |request: &Request, upstream: &Upstream| {
         let reply = upstream.answer(request);
-        match request.fetches_blob() && is_large(&reply) {
-            true => reply.sent(Manner::Drip(1, Duration::from_millis(20))),
-            false => reply,
-        }
+        let manner = Manner::Drip(1, Duration::from_millis(20));
+        if request.fetches_blob() && is_large(&reply) { reply.sent(manner) } else { reply }
     };
     let words = "fewer than 1024 bytes came within 1 s";
     refuses(&["--timeout", "1s", "--retry", "0"], (69, words), drip);
@@ -265,10 +266,13 @@ fn a_missing_length_is_no_fault() {
 
 #[test]
 fn a_cut_without_a_length_is_noticed_and_continued() {
-    let log = survives(&[], once(|mut reply| {
-        reply.body.truncate(2 * MIB);
-        reply.sent(Manner::WithoutLength)
-    }));
+    let log = survives(
+        &[],
+        once(|mut reply| {
+            reply.body.truncate(2 * MIB);
+            reply.sent(Manner::WithoutLength)
+        }),
+    );
     assert!(log.is_empty() || blob_ranges(&log) == [format!("bytes={}-", 2 * MIB)]);
 }
 
@@ -284,10 +288,8 @@ fn a_web_page_instead_of_a_manifest_is_bad_data() {
 fn a_web_page_instead_of_a_blob_is_bad_data() {
     refuses(&[], (65, "a web page came instead of layer"), |request, upstream| {
         let reply = upstream.answer(request);
-        match request.fetches_blob() && is_large(&reply) {
-            true => Reply { body: b"<html>".repeat(100), ..reply }.with("Content-Type", "text/html"),
-            false => reply,
-        }
+        let page = Reply::new(200, &b"<html>".repeat(100)).with("Content-Type", "text/html");
+        if request.fetches_blob() && is_large(&reply) { page } else { reply }
     });
 }
 
@@ -348,10 +350,12 @@ fn a_redirect_to_another_host_is_followed_without_the_password() {
     let storage = open.lock().unwrap().host();
     let proxy = Proxy::start(&guarded.host(), move |request, upstream| {
         let has_login = request.header("authorization").is_some();
-        match request.target.contains("/blobs/") && has_login {
-            true => Reply::new(307, b"")
-                .with("Location", &format!("http://{storage}{}", request.target)),
-            false => upstream.answer(request),
+        let place = format!("http://{storage}{}", request.target);
+        let is_sent_on = request.target.contains("/blobs/") && has_login;
+        if is_sent_on {
+            Reply::new(307, b"").with("Location", &place)
+        } else {
+            upstream.answer(request)
         }
     });
     let bench = Bench::new();

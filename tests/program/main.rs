@@ -3,8 +3,8 @@
 
 #![cfg(test)]
 
-mod banger;
 mod auth;
+mod banger;
 mod boot;
 mod crowd;
 mod demo;

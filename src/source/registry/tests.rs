@@ -441,6 +441,9 @@ fn statuses_become_classes() {
         (418, 69, "answered 418"),
         (429, 75, "SLOW: down"),
         (408, 69, "answered 408"),
+        (499, 69, "answered 499"),
+        (501, 69, "answered 501"),
+        (522, 69, "answered 522"),
         (500, 69, "answered 500"),
         (503, 69, "answered 503"),
         (204, 69, "answered 204"),
@@ -451,7 +454,7 @@ fn statuses_become_classes() {
         fixture.say("/manifests/tag", Reply::new(status, body));
         let served = fixture.serve();
         assert_refused(served.resolve(), code, words);
-        let tries = if matches!(status, 408 | 429 | 500 | 503) { 3 } else { 1 };
+        let tries = if matches!(status, 408 | 429 | 499 | 500 | 503 | 522) { 3 } else { 1 };
         assert_eq!(served.server.count("GET", "/manifests/tag"), tries, "{status}");
     }
 }
@@ -768,4 +771,78 @@ fn redirects_come_to_an_end() {
     let served = Served::by(circling, Vec::new());
     assert_refused(served.resolve(), 69, "more than 10 times");
     assert_eq!(served.server.count("GET", "/manifests/tag"), 11);
+}
+
+/// The blob of the first layer, claimed by somebody else.
+fn claimed(served: &Served) -> crate::cache::Incoming {
+    let digest = Digest::sha256_of(&served.layers[0]);
+    match served.cache.claim(&digest, 15).unwrap() {
+        crate::cache::Claim::Ours(incoming) => *incoming,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn another_process_that_fetches_a_blob_is_waited_for() {
+    let fixture = Fixture::new();
+    let layer = fixture.layer_path(0);
+    let served = fixture.serve();
+    let mut other = claimed(&served);
+    other.append(b"the fi").unwrap();
+    let bodies = thread::scope(|scope| {
+        let pull = scope.spawn(|| served.pull().unwrap());
+        thread::sleep(Duration::from_millis(100));
+        assert!(!pull.is_finished(), "nobody was waited for");
+        other.append(b"rst layer").unwrap();
+        other.verify().unwrap().publish().unwrap();
+        pull.join().unwrap()
+    });
+    assert_eq!(bodies, served.layers);
+    assert_eq!(served.server.count("GET", &layer), 0);
+}
+
+#[test]
+fn another_process_that_does_nothing_is_not_waited_for_for_ever() {
+    let served = Fixture::new().serve();
+    let mut other = claimed(&served);
+    other.append(b"the fi").unwrap();
+    let reference = format!("{}/repo/name:tag", served.server.address).parse().unwrap();
+    let short = Duration::from_millis(50);
+    let options = Options { patience: short, stall_timeout: short, ..Options::default() };
+    let registry = Registry::connect(&reference, &served.cache, &options).unwrap();
+    let image = served.resolve().unwrap();
+    let downloads = registry.download(&image);
+    assert_eq!(read(downloads.open(0).unwrap()).unwrap(), served.layers[0]);
+    downloads.finish().unwrap();
+    // The one that slept finds its work done, and does no harm.
+    other.append(b"rst layer").unwrap();
+    other.verify().unwrap().publish().unwrap();
+    assert_eq!(served.pull().unwrap(), served.layers);
+    served.assert_clean();
+}
+
+#[test]
+fn bytes_of_an_earlier_run_are_shown_to_nobody_before_they_are_proven() {
+    let mut fixture = Fixture::new();
+    let (sender, receiver) = mpsc::channel();
+    let whole = Reply {
+        parts: vec![b"the first".to_vec(), b" layer".to_vec()],
+        gate: Some(Arc::new(Mutex::new(receiver))),
+        ..Reply::new(200, b"the first layer")
+    };
+    fixture.say(&fixture.layer_path(0), whole);
+    let served = fixture.serve();
+    let mut other = claimed(&served);
+    other.append(b"THE").unwrap();
+    other.leave();
+    let image = served.resolve().unwrap();
+    let registry = served.registry();
+    let downloads = registry.download(&image);
+    for _ in 0..4 {
+        sender.send(()).unwrap();
+    }
+    // The server knows no ranges: the wrong start is believed until the end, and then thrown away.
+    assert_eq!(read(downloads.open(0).unwrap()).unwrap(), served.layers[0]);
+    downloads.finish().unwrap();
+    served.assert_clean();
 }

@@ -175,3 +175,35 @@ pub(super) fn is_inside(url: &Url) -> bool {
         Err(_) => host.eq_ignore_ascii_case("localhost") || host.ends_with(".localhost"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_this_host_and_link_are_known() {
+        for (text, inside) in [
+            ("http://127.0.0.1/", true),
+            ("http://127.8.9.1:5000/", true),
+            ("https://localhost/", true),
+            ("https://a.localhost/", true),
+            ("https://[::1]:1/", true),
+            ("https://[fe80::1]/", true),
+            ("https://[::ffff:169.254.1.1]/", true),
+            ("https://169.254.169.254/", true),
+            ("https://0.0.0.0/", true),
+            ("https://10.0.0.1/", false),
+            ("https://storage.example/", false),
+            ("https://[2001:db8::1]/", false),
+        ] {
+            assert_eq!(is_inside(&text.parse().unwrap()), inside, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_bundled_roots_are_there_and_make_a_client() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        assert!(bundled().count() > 50);
+        made(Client::builder().tls_certs_only(bundled())).unwrap();
+    }
+}

@@ -48,6 +48,12 @@ pub(super) fn bearer(token: &str) -> Option<HeaderValue> {
     secret_header(&format!("Bearer {token}"))
 }
 
+/// Whether a host has no name.
+fn is_number(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
+}
+
 fn secret_header(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
@@ -113,11 +119,10 @@ impl Login<'_> {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(refuse("which has a user name in it"));
         }
-        let is_number = url
-            .host_str()
-            .is_some_and(|host| host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok());
-        let is_own_kind = is_own || own.as_ref().is_some_and(is_inside);
-        if (is_number || is_inside(&url)) && !is_own_kind {
+        let own_is = |kind: fn(&Url) -> bool| own.as_ref().is_some_and(kind);
+        let is_kin = (!is_inside(&url) || own_is(is_inside))
+            && (!is_number(&url) || own_is(is_number) || own_is(is_inside));
+        if !is_own && !is_kin {
             return Err(refuse("which is an address of no name"));
         }
         Ok(url)
@@ -234,5 +239,97 @@ impl Login<'_> {
         let answer: Answer = serde_json::from_slice(&body).map_err(|_| nonsense())?;
         let token = [answer.access_token, answer.token].into_iter().find(|token| !token.is_empty());
         token.and_then(|token| bearer(&token)).ok_or_else(nonsense)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::challenge;
+    use super::*;
+    use crate::source::hosts::{Serves, Trust};
+
+    fn host(api: &str) -> Host {
+        Host {
+            name: "registry.example".to_owned(),
+            repository: "a/b".to_owned(),
+            api: api.to_owned(),
+            namespace: None,
+            serves: Serves { tags: true, digests: true },
+            trust: Trust::default(),
+            is_mirror: false,
+        }
+    }
+
+    fn challenge(realm: &str, scope: &str) -> Challenge {
+        let mut headers = reqwest::header::HeaderMap::new();
+        let text = format!("Bearer realm=\"{realm}\",service=\"s\",scope=\"{scope}\"");
+        headers.insert(reqwest::header::WWW_AUTHENTICATE, text.parse().unwrap());
+        challenge::all(&headers).remove(0)
+    }
+
+    /// Whether the token server `realm` is asked for the registry at `api`.
+    fn is_asked(api: &str, realm: &str) -> bool {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (client, host) = (Client::new(), host(api));
+        let login = Login { client: &client, host: &host, credentials: None };
+        login.realm(&challenge(realm, "")).map_err(|failure| failure.error.exit_code()) != Err(77)
+    }
+
+    #[test]
+    fn a_token_server_has_a_name_and_tls_unless_the_registry_has_neither() {
+        let (secure, plain) = ("https://registry.example/v2", "http://registry.example/v2");
+        let (local, number) = ("http://127.0.0.1:5000/v2", "https://198.51.100.7/v2");
+        for (api, realm, asked) in [
+            (secure, "https://auth.example/token", true),
+            (secure, "https://registry.example/token", true),
+            (secure, "http://registry.example/token", false),
+            (secure, "http://auth.example/token", false),
+            (secure, "https://127.0.0.1/token", false),
+            (secure, "https://localhost/token", false),
+            (secure, "https://[::1]/token", false),
+            (secure, "https://[::ffff:127.0.0.1]/token", false),
+            (secure, "https://169.254.169.254/latest", false),
+            (secure, "https://198.51.100.7/token", false),
+            (secure, "https://user:password@auth.example/token", false),
+            (secure, "file:///etc/passwd", false),
+            (secure, "/token", false),
+            (plain, "http://auth.example/token", true),
+            (plain, "http://127.0.0.1/token", false),
+            (local, "http://127.0.0.1:5001/token", true),
+            (local, "http://localhost:5001/token", true),
+            (number, "https://198.51.100.7:8443/token", true),
+            (number, "https://198.51.100.8/token", true),
+            (number, "https://127.0.0.1/token", false),
+        ] {
+            assert_eq!(is_asked(api, realm), asked, "{api} names {realm}");
+        }
+    }
+
+    #[test]
+    fn the_scope_of_the_challenge_is_added_to_ours() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (client, host) = (Client::new(), host("https://registry.example/v2"));
+        let login = Login { client: &client, host: &host, credentials: None };
+        let scopes = |scope: &str| login.scopes(&challenge("https://x/", scope));
+        assert_eq!(scopes(""), ["repository:a/b:pull"]);
+        assert_eq!(scopes("repository:a/b:pull"), ["repository:a/b:pull"]);
+        assert_eq!(scopes("aws"), ["repository:a/b:pull", "aws"]);
+    }
+
+    #[test]
+    fn a_reason_that_repeats_the_secret_is_not_told() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (client, host) = (Client::new(), host("https://registry.example/v2"));
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let credentials = Credentials::Password(secret("u"), secret("hunter2"));
+        let login = Login { client: &client, host: &host, credentials: Some(&credentials) };
+        assert_eq!(login.without_secrets("no such user"), ": no such user");
+        assert_eq!(login.without_secrets("bad password hunter2"), "");
+    }
+
+    #[test]
+    fn a_token_that_is_no_header_is_refused() {
+        assert!(bearer("abc.def").unwrap().is_sensitive());
+        assert!(bearer("a\nb").is_none());
     }
 }

@@ -102,18 +102,21 @@ impl Reply {
     }
 
     fn send(&self, stream: &mut TcpStream, head: bool) -> io::Result<()> {
-        let mut text = format!("HTTP/1.1 {} Status\r\nConnection: close\r\n", self.status);
+        let mut text =
+            format!("HTTP/1.1 {} Status\r\nConnection: close\r\n", self.status).into_bytes();
         for (name, value) in self.headers.iter().filter(|(name, _)| name != HEAD_LENGTH) {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            write!(text, "{name}: {value}\r\n")?;
         }
         let announced = self.headers.iter().find(|(name, _)| name == HEAD_LENGTH);
         match (announced, self.manner) {
             (_, Manner::WithoutLength) => {}
-            (Some((_, length)), _) if head => text.push_str(&format!("Content-Length: {length}\r\n")),
-            _ => text.push_str(&format!("Content-Length: {}\r\n", self.body.len())),
+            (Some((_, length)), _) if head => {
+                write!(text, "Content-Length: {length}\r\n")?;
+            }
+            _ => write!(text, "Content-Length: {}\r\n", self.body.len())?,
         }
-        text.push_str("\r\n");
-        stream.write_all(text.as_bytes())?;
+        text.extend_from_slice(b"\r\n");
+        stream.write_all(&text)?;
         if head {
             return Ok(());
         }
@@ -161,14 +164,15 @@ impl Upstream {
             Some(rest) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
             None => &request.target,
         };
-        let mut text = format!("{} {path} HTTP/1.1\r\nConnection: close\r\n", request.method);
+        let mut text =
+            format!("{} {path} HTTP/1.1\r\nConnection: close\r\n", request.method).into_bytes();
         for (name, value) in &request.headers {
             if !matches!(name.as_str(), "connection" | "proxy-connection") {
-                text.push_str(&format!("{name}: {value}\r\n"));
+                write!(text, "{name}: {value}\r\n")?;
             }
         }
-        text.push_str("\r\n");
-        stream.write_all(text.as_bytes())?;
+        text.extend_from_slice(b"\r\n");
+        stream.write_all(&text)?;
         stream.write_all(&request.body)?;
         let mut reader = BufReader::new(stream);
         let mut first = String::new();
@@ -212,7 +216,8 @@ impl Proxy {
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
-                let (rule, upstream, seen) = (Arc::clone(&rule), upstream.clone(), Arc::clone(&seen));
+                let (rule, upstream, seen) =
+                    (Arc::clone(&rule), upstream.clone(), Arc::clone(&seen));
                 // A client that has heard enough hangs up.
                 thread::spawn(move || drop(serve(stream, &upstream, &*rule, &seen)));
             }

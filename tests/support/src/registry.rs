@@ -51,7 +51,8 @@ impl Registry {
     #[must_use]
     pub fn over_tls(&self, certificates: &Certificates, mutual: bool) -> Self {
         let place = |name: &str| certificates.path(name).display().to_string();
-        let clients = if mutual { format!(", clientcas: [{}]", place("ca.pem")) } else { String::new() };
+        let clients =
+            if mutual { format!(", clientcas: [{}]", place("ca.pem")) } else { String::new() };
         let (certificate, key) = (place("server.pem"), place("server.key"));
         let tls = format!(", tls: {{certificate: {certificate}, key: {key}{clients}}}");
         Self::answering(Some(&self.data), &tls, "")
