@@ -1,6 +1,6 @@
 //! Who we are to a registry: found in the files and helpers that docker, podman and skopeo use.
 //!
-//! The first place in the order of [`Search::places`] that knows the registry answers. Nothing
+//! The first place in the order of `Search::places` that knows the registry answers. Nothing
 //! here prints a secret: [`Secret`] has no text, and errors about files name lines, not contents.
 
 mod file;

@@ -14,7 +14,7 @@ use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName,
     HeaderValue, RANGE,
 };
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::endpoint::Endpoint;
@@ -30,6 +30,9 @@ use crate::source::{Layer, Reference, excerpt};
 const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 /// How much of an error's body is read.
 const MAX_ERROR_BODY: usize = 64 << 10;
+/// How often a request is answered with another login: what another request got meanwhile may be
+/// worn out as well.
+const LOGINS: usize = 2;
 /// A body that brings fewer bytes within the time that a server may be silent is as good as
 /// silent.
 const MIN_PACE: u64 = 1 << 10;
@@ -403,20 +406,23 @@ impl Transport {
         extent: Extent,
         object: &Object,
     ) -> Result<Response, Failure> {
-        let shown = endpoint.shown().await;
-        let response = self.send_once(endpoint, extent, object, shown.as_ref()).await?;
-        // Another host, to which the answer redirected, has no right to ask who we are.
-        let is_theirs = endpoint.host.api.parse().ok().map(|api: reqwest::Url| api.origin())
-            == Some(response.url().origin());
-        if response.status() != StatusCode::UNAUTHORIZED || !is_theirs {
-            return Ok(response);
+        let api: Option<Url> = endpoint.host.api.parse().ok();
+        let mut shown = endpoint.shown().await;
+        for _ in 0..LOGINS {
+            let response = self.send_once(endpoint, extent, object, shown.as_ref()).await?;
+            // Another host, to which the answer redirected, has no right to ask who we are.
+            let is_theirs = api.as_ref().is_some_and(|api| api.origin() == response.url().origin());
+            if response.status() != StatusCode::UNAUTHORIZED || !is_theirs {
+                return Ok(response);
+            }
+            let challenges = challenge::all(response.headers());
+            let renewed = endpoint.renew(challenges, shown.clone()).await?;
+            if renewed == shown {
+                return Ok(response);
+            }
+            shown = renewed;
         }
-        let challenges = challenge::all(response.headers());
-        let renewed = endpoint.renew(challenges, shown.clone()).await?;
-        if renewed == shown {
-            return Ok(response);
-        }
-        self.send_once(endpoint, extent, object, renewed.as_ref()).await
+        self.send_once(endpoint, extent, object, shown.as_ref()).await
     }
 
     async fn send_once(
