@@ -82,7 +82,7 @@ fn who_waits_for_a_download_takes_over_from_the_dead() {
     let Some(registry) = Registry::start() else { return };
     push(&registry, &[image_of(vec![layer("file", 3 << 20, 7)])], "image:latest");
     let proxy = Proxy::start(&registry.host(), |request, upstream| {
-        let drip = Manner::Drip(64 << 10, Duration::from_millis(40));
+        let drip = Manner::Drip(64 << 10, Duration::from_millis(100));
         let reply = upstream.answer(request);
         if reply.body.len() > 1 << 20 { reply.sent(drip) } else { reply }
     });

@@ -237,14 +237,14 @@ fn a_body_that_drips_next_to_nothing_is_given_up() {
         let manner = Manner::Drip(1, Duration::from_millis(20));
         if request.fetches_blob() && is_large(&reply) { reply.sent(manner) } else { reply }
     };
-    let words = "fewer than 1024 bytes came within 1 s";
-    refuses(&["--timeout", "1s", "--retry", "0"], (69, words), drip);
+    let words = "fewer than 1024 bytes came within 3 s";
+    refuses(&["--timeout", "3s", "--retry", "0"], (69, words), drip);
 }
 
 #[test]
 fn a_body_that_stalls_is_continued() {
     let stall = Manner::Stall(2 * MIB, Duration::from_secs(60));
-    let log = survives(&["--timeout", "1s"], once(move |reply| reply.sent(stall)));
+    let log = survives(&["--timeout", "3s"], once(move |reply| reply.sent(stall)));
     assert!(log.is_empty() || blob_ranges(&log).len() == 1);
 }
 

@@ -197,12 +197,18 @@ fn a_mirror_of_registries_conf_is_asked_before_the_registry() {
     fs::write(bench.path("registries.conf"), conf_of(&origin, &mirror.host())).unwrap();
     bench.pull(&reference, "a", &[]);
     assert!(!mirror.log().is_empty() && origin.log().is_empty(), "{:?}", origin.log());
-    // A mirror that has nothing, one that fails, and one that is not there.
+    // A mirror that has nothing, one that fails, one that lies, and one that is not there.
     let empty = Proxy::start(&registry.host(), |_, _| Reply::new(404, b""));
     let failing = Proxy::start(&registry.host(), |_, _| Reply::new(500, b""));
-    for (number, host) in
-        [empty.host(), failing.host(), "127.0.0.1:1".to_owned()].iter().enumerate()
-    {
+    let lying = Proxy::start(&registry.host(), |request, upstream| {
+        let mut reply = upstream.answer(request);
+        if request.fetches_blob() && reply.body.starts_with(b"{") {
+            reply.body[0] = b' ';
+        }
+        reply
+    });
+    let mirrors = [empty.host(), failing.host(), lying.host(), "127.0.0.1:1".to_owned()];
+    for (number, host) in mirrors.iter().enumerate() {
         let bench = Bench::new();
         fs::write(bench.path("registries.conf"), conf_of(&origin, host)).unwrap();
         bench.pull(&reference, &format!("{number}"), &[]);

@@ -807,8 +807,8 @@ fn another_process_that_does_nothing_is_not_waited_for_for_ever() {
     let mut other = claimed(&served);
     other.append(b"the fi").unwrap();
     let reference = format!("{}/repo/name:tag", served.server.address).parse().unwrap();
-    let short = Duration::from_millis(50);
-    let options = Options { patience: short, stall_timeout: short, ..Options::default() };
+    let (patience, stall_timeout) = (Duration::ZERO, Duration::from_secs(1));
+    let options = Options { stall_timeout, patience, ..Options::default() };
     let registry = Registry::connect(&reference, &served.cache, &options).unwrap();
     let image = served.resolve().unwrap();
     let downloads = registry.download(&image);

@@ -127,7 +127,7 @@ impl Reply {
             Manner::Reset(length) => {
                 stream.write_all(part(length))?;
                 // A reset overtakes what still waits to be sent; the client has read it by then.
-                thread::sleep(Duration::from_millis(50));
+                thread::sleep(Duration::from_millis(500));
                 rustix::net::sockopt::set_socket_linger(&*stream, Some(Duration::ZERO))?;
                 Ok(())
             }
