@@ -10,6 +10,7 @@ use banger_test_support::registry::Registry;
 use banger_test_support::tls::{Certificates, NAME};
 
 use crate::banger::{Bench, push};
+use crate::faults::assert_clean;
 use crate::image::image;
 
 fn open() -> Option<Registry> {
@@ -200,18 +201,14 @@ fn a_mirror_of_registries_conf_is_asked_before_the_registry() {
     // A mirror that has nothing, one that fails, one that lies, and one that is not there.
     let empty = Proxy::start(&registry.host(), |_, _| Reply::new(404, b""));
     let failing = Proxy::start(&registry.host(), |_, _| Reply::new(500, b""));
-    let lying = Proxy::start(&registry.host(), |request, upstream| {
-        let mut reply = upstream.answer(request);
-        if request.fetches_blob() && reply.body.starts_with(b"{") {
-            reply.body[0] = b' ';
-        }
-        reply
-    });
-    let mirrors = [empty.host(), failing.host(), lying.host(), "127.0.0.1:1".to_owned()];
+    let lying = [true, false].map(|documents| lying_about(&registry, documents));
+    let [documents, layers] = lying.each_ref().map(Proxy::host);
+    let mirrors = [empty.host(), failing.host(), documents, layers, "127.0.0.1:1".to_owned()];
     for (number, host) in mirrors.iter().enumerate() {
         let bench = Bench::new();
         fs::write(bench.path("registries.conf"), conf_of(&origin, host)).unwrap();
         bench.pull(&reference, &format!("{number}"), &[]);
+        assert_clean(&bench);
     }
     assert!(!origin.log().is_empty() && !empty.log().is_empty() && !failing.log().is_empty());
     // What is blocked is not asked at all.
@@ -220,6 +217,18 @@ fn a_mirror_of_registries_conf_is_asked_before_the_registry() {
     fs::remove_file(bench.path("a")).unwrap();
     let message = bench.pull_fails("h.example/app", &[], 77);
     assert!(message.contains("is blocked by"), "{message}");
+}
+
+/// A mirror that sends other bytes than the registry's documents, or than its layers.
+fn lying_about(registry: &Registry, documents: bool) -> Proxy {
+    Proxy::start(&registry.host(), move |request, upstream| {
+        let mut reply = upstream.answer(request);
+        let strikes = request.fetches_blob() && reply.body.starts_with(b"{") == documents;
+        if let (true, Some(last)) = (strikes, reply.body.last_mut()) {
+            *last ^= 1;
+        }
+        reply
+    })
 }
 
 fn conf_of(origin: &Proxy, mirror: &str) -> String {

@@ -235,9 +235,9 @@ impl Fetch {
     /// next run to go on with.
     async fn receive(&self, incoming: Incoming) -> Result<Verified> {
         let mut reception = Reception {
-            // What an earlier run left is shown to nobody before it is proven: when it is wrong,
-            // it can still be taken back.
-            hidden: incoming.written() > 0,
+            // What an earlier run left, or a mirror sends, is shown to nobody before it is proven:
+            // when it is wrong, it can still be taken back and fetched from the registry itself.
+            hidden: incoming.written() > 0 || self.connection.transport.asks_mirrors(),
             ranges: true,
             incoming: Remaining(Some(incoming)),
         };
@@ -247,6 +247,7 @@ impl Fetch {
             match received {
                 Ok(()) if reception.hidden && !incoming.is_proven() => {
                     incoming.restart().map_err(|error| self.unkept(&error))?;
+                    self.connection.transport.leave_mirrors();
                     reception.hidden = false;
                 }
                 Ok(()) => {

@@ -162,6 +162,16 @@ impl Transport {
         self.endpoints.last().ok_or_else(|| Error::internal("there is no host to ask"))
     }
 
+    /// Whether another host than the registry itself may be asked.
+    pub(super) fn asks_mirrors(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.host.is_mirror && !endpoint.is_down())
+    }
+
+    /// Asks no mirror any more: one of them may have sent wrong bytes.
+    pub(super) fn leave_mirrors(&self) {
+        self.endpoints.iter().for_each(Endpoint::is_found_down);
+    }
+
     /// The way to an object; none when no registry may be asked.
     pub(super) fn route(&self, object: &Object) -> Result<Route<'_>> {
         if self.options.pull == Pull::Never {
