@@ -129,7 +129,11 @@ impl Sizing<'_> {
             let geometry = self.geometry(layout, blocks)?;
             let missing = match missing(&geometry, space, free_bytes) {
                 0 => match place(geometry, space.clone().within(geometry.end())) {
-                    Ok(placed) => return Ok(placed),
+                    // Nodes of extent trees are counted only when their files have places.
+                    Ok(placed) => match geometry.free_blocks_for(free_bytes) {
+                        wanted if placed.free() >= wanted => return Ok(placed),
+                        wanted => (wanted - placed.free()).get(),
+                    },
                     // So much more at the end would have been enough for this piece.
                     Err(Error::ImageFull { needed, available }) => needed.saturating_sub(available),
                     Err(error) => return Err(error),
