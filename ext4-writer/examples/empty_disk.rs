@@ -1,24 +1,23 @@
-//! Makes an empty ext4 filesystem: `empty_disk FILE BYTES`.
+//! Makes an empty ext4 filesystem: `empty_disk FILE SIZE [WORDS]`.
+//!
+//! `cargo run --example empty_disk -- disk.img 64G --profile max -O sparse_super2`
 
-use std::error::Error;
-use std::fs::File;
+mod words;
 
-use ext4_writer::{Builder, FileSink, Options, Size};
+use std::process::ExitCode;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args_os().skip(1);
-    let (Some(path), Some(bytes)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: empty_disk FILE BYTES".into());
-    };
-    let bytes = bytes.to_str().ok_or("BYTES is no number")?.parse()?;
-    let sink = FileSink::new(File::create(path)?)?;
-    let (summary, _) = Builder::create(sink, Options::new(Size::Fixed(bytes)))?.finish()?;
-    // An example is the one place where printing is the point.
-    writeln(&format!("{summary:?}"))?;
-    Ok(())
+use words::{HELP, Image, Result, Words};
+
+fn main() -> ExitCode {
+    words::exit(make())
 }
 
-fn writeln(line: &str) -> std::io::Result<()> {
-    use std::io::Write as _;
-    writeln!(std::io::stdout(), "{line}")
+fn make() -> Result<()> {
+    let words = Words::read(std::env::args_os().skip(1))?;
+    let [path, size] = words.places.as_slice() else {
+        return Err(format!("usage: empty_disk FILE SIZE [WORDS]\n{HELP}").into());
+    };
+    let image = Image::create(path)?;
+    let builder = image.builder(words.options(Some(size))?)?;
+    image.finish(builder)
 }
