@@ -155,9 +155,11 @@ impl<S: Sink> Batch<S> {
 
     /// Writes one block at its place; what `bytes` do not fill of it is zeros.
     pub(crate) fn write_block(&mut self, at: BlockIndex, bytes: &[u8]) -> Result<()> {
+        let rest = self.block_size.bytes().checked_sub(widen(bytes.len()));
+        let rest = rest.ok_or(internal("what is written as a block is no longer than one"))?;
         self.seek(at)?;
         self.append(bytes)?;
-        self.append_zeros(self.block_size.bytes().saturating_sub(widen(bytes.len())))
+        self.append_zeros(rest)
     }
 
     /// Makes a run read as zeros again.

@@ -230,8 +230,8 @@ impl<S: Sink> Builder<S> {
     /// Adds a symbolic link. Its permission bits are kept, though nothing asks for them.
     ///
     /// # Errors
-    /// When the name is bad or taken, or the target is empty, longer than 4,095 bytes or has a
-    /// NUL.
+    /// When the name is bad or taken, or the target is empty, has a NUL, is longer than 4,095
+    /// bytes, or does not fit into a block with a NUL behind it.
     pub fn add_symlink(
         &mut self,
         directory: NodeId,
@@ -243,6 +243,10 @@ impl<S: Sink> Builder<S> {
         let reason = match target {
             [] => "is empty",
             _ if target.len() > MAX_TARGET => "is longer than 4095",
+            // Source: kernel, fs/ext4/namei.c, ext4_symlink.
+            _ if target.len() >= self.format.block.len() => {
+                "does not fit into a block with a NUL behind it; take larger blocks"
+            }
             _ if target.contains(&0) => "has a NUL",
             _ => return self.tree.add(directory, name, Content::Symlink(target.into()), metadata),
         };

@@ -169,6 +169,25 @@ fn files_and_targets_and_devices_beyond_the_format() {
     });
 }
 
+/// Source: kernel, `fs/ext4/namei.c`, `ext4_symlink`.
+#[test]
+fn a_target_ends_with_its_block() {
+    for block_size in [1024, 2048, 4096] {
+        let mut options = roomy();
+        options.block_size = block_size;
+        let longest = usize::try_from(block_size).unwrap() - 1;
+        let image = Image::build(options, |twin| {
+            twin.symlink("longest", &b"t/".repeat(longest)[..longest]);
+            let over = b"t/".repeat(longest);
+            let builder = &mut twin.builder;
+            let root = builder.root();
+            let symlink = builder.add_symlink(root, b"over", &METADATA, &over[..longest + 1]);
+            refused!(symlink, Error::InvalidTarget { .. }, &(longest + 1).to_string());
+        });
+        image.assert_as_declared();
+    }
+}
+
 #[test]
 fn attributes_beyond_the_format() {
     goes_on_after(|twin| {
