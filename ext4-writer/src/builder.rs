@@ -48,15 +48,17 @@ pub struct Summary {
     pub block_size: u64,
     /// The blocks of the filesystem.
     pub blocks: u64,
-    /// The blocks that are free, with those for root.
+    /// The blocks that are free, with those for root and those that the kernel keeps for itself.
     pub free_blocks: u64,
-    /// The bytes that an ordinary user can write.
+    /// The bytes that an ordinary user can write: less those for root and the blocks that the
+    /// kernel keeps for delayed allocation (kernel: `fs/ext4/super.c`,
+    /// `ext4_calculate_resv_clusters`).
     pub available: u64,
     /// The inodes of the filesystem.
     pub inodes: u32,
     /// The inodes that are free.
     pub free_inodes: u32,
-    /// The bytes of the journal.
+    /// The bytes of the journal; 0 without one.
     pub journal: u64,
     /// The bytes that the sink was given: all others are holes, or, on a device that held
     /// something else, zeroed or as they were.
@@ -78,8 +80,10 @@ impl<S: Sink> Builder<S> {
     /// [not](crate::Prior::Unknown).
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] when an option cannot be met, [`Error::DeviceTooSmall`] when the
-    /// sink has no room for a fixed size, [`Error::WriteImage`] when it cannot be prepared.
+    /// [`Error::InvalidOption`] when an option cannot be met, [`Error::FeatureConflict`] and
+    /// [`Error::RefusedFeature`] when features cannot be written together or left out,
+    /// [`Error::DeviceTooSmall`] when the sink has no room for a fixed size,
+    /// [`Error::WriteImage`] when it cannot be prepared.
     pub fn create(sink: S, options: Options) -> Result<Self> {
         let format = Format::new(&options)?;
         geometry::check(&options, &format)?;
@@ -277,7 +281,8 @@ impl<S: Sink> Builder<S> {
     /// Gives a node another name: a hard link. A detached node gets a name again.
     ///
     /// # Errors
-    /// When the name is bad or taken, the node is a directory, or it has 65,000 names.
+    /// When the name is bad or taken, the node is a directory, or it has 65,000 names (kernel:
+    /// `fs/ext4/ext4.h`, `EXT4_LINK_MAX`).
     pub fn add_link(&mut self, directory: NodeId, name: &[u8], node: NodeId) -> Result<()> {
         self.batch.check_usable()?;
         self.tree.check_vacant(directory, name)?;
@@ -500,7 +505,10 @@ impl<S: Sink> Builder<S> {
     /// Places and writes all metadata, gives the image its length and syncs the sink.
     ///
     /// # Errors
-    /// When the tree does not fit, or the sink fails.
+    /// [`Error::ImageFull`], [`Error::TooFewInodes`] and [`Error::DirectoryTooLarge`] when the tree
+    /// does not fit, [`Error::InvalidOption`] when a fitted size would pass
+    /// [`max_size`](Options::max_size), [`Error::DeviceTooSmall`] and [`Error::WriteImage`] when
+    /// the sink has no room or fails.
     pub fn finish(mut self) -> Result<(Summary, S)> {
         self.batch.check_usable()?;
         self.discard_detached()?;

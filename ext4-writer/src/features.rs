@@ -30,7 +30,8 @@ bitflags! {
         /// `sparse_super2`: at most two groups hold backups. The kernel (to 6.12 at least)
         /// refuses to resize such a filesystem while it is mounted.
         const SPARSE_SUPER2 = 0x0200 << COMPATIBLE;
-        /// `orphan_file`: a file lists the inodes that are open but have no name (Linux 5.15).
+        /// `orphan_file`: a file lists the inodes that are open but have no name. Linux before
+        /// 5.15 ignores it; e2fsck before 1.47 refuses to check such a filesystem.
         const ORPHAN_FILE = 0x1000 << COMPATIBLE;
 
         /// `filetype`: directory entries tell the kind of what they name.
@@ -44,11 +45,13 @@ bitflags! {
         /// `ea_inode`: values of attributes may have inodes of their own (Linux 4.13).
         const EA_INODE = 0x0400 << INCOMPATIBLE;
         /// `metadata_csum_seed`: the start of all checksums is in the superblock, so that the
-        /// UUID can change (Linux 4.4).
+        /// UUID can change (Linux 4.4, GRUB 2.12).
         const METADATA_CSUM_SEED = 0x2000 << INCOMPATIBLE;
-        /// `large_dir`: directories beyond 2 GiB, with three levels of index (Linux 4.13).
+        /// `large_dir`: directories beyond 2 GiB, with three levels of index (Linux 4.13, GRUB
+        /// 2.12).
         const LARGE_DIR = 0x4000 << INCOMPATIBLE;
-        /// `inline_data`: small files and directories are inside their inodes.
+        /// `inline_data`: small files and directories are inside their inodes: up to 60 bytes and
+        /// what extended attributes leave of the inode. GRUB and 7z cannot read it.
         const INLINE_DATA = 0x8000 << INCOMPATIBLE;
 
         /// `sparse_super`: only groups 0, 1 and the powers of 3, 5 and 7 hold backups.
@@ -137,8 +140,11 @@ const ALIASES: [(&str, &str); 6] = [
 ];
 
 impl Features {
-    /// What mke2fs 1.47 makes, less what kernels before 5.15, GRUB before 2.12 and U-Boot cannot
-    /// read (`orphan_file`, `metadata_csum_seed`).
+    /// What mke2fs 1.47 makes, less `orphan_file`, which e2fsck before 1.47 refuses to check, and
+    /// `metadata_csum_seed`, which GRUB before 2.12 and U-Boot refuse to read.
+    ///
+    /// Source: e2fsprogs, `misc/mke2fs.conf.in` and `doc/RelNotes/v1.47.0.txt`; GRUB,
+    /// `grub-core/fs/ext2.c`, `EXT2_DRIVER_IGNORED_INCOMPAT`.
     pub const DEFAULT: Self = Self::HAS_JOURNAL
         .union(Self::EXT_ATTR)
         .union(Self::RESIZE_INODE)

@@ -107,6 +107,8 @@ bitflags! {
 }
 
 /// A device, a pipe or a socket.
+///
+/// Source of the limits: kernel, `include/linux/kdev_t.h`, `MINORBITS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Special {
     /// A character device.
@@ -150,6 +152,8 @@ pub enum FileKind {
 
 impl FileKind {
     /// The type bits of `i_mode`.
+    ///
+    /// Source: kernel, `include/uapi/linux/stat.h`, `S_IF*`.
     #[must_use]
     pub const fn mode_bits(self) -> u16 {
         match self {
@@ -180,7 +184,8 @@ impl FileKind {
     }
 }
 
-/// A part of a sparse file that holds data; all else is a hole.
+/// A part of a sparse file that holds data; all else is a hole. Blocks of which a part is data are
+/// blocks of the file as a whole, padded with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// Where it begins in the file, in bytes.
@@ -204,8 +209,8 @@ impl<'a> FileContent<'a> {
         Self { size, segments: None, reader }
     }
 
-    /// `size` bytes that are a hole but for `segments`, ascending, whose bytes `reader` has one
-    /// behind the other.
+    /// `size` bytes that are a hole but for `segments`, ascending without overlap, whose bytes
+    /// `reader` has one behind the other, and no more.
     #[must_use]
     pub fn sparse(size: u64, segments: &'a [Segment], reader: &'a mut dyn Read) -> Self {
         Self { size, segments: Some(segments), reader }

@@ -22,12 +22,15 @@ pub enum Size {
 }
 
 /// The journal, in which the kernel writes metadata first.
+///
+/// Source of the sizes: e2fsprogs, `lib/ext2fs/mkjournal.c`, `ext2fs_default_journal_size`, and
+/// `misc/util.c`, `figure_journal_size`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Journal {
     /// As large as mke2fs makes it: none below 2,048 blocks, then 1,024 to 262,144 blocks.
     #[default]
     Default,
-    /// So many bytes, at least 1,024 blocks and at most 10,240,000.
+    /// So many bytes, rounded down to blocks, at least 1,024 blocks and at most 10,240,000.
     Size(u64),
     /// None: as the feature `^has_journal`.
     None,
@@ -38,11 +41,13 @@ pub enum Journal {
 pub enum Reserved {
     /// This share of all blocks, at most 50.
     Percent(u8),
-    /// So many bytes, at most half of the filesystem.
+    /// So many bytes, rounded down to blocks, at most half of the filesystem.
     Bytes(u64),
 }
 
 /// What the kernel does when it finds the filesystem damaged: `s_errors`.
+///
+/// Source: kernel, `fs/ext4/ext4.h`, `EXT4_ERRORS_*`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnError {
     /// It carries on.
@@ -57,6 +62,7 @@ pub enum OnError {
 /// The hash by which large directories are ordered.
 ///
 /// `siphash` is not among them: the kernel takes it only beside `casefold`, which is not written.
+/// Source: kernel, `fs/ext4/hash.c`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DirectoryHash {
     /// Half of MD4, as mke2fs chooses.
@@ -67,7 +73,7 @@ pub enum DirectoryHash {
 }
 
 /// How the bytes of a name from 128 on are counted in its hash: on every machine as `s_flags`
-/// says, whatever that machine's own `char` is.
+/// says, whatever that machine's own `char` is. Source: kernel, `fs/ext4/hash.c`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HashedBytes {
     /// As negative numbers, as mke2fs on x86 chooses.
@@ -143,15 +149,17 @@ impl MountOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Profile {
-    /// What mke2fs 1.47 makes, less what old kernels and boot loaders cannot read.
+    /// What mke2fs 1.47 makes, less what older checkers and boot loaders refuse:
+    /// [`Features::DEFAULT`].
     #[default]
     Default,
     /// All that this crate writes and Linux 6.12 can mount, write to and grow: the default with
     /// `orphan_file`, `metadata_csum_seed`, `inline_data`, `ea_inode` and `large_dir`.
     Max,
-    /// What Linux 4.14 mounts for writing.
+    /// What Linux 4.14 mounts for writing: today the default, and it stays so when that changes.
     Linux414,
-    /// What GRUB 2.06 reads, as the disk of `/boot` or the root.
+    /// What GRUB 2.06 reads, as the disk of `/boot` or the root: today the default, and it stays
+    /// so when that changes.
     Grub206,
     /// A disk that is never written to: no journal, no reserve, no room for more descriptors,
     /// and as small as the tree allows.
@@ -209,7 +217,8 @@ const FEW_INODES: u64 = 64 << 20;
 pub struct Options {
     /// How large the filesystem is.
     pub size: Size,
-    /// The features of the format.
+    /// The features of the format. What the size leaves no room for, such as a journal below 2,048
+    /// blocks, the filesystem then does not claim.
     pub features: Features,
     /// The bytes of a block: 1,024, 2,048, 4,096, or up to 65,536, which only a kernel with
     /// pages as large can mount.
@@ -218,7 +227,7 @@ pub struct Options {
     /// extended attributes and inline data; inodes of 128 bytes have neither, no nanoseconds
     /// and no times after 2038.
     pub inode_size: u16,
-    /// The volume's name, at most 16 bytes.
+    /// The volume's name, at most 16 bytes, without NUL.
     pub label: Vec<u8>,
     /// The filesystem's UUID in the order in which it is written. When not given it is derived
     /// from the label, the size asked for and the tree: names, attributes, sizes and places, but
@@ -226,7 +235,7 @@ pub struct Options {
     pub uuid: Option<[u8; 16]>,
     /// The start of every name's hash; derived from the UUID when not given.
     pub hash_seed: Option<[u8; 16]>,
-    /// The hash of names.
+    /// The hash of names, which orders directories of several blocks.
     pub directory_hash: DirectoryHash,
     /// How that hash counts bytes.
     pub hashed_bytes: HashedBytes,
@@ -255,11 +264,11 @@ pub struct Options {
     /// does, and 2 TiB for [`Size::Fit`]. Without `resize_inode` it is the size that a fitted
     /// filesystem cannot exceed, 64 GiB when not given.
     pub max_size: Option<u64>,
-    /// What the kernel does about damage.
+    /// What the kernel does about damage, where the mount options do not say.
     pub on_error: OnError,
     /// The mount options that are on without being asked for.
     pub mount_options: MountOptions,
-    /// Where the filesystem says it was last mounted, at most 63 bytes.
+    /// Where the filesystem says it was last mounted, at most 63 bytes, without NUL.
     pub last_mounted: Vec<u8>,
     /// Leave gaps in which files can grow without moving others, so that images of nearly equal
     /// trees are nearly equal, block for block: for stores of chunks and snapshots. Give a `uuid`
