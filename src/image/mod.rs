@@ -1,5 +1,6 @@
 //! Layers to an image file: flattened onto a filesystem, which is published when all is proven.
 
+mod device;
 mod file;
 mod size;
 
@@ -15,6 +16,7 @@ use crate::flatten::{FlattenOptions, Flattened, Flattener};
 use crate::inject::{Addition, add_files, open_overlay};
 use crate::layer::{LayerStream, LayerTotals, Limits};
 
+pub use device::DiscardingSink;
 pub use file::{Draft, ImageSink, check_output, interrupt};
 pub use size::{ImageSize, parse_bytes};
 

@@ -8,6 +8,7 @@ mod banger;
 mod boot;
 mod crowd;
 mod demo;
+mod device;
 mod failures;
 mod faults;
 mod image;

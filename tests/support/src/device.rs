@@ -46,6 +46,40 @@ impl Drop for LoopDevice {
     }
 }
 
+/// A directory whose files have no holes and cannot be given any: a mounted ramfs.
+#[derive(Debug)]
+pub struct WithoutHoles {
+    point: tempfile::TempDir,
+}
+
+impl WithoutHoles {
+    /// Mounts it; `None`, with the policy of [`judge::missing`], where that is not possible.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        if !judge::kernel() {
+            return None;
+        }
+        let point = tempfile::tempdir().expect("a directory to mount on");
+        let arguments = ["-t", "ramfs", "none"].map(OsStr::new);
+        judge::succeed("mount", arguments.into_iter().chain([point.path().as_os_str()]));
+        Some(Self { point })
+    }
+
+    /// Where it is mounted.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.point.path()
+    }
+}
+
+impl Drop for WithoutHoles {
+    fn drop(&mut self) {
+        let umount = judge::find("umount").unwrap_or_default();
+        // A loop device over one of its files may be about to go.
+        let _ = judge::run(&umount, [OsStr::new("-l"), self.point.path().as_os_str()]);
+    }
+}
+
 /// The names of all formats of which wipefs finds a signature, which must be installed.
 #[must_use]
 pub fn signatures(device: &Path) -> Vec<String> {

@@ -1,0 +1,115 @@
+//! A block device as the place of a filesystem: zeroed by the device itself where it can.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use ext4_writer::{DeviceSink, Prior, Sink};
+use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+
+/// A block device, or a file that keeps its length and is treated like one.
+///
+/// Before the first write it asks the device to make all of the filesystem's place read as zeros
+/// without sending them: a disk that can discard, a loop device, a sparse file. Then nothing has to
+/// be written there, and nothing is left to the guest. Where it cannot, what has to be zeros is
+/// written, as by [`DeviceSink`].
+#[derive(Debug)]
+pub struct DiscardingSink {
+    device: DeviceSink,
+    is_block_device: bool,
+}
+
+impl DiscardingSink {
+    /// Opens a device for writing, for this process alone: one that is mounted, or otherwise in
+    /// use, is refused.
+    pub fn open(path: &Path) -> Result<Self> {
+        let cannot = |error: io::Error| {
+            let busy = error.kind() == io::ErrorKind::ResourceBusy;
+            let refusal =
+                Error::cannot_create(format!("cannot write to the device {}", path.display()))
+                    .because(error);
+            if busy { refusal.hint("unmount it, or end what uses it") } else { refusal }
+        };
+        // Only for block devices has O_EXCL a meaning without O_CREAT: open(2).
+        let exclusive = i32::try_from(OFlags::EXCL.bits()).unwrap_or_default();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(exclusive)
+            .open(path)
+            .map_err(cannot)?;
+        Self::new(file).map_err(cannot)
+    }
+
+    fn new(file: File) -> io::Result<Self> {
+        let is_block_device = file.metadata()?.file_type().is_block_device();
+        Ok(Self { device: DeviceSink::new(file)?, is_block_device })
+    }
+
+    /// Whether a range reads as zeros now without zeros having been sent to it.
+    ///
+    /// On a block device a punched hole is the command to write zeros, with leave to discard, and
+    /// fails where there is no such command; zeroing a range would fall back to the kernel's
+    /// writing of every block (kernel: `block/fops.c`, `blkdev_fallocate`). In a file both change
+    /// the map of its blocks only.
+    fn give_back(&self, offset: u64, length: u64) -> io::Result<bool> {
+        if length == 0 {
+            return Ok(true);
+        }
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let zero = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+        let ways: &[FallocateFlags] = if self.is_block_device { &[punch] } else { &[punch, zero] };
+        for way in ways {
+            match rustix::fs::fallocate(self.device.file(), *way, offset, length) {
+                Ok(()) => return Ok(true),
+                // There is no such command, or not for ranges that are no whole sectors.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Sink for DiscardingSink {
+    fn prepare(&mut self, length: Option<u64>) -> io::Result<Prior> {
+        let capacity = self.device.capacity().unwrap_or_default();
+        let length = length.unwrap_or(capacity);
+        self.device.set_length(length)?;
+        if !self.give_back(0, length)? {
+            return self.device.prepare(Some(length));
+        }
+        // What is behind the filesystem keeps its bytes, but for other formats' signatures.
+        for (offset, length) in self.device.signature_places() {
+            self.zero_at(offset, length)?;
+        }
+        Ok(Prior::Zeros)
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        self.device.capacity()
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.device.write_at(offset, bytes)
+    }
+
+    fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        if self.give_back(offset, length)? {
+            return Ok(());
+        }
+        self.device.zero_at(offset, length)
+    }
+
+    fn set_length(&mut self, length: u64) -> io::Result<()> {
+        self.device.set_length(length)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.device.sync()
+    }
+}
