@@ -239,7 +239,8 @@ fn in_memory(case: &Case) {
     let image = directory.path().join("image.ext4");
     fs::write(&image, &sink.bytes[..place(summary.size)]).unwrap();
     assert_written_as_asked(case, &image);
-    if case.block_size <= 4096 {
+    let readable = !judge::all(&["dumpe2fs"]) || view::can_read(&gate::dump(&image).unwrap());
+    if case.block_size <= 4096 && readable {
         assert_eq!(view::assert_agrees(&image, &tree), 0);
     }
     if judge::all(&["dumpe2fs"]) {
@@ -284,8 +285,14 @@ fn nothing_of_the_old_content_shows_through() {
 
 #[test]
 fn nothing_of_the_old_content_shows_through_with_any_feature() {
-    let lists = ["^flex_bg", "orphan_file", "sparse_super2", "^resize_inode", "^64bit,^flex_bg"];
-    for (lazy_tables, features) in [true, false, true, false, true].into_iter().zip(lists) {
+    let lists = [
+        "^flex_bg",
+        "orphan_file,inline_data",
+        "sparse_super2,metadata_csum_seed",
+        "^resize_inode,ea_inode",
+        "^64bit,^flex_bg,^metadata_csum",
+    ];
+    for (lazy_tables, features) in [true, false].into_iter().cycle().zip(lists) {
         for block_size in [1024, 2048] {
             let case =
                 Case { block_size, size: 40 * MIB, lazy_tables, lazy_journal: false, features };
@@ -301,7 +308,7 @@ fn nothing_of_the_old_content_shows_through_with_any_feature() {
 fn where_zeros_are_known_the_lazy_options_change_nothing() {
     let image = |lazy_tables, lazy_journal| {
         let case =
-            Case { block_size: 4096, size: 24 * MIB, lazy_tables, lazy_journal, features: "" };
+            Case { block_size: 4096, size: 14 * MIB, lazy_tables, lazy_journal, features: "" };
         case.write(ext4_writer::MemorySink::new()).2.into_bytes()
     };
     let eager = image(false, false);
