@@ -15,6 +15,11 @@ use ext4_writer::{Builder, FileContent, Metadata, Options, Size, Summary};
 const MIB: u64 = 1 << 20;
 const DEVICE: u64 = 32 * MIB;
 
+/// What the file has in it.
+fn content() -> Vec<u8> {
+    vec![7; 300_000]
+}
+
 /// A loop device over a file of garbage and the signatures of other formats.
 struct Disk {
     device: LoopDevice,
@@ -38,8 +43,9 @@ impl Disk {
         let mut builder = Builder::create(sink, Options::new(size)).unwrap();
         let root = builder.root();
         for name in [b"short-lived", b"kept-longer"] {
-            let mut bytes = [7; 300_000].as_slice();
-            let content = FileContent::new(300_000, &mut bytes);
+            let bytes = content();
+            let mut reader = bytes.as_slice();
+            let content = FileContent::new(300_000, &mut reader);
             builder.add_file(root, name, &Metadata::default(), content).unwrap();
         }
         builder.remove(root, b"short-lived").unwrap();
@@ -50,8 +56,7 @@ impl Disk {
     fn judge(&self, size: u64) -> Vec<String> {
         assert_eq!(signatures(self.device.path()), ["ext4"]);
         let mount = Mount::on(self.device.path(), "ro").expect("the device was made as root");
-        let content = fs::read(mount.path().join("kept-longer")).unwrap();
-        assert!(content == [7; 300_000]);
+        assert!(fs::read(mount.path().join("kept-longer")).unwrap() == content());
         mount.close();
         let directory = tempfile::tempdir().unwrap();
         let copy = directory.path().join("copy");

@@ -104,7 +104,7 @@ impl Case {
         twin.file("short-lived", &noise(77, 700_000));
         declare(&mut twin);
         twin.remove(b"short-lived");
-        twin.file("zeros", &[0; 200_000]);
+        twin.file("zeros", &vec![0; 200_000]);
         let (summary, sink) = twin.builder.finish().unwrap();
         (summary, twin.tree, sink)
     }
@@ -152,10 +152,10 @@ impl Places {
                 if !group.starts_with("Group 0:") {
                     places.untouched.extend(ranges(reserved));
                 }
-            } else if let Some((_, bitmap)) = line.split_once("Block bitmap at ") {
-                if unwritten("BLOCK_UNINIT") {
-                    places.untouched.extend(ranges(bitmap));
-                }
+            } else if let Some((_, bitmap)) = line.split_once("Block bitmap at ")
+                && unwritten("BLOCK_UNINIT")
+            {
+                places.untouched.extend(ranges(bitmap));
             }
             if let Some((_, bitmap)) = line.split_once("Inode bitmap at ")
                 && unwritten("INODE_UNINIT")
@@ -186,7 +186,7 @@ fn ranges(text: &str) -> Vec<RangeInclusive<u64>> {
     words.filter_map(parse).collect()
 }
 
-/// The inodes of a table of which no byte is anything but zero, and all of them.
+/// How many blocks of the inode tables are all zeros, and how many there are.
 fn zero_blocks(image: &Path, places: &Places) -> (u64, u64) {
     let bytes = fs::read(image).unwrap();
     let tables = places.blocks(&bytes).filter(|(at, _)| holds(&places.tables, *at));

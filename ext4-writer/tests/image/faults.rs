@@ -178,7 +178,7 @@ fn build<S: Sink>(sink: S, options: Options) -> Result<()> {
         careless.call(|builder| builder.set_xattr(small, b"user.value", value));
     }
     careless.call(|builder| builder.remove(root, b"large-1"));
-    careless.file("zeros", &[0; 20_000]);
+    careless.file("zeros", &vec![0; 20_000]);
     careless.sparse("sparse");
     careless.directory("short", 3);
     careless.directory("indexed", 120);

@@ -179,7 +179,7 @@ fn gpt_backup(device: &mut [u8]) {
     let sectors = device.len() / SECTOR;
     let number = |sector: usize| u64::try_from(sector).unwrap_or(u64::MAX).to_le_bytes();
     let (header, array) = ((sectors - 1) * SECTOR, (sectors - 1) * SECTOR - ARRAY);
-    put(device, array, &[0; ARRAY + SECTOR]);
+    put(device, array, &vec![0; ARRAY + SECTOR]);
     put(device, header, b"EFI PART");
     put(device, header + 8, &0x0001_0000_u32.to_le_bytes());
     put(device, header + 12, &92_u32.to_le_bytes());
@@ -191,7 +191,7 @@ fn gpt_backup(device: &mut [u8]) {
     put(device, header + 72, &number(sectors - 33));
     put(device, header + 80, &128_u32.to_le_bytes());
     put(device, header + 84, &128_u32.to_le_bytes());
-    put(device, header + 88, &crc32(&[0; ARRAY], 0xedb8_8320).to_le_bytes());
+    put(device, header + 88, &crc32(&vec![0; ARRAY], 0xedb8_8320).to_le_bytes());
     let sum = crc32(device.get(header..header + 92).unwrap_or_default(), 0xedb8_8320);
     put(device, header + 16, &sum.to_le_bytes());
 }
