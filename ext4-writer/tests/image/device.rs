@@ -273,7 +273,7 @@ fn nothing_of_the_old_content_shows_through() {
             for features in ["", "^metadata_csum", "^has_journal", "^metadata_csum,^has_journal"] {
                 in_memory(&Case {
                     block_size,
-                    size: 24 * MIB,
+                    size: 14 * MIB,
                     lazy_tables,
                     lazy_journal,
                     features,
@@ -308,7 +308,7 @@ fn nothing_of_the_old_content_shows_through_with_any_feature() {
 fn where_zeros_are_known_the_lazy_options_change_nothing() {
     let image = |lazy_tables, lazy_journal| {
         let case =
-            Case { block_size: 4096, size: 14 * MIB, lazy_tables, lazy_journal, features: "" };
+            Case { block_size: 4096, size: 24 * MIB, lazy_tables, lazy_journal, features: "" };
         case.write(ext4_writer::MemorySink::new()).2.into_bytes()
     };
     let eager = image(false, false);
