@@ -146,6 +146,8 @@ impl Mount {
             .lines()
             .skip_while(|line| !line.contains(&self.marker))
             .filter(|line| names_device(line))
+            // Their UUID may end in any letters, such as "bad".
+            .filter(|line| !line.contains("mounted filesystem"))
             .filter(|line| WORDS.iter().any(|word| line.to_lowercase().contains(word)))
             .map(str::to_owned)
             .collect()

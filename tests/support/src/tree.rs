@@ -164,7 +164,7 @@ impl Tree {
 
     /// Takes away the entry at `path` and all that is below it.
     pub fn remove(&mut self, path: &[u8]) {
-        let below = [path, b"/"].concat();
+        let below = if path.is_empty() { Vec::new() } else { [path, b"/"].concat() };
         self.entries.retain(|name, _| name != path && !name.starts_with(&below));
     }
 

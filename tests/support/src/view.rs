@@ -16,15 +16,23 @@ use crate::tree::{Entry, Kind, Tree};
 /// refuses (see [`is_refused`]) or they are below such a directory.
 #[must_use]
 pub fn assert_agrees(image: &Path, expected: &Tree) -> usize {
+    assert_agrees_but_for(image, expected, &[])
+}
+
+/// [`assert_agrees`], leaving out these paths too: ext4-view 1.0 takes the length of an unwritten
+/// extent for that of a written one, and so cannot read the file.
+#[must_use]
+pub fn assert_agrees_but_for(image: &Path, expected: &Tree, unreadable: &[Vec<u8>]) -> usize {
     let filesystem = Ext4::load_from_path(image)
         .unwrap_or_else(|error| panic!("ext4-view cannot load {}: {error}", image.display()));
     let mut expected = expected.clone();
     let names = expected.len();
-    let refused: Vec<Vec<u8>> = expected
+    let mut refused: Vec<Vec<u8>> = expected
         .iter()
         .filter(|(_, entry)| is_refused(entry))
         .map(|(path, _)| path.into())
         .collect();
+    refused.extend_from_slice(unreadable);
     for path in &refused {
         expected.remove(path);
     }

@@ -1,14 +1,12 @@
 //! debugfs as a reader: what it lists, what it says of every inode, and what it dumps.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::Path;
 
-use super::{Account, Shown, untold, with_attributes};
+use super::{Account, Shown, cut, untold, with_attributes};
 use crate::judge;
-use crate::mount::Hasher;
-use crate::tree::{Entry, Kind, Time, Tree};
+use crate::tree::{Entry, Kind, Time, Tree, hash};
 
 const ROOT: u64 = 2;
 
@@ -188,13 +186,14 @@ impl Stat {
         match (self.kind.as_str(), &self.target) {
             ("directory", _) => Kind::Directory,
             ("regular", _) => {
-                let mut hasher = Hasher::default();
-                let mut file = File::open(dumped).expect("debugfs dumps files");
-                io::copy(&mut file, &mut hasher).expect("what was dumped can be read");
-                Kind::File { size: self.size, hash: hasher.finish() }
+                let shown = fs::read(dumped).expect("debugfs dumps files");
+                Kind::File { size: self.size, hash: hash(&cut(shown, self.size)) }
             }
             ("symlink", Some(target)) => Kind::Symlink(target.clone()),
-            ("symlink", None) => Kind::Symlink(fs::read(dumped).expect("debugfs dumps links")),
+            ("symlink", None) => {
+                let shown = fs::read(dumped).expect("debugfs dumps links");
+                Kind::Symlink(cut(shown, self.size))
+            }
             ("character special", _) => Kind::CharacterDevice(self.device),
             ("block special", _) => Kind::BlockDevice(self.device),
             ("FIFO", _) => Kind::Fifo,

@@ -46,6 +46,13 @@ impl Tally {
         }
     }
 
+    /// Adds all that another tally counted.
+    pub fn merge(&mut self, other: &Self) {
+        for (reader, account) in &other.0 {
+            self.add(reader, account);
+        }
+    }
+
     /// The account of a reader over all images.
     #[must_use]
     pub fn of(&self, reader: &str) -> Account {
@@ -97,7 +104,7 @@ pub fn ask_seven_zip(image: &Path, expected: &Tree) -> Option<Account> {
 /// times, and for the contents of some files.
 #[must_use]
 pub fn ask_sleuthkit(image: &Path, expected: &Tree) -> Option<Account> {
-    judge::all(&["fls", "icat"]).then(|| sleuthkit::ask(image, expected))
+    judge::all(&["fls", "icat", "dumpe2fs"]).then(|| sleuthkit::ask(image, expected))
 }
 
 /// Asks GRUB for the names of directories and the contents of all files.
@@ -159,6 +166,17 @@ fn untold(expected: &Tree, path: &[u8], kind: Kind) -> Entry {
     entry.kind = kind;
     (entry.attributes, entry.inode, entry.links) = (None, None, None);
     entry
+}
+
+/// The content of a file of `size` bytes from a reader that shows, of one that is in its inode,
+/// the zeros behind it too.
+fn cut(mut shown: Vec<u8>, size: u64) -> Vec<u8> {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let behind = shown.get(size..).unwrap_or_default();
+    if behind.iter().all(|byte| *byte == 0) {
+        shown.truncate(size);
+    }
+    shown
 }
 
 /// How many names have attributes, which the readers here do not tell.
