@@ -35,8 +35,13 @@ impl Twin<FileSink> {
     /// A new image in a temporary directory.
     pub(crate) fn in_file(options: Options) -> (Self, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
+        (Self::try_in(&directory, options).unwrap(), directory)
+    }
+
+    /// A new image in this directory.
+    pub(crate) fn try_in(directory: &tempfile::TempDir, options: Options) -> Result<Self> {
         let file = File::create_new(directory.path().join("image.ext4")).unwrap();
-        (Self::new(FileSink::new(file).unwrap(), options), directory)
+        Self::try_new(FileSink::new(file).unwrap(), options)
     }
 
     /// Finishes the image and passes it through the gate.
@@ -75,7 +80,11 @@ impl Image {
 impl<S: Sink> Twin<S> {
     /// A builder with a root of mode 0755, and its tree with the filesystem's own `lost+found`.
     pub(crate) fn new(sink: S, options: Options) -> Self {
-        let builder = Builder::create(sink, options).unwrap();
+        Self::try_new(sink, options).unwrap()
+    }
+
+    fn try_new(sink: S, options: Options) -> Result<Self> {
+        let builder = Builder::create(sink, options)?;
         let mut twin = Self { builder, tree: Tree::new() };
         let root = Entry::new(Kind::Directory, 0o755);
         twin.builder.set_metadata(twin.builder.root(), &metadata(&root)).unwrap();
@@ -83,7 +92,7 @@ impl<S: Sink> Twin<S> {
         let mut lost_and_found = Entry::new(Kind::Directory, 0o700);
         lost_and_found.modified = None;
         twin.tree.insert("lost+found", lost_and_found);
-        twin
+        Ok(twin)
     }
 
     /// The node at `path`, found name by name.
@@ -173,7 +182,7 @@ impl<S: Sink> Twin<S> {
 }
 
 /// The data of all segments, one after the other, and the file that it makes.
-fn sparse_content(size: u64, segments: &[Segment]) -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn sparse_content(size: u64, segments: &[Segment]) -> (Vec<u8>, Vec<u8>) {
     let mut whole = vec![0; place(size)];
     let mut data = Vec::new();
     for (number, segment) in segments.iter().enumerate() {
