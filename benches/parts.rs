@@ -74,7 +74,7 @@ fn flatten(criterion: &mut Criterion) {
         bencher.iter(|| {
             let limits = Limits::default();
             let mut builder = Builder::create(CountingSink::new(), Options::new(SIZE)).unwrap();
-            let options = FlattenOptions { epoch: Timestamp::default(), limits: limits.clone() };
+            let options = FlattenOptions { limits: limits.clone(), ..FlattenOptions::default() };
             let mut flattener = Flattener::new(&mut builder, options).unwrap();
             flattener.begin_layer("layer").unwrap();
             let mut archive = Archive::new(&bytes[..], "layer", &limits);

@@ -40,7 +40,10 @@ fn main() -> Result<()> {
     let options = Options::new(Size::Fit { free_bytes: 0, free_inodes: 0 });
     let mut builder = Builder::create(sink, options)?;
     let epoch = Timestamp::default();
-    let mut flattener = Flattener::new(&mut builder, FlattenOptions { epoch, limits })?;
+    let mut flattener = Flattener::new(
+        &mut builder,
+        FlattenOptions { epoch, limits, ..FlattenOptions::default() },
+    )?;
     flattener.apply_layer(layer)?;
     let counts = flattener.finish()?.counts;
     if let Some(room) = ImageSize::Automatic.room(builder.content_bytes()) {

@@ -134,7 +134,7 @@ impl Addition {
 
 /// Applies additions as one layer, in their order.
 pub fn add_files<S: Sink>(flattener: &mut Flattener<'_, S>, additions: &[Addition]) -> Result<()> {
-    flattener.begin_layer("the added files")?;
+    flattener.begin_addition("the added files")?;
     for addition in additions {
         add(flattener, addition)?;
     }

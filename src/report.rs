@@ -167,10 +167,18 @@ pub struct Pulled {
     pub losses: Vec<Note>,
     /// How many losses there were; the list ends at some length.
     pub losses_total: u64,
+    /// What the image holds, though hardly anybody can have meant it.
+    pub warnings: Vec<Note>,
+    /// How many warnings there were; the list ends at some length.
+    pub warnings_total: u64,
     /// Symbolic links of lower layers that entries of upper layers were placed through.
     pub followed_symlinks: Vec<Note>,
     /// How many of them there were; the list ends at some length.
     pub followed_symlinks_total: u64,
+    /// Symbolic links of lower layers that directories of upper layers hide.
+    pub hidden_symlinks: Vec<Note>,
+    /// How many of them there were; the list ends at some length.
+    pub hidden_symlinks_total: u64,
 }
 
 /// A layer.
@@ -348,19 +356,13 @@ impl Pulled {
         line("disk", self.image.text());
         line("time", self.milliseconds.text());
         line("path", self.image.path.clone());
-        push_notes(&mut text, "not in the image", &self.losses, self.losses_total);
-        push_notes(
-            &mut text,
-            "followed symbolic links",
-            &self.followed_symlinks,
-            self.followed_symlinks_total,
-        );
-        if self.image.clamped_times > 0 {
-            let _ = writeln!(
-                text,
-                "warning: {} times beyond what ext4 stores were moved to its limits",
-                self.image.clamped_times
-            );
+        for (title, notes, total) in [
+            ("not in the image", &self.losses, self.losses_total),
+            ("warnings", &self.warnings, self.warnings_total),
+            ("followed symbolic links", &self.followed_symlinks, self.followed_symlinks_total),
+            ("hidden symbolic links", &self.hidden_symlinks, self.hidden_symlinks_total),
+        ] {
+            push_notes(&mut text, title, notes, total);
         }
         text
     }

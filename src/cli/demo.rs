@@ -65,6 +65,9 @@ impl Demo {
             epoch: ext4_writer::Timestamp::default(),
             additions: Vec::new(),
             overlays: Vec::new(),
+            latest: None,
+            semantics: crate::flatten::LayerSemantics::default(),
+            strict: false,
             limits: Limits::default(),
         }
     }

@@ -3,6 +3,7 @@
 mod auth;
 mod demo;
 mod disk;
+mod layering;
 mod network;
 mod pull;
 mod tree;

@@ -10,13 +10,14 @@ use ext4_writer::{Builder, Timestamp};
 
 use super::Voice;
 use super::disk::Disk;
+use super::layering::Layering;
 use super::network::Network;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
-use crate::flatten::Flattened;
+use crate::flatten::{Bounded, Flattened, LowerLink, Remark};
 use crate::image::{Built, ImageSink, Recipe, build};
 use crate::inject::Addition;
-use crate::layer::{LayerBlob, LayerStream, Limits};
+use crate::layer::{LayerBlob, LayerStream, Limits, flag};
 use crate::report::{Content, Image, LayerLine, Note, Pulled, Report, Stages};
 use crate::source::{self, Config, Platform, Progress, Reference, Registry};
 
@@ -37,6 +38,8 @@ pub(crate) struct Pull {
     inject: Inject,
     #[command(flatten)]
     network: Network,
+    #[command(flatten)]
+    layering: Layering,
     /// Replace OUTPUT if it exists
     #[arg(long)]
     force: bool,
@@ -104,7 +107,10 @@ impl Pull {
             epoch: Timestamp::default(),
             additions: self.inject.add,
             overlays: self.inject.overlay,
-            limits: Limits::default(),
+            latest: None,
+            semantics: self.layering.semantics.into(),
+            strict: self.layering.strict,
+            limits: self.layering.limits.limits(),
         };
         let derive_uuid = recipe.filesystem.uuid.is_none();
         Ok(Job { reference, platform, options, recipe, derive_uuid })
@@ -125,9 +131,11 @@ impl Job {
         let registry = Registry::connect(&self.reference, cache, &self.options)?;
         let image = registry.resolve(&self.platform)?;
         registry.touch(&image)?;
+        within_limits(&image, &self.recipe.limits)?;
         let resolved = start.elapsed();
 
-        self.recipe.epoch = epoch(&image.config)?;
+        self.recipe.latest = source_date_epoch()?;
+        self.recipe.epoch = self.recipe.latest.unwrap_or_else(|| created(&image.config));
         if self.derive_uuid {
             self.recipe.filesystem.uuid = Some(self.recipe.derived_uuid(&image.manifest_digest));
         }
@@ -211,26 +219,47 @@ fn announcement(image: &source::Image, missing: u64, recipe: &Recipe) -> String 
     )
 }
 
-/// The time of what has none of its own: `SOURCE_DATE_EPOCH`, else when the image was made.
+/// Refuses what is larger than it may be before it is fetched.
+fn within_limits(image: &source::Image, limits: &Limits) -> Result<()> {
+    let count = image.layers.len();
+    if count > usize::from(limits.layers) {
+        let (name, limit) = (&image.reference, limits.layers);
+        let error = Error::bad_data(format!("{name} has {count} layers, at most {limit} are read"));
+        return Err(error.hint(flag::raise(flag::LAYERS)));
+    }
+    if let Some(layer) = image.layers.iter().find(|layer| layer.size > limits.blob) {
+        let (number, size, limit) = (layer.index.saturating_add(1), layer.size, limits.blob);
+        let error = Error::bad_data(format!(
+            "layer {number} of {} has {size} compressed bytes, at most {limit} are fetched",
+            image.reference
+        ));
+        return Err(error.hint(flag::raise(flag::BLOB)));
+    }
+    Ok(())
+}
+
+/// `SOURCE_DATE_EPOCH`: the time of what has none of its own, and the latest time of all.
 ///
 /// Source: <https://reproducible-builds.org/specs/source-date-epoch/>.
-fn epoch(config: &Config) -> Result<Timestamp> {
-    if let Some(given) = std::env::var_os("SOURCE_DATE_EPOCH") {
-        let seconds =
-            given.to_str().and_then(|text| text.parse::<u32>().ok()).ok_or_else(|| {
-                Error::usage(format!(
-                    "SOURCE_DATE_EPOCH is \"{}\", not a number of seconds since 1970",
-                    given.to_string_lossy().escape_debug()
-                ))
-            })?;
-        return Ok(Timestamp::from_seconds(seconds.into()));
-    }
+fn source_date_epoch() -> Result<Option<Timestamp>> {
+    let Some(given) = std::env::var_os("SOURCE_DATE_EPOCH") else { return Ok(None) };
+    let seconds = given.to_str().and_then(|text| text.parse::<u32>().ok()).ok_or_else(|| {
+        Error::usage(format!(
+            "SOURCE_DATE_EPOCH is \"{}\", not a number of seconds since 1970",
+            given.to_string_lossy().escape_debug()
+        ))
+    })?;
+    Ok(Some(Timestamp::from_seconds(seconds.into())))
+}
+
+/// When the image was made, for what has no time of its own.
+fn created(config: &Config) -> Timestamp {
     let created = config.created.as_deref().map(chrono::DateTime::parse_from_rfc3339);
     // Builders that hide the time write none, or a zero one.
-    Ok(match created {
+    match created {
         Some(Ok(time)) => Timestamp::from_seconds(time.timestamp().max(0)),
         Some(Err(_)) | None => Timestamp::from_seconds(0),
-    })
+    }
 }
 
 fn describe(image: &source::Image, built: &Built, recipe: &Recipe) -> Pulled {
@@ -241,7 +270,7 @@ fn describe(image: &source::Image, built: &Built, recipe: &Recipe) -> Pulled {
         compressed: totals.compressed,
         uncompressed: totals.uncompressed,
     };
-    let (losses, followed) = notes(&built.flattened);
+    let Flattened { losses, warnings, followed, hidden, .. } = &built.flattened;
     Pulled {
         reference: image.reference.clone(),
         index: image.index_digest.as_ref().map(ToString::to_string),
@@ -251,10 +280,14 @@ fn describe(image: &source::Image, built: &Built, recipe: &Recipe) -> Pulled {
         content: content(&built.flattened),
         image: disk(built, recipe),
         milliseconds: Stages { resolve: 0, layers: 0, finish: 0, total: 0 },
-        losses,
-        losses_total: built.flattened.losses.total(),
-        followed_symlinks: followed,
-        followed_symlinks_total: built.flattened.followed.total(),
+        losses: remarks(losses),
+        losses_total: losses.total(),
+        warnings: remarks(warnings),
+        warnings_total: warnings.total(),
+        followed_symlinks: lower_links(followed),
+        followed_symlinks_total: followed.total(),
+        hidden_symlinks: lower_links(hidden),
+        hidden_symlinks_total: hidden.total(),
     }
 }
 
@@ -290,14 +323,16 @@ fn disk(built: &Built, recipe: &Recipe) -> Image {
     }
 }
 
-fn notes(flattened: &Flattened) -> (Vec<Note>, Vec<Note>) {
-    let shown = |path: &[u8], reason: &str| Note {
-        path: path.escape_ascii().to_string(),
-        reason: reason.to_owned(),
-    };
-    let losses = flattened.losses.items().iter().map(|loss| shown(&loss.path, &loss.reason));
-    let followed = flattened.followed.items().iter().map(|link| shown(&link.symlink, &link.layer));
-    (losses.collect(), followed.collect())
+fn remarks(list: &Bounded<Remark>) -> Vec<Note> {
+    list.items().iter().map(|remark| note(&remark.path, &remark.reason)).collect()
+}
+
+fn lower_links(list: &Bounded<LowerLink>) -> Vec<Note> {
+    list.items().iter().map(|link| note(&link.symlink, &link.layer)).collect()
+}
+
+fn note(path: &[u8], reason: &str) -> Note {
+    Note { path: path.escape_ascii().to_string(), reason: reason.to_owned() }
 }
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -338,10 +373,10 @@ mod tests {
             created: created.map(ToOwned::to_owned),
             ..Default::default()
         };
-        assert_eq!(epoch(&config(None)).unwrap().seconds, 0);
-        assert_eq!(epoch(&config(Some("yesterday"))).unwrap().seconds, 0);
-        assert_eq!(epoch(&config(Some("0001-01-01T00:00:00Z"))).unwrap().seconds, 0);
-        let new_year = epoch(&config(Some("2024-01-01T00:00:00.5Z"))).unwrap();
+        assert_eq!(created(&config(None)).seconds, 0);
+        assert_eq!(created(&config(Some("yesterday"))).seconds, 0);
+        assert_eq!(created(&config(Some("0001-01-01T00:00:00Z"))).seconds, 0);
+        let new_year = created(&config(Some("2024-01-01T00:00:00.5Z")));
         assert_eq!(new_year.seconds, 1_704_067_200);
     }
 }

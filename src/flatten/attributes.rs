@@ -1,6 +1,6 @@
 //! Owners, modes, times and extended attributes: from an entry onto a node.
 
-use ext4_writer::{FileKind, Metadata, NodeId, Sink};
+use ext4_writer::{FileKind, Metadata, NodeId, Sink, Timestamp};
 
 use super::{Flattener, shown};
 use crate::error::Result;
@@ -17,7 +17,8 @@ enum Fate {
 impl<S: Sink> Flattener<'_, S> {
     /// Gives a node the attributes of an entry in place of those it has.
     pub(super) fn replace_attributes(&mut self, node: NodeId, entry: &Entry) -> Result<()> {
-        let set = self.builder.set_metadata(node, &metadata(entry));
+        let metadata = self.metadata_of(entry)?;
+        let set = self.builder.set_metadata(node, &metadata);
         set.map_err(|error| self.fail(error))?;
         self.builder.clear_xattrs(node).map_err(|error| self.fail(error))?;
         self.add_xattrs(node, entry)
@@ -27,7 +28,7 @@ impl<S: Sink> Flattener<'_, S> {
     /// containerd does it). Attributes that the header leaves out stay: archives tend to give
     /// them once.
     pub(super) fn set_link_attributes(&mut self, node: NodeId, entry: &Entry) -> Result<()> {
-        let mut metadata = metadata(entry);
+        let mut metadata = self.metadata_of(entry)?;
         if self.kind(node)? == FileKind::Symlink {
             metadata.mode = self.metadata(node)?.mode;
         }
@@ -35,9 +36,38 @@ impl<S: Sink> Flattener<'_, S> {
         self.add_xattrs(node, entry)
     }
 
+    /// What an inode keeps of an entry, but for its attributes.
+    pub(super) fn metadata_of(&mut self, entry: &Entry) -> Result<Metadata> {
+        let Entry { mode, uid, gid, .. } = *entry;
+        Ok(Metadata {
+            mode,
+            uid,
+            gid,
+            modified: self.time("mtime", entry.modified)?,
+            accessed: entry.accessed.map(|time| self.time("atime", time)).transpose()?,
+            changed: entry.changed.map(|time| self.time("ctime", time)).transpose()?,
+            created: None,
+        })
+    }
+
+    /// The latest time that was asked for stands for all that are later; what ext4 cannot store
+    /// becomes the end of its range, and is a loss.
+    fn time(&mut self, name: &str, given: Timestamp) -> Result<Timestamp> {
+        let wanted = self.options.latest.map_or(given, |latest| given.min(latest));
+        let stored = wanted.clamped();
+        // Nanoseconds of a second's end and more are none.
+        if stored.seconds != wanted.seconds {
+            let (from, to) = (wanted.seconds, stored.seconds);
+            self.lose(format!(
+                "its {name} of {from} seconds is beyond ext4's range: {to} is kept"
+            ))?;
+        }
+        Ok(stored)
+    }
+
     pub(super) fn add_xattrs(&mut self, node: NodeId, entry: &Entry) -> Result<()> {
         for keyword in &entry.unsupported {
-            self.lose(format!("attribute \"{keyword}\" of the archive cannot be represented"));
+            self.lose(format!("attribute \"{keyword}\" of the archive cannot be represented"))?;
         }
         let kind = self.kind(node)?;
         for Xattr { name, value } in &entry.xattrs {
@@ -48,10 +78,10 @@ impl<S: Sink> Flattener<'_, S> {
                 }
                 Fate::DropOverlay => {
                     self.outcome.counts.overlay_xattrs += 1;
-                    self.lose(format!("attribute \"{}\" is an overlay's own", shown(name)));
+                    self.lose(format!("attribute \"{}\" is an overlay's own", shown(name)))?;
                 }
                 Fate::Drop(why) => {
-                    self.lose(format!("attribute \"{}\" {why}", shown(name)));
+                    self.lose(format!("attribute \"{}\" {why}", shown(name)))?;
                 }
             }
         }
@@ -87,17 +117,5 @@ fn fate(name: &[u8], kind: FileKind) -> Fate {
         b"system.posix_acl_access" | b"system.posix_acl_default" => Fate::Keep,
         _ if is(b"user.") || is(b"trusted.") || is(b"security.") => Fate::Keep,
         _ => Fate::Drop("has no place in ext4"),
-    }
-}
-
-pub(super) fn metadata(entry: &Entry) -> Metadata {
-    Metadata {
-        mode: entry.mode,
-        uid: entry.uid,
-        gid: entry.gid,
-        modified: entry.modified,
-        accessed: entry.accessed,
-        changed: entry.changed,
-        created: None,
     }
 }

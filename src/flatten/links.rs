@@ -1,11 +1,12 @@
 //! Hard links: to this layer's files and those below, taken away or still to come.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 
 use ext4_writer::{FileKind, NodeId, Sink};
 
 use super::history::Place;
-use super::path::{CleanPath, Meaning};
+use super::path::{CleanPath, LINK_STORE, Meaning, stored_name};
 use super::walk::Missing;
 use super::{Flattener, shown};
 use crate::error::Result;
@@ -42,7 +43,7 @@ impl<S: Sink> Flattener<'_, S> {
         let target = CleanPath::parse(&entry.link).map_err(|why| refuse(self, &why))?;
         match target.meaning().map_err(|why| refuse(self, &why))? {
             Meaning::Root => return Err(refuse(self, "a directory has one name only")),
-            Meaning::Name { .. } => {}
+            Meaning::Name { .. } | Meaning::LinkStore { .. } => {}
             _ => return Err(refuse(self, "no file of an image can have that name")),
         }
         self.outcome.counts.hard_links += 1;
@@ -91,13 +92,46 @@ impl<S: Sink> Flattener<'_, S> {
         Ok(())
     }
 
+    /// Keeps a file that has a name in AUFS's store only, until the layer ends.
+    pub(super) fn store_for_links(
+        &mut self,
+        name: &[u8],
+        entry: &Entry,
+        body: &mut dyn Read,
+    ) -> Result<()> {
+        let root = self.builder.root();
+        let place = stored_name(name);
+        if self.graveyard.ghost(root, &place).is_some() {
+            return Err(self.refuse("AUFS has one file of a name"));
+        }
+        // No file of an image can have the store's own name, so it is free.
+        let node = self.add_file(root, LINK_STORE, entry, body)?;
+        self.add_xattrs(node, entry)?;
+        self.builder.detach(root, LINK_STORE).map_err(|error| self.fail(error))?;
+        self.graveyard.bury((root, place), node);
+        self.kept_by_aufs.push((node, self.current.clone()));
+        Ok(())
+    }
+
+    /// Notes the files of AUFS's store that no link named.
+    pub(super) fn settle_store(&mut self) -> Result<()> {
+        for (node, path) in std::mem::take(&mut self.kept_by_aufs) {
+            if self.builder.link_count(node).map_err(|error| self.fail(error))? == 0 {
+                self.current = path;
+                self.lose("it is bookkeeping of AUFS".to_owned())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a pending link can still have its name.
-    fn is_vacant(&self, (directory, name): &Place) -> Result<bool> {
+    fn is_vacant(&mut self, (directory, name): &Place) -> Result<bool> {
         if self.builder.lookup(*directory, name).is_some() {
             return Ok(false);
         }
         let mut above = *directory;
         while above != self.builder.root() {
+            self.detour()?;
             if self.graveyard.holds(above) {
                 return Ok(false);
             }
@@ -108,6 +142,13 @@ impl<S: Sink> Flattener<'_, S> {
 
     /// The target's own name is not followed: a link to a symbolic link is its second name.
     fn find_target(&mut self, target: &CleanPath) -> Result<Target> {
+        if let Ok(Meaning::LinkStore { name }) = target.meaning() {
+            let (directory, name) = (self.builder.root(), stored_name(name));
+            return Ok(match self.graveyard.ghost(directory, &name) {
+                Some(node) => Target::Found { directory, node },
+                None => Target::Missing(None),
+            });
+        }
         let Some(directory) = self.find(target.parent(), Missing::Ghosts)? else {
             return Ok(Target::Missing(None));
         };
@@ -143,7 +184,7 @@ impl<S: Sink> Flattener<'_, S> {
         self.set_link_attributes(node, entry)
     }
 
-    fn is_within(&self, directory: NodeId, ancestor: NodeId) -> Result<bool> {
+    fn is_within(&mut self, directory: NodeId, ancestor: NodeId) -> Result<bool> {
         let mut above = directory;
         loop {
             if above == ancestor {
@@ -152,6 +193,7 @@ impl<S: Sink> Flattener<'_, S> {
             if above == self.builder.root() {
                 return Ok(false);
             }
+            self.detour()?;
             above = self.parent(above)?;
         }
     }

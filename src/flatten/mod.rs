@@ -21,19 +21,36 @@ use std::io::{self, Read};
 use ext4_writer::{Builder, FileContent, FileKind, Metadata, NodeId, Sink, Special, Timestamp};
 
 use crate::error::{Error, Result, carried};
-use crate::layer::{Archive, Entry, EntryKind, LayerStream, LayerTotals, Limits};
+use crate::layer::{Archive, Entry, EntryKind, LayerStream, LayerTotals, Limits, flag};
 use history::{Graveyard, History, LayerNumber};
 use links::PendingLinks;
 use path::{CleanPath, Meaning};
 use walk::Missing;
 
-pub use outcome::{Bounded, Counts, Flattened, Followed, Loss};
+pub use outcome::{Bounded, Counts, Flattened, LowerLink, Remark};
+
+/// What an entry's path means that leads through a symbolic link of a lower layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LayerSemantics {
+    /// The link's target: what extracting one layer over the other gives.
+    #[default]
+    Follow,
+    /// A new directory in the link's place: what overlayfs shows, which mounts each layer's own
+    /// files over those below.
+    Overlay,
+}
 
 /// How layers are flattened.
 #[derive(Clone, Debug, Default)]
 pub struct FlattenOptions {
     /// The times of directories that only paths speak of.
     pub epoch: Timestamp,
+    /// The latest time that a file may bear; later ones become this one.
+    pub latest: Option<Timestamp>,
+    /// What paths through symbolic links of lower layers mean.
+    pub semantics: LayerSemantics,
+    /// Whether a loss is an error.
+    pub strict: bool,
     /// How much a hostile image may ask for.
     pub limits: Limits,
 }
@@ -50,11 +67,17 @@ pub struct Flattener<'b, S: Sink> {
     is_open: bool,
     /// The entry being applied, for messages.
     current: Vec<u8>,
+    /// What paths through symbolic links of lower layers mean in this layer.
+    semantics: LayerSemantics,
     /// Bytes of names, targets and attributes so far.
     metadata_bytes: u64,
+    /// Directories that were passed because of symbolic links, see [`Limits::detours`].
+    detours: u64,
     graveyard: Graveyard,
     pending: PendingLinks,
     followed: BTreeSet<NodeId>,
+    /// Files that AUFS keeps for the hard links of this layer.
+    kept_by_aufs: Vec<(NodeId, Vec<u8>)>,
     /// The directory of the last entry: nearly always that of the next one too.
     last_parent: Option<(Vec<u8>, NodeId)>,
 }
@@ -75,10 +98,13 @@ impl<'b, S: Sink> Flattener<'b, S> {
             label: String::new(),
             is_open: false,
             current: Vec::new(),
+            semantics: LayerSemantics::default(),
             metadata_bytes: 0,
+            detours: 0,
             graveyard: Graveyard::default(),
             pending: PendingLinks::new(),
             followed: BTreeSet::new(),
+            kept_by_aufs: Vec::new(),
             last_parent: None,
         })
     }
@@ -105,12 +131,23 @@ impl<'b, S: Sink> Flattener<'b, S> {
         if self.is_open {
             return Err(self.broken("the layer before was not ended"));
         }
-        let Some(next) = self.layer.checked_add(1) else {
-            return Err(Error::bad_data(format!("an image of more than {} layers", self.layer)));
+        let limit = self.options.limits.layers;
+        let next = self.layer.checked_add(1).filter(|_| self.outcome.counts.layers < limit.into());
+        let Some(next) = next else {
+            let error = Error::bad_data(format!("the image has more than {limit} layers"));
+            return Err(error.hint(flag::raise(flag::LAYERS)));
         };
         (self.layer, self.is_open) = (next, true);
         label.clone_into(&mut self.label);
+        self.semantics = self.options.semantics;
         self.outcome.counts.layers += 1;
+        Ok(())
+    }
+
+    /// Begins a layer of the user's own files, whose paths are meant as the image has them.
+    pub fn begin_addition(&mut self, label: &str) -> Result<()> {
+        self.begin_layer(label)?;
+        self.semantics = LayerSemantics::Follow;
         Ok(())
     }
 
@@ -124,11 +161,19 @@ impl<'b, S: Sink> Flattener<'b, S> {
         let path = CleanPath::parse(&entry.path).map_err(|why| self.refuse(why))?;
         match path.meaning().map_err(|why| self.refuse(why))? {
             Meaning::Root => self.apply_root(entry),
-            Meaning::Whiteout { parent, name } => self.apply_whiteout(parent, name),
-            Meaning::Opaque { directory } => self.apply_opaque(directory),
-            Meaning::Reserved => {
-                self.lose("it is bookkeeping of AUFS".to_owned());
-                Ok(())
+            Meaning::Whiteout { parent, name } => {
+                self.note_contents_of_whiteout(entry)?;
+                self.apply_whiteout(parent, name)
+            }
+            Meaning::Opaque { directory } => {
+                self.note_contents_of_whiteout(entry)?;
+                self.apply_opaque(directory)
+            }
+            Meaning::LinkStore { name } if entry.kind == EntryKind::Regular => {
+                self.store_for_links(name, entry, body)
+            }
+            Meaning::Reserved | Meaning::LinkStore { .. } => {
+                self.lose("it is bookkeeping of AUFS".to_owned())
             }
             Meaning::Name { parent, name } => self.place(parent, name, entry, body),
         }
@@ -138,6 +183,7 @@ impl<'b, S: Sink> Flattener<'b, S> {
     /// taken away.
     pub fn end_layer(&mut self) -> Result<()> {
         self.settle_links()?;
+        self.settle_store()?;
         let mut directories = Vec::new();
         for node in self.graveyard.empty() {
             // Files first: one with a name in a removed directory goes with that directory.
@@ -168,25 +214,39 @@ impl<'b, S: Sink> Flattener<'b, S> {
     pub fn has_directory(&mut self, path: &[u8]) -> Result<bool> {
         path.clone_into(&mut self.current);
         let path = CleanPath::parse(path).map_err(|why| self.refuse(why))?;
-        Ok(self.find(path.whole(), Missing::Stop)?.is_some())
+        Ok(self.find(path.whole(), Missing::Look)?.is_some())
     }
 
     /// Counts the entry against the limits of an image.
     fn account(&mut self, entry: &Entry) -> Result<()> {
         let limits = &self.options.limits;
         let xattrs = entry.xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len());
-        let bytes = xattrs.fold(entry.path.len() + entry.link.len(), usize::saturating_add);
+        let sizes = xattrs.chain(entry.unsupported.iter().map(String::len));
+        let bytes = sizes.fold(entry.path.len() + entry.link.len(), usize::saturating_add);
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.metadata_bytes = self.metadata_bytes.saturating_add(bytes);
         self.outcome.counts.entries = self.outcome.counts.entries.saturating_add(1);
         if self.outcome.counts.entries > limits.entries {
             let why = format!("the image has more than {} entries", limits.entries);
-            return Err(self.refuse(why));
+            return Err(self.refuse(why).hint(flag::raise(flag::ENTRIES)));
         }
         if self.metadata_bytes > limits.metadata {
             let limit = limits.metadata;
             let why = format!("names, targets and attributes have more than {limit} bytes");
-            return Err(self.refuse(why));
+            return Err(self.refuse(why).hint(flag::raise(flag::METADATA)));
+        }
+        Ok(())
+    }
+
+    /// Counts a directory that is passed because of a symbolic link. Each link is short and each
+    /// path too, but without a bound every entry of a hostile image could lead through forty links
+    /// of two thousand directories.
+    fn detour(&mut self) -> Result<()> {
+        self.detours = self.detours.saturating_add(1);
+        let limit = self.options.limits.detours;
+        if self.detours > limit {
+            let why = format!("symbolic links of the image lead through over {limit} directories");
+            return Err(self.refuse(why).hint(flag::raise(flag::DETOURS)));
         }
         Ok(())
     }
@@ -196,6 +256,10 @@ impl<'b, S: Sink> Flattener<'b, S> {
             return Err(self.refuse(format!("the root must be a directory, not a {}", entry.kind)));
         }
         self.outcome.counts.directories += 1;
+        if entry.mode & 0o001 == 0 {
+            let mode = entry.mode;
+            self.warn(format!("the root has mode {mode:04o}: no program of a user can start"));
+        }
         self.replace_attributes(self.builder.root(), entry)
     }
 
@@ -207,8 +271,8 @@ impl<'b, S: Sink> Flattener<'b, S> {
         body: &mut dyn Read,
     ) -> Result<()> {
         if entry.kind == EntryKind::Socket {
-            self.lose("a socket means nothing without the process that bound it".to_owned());
-            return Ok(());
+            let why = "a socket means nothing without the process that bound it";
+            return self.lose(why.to_owned());
         }
         let directory = self.enter(parent)?;
         if !self.pending.is_empty() {
@@ -237,7 +301,8 @@ impl<'b, S: Sink> Flattener<'b, S> {
             return self.replace_attributes(node, entry);
         }
         self.vacate(directory, name)?;
-        let added = self.builder.add_directory(directory, name, &attributes::metadata(entry));
+        let metadata = self.metadata_of(entry)?;
+        let added = self.builder.add_directory(directory, name, &metadata);
         let node = added.map_err(|error| self.fail(error))?;
         self.born(directory, name, node)?;
         self.add_xattrs(node, entry)
@@ -251,14 +316,18 @@ impl<'b, S: Sink> Flattener<'b, S> {
         entry: &Entry,
         body: &mut dyn Read,
     ) -> Result<NodeId> {
-        let metadata = attributes::metadata(entry);
+        if entry.kind == EntryKind::Regular {
+            self.outcome.counts.files += 1;
+            return self.add_file(directory, name, entry, body);
+        }
+        let metadata = self.metadata_of(entry)?;
+        if entry.kind == EntryKind::CharacterDevice && entry.device == (0, 0) {
+            // An overlay hides a name so; tools that unpack onto one write them by mistake.
+            self.warn("a device 0:0 hides nothing in an image, it stays a device".to_owned());
+        }
         let counts = &mut self.outcome.counts;
         let (major, minor) = entry.device;
         let special = match entry.kind {
-            EntryKind::Regular => {
-                counts.files += 1;
-                return self.add_file(directory, name, entry, body);
-            }
             EntryKind::Symlink => {
                 counts.symlinks += 1;
                 let added = self.builder.add_symlink(directory, name, &metadata, &entry.link);
@@ -267,7 +336,7 @@ impl<'b, S: Sink> Flattener<'b, S> {
             EntryKind::CharacterDevice => Special::CharacterDevice { major, minor },
             EntryKind::BlockDevice => Special::BlockDevice { major, minor },
             EntryKind::Fifo => Special::Fifo,
-            kind @ (EntryKind::Directory | EntryKind::HardLink | EntryKind::Socket) => {
+            kind => {
                 return Err(self.broken(&format!("a {kind} is no new node")));
             }
         };
@@ -291,9 +360,10 @@ impl<'b, S: Sink> Flattener<'b, S> {
                 (stored, FileContent::sparse(entry.size, segments, body))
             }
         };
+        let metadata = self.metadata_of(entry)?;
         let bytes = &mut self.outcome.counts.file_bytes;
         *bytes = bytes.saturating_add(stored);
-        let added = self.builder.add_file(directory, name, &attributes::metadata(entry), content);
+        let added = self.builder.add_file(directory, name, &metadata, content);
         added.map_err(|error| self.fail(error))
     }
 
@@ -341,8 +411,17 @@ impl<'b, S: Sink> Flattener<'b, S> {
     }
 
     /// Notes something of the current entry that the image does not hold.
-    fn lose(&mut self, reason: String) {
-        self.outcome.losses.push(Loss { path: self.current.clone(), reason });
+    fn lose(&mut self, reason: String) -> Result<()> {
+        if self.options.strict {
+            return Err(self.refuse(reason).hint("without --strict it is left out and reported"));
+        }
+        self.outcome.losses.push(Remark { path: self.current.clone(), reason });
+        Ok(())
+    }
+
+    /// Notes something odd of the current entry.
+    fn warn(&mut self, reason: String) {
+        self.outcome.warnings.push(Remark { path: self.current.clone(), reason });
     }
 
     fn discard(&mut self, node: NodeId) -> Result<()> {

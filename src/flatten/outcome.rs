@@ -8,10 +8,15 @@ pub struct Flattened {
     /// Numbers.
     pub counts: Counts,
     /// What the layers hold and the image does not.
-    pub losses: Bounded<Loss>,
+    pub losses: Bounded<Remark>,
+    /// What the image holds, though hardly anybody can have meant it.
+    pub warnings: Bounded<Remark>,
     /// Symbolic links of lower layers that entries of an upper layer were placed through, once
     /// for each layer. An overlay filesystem would hide them behind a new directory.
-    pub followed: Bounded<Followed>,
+    pub followed: Bounded<LowerLink>,
+    /// Symbolic links of lower layers that such a directory hides, because
+    /// [`LayerSemantics::Overlay`](super::LayerSemantics::Overlay) was asked for.
+    pub hidden: Bounded<LowerLink>,
 }
 
 /// How many of everything.
@@ -47,33 +52,33 @@ pub struct Counts {
     pub overlay_xattrs: u64,
 }
 
-/// Something that the image does not hold.
+/// Something to be said of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loss {
+pub struct Remark {
     /// The path as it stands in the layer.
     pub path: Vec<u8>,
-    /// What was lost and why.
+    /// What was lost, or is odd, and why.
     pub reason: String,
 }
 
-/// A symbolic link in a path.
+/// A symbolic link of a lower layer in the path of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Followed {
+pub struct LowerLink {
     /// Where the link stands in the image.
     pub symlink: Vec<u8>,
-    /// The layer whose entries were placed through it.
+    /// The layer whose entries came upon it.
     pub layer: String,
 }
 
-impl fmt::Display for Loss {
+impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path.escape_ascii(), self.reason)
     }
 }
 
-impl fmt::Display for Followed {
+impl fmt::Display for LowerLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: followed by entries of {}", self.symlink.escape_ascii(), self.layer)
+        write!(f, "{}: by entries of {}", self.symlink.escape_ascii(), self.layer)
     }
 }
 

@@ -77,7 +77,7 @@ pub(crate) fn flatten_and(
     let mut builder = Builder::create(MemorySink::new(), Options::new(size)).unwrap();
     let epoch = Timestamp::from_seconds(epoch);
     let limits = Limits::default();
-    let options = FlattenOptions { epoch, limits: limits.clone() };
+    let options = FlattenOptions { epoch, limits: limits.clone(), ..FlattenOptions::default() };
     let mut flattener = Flattener::new(&mut builder, options)?;
     for (index, layer) in layers.into_iter().enumerate() {
         let name = format!("layer {}", index + 1);
@@ -444,10 +444,7 @@ fn p09_links_of_lower_layers_are_reported_once_for_a_layer() {
     let got = outcome(&[lower, "lib/a=1 lib/b=2 x/c=3 lib/d=4 own->usr own/e=5", "lib/f=6"]);
     let followed = got.flattened.followed;
     let lines = followed.items().iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(
-        lines,
-        ["/lib: followed by entries of layer 2", "/lib: followed by entries of layer 3"]
-    );
+    assert_eq!(lines, ["/lib: by entries of layer 2", "/lib: by entries of layer 3"]);
 }
 
 #[test]
@@ -610,7 +607,7 @@ fn numbers_of_everything_are_counted() {
 fn limited(words: &str, limits: &Limits) -> Error {
     let size = Size::Fit { free_bytes: 0, free_inodes: 0 };
     let mut builder = Builder::create(MemorySink::new(), Options::new(size)).unwrap();
-    let options = FlattenOptions { epoch: Timestamp::default(), limits: limits.clone() };
+    let options = FlattenOptions { limits: limits.clone(), ..FlattenOptions::default() };
     let mut flattener = Flattener::new(&mut builder, options).unwrap();
     let mut apply = || {
         for name in ["layer 1", "layer 2"] {

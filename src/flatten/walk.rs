@@ -4,12 +4,10 @@ use std::borrow::Cow;
 
 use ext4_writer::{FileKind, NodeId, Sink};
 
-use super::Flattener;
-use super::outcome::Followed;
+use super::outcome::LowerLink;
+use super::{Flattener, LayerSemantics};
 use crate::error::Result;
-
-/// As many symbolic links as the kernel follows in one path.
-const MAX_HOPS: u32 = 40;
+use crate::layer::flag;
 
 /// What to do with the parts of a path that are not there.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,6 +16,9 @@ pub(super) enum Missing {
     Make,
     /// Find nothing.
     Stop,
+    /// Find nothing, and change nothing either: links of lower layers are followed whatever the
+    /// semantics are.
+    Look,
     /// Look among what this layer has taken away.
     Ghosts,
 }
@@ -84,26 +85,45 @@ impl<S: Sink> Flattener<'_, S> {
     fn walk(&mut self, path: &[u8], missing: Missing) -> Result<Option<NodeId>> {
         let root = self.builder.root();
         let text = Cow::Borrowed(path);
-        let mut walk = Walk { at: root, trail: Vec::new(), text, position: 0, hops: 0 };
+        self.walk_on(Walk { at: root, trail: Vec::new(), text, position: 0, hops: 0 }, missing)
+    }
+
+    fn walk_on(&mut self, mut walk: Walk<'_>, missing: Missing) -> Result<Option<NodeId>> {
         while let Some(part) = walk.next_part() {
+            if walk.hops > 0 {
+                self.detour()?;
+            }
             if part == b".." {
                 // Only a link's target has it; at the root it stays there, as in a chroot.
                 walk.ascend(self.parent(walk.at)?);
                 continue;
             }
             let live = self.builder.lookup(walk.at, &part);
-            let is_live = live.is_some();
             let node = match missing {
                 Missing::Ghosts => match self.passable(live)? {
                     None => self.ghost(walk.at, &part),
                     passable => passable,
                 },
-                Missing::Make | Missing::Stop => live,
+                Missing::Make | Missing::Stop | Missing::Look => live,
             };
             match (node, self.kind_of(node)?) {
                 (Some(node), Some(FileKind::Directory)) => walk.descend(&part, node),
                 (Some(node), Some(FileKind::Symlink)) => {
-                    self.follow(&mut walk, &part, node, is_live)?;
+                    let is_lower =
+                        live == Some(node) && self.builder.mark(walk.at, &part) != Some(self.layer);
+                    let is_meant = matches!(missing, Missing::Make | Missing::Stop);
+                    if is_lower && is_meant && self.semantics == LayerSemantics::Overlay {
+                        let directory = self.hide(&walk, &part, node)?;
+                        walk.descend(&part, directory);
+                        continue;
+                    }
+                    if is_lower
+                        && missing != Missing::Look
+                        && let Some(link) = self.lower_link(&walk, &part, node)
+                    {
+                        self.outcome.followed.push(link);
+                    }
+                    self.follow(&mut walk, node)?;
                 }
                 _ if missing == Missing::Make => {
                     let node = self.imply_directory(walk.at, &part)?;
@@ -122,21 +142,14 @@ impl<S: Sink> Flattener<'_, S> {
     }
 
     /// Goes where a symbolic link points to: the only place where one is followed.
-    fn follow(
-        &mut self,
-        walk: &mut Walk<'_>,
-        name: &[u8],
-        symlink: NodeId,
-        is_live: bool,
-    ) -> Result<()> {
+    fn follow(&mut self, walk: &mut Walk<'_>, symlink: NodeId) -> Result<()> {
         walk.hops = walk.hops.saturating_add(1);
-        if walk.hops > MAX_HOPS {
-            return Err(self.refuse(format!("more than {MAX_HOPS} symbolic links lead to it")));
+        let limit = self.options.limits.hops;
+        if walk.hops > limit {
+            let error = self.refuse(format!("more than {limit} symbolic links lead to it"));
+            return Err(error.hint(flag::raise(flag::HOPS)));
         }
         let target = self.builder.symlink_target(symlink).unwrap_or_default().to_vec();
-        if is_live && self.builder.mark(walk.at, name) != Some(self.layer) {
-            self.note_followed(symlink, [&walk.trail, &b"/"[..], name].concat());
-        }
         if target.starts_with(b"/") {
             walk.at = self.builder.root();
             walk.trail.clear();
@@ -147,10 +160,27 @@ impl<S: Sink> Flattener<'_, S> {
         Ok(())
     }
 
-    fn note_followed(&mut self, node: NodeId, symlink: Vec<u8>) {
-        if self.followed.insert(node) {
-            self.outcome.followed.push(Followed { symlink, layer: self.label.clone() });
+    /// Puts a directory in the place of a lower layer's symbolic link, as an overlay shows it. It
+    /// has the attributes of the directory that the link leads to (containerd: archive/tar.go,
+    /// `mkparent`).
+    fn hide(&mut self, walk: &Walk<'_>, name: &[u8], symlink: NodeId) -> Result<NodeId> {
+        let Walk { at, ref trail, hops, .. } = *walk;
+        let text = Cow::Borrowed(name);
+        let sight = Walk { at, trail: trail.clone(), text, position: 0, hops };
+        let model = self.walk_on(sight, Missing::Look)?;
+        if let Some(link) = self.lower_link(walk, name, symlink) {
+            self.outcome.hidden.push(link);
         }
+        self.make_directory(at, name, model)
+    }
+
+    /// A lower layer's symbolic link in the path of an entry, to be noted once in a layer.
+    fn lower_link(&mut self, walk: &Walk<'_>, name: &[u8], symlink: NodeId) -> Option<LowerLink> {
+        let is_new = self.followed.insert(symlink);
+        is_new.then(|| LowerLink {
+            symlink: [&walk.trail, &b"/"[..], name].concat(),
+            layer: self.label.clone(),
+        })
     }
 
     /// What this layer has taken away from a name, of this directory or of one that stood here.
@@ -177,6 +207,19 @@ impl<S: Sink> Flattener<'_, S> {
         let ghost = self.ghost(parent, name);
         let is_directory = self.kind_of(ghost)? == Some(FileKind::Directory);
         let model = ghost.filter(|_| is_directory);
+        if name.starts_with(b".wh.") {
+            self.warn("a directory in its path is called like a whiteout, but is none".to_owned());
+        }
+        self.make_directory(parent, name, model)
+    }
+
+    /// Makes a directory with the attributes of another one.
+    fn make_directory(
+        &mut self,
+        parent: NodeId,
+        name: &[u8],
+        model: Option<NodeId>,
+    ) -> Result<NodeId> {
         let metadata = match model {
             Some(model) => self.metadata(model)?,
             None => ext4_writer::Metadata::root_owned(0o755, self.options.epoch),

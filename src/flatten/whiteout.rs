@@ -6,6 +6,7 @@ use super::Flattener;
 use super::path::split_last;
 use super::walk::Missing;
 use crate::error::Result;
+use crate::layer::Entry;
 
 /// What a whiteout finds at a name.
 enum Found {
@@ -19,6 +20,17 @@ enum Found {
 }
 
 impl<S: Sink> Flattener<'_, S> {
+    /// A whiteout's contents have no place: its name can only hide another.
+    pub(super) fn note_contents_of_whiteout(&mut self, entry: &Entry) -> Result<()> {
+        if entry.size == 0 {
+            return Ok(());
+        }
+        let size = entry.size;
+        self.lose(format!(
+            "its {size} bytes are left out: a name that begins with .wh. hides another"
+        ))
+    }
+
     /// Hides one name.
     pub(super) fn apply_whiteout(&mut self, parent: &[u8], name: &[u8]) -> Result<()> {
         self.outcome.counts.whiteouts += 1;

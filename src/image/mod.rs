@@ -12,7 +12,7 @@ use ext4_writer::{Builder, CountingSink, Options, Size, Summary, Timestamp};
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::flatten::{FlattenOptions, Flattened, Flattener};
+use crate::flatten::{FlattenOptions, Flattened, Flattener, LayerSemantics};
 use crate::inject::{Addition, add_files, open_overlay};
 use crate::layer::{LayerStream, LayerTotals, Limits};
 
@@ -37,6 +37,12 @@ pub struct Recipe {
     pub additions: Vec<Addition>,
     /// Archives to apply as last layers.
     pub overlays: Vec<PathBuf>,
+    /// The latest time that a file may bear.
+    pub latest: Option<Timestamp>,
+    /// What paths through symbolic links of lower layers mean.
+    pub semantics: LayerSemantics,
+    /// Whether a loss is an error.
+    pub strict: bool,
     /// How much a hostile image may ask for.
     pub limits: Limits,
 }
@@ -87,8 +93,7 @@ pub fn build(
     let draft = Draft::create(&recipe.output, recipe.replace)?;
     let mut builder = Builder::create(draft.sink()?, recipe.options())
         .map_err(|error| refused(&recipe.output, error))?;
-    let options = FlattenOptions { epoch: recipe.epoch, limits: recipe.limits.clone() };
-    let mut layering = Flattener::new(&mut builder, options)?;
+    let mut layering = Flattener::new(&mut builder, recipe.flatten_options())?;
     let mut totals = Vec::new();
     for layer in layers {
         totals.push(layering.apply_layer(layer?)?);
@@ -132,6 +137,16 @@ impl Recipe {
         Ok(())
     }
 
+    fn flatten_options(&self) -> FlattenOptions {
+        FlattenOptions {
+            epoch: self.epoch,
+            latest: self.latest,
+            semantics: self.semantics,
+            strict: self.strict,
+            limits: self.limits.clone(),
+        }
+    }
+
     fn options(&self) -> Options {
         let mut options = self.filesystem.clone();
         options.size = match self.size {
@@ -147,10 +162,13 @@ impl Recipe {
     /// same pull gives the same image, another one has another UUID.
     #[must_use]
     pub fn derived_uuid(&self, manifest: &Digest) -> [u8; 16] {
-        let words = format!(
+        let mut words = format!(
             "{manifest}\n{:?}\n{:?}\n{:?}\n{:?}",
             self.size, self.filesystem, self.additions, self.overlays
         );
+        if self.semantics != LayerSemantics::default() {
+            words = format!("{words}\n{:?}", self.semantics);
+        }
         version_8_uuid(&Digest::sha256_of(words.as_bytes()))
     }
 }

@@ -11,7 +11,7 @@ use super::header::{BLOCK, BLOCK_BYTES, Header, Reason, until_nul};
 use super::input::read_full;
 use super::pax::{Records, Scope};
 use super::sparse::{self, Layout, SparseError};
-use super::{Entry, EntryKind, Limits};
+use super::{Entry, EntryKind, Limits, flag};
 use crate::error::{Error, Result, carried};
 
 /// Bodies that nobody reads are skipped in pieces of this size.
@@ -32,6 +32,8 @@ pub struct Archive<R> {
     /// Stored bytes of the current entry that were not read yet.
     remaining: u64,
     padding: u64,
+    /// Bytes that went nowhere so far, see [`Limits::ignored`].
+    ignored: u64,
     current: Vec<u8>,
     globals: Records,
     ended: bool,
@@ -40,7 +42,8 @@ pub struct Archive<R> {
 /// What the headers before an entry say of it.
 #[derive(Default)]
 struct Extensions {
-    pax: Option<Records>,
+    /// The body of the PAX header.
+    pax: Option<Vec<u8>>,
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
 }
@@ -62,6 +65,7 @@ impl<R: Read> Archive<R> {
             header_at: 0,
             remaining: 0,
             padding: 0,
+            ignored: 0,
             current: Vec::new(),
             globals: Records::default(),
             ended: false,
@@ -87,25 +91,46 @@ impl<R: Read> Archive<R> {
                 self.ended = true;
                 return self.end(&extensions);
             };
-            match header.typeflag() {
-                b'x' => {
-                    // As Go, BSD and GNU do: of two in a row the last one counts.
-                    let mut records = self.globals.clone();
-                    let body = self.read_extension(&header)?;
-                    records.read(&body, Scope::Entry).map_err(|why| self.refuse(&why))?;
-                    extensions.pax = Some(records);
-                }
+            // As Go, BSD and GNU do: of two of a kind in a row the last one counts.
+            let replaced = match header.typeflag() {
+                b'x' => extensions.pax.replace(self.read_extension(&header)?),
                 b'g' => {
                     let body = self.read_extension(&header)?;
-                    let mut globals = std::mem::take(&mut self.globals);
-                    globals.read(&body, Scope::Global).map_err(|why| self.refuse(&why))?;
-                    self.globals = globals;
+                    self.read_globals(&body)?;
+                    Some(body)
                 }
-                b'L' => extensions.long_name = Some(self.read_long_text(&header)?),
-                b'K' => extensions.long_link = Some(self.read_long_text(&header)?),
+                b'L' => extensions.long_name.replace(self.read_long_text(&header)?),
+                b'K' => extensions.long_link.replace(self.read_long_text(&header)?),
                 _ => return self.read_entry(&header, extensions).map(Some),
+            };
+            if let Some(body) = replaced {
+                self.ignore(widen(body.len()).saturating_add(BLOCK_BYTES))?;
             }
         }
+    }
+
+    /// Counts bytes that go nowhere. Without a bound an archive of nothing else would be read for
+    /// as long as it likes to be.
+    fn ignore(&mut self, count: u64) -> Result<()> {
+        self.ignored = self.ignored.saturating_add(count);
+        let limit = self.limits.ignored;
+        if self.ignored > limit {
+            let why = format!("more than {limit} bytes of the archive have no use");
+            return Err(self.refuse(&why).hint(flag::raise(flag::IGNORED)));
+        }
+        Ok(())
+    }
+
+    fn read_globals(&mut self, body: &[u8]) -> Result<()> {
+        let mut globals = std::mem::take(&mut self.globals);
+        globals.read(body, Scope::Global).map_err(|why| self.refuse(&why))?;
+        let (size, limit) = (globals.size(), self.limits.extension);
+        if size > limit {
+            let why = format!("the global headers have {size} bytes, at most {limit} are kept");
+            return Err(self.refuse(&why).hint(flag::raise(flag::HEADER)));
+        }
+        self.globals = globals;
+        Ok(())
     }
 
     fn end(&self, extensions: &Extensions) -> Result<Option<Entry>> {
@@ -119,6 +144,7 @@ impl<R: Read> Archive<R> {
     /// Skips what was not read; `false` where the archive ends in the padding, which is allowed.
     fn skip_body(&mut self) -> Result<bool> {
         if self.remaining > 0 {
+            self.ignore(self.remaining)?;
             let mut scratch = vec![0; SKIP];
             while self.remaining > 0 {
                 self.body().read(&mut scratch).map_err(|error| self.refuse_read(error))?;
@@ -165,7 +191,7 @@ impl<R: Read> Archive<R> {
 
     fn read_up_to(&mut self, out: &mut [u8]) -> Result<usize> {
         let count = read_full(&mut self.reader, out).map_err(|error| self.refuse_read(error))?;
-        self.position = self.position.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        self.position = self.position.saturating_add(widen(count));
         Ok(count)
     }
 
@@ -176,7 +202,7 @@ impl<R: Read> Archive<R> {
         if size > self.limits.extension {
             let limit = self.limits.extension;
             let why = format!("its extended header has {size} bytes, at most {limit} are read");
-            return Err(self.refuse(&why));
+            return Err(self.refuse(&why).hint(flag::raise(flag::HEADER)));
         }
         self.begin_body(size);
         let mut body = Vec::new();
@@ -196,7 +222,9 @@ impl<R: Read> Archive<R> {
 
     fn read_entry(&mut self, header: &Header, extensions: Extensions) -> Result<Entry> {
         let Extensions { pax, long_name, long_link } = extensions;
-        let mut records = pax.unwrap_or_else(|| self.globals.clone());
+        let mut records = self.globals.clone();
+        let pax = pax.unwrap_or_default();
+        records.read(&pax, Scope::Entry).map_err(|why| self.refuse(&why))?;
         let mut path = records.path.take().or(long_name).unwrap_or_else(|| header.path());
         if let Some(name) = records.sparse.real_name() {
             path = name;
@@ -210,16 +238,10 @@ impl<R: Read> Archive<R> {
             }
             _ => Vec::new(),
         };
-        self.verify_lengths(kind, &path, &link).map_err(|why| self.refuse(&why))?;
-        describe(header, kind, records)
-            .map(|entry| Entry {
-                path,
-                link,
-                size: content.size,
-                segments: content.segments,
-                ..entry
-            })
-            .map_err(|why| self.refuse(&why))
+        self.verify_lengths(kind, &path, &link)?;
+        let entry = describe(header, kind, records).map_err(|why| self.refuse(&why))?;
+        self.verify_xattrs(&entry)?;
+        Ok(Entry { path, link, size: content.size, segments: content.segments, ..entry })
     }
 
     /// Sets the body up. Only regular files have one: the size in any other header means nothing.
@@ -231,8 +253,11 @@ impl<R: Read> Archive<R> {
     ) -> Result<Content> {
         let sparse = std::mem::take(&mut records.sparse);
         let old_sparse = header.typeflag() == b'S';
-        let has_body = matches!(kind, EntryKind::Regular | EntryKind::Socket);
-        if !has_body && sparse.is_sparse() {
+        // Go ignores the size of header-only types, and a directory is one if its flag says so; one
+        // that is told by its slash alone has the size of the regular file that its flag means.
+        let slashed = kind == EntryKind::Directory && header.typeflag() == b'0';
+        let has_body = slashed || matches!(kind, EntryKind::Regular | EntryKind::Socket);
+        if (!has_body || slashed) && sparse.is_sparse() {
             return Err(self.refuse(&format!("a {kind} cannot be sparse")));
         }
         let stored = match (has_body, records.size) {
@@ -248,10 +273,12 @@ impl<R: Read> Archive<R> {
             sparse.layout(stored, &mut self.body(), &limits)
         } else {
             self.begin_body(stored);
-            return Ok(Content { size: stored, segments: None });
+            let size = if slashed { 0 } else { stored };
+            return Ok(Content { size, segments: None });
         };
         let layout = layout.map_err(|error| match error {
             SparseError::Refused(why) => self.refuse(&why),
+            SparseError::TooMany(why, flag) => self.refuse(&why).hint(flag::raise(flag)),
             SparseError::Read(error) => self.refuse_read(error),
         })?;
         if old_sparse {
@@ -271,24 +298,37 @@ impl<R: Read> Archive<R> {
         })
     }
 
-    fn verify_lengths(&self, kind: EntryKind, path: &[u8], link: &[u8]) -> Result<(), Reason> {
+    fn verify_lengths(&self, kind: EntryKind, path: &[u8], link: &[u8]) -> Result<()> {
         if path.is_empty() {
-            return Err("it has no path".to_owned());
+            return Err(self.refuse("it has no path"));
         }
         let at_most = |what: &str, length: usize, limit: usize| {
             if length <= limit {
                 return Ok(());
             }
-            Err(format!("its {what} has {length} bytes, at most {limit} are possible"))
+            let why = format!("its {what} has {length} bytes, at most {limit} are possible");
+            Err(self.refuse(&why))
         };
-        at_most("path", path.len(), self.limits.path)?;
+        let lift = |error: Error| error.hint(flag::raise(flag::PATH));
+        at_most("path", path.len(), self.limits.path).map_err(lift)?;
         match kind {
             EntryKind::Symlink | EntryKind::HardLink if link.is_empty() => {
-                Err(format!("a {kind} without a target"))
+                Err(self.refuse(&format!("a {kind} without a target")))
             }
             EntryKind::Symlink => at_most("target", link.len(), self.limits.symlink),
-            _ => at_most("target", link.len(), self.limits.path),
+            _ => at_most("target", link.len(), self.limits.path).map_err(lift),
         }
+    }
+
+    fn verify_xattrs(&self, entry: &Entry) -> Result<()> {
+        let sizes = entry.xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len());
+        let size = sizes.fold(0, usize::saturating_add);
+        let limit = self.limits.xattrs;
+        if size > limit {
+            let why = format!("its attributes have {size} bytes, at most {limit} are read");
+            return Err(self.refuse(&why).hint(flag::raise(flag::XATTRS)));
+        }
+        Ok(())
     }
 
     /// Bad data at the current header, or at the entry once its path is known.
@@ -308,6 +348,10 @@ impl<R: Read> Archive<R> {
             _ => Error::io(format!("cannot read {}", self.name)).because(error),
         })
     }
+}
+
+fn widen(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
 }
 
 /// The beginning of a path that may be as long as an extended header.

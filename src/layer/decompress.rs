@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::{self, Read};
 
 use super::gzip::{self, Gzip};
-use super::input::Input;
+use super::input::{Input, invalid};
 use super::zstandard::{self, Zstandard};
 
 /// How a blob is compressed.
@@ -38,6 +38,20 @@ pub(super) enum Decompressor<R> {
     Zstd(Zstandard<R>),
 }
 
+/// As many bytes as tell the compressions that old archives of Docker have.
+const FOREIGN_MAGIC: usize = 10;
+
+/// A compression that is none of the image-spec's. Of bzip2 the first block's magic is asked too:
+/// a tar archive may well begin with a file that is called `BZh9`.
+fn foreign(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some("xz"),
+        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..]
+        | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, 0x45, 0x38, 0x50, 0x90, ..] => Some("bzip2"),
+        _ => None,
+    }
+}
+
 impl<R: Read> Decompressor<R> {
     /// Reads the first bytes of `blob` and chooses.
     pub(super) fn new(blob: R, zstd_window_log: u32) -> io::Result<Self> {
@@ -47,6 +61,9 @@ impl<R: Read> Decompressor<R> {
             Ok(Self::Gzip(Gzip::new(input)))
         } else if zstandard::is_magic(magic) {
             Ok(Self::Zstd(Zstandard::new(input, zstd_window_log)?))
+        } else if let Some(name) = foreign(input.look(FOREIGN_MAGIC)?) {
+            let why = format!("it is compressed with {name}, which no layer may be");
+            Err(invalid(why))
         } else {
             Ok(Self::None(input))
         }

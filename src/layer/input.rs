@@ -157,6 +157,28 @@ pub(super) fn read_full(reader: &mut impl Read, out: &mut [u8]) -> io::Result<us
     Ok(filled)
 }
 
+/// A bound that the compressed bytes go over, and the flag that lifts it. It travels inside an
+/// [`io::Error`].
+#[derive(Debug)]
+pub(super) struct Excess {
+    why: String,
+    pub(super) flag: &'static str,
+}
+
+impl Excess {
+    pub(super) fn error(why: String, flag: &'static str) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, Self { why, flag })
+    }
+}
+
+impl std::fmt::Display for Excess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for Excess {}
+
 /// What the compressed bytes must not be.
 pub(super) fn invalid(why: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why.into())

@@ -57,6 +57,14 @@ impl Records {
         Ok(())
     }
 
+    /// The bytes of what can be many and stays in memory.
+    pub(super) fn size(&self) -> u64 {
+        let xattrs = self.xattrs.iter().chain(&self.libarchive_xattrs);
+        let xattrs = xattrs.map(|(name, value)| name.len().saturating_add(value.len()));
+        let sizes = xattrs.chain(self.unsupported.iter().map(String::len));
+        sizes.fold(0, |sum, size| sum.saturating_add(u64::try_from(size).unwrap_or(u64::MAX)))
+    }
+
     /// The attributes, those in star's form over those in libarchive's.
     pub(super) fn xattrs(&mut self) -> Vec<Xattr> {
         let mut all = std::mem::take(&mut self.libarchive_xattrs);

@@ -4,9 +4,9 @@ use std::io::Read;
 
 use ext4_writer::Segment;
 
-use super::Limits;
 use super::header::{BLOCK, BLOCK_BYTES, Reason, unsigned};
 use super::input::read_full;
+use super::{Limits, flag};
 
 /// The `GNU.sparse.*` records of one entry.
 #[derive(Clone, Default)]
@@ -84,9 +84,11 @@ impl SparseRecords {
     }
 }
 
-/// Either the archive is bad, or reading it failed.
+/// The archive is bad, its map too large, or reading it failed.
 pub(super) enum SparseError {
     Refused(Reason),
+    /// Over a bound, which this flag lifts.
+    TooMany(Reason, &'static str),
     Read(std::io::Error),
 }
 
@@ -115,7 +117,8 @@ fn read_map(body: &mut impl Read, limits: &Limits) -> Result<Vec<u64>, SparseErr
         }
         read = read.saturating_add(BLOCK_BYTES);
         if read > limits.extension {
-            return Err(format!("its sparse map has more than {} bytes", limits.extension).into());
+            let why = format!("its sparse map has more than {} bytes", limits.extension);
+            return Err(SparseError::TooMany(why, flag::HEADER));
         }
         for byte in block {
             if wanted == Some(numbers.len()) {
@@ -137,7 +140,7 @@ fn read_map(body: &mut impl Read, limits: &Limits) -> Result<Vec<u64>, SparseErr
     Ok(numbers)
 }
 
-fn segment_numbers(segments: u64, limits: &Limits) -> Result<usize, Reason> {
+fn segment_numbers(segments: u64, limits: &Limits) -> Result<usize, SparseError> {
     usize::try_from(segments)
         .ok()
         .filter(|segments| *segments <= limits.sparse_segments)
@@ -145,14 +148,15 @@ fn segment_numbers(segments: u64, limits: &Limits) -> Result<usize, Reason> {
         .ok_or_else(|| too_many(limits))
 }
 
-fn too_many(limits: &Limits) -> Reason {
-    format!("its sparse map has more than {} segments", limits.sparse_segments)
+fn too_many(limits: &Limits) -> SparseError {
+    let limit = limits.sparse_segments;
+    SparseError::TooMany(format!("its sparse map has more than {limit} segments"), flag::SPARSE)
 }
 
-fn pair(numbers: &[u64], limits: &Limits) -> Result<Vec<Segment>, Reason> {
+fn pair(numbers: &[u64], limits: &Limits) -> Result<Vec<Segment>, SparseError> {
     let (pairs, rest) = numbers.as_chunks::<2>();
     if !rest.is_empty() {
-        return Err("its sparse map ends with an offset".to_owned());
+        return Err("its sparse map ends with an offset".to_owned().into());
     }
     if pairs.len() > limits.sparse_segments {
         return Err(too_many(limits));
@@ -169,7 +173,7 @@ pub(super) fn gnu_layout(
 ) -> Result<Layout, SparseError> {
     let size = unsigned("real size", &header.realsize)?;
     let mut segments = Vec::new();
-    let mut add = |records: &[tar::GnuSparseHeader]| -> Result<(), Reason> {
+    let mut add = |records: &[tar::GnuSparseHeader]| -> Result<(), SparseError> {
         // The first unused record begins with NUL.
         for record in records.iter().take_while(|record| !record.offset.starts_with(&[0])) {
             if segments.len() >= limits.sparse_segments {

@@ -4,10 +4,10 @@ use std::io::{self, Read};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-use super::Limits;
 use super::buffer::Buffer;
 use super::decompress::{Compression, Decompressor};
-use super::input::read_full;
+use super::input::{Excess, read_full};
+use super::{Limits, flag};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result, carried};
 
@@ -53,6 +53,9 @@ pub struct LayerStream {
     current: Chunk,
     position: usize,
     limit: u64,
+    /// What lifts `limit`.
+    limit_flag: &'static str,
+    ignored: u64,
     uncompressed: u64,
     check: Check,
     end: Option<End>,
@@ -124,6 +127,8 @@ impl LayerStream {
             current: Chunk { bytes: Buffer::default(), filled: 0 },
             position: 0,
             limit: limits.layer,
+            limit_flag: flag::LAYER,
+            ignored: limits.ignored,
             uncompressed: 0,
             check,
             end: None,
@@ -138,14 +143,31 @@ impl LayerStream {
 
     /// Lowers the bound on uncompressed bytes to what an image may still have.
     pub fn bound(&mut self, remaining: u64) {
-        self.limit = self.limit.min(remaining);
+        if remaining < self.limit {
+            (self.limit, self.limit_flag) = (remaining, flag::IMAGE);
+        }
     }
 
     /// Reads what is left, and verifies the diff ID.
     ///
     /// Bytes after the end of the archive belong to the layer and to its digest.
     pub fn finish(mut self) -> Result<LayerTotals> {
-        while self.next_chunk()? {}
+        let mut rest = self.current.filled.saturating_sub(self.position);
+        let mut trailing: u64 = 0;
+        loop {
+            trailing = trailing.saturating_add(u64::try_from(rest).unwrap_or(u64::MAX));
+            if trailing > self.ignored {
+                return Err(Error::bad_data(format!(
+                    "{} is no layer: more than {} bytes follow the end of its archive",
+                    self.name, self.ignored
+                ))
+                .hint(flag::raise(flag::IGNORED)));
+            }
+            if !self.next_chunk()? {
+                break;
+            }
+            rest = self.current.filled;
+        }
         let Some(End::Clean { compressed }) = self.end else {
             return Err(Error::internal(format!("{} was finished after it failed", self.name)));
         };
@@ -209,7 +231,8 @@ impl LayerStream {
             return Err(Error::bad_data(format!(
                 "{} is too large: more than {} bytes uncompressed",
                 self.name, self.limit
-            )));
+            ))
+            .hint(flag::raise(self.limit_flag)));
         }
         if let Check::Hash { hasher, .. } = &mut self.check {
             hasher.update(self.current.filled());
@@ -284,7 +307,15 @@ impl<R: Read> Producer<R> {
             return Err(Error::bad_data(format!(
                 "{} looks like a decompression bomb: {received} compressed bytes became {produced}",
                 self.name
-            )));
+            ))
+            .hint(flag::raise(flag::RATIO)));
+        }
+        if received > self.limits.blob {
+            return Err(Error::bad_data(format!(
+                "{} is too large: more than {} compressed bytes",
+                self.name, self.limits.blob
+            ))
+            .hint(flag::raise(flag::BLOB)));
         }
         Ok(Message::Data(Chunk { bytes, filled }))
     }
@@ -293,10 +324,21 @@ impl<R: Read> Producer<R> {
 /// What a failed read of a blob means: bad compressed bytes, or a fault below them.
 fn refuse_read(name: &str, progress: Option<(Compression, u64)>, error: io::Error) -> Error {
     carried(error, |error| match (error.kind(), progress) {
-        (io::ErrorKind::InvalidData, Some((compression, received))) => Error::bad_data(format!(
-            "cannot decompress {name}: its {compression} stream is broken near byte {received}"
-        ))
-        .because(error),
+        (io::ErrorKind::InvalidData, Some((compression, received))) => {
+            let excess = error.get_ref().and_then(|inner| inner.downcast_ref::<Excess>());
+            let lift = excess.map(|excess| flag::raise(excess.flag));
+            let refused = Error::bad_data(format!(
+                "cannot decompress {name}: its {compression} stream is broken near byte {received}"
+            ))
+            .because(error);
+            match lift {
+                Some(lift) => refused.hint(lift),
+                None => refused,
+            }
+        }
+        (io::ErrorKind::InvalidData, None) => {
+            Error::bad_data(format!("cannot decompress {name}")).because(error)
+        }
         (io::ErrorKind::UnexpectedEof, Some((compression, received))) => Error::bad_data(format!(
             "cannot decompress {name}: its {compression} stream is cut off at byte {received}"
         )),

@@ -4,7 +4,8 @@ use std::io::{self, Read};
 
 use zstd::stream::raw::{DParameter, Decoder, Operation as _};
 
-use super::input::{Input, invalid};
+use super::flag;
+use super::input::{Excess, Input, invalid};
 
 const MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
 
@@ -14,10 +15,37 @@ pub(super) fn is_magic(bytes: &[u8]) -> bool {
         || matches!(bytes, [low, 0x2a, 0x4d, 0x18, ..] if (0x50..=0x5f).contains(low))
 }
 
+/// A frame's magic and header at their longest (RFC 8878, 3.1.1.1).
+const MAX_HEADER: usize = 18;
+
+/// The bytes that must be remembered to decompress a frame (RFC 8878, 3.1.1.1.2): its window, or
+/// all of its content where it is one segment.
+fn window(frame: &[u8]) -> Option<u64> {
+    let (magic, header) = frame.split_at_checked(MAGIC.len())?;
+    if magic != MAGIC {
+        return None;
+    }
+    let (descriptor, rest) = header.split_first()?;
+    if descriptor & 0x20 == 0 {
+        let window = rest.first()?;
+        let base = 1_u64 << (10 + (window >> 3));
+        return Some(base + base / 8 * u64::from(window & 7));
+    }
+    let dictionary = [0, 1, 2, 4].get(usize::from(descriptor & 3))?;
+    let size = rest.get(*dictionary..)?;
+    Some(match descriptor >> 6 {
+        0 => u64::from(*size.first()?),
+        1 => 256 + u64::from(u16::from_le_bytes(*size.first_chunk()?)),
+        2 => u64::from(u32::from_le_bytes(*size.first_chunk()?)),
+        _ => u64::from_le_bytes(*size.first_chunk()?),
+    })
+}
+
 /// The uncompressed bytes of all frames.
 pub(super) struct Zstandard<R> {
     input: Input<R>,
     decoder: Decoder<'static>,
+    window_log: u32,
     state: State,
 }
 
@@ -37,7 +65,7 @@ impl<R: Read> Zstandard<R> {
     pub(super) fn new(input: Input<R>, window_log: u32) -> io::Result<Self> {
         let mut decoder = Decoder::new()?;
         decoder.set_parameter(DParameter::WindowLogMax(window_log))?;
-        Ok(Self { input, decoder, state: State::Between })
+        Ok(Self { input, decoder, window_log, state: State::Between })
     }
 
     pub(super) fn received(&self) -> u64 {
@@ -45,7 +73,14 @@ impl<R: Read> Zstandard<R> {
     }
 
     fn next_frame(&mut self) -> io::Result<State> {
-        if is_magic(self.input.look(MAGIC.len())?) {
+        let start = self.input.look(MAX_HEADER)?;
+        if is_magic(start) {
+            let window = window(start).unwrap_or_default();
+            let limit = 1_u64.checked_shl(self.window_log).unwrap_or(u64::MAX);
+            if window > limit {
+                let why = format!("a frame wants a window of {window} bytes, at most {limit}");
+                return Err(Excess::error(why, flag::WINDOW));
+            }
             return Ok(State::Inside);
         }
         self.input.expect_padding()?;
@@ -81,5 +116,24 @@ impl<R: Read> Read for Zstandard<R> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c03_the_window_of_a_frame_is_read_from_its_header() {
+        let frame = |header: &[u8]| window(&[&MAGIC[..], header].concat());
+        assert_eq!(frame(&[0x00, 0x00]), Some(1 << 10));
+        assert_eq!(frame(&[0x00, 0x89]), Some((1 << 27) + (1 << 24)));
+        assert_eq!(frame(&[0x00, 0xff]), Some((1 << 41) + 7 * (1 << 38)));
+        assert_eq!(frame(&[0x20, 7]), Some(7));
+        assert_eq!(frame(&[0x61, 0xdd, 0x01, 0x02]), Some(0x201 + 256));
+        assert_eq!(frame(&[0xa2, 0, 0, 1, 2, 3, 4]), Some(0x0403_0201));
+        assert_eq!(frame(&[0xe3, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1]), Some((1 << 56) + 1));
+        assert_eq!(frame(&[0xe0, 1]), None);
+        assert_eq!(window(b"\x50\x2a\x4d\x18\xff\xff\xff\xff"), None);
     }
 }

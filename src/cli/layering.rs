@@ -1,0 +1,205 @@
+//! The words that decide how layers are applied, and how much of them is put up with.
+
+use clap::Args;
+
+use crate::error::{Error, Result};
+use crate::flatten::LayerSemantics;
+use crate::image::parse_bytes;
+use crate::layer::Limits;
+
+/// How layers become one tree.
+#[derive(Debug, Args)]
+pub(super) struct Layering {
+    /// What a path means that leads through a symbolic link of a lower layer: where the link
+    /// points to, or a new directory that hides it
+    #[arg(long = "layer-semantics", value_enum, value_name = "HOW", default_value = "follow")]
+    pub(super) semantics: Semantics,
+    /// Fail when the image holds something that the disk cannot, instead of reporting it
+    #[arg(long)]
+    pub(super) strict: bool,
+    #[command(flatten)]
+    pub(super) limits: Bounds,
+}
+
+/// The words for [`LayerSemantics`].
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum Semantics {
+    /// As when one layer is extracted over the other
+    Follow,
+    /// As overlayfs shows it, which Docker and podman use
+    Overlay,
+}
+
+impl From<Semantics> for LayerSemantics {
+    fn from(word: Semantics) -> Self {
+        match word {
+            Semantics::Follow => Self::Follow,
+            Semantics::Overlay => Self::Overlay,
+        }
+    }
+}
+
+/// The bounds of an image, for those who trust one that goes over them.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits against hostile images")]
+pub(super) struct Bounds {
+    /// Layers [default: 1000]
+    #[arg(long = "max-layers", value_name = "COUNT", hide_short_help = true)]
+    layers: Option<u16>,
+    /// Compressed bytes of a layer [default: 32G]
+    #[arg(long = "max-blob", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true)]
+    blob: Option<u64>,
+    /// Uncompressed bytes of a layer [default: 64G]
+    #[arg(long = "max-layer", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true)]
+    layer: Option<u64>,
+    /// Uncompressed bytes of all layers [default: 128G]
+    #[arg(long = "max-image", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true)]
+    image: Option<u64>,
+    /// Uncompressed bytes for a compressed one, in layers over 1G [default: 1000]
+    #[arg(long = "max-ratio", value_name = "COUNT", hide_short_help = true)]
+    ratio: Option<u64>,
+    /// Bytes of a layer that are of no use, such as what follows its end [default: 64M]
+    #[arg(long = "max-ignored", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true)]
+    ignored: Option<u64>,
+    /// The window of a zstd frame, which takes as much memory [default: 128M]
+    #[arg(long = "max-window", value_name = "SIZE", value_parser = parse_window, hide_short_help = true)]
+    window: Option<u32>,
+    /// Entries of all layers [default: 4000000]
+    #[arg(long = "max-entries", value_name = "COUNT", hide_short_help = true)]
+    entries: Option<u64>,
+    /// Bytes of all names, link targets and attributes, which stay in memory [default: 1G]
+    #[arg(long = "max-metadata", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true)]
+    metadata: Option<u64>,
+    /// Bytes of one extended header of an archive [default: 1M]
+    #[arg(long = "max-header", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true)]
+    header: Option<u64>,
+    /// Bytes of a path [default: 4096]
+    #[arg(long = "max-path", value_name = "BYTES", hide_short_help = true)]
+    path: Option<usize>,
+    /// Bytes of the attributes of a file [default: 64K]
+    #[arg(long = "max-xattrs", value_name = "SIZE", value_parser = parse_length, hide_short_help = true)]
+    xattrs: Option<usize>,
+    /// Data segments of a sparse file [default: 10000]
+    #[arg(long = "max-sparse", value_name = "COUNT", hide_short_help = true)]
+    sparse: Option<usize>,
+    /// Symbolic links in a path [default: 40]
+    #[arg(long = "max-hops", value_name = "COUNT", hide_short_help = true)]
+    hops: Option<u32>,
+    /// Directories that symbolic links lead through, all paths together [default: 10000000]
+    #[arg(long = "max-detours", value_name = "COUNT", hide_short_help = true)]
+    detours: Option<u64>,
+}
+
+impl Bounds {
+    /// The limits: what was said, and the defaults for the rest.
+    pub(super) fn limits(&self) -> Limits {
+        let usual = Limits::default();
+        Limits {
+            layers: self.layers.unwrap_or(usual.layers),
+            blob: self.blob.unwrap_or(usual.blob),
+            layer: self.layer.unwrap_or(usual.layer),
+            image: self.image.unwrap_or(usual.image),
+            ratio: self.ratio.unwrap_or(usual.ratio),
+            ratio_free: usual.ratio_free,
+            ignored: self.ignored.unwrap_or(usual.ignored),
+            zstd_window_log: self.window.unwrap_or(usual.zstd_window_log),
+            entries: self.entries.unwrap_or(usual.entries),
+            metadata: self.metadata.unwrap_or(usual.metadata),
+            extension: self.header.unwrap_or(usual.extension),
+            path: self.path.unwrap_or(usual.path),
+            symlink: usual.symlink,
+            xattrs: self.xattrs.unwrap_or(usual.xattrs),
+            sparse_segments: self.sparse.unwrap_or(usual.sparse_segments),
+            hops: self.hops.unwrap_or(usual.hops),
+            detours: self.detours.unwrap_or(usual.detours),
+        }
+    }
+}
+
+fn parse_length(text: &str) -> Result<usize> {
+    let bytes = parse_bytes(text)?;
+    usize::try_from(bytes).map_err(|_| Error::usage(format!("{bytes} bytes are too many here")))
+}
+
+/// Windows are powers of two, from 1 KiB to the 2 GiB that the decoder can have: the logarithm of
+/// the next one.
+fn parse_window(text: &str) -> Result<u32> {
+    let bytes = parse_bytes(text)?;
+    let log = bytes.checked_next_power_of_two().map_or(u32::MAX, u64::trailing_zeros);
+    if !(10..=31).contains(&log) {
+        return Err(Error::usage(format!("a window of {bytes} bytes is not within 1K and 2G")));
+    }
+    Ok(log)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser};
+
+    use super::*;
+    use crate::layer::flag;
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        layering: Layering,
+    }
+
+    const FLAGS: [&str; 15] = [
+        flag::LAYERS,
+        flag::BLOB,
+        flag::LAYER,
+        flag::IMAGE,
+        flag::RATIO,
+        flag::IGNORED,
+        flag::WINDOW,
+        flag::ENTRIES,
+        flag::METADATA,
+        flag::HEADER,
+        flag::PATH,
+        flag::XATTRS,
+        flag::SPARSE,
+        flag::HOPS,
+        flag::DETOURS,
+    ];
+
+    #[test]
+    fn every_flag_that_an_error_names_lifts_its_limit() {
+        let limits = |words: &[&str]| {
+            let words = Words::try_parse_from([&["banger"], words].concat());
+            words.unwrap_or_else(|error| panic!("{error}")).layering.limits.limits()
+        };
+        assert_eq!(limits(&[]), Limits::default());
+        for flag in FLAGS {
+            assert_ne!(limits(&[flag, "1234"]), Limits::default(), "{flag}");
+        }
+        let command = Words::command();
+        let known = command.get_arguments().filter_map(clap::Arg::get_long);
+        assert_eq!(known.filter(|long| long.starts_with("max-")).count(), FLAGS.len());
+    }
+
+    #[test]
+    fn the_defaults_that_the_help_shows_are_those_of_the_limits() {
+        let command = Words::command();
+        for argument in command.get_arguments() {
+            let Some(long) = argument.get_long().filter(|long| long.starts_with("max-")) else {
+                continue;
+            };
+            let help = argument.get_help().unwrap().to_string();
+            let (_, shown) = help.rsplit_once("[default: ").unwrap();
+            let words = ["banger".to_owned(), format!("--{long}"), shown.replace(']', "")];
+            let limits = Words::try_parse_from(words).unwrap().layering.limits.limits();
+            assert_eq!(limits, Limits::default(), "{long}: {shown}");
+        }
+    }
+
+    #[test]
+    fn windows_are_rounded_up_to_a_power_of_two() {
+        assert_eq!(parse_window("128M").unwrap(), 27);
+        assert_eq!(parse_window("100M").unwrap(), 27);
+        assert_eq!(parse_window("2G").unwrap(), 31);
+        for text in ["1", "3G", "100000000000G"] {
+            assert_eq!(parse_window(text).unwrap_err().exit_code(), 2, "{text}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! How much a hostile image may make us read, remember or do.
+
+/// The bounds of one image. The errors of those that a user can lift name the flag, see [`flag`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Layers of an image.
+    pub layers: u16,
+    /// Compressed bytes of one layer.
+    pub blob: u64,
+    /// Uncompressed bytes of one layer.
+    pub layer: u64,
+    /// Uncompressed bytes of all layers of an image.
+    pub image: u64,
+    /// Uncompressed bytes for one compressed byte, once [`Limits::ratio_free`] is passed.
+    pub ratio: u64,
+    /// Uncompressed bytes of a layer that no ratio is asked of.
+    pub ratio_free: u64,
+    /// Bytes of one layer that go nowhere: contents of entries that have none by rule, headers
+    /// that others replace, and what follows the end of the archive.
+    pub ignored: u64,
+    /// Base-two logarithm of the largest zstd window.
+    pub zstd_window_log: u32,
+    /// Entries of all layers of an image.
+    pub entries: u64,
+    /// Bytes of all names, link targets and attributes of an image, which stay in memory.
+    pub metadata: u64,
+    /// Bytes of one extended header (PAX records, a GNU long name or long link).
+    pub extension: u64,
+    /// Bytes of an entry's path, and of a hard link's target.
+    pub path: usize,
+    /// Bytes of a symbolic link's target; ext4 holds no more.
+    pub symlink: usize,
+    /// Bytes of the names and values of one entry's extended attributes.
+    pub xattrs: usize,
+    /// Data segments of one sparse file.
+    pub sparse_segments: usize,
+    /// Symbolic links in one path.
+    pub hops: u32,
+    /// Directories that are passed because of symbolic links, not because an entry's own path
+    /// names them, over a whole image.
+    pub detours: u64,
+}
+
+/// What lifts each bound.
+pub mod flag {
+    /// Lifts [`Limits::layers`](super::Limits::layers).
+    pub const LAYERS: &str = "--max-layers";
+    /// Lifts [`Limits::blob`](super::Limits::blob).
+    pub const BLOB: &str = "--max-blob";
+    /// Lifts [`Limits::layer`](super::Limits::layer).
+    pub const LAYER: &str = "--max-layer";
+    /// Lifts [`Limits::image`](super::Limits::image).
+    pub const IMAGE: &str = "--max-image";
+    /// Lifts [`Limits::ratio`](super::Limits::ratio).
+    pub const RATIO: &str = "--max-ratio";
+    /// Lifts [`Limits::ignored`](super::Limits::ignored).
+    pub const IGNORED: &str = "--max-ignored";
+    /// Lifts [`Limits::zstd_window_log`](super::Limits::zstd_window_log).
+    pub const WINDOW: &str = "--max-window";
+    /// Lifts [`Limits::entries`](super::Limits::entries).
+    pub const ENTRIES: &str = "--max-entries";
+    /// Lifts [`Limits::metadata`](super::Limits::metadata).
+    pub const METADATA: &str = "--max-metadata";
+    /// Lifts [`Limits::extension`](super::Limits::extension).
+    pub const HEADER: &str = "--max-header";
+    /// Lifts [`Limits::path`](super::Limits::path).
+    pub const PATH: &str = "--max-path";
+    /// Lifts [`Limits::xattrs`](super::Limits::xattrs).
+    pub const XATTRS: &str = "--max-xattrs";
+    /// Lifts [`Limits::sparse_segments`](super::Limits::sparse_segments).
+    pub const SPARSE: &str = "--max-sparse";
+    /// Lifts [`Limits::hops`](super::Limits::hops).
+    pub const HOPS: &str = "--max-hops";
+    /// Lifts [`Limits::detours`](super::Limits::detours).
+    pub const DETOURS: &str = "--max-detours";
+
+    /// The advice that ends the error of a bound.
+    #[must_use]
+    pub fn raise(flag: &str) -> String {
+        format!("raise {flag} if you trust the image")
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const KIB: usize = 1 << 10;
+        const MIB: u64 = 1 << 20;
+        const GIB: u64 = 1 << 30;
+        Self {
+            layers: 1000,
+            blob: 32 * GIB,
+            layer: 64 * GIB,
+            image: 128 * GIB,
+            ratio: 1000,
+            ratio_free: GIB,
+            ignored: 64 * MIB,
+            zstd_window_log: 27,
+            entries: 4_000_000,
+            metadata: GIB,
+            extension: MIB,
+            path: 4096,
+            symlink: 4095,
+            xattrs: 64 * KIB,
+            sparse_segments: 10_000,
+            hops: 40,
+            detours: 10_000_000,
+        }
+    }
+}
