@@ -93,7 +93,13 @@ impl<R: Read> Archive<R> {
             };
             // As Go, BSD and GNU do: of two of a kind in a row the last one counts.
             let replaced = match header.typeflag() {
-                b'x' => extensions.pax.replace(self.read_extension(&header)?),
+                b'x' => {
+                    let replaced = extensions.pax.replace(self.read_extension(&header)?);
+                    let body = replaced.as_deref().unwrap_or_default();
+                    let read = Records::default().read(body, Scope::Entry);
+                    read.map_err(|why| self.refuse(&why))?;
+                    replaced
+                }
                 b'g' => {
                     let body = self.read_extension(&header)?;
                     self.read_globals(&body)?;

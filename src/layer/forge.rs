@@ -15,7 +15,18 @@ pub(crate) struct Forge {
     mode: Option<u32>,
     owner: (u64, u64),
     mtime: i64,
+    /// Records for the next entry.
+    records: Vec<(String, Vec<u8>)>,
+    /// Bytes that replace others in the next entry's header, before it is sealed.
+    edits: Vec<(usize, Vec<u8>)>,
+    /// How far the next entry's checksum is from the right one.
+    checksum_off: u32,
+    /// Whether nothing may follow, not even the end.
+    is_cut: bool,
 }
+
+/// Types whose header is about another entry.
+const EXTENSIONS: &[u8] = b"xgLK";
 
 impl Forge {
     pub(crate) fn new() -> Self {
@@ -49,8 +60,15 @@ impl Forge {
         change: impl FnOnce(&mut tar::Header),
     ) -> Self {
         let path = path.as_ref();
-        if path.len() > 100 {
-            self = self.pax(&[("path", path)]);
+        if !EXTENSIONS.contains(&flag) {
+            if path.len() > 100 {
+                self = self.record("path", path);
+            }
+            let records = std::mem::take(&mut self.records);
+            if !records.is_empty() {
+                let records = records.iter().map(|(key, value)| (key.as_str(), &value[..]));
+                self = self.pax(&records.collect::<Vec<_>>());
+            }
         }
         let mut header = tar::Header::new_gnu();
         put(&mut header.as_old_mut().name, path);
@@ -65,7 +83,17 @@ impl Forge {
         }
         header.set_size(u64::try_from(body.len()).unwrap());
         change(&mut header);
+        if !EXTENSIONS.contains(&flag) {
+            for (at, bytes) in std::mem::take(&mut self.edits) {
+                header.as_mut_bytes()[at..at + bytes.len()].copy_from_slice(&bytes);
+            }
+        }
         header.set_cksum();
+        let off = std::mem::take(&mut self.checksum_off);
+        if off != 0 {
+            let sum = header.cksum().unwrap() + off;
+            put(&mut header.as_old_mut().cksum, format!("{sum:06o}\0 ").as_bytes());
+        }
         self.bytes.extend(header.as_bytes());
         self.data(body)
     }
@@ -95,16 +123,47 @@ impl Forge {
 
     pub(crate) fn link(mut self, flag: u8, path: impl AsRef<[u8]>, target: &[u8]) -> Self {
         if target.len() > 100 {
-            self = self.pax(&[("linkpath", target)]);
+            self = self.record("linkpath", target);
         }
         self.raw(flag, path, b"", |header| put(&mut header.as_old_mut().linkname, target))
     }
 
-    pub(crate) fn device(self, flag: u8, path: &str, major: u32, minor: u32) -> Self {
+    pub(crate) fn device(self, flag: u8, path: &[u8], major: u32, minor: u32) -> Self {
         self.raw(flag, path, b"", |header| {
             header.set_device_major(major).unwrap();
             header.set_device_minor(minor).unwrap();
         })
+    }
+
+    /// A record for the next entry, in one header with the others.
+    pub(crate) fn record(mut self, key: &str, value: &[u8]) -> Self {
+        self.records.push((key.to_owned(), value.to_vec()));
+        self
+    }
+
+    /// Other bytes at this place of the next entry's header; its checksum will be right.
+    pub(crate) fn edit(mut self, at: usize, bytes: &[u8]) -> Self {
+        self.edits.push((at, bytes.to_vec()));
+        self
+    }
+
+    /// A wrong checksum for the next entry.
+    pub(crate) fn wrong_checksum(mut self) -> Self {
+        self.checksum_off = 1;
+        self
+    }
+
+    /// Bytes as they are.
+    pub(crate) fn bare(mut self, bytes: &[u8]) -> Self {
+        self.bytes.extend(bytes);
+        self
+    }
+
+    /// Takes the last `count` bytes away, and lets nothing follow.
+    pub(crate) fn cut(mut self, count: usize) -> Self {
+        self.bytes.truncate(self.bytes.len() - count);
+        self.is_cut = true;
+        self
     }
 
     /// An extended header for the next entry.
@@ -124,7 +183,9 @@ impl Forge {
 
     /// The whole archive.
     pub(crate) fn finish(mut self) -> Vec<u8> {
-        self.bytes.extend([0; 2 * BLOCK]);
+        if !self.is_cut {
+            self.bytes.extend([0; 2 * BLOCK]);
+        }
         self.bytes
     }
 }
