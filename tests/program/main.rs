@@ -12,6 +12,7 @@ mod device;
 mod failures;
 mod faults;
 mod image;
+mod layering;
 mod options;
 mod policy;
 mod pull;

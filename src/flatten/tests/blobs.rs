@@ -122,8 +122,8 @@ fn c10_a_diff_id_can_be_of_sha512() {
     let digest = |bytes: &[u8]| {
         use sha2::Digest as _;
         let hash = sha2::Sha512::digest(bytes);
-        let hex = hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        format!("sha512:{hex}").parse::<Digest>().unwrap()
+        let text = hash.iter().fold("sha512:".to_owned(), |text, byte| format!("{text}{byte:02x}"));
+        text.parse::<Digest>().unwrap()
     };
     assert_eq!(apply(gzip(&bytes), digest(&bytes)).unwrap(), tree);
     assert_eq!(apply(gzip(&bytes), digest(b"another")).unwrap_err().exit_code(), 65);

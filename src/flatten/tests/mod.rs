@@ -15,6 +15,7 @@
 mod attributes;
 mod blobs;
 mod bounds;
+mod differential;
 mod formats;
 mod links;
 mod overlay;
@@ -30,6 +31,26 @@ use ext4_writer::{MemorySink, Options, Size};
 use super::*;
 use crate::layer::forge::{Forge, pax_records};
 use crate::layer::{LayerBlob, Limits};
+
+/// Every table of rows.
+const TABLES: [&[Row]; 7] = [
+    whiteouts::ROWS,
+    replacement::ROWS,
+    paths::ROWS,
+    links::ROWS,
+    formats::ROWS,
+    attributes::ROWS,
+    blobs::ROWS,
+];
+
+/// Every table of rows that end in an error: name and layers.
+const FAILURES: [&[(&str, &[&str])]; 5] = [
+    whiteouts::FAILURES,
+    paths::FAILURES,
+    links::FAILURES,
+    formats::FAILURES,
+    attributes::FAILURES,
+];
 
 /// A row that ends in a tree.
 #[derive(Clone, Copy)]
@@ -72,6 +93,8 @@ macro_rules! failures {
             let message = super::failure(&$layers);
             assert!(message.contains($message), "{message}");
         })*
+
+        pub(super) const FAILURES: &[(&str, &[&str])] = &[$((stringify!($name), &$layers)),*];
     };
 }
 use failures;

@@ -41,17 +41,6 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("m09_", "it does not know libarchive's records"),
 ];
 
-/// Every table of rows.
-const TABLES: [&[Row]; 7] = [
-    whiteouts::ROWS,
-    replacement::ROWS,
-    paths::ROWS,
-    links::ROWS,
-    formats::ROWS,
-    attributes::ROWS,
-    blobs::ROWS,
-];
-
 /// Flattens a row into a file, and mounts it.
 fn ours(directory: &Path, row: &Row) -> Option<Tree> {
     let path = directory.join("ours.ext4");
