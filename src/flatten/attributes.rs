@@ -2,7 +2,7 @@
 
 use ext4_writer::{FileKind, Metadata, NodeId, Sink, Timestamp};
 
-use super::{Flattener, shown};
+use super::{Flattener, MAX_SHOWN, shown};
 use crate::error::Result;
 use crate::layer::{Entry, Xattr};
 
@@ -67,6 +67,7 @@ impl<S: Sink> Flattener<'_, S> {
 
     pub(super) fn add_xattrs(&mut self, node: NodeId, entry: &Entry) -> Result<()> {
         for keyword in &entry.unsupported {
+            let keyword = keyword.get(..MAX_SHOWN).unwrap_or(keyword);
             self.lose(format!("attribute \"{keyword}\" of the archive cannot be represented"))?;
         }
         let kind = self.kind(node)?;

@@ -489,11 +489,13 @@ impl<'b, S: Sink> Flattener<'b, S> {
     }
 }
 
+/// As much of a name as a message shows.
+const MAX_SHOWN: usize = 200;
+
 /// A name for a message; hostile ones can be long.
 fn shown(name: &[u8]) -> String {
-    const SHOWN: usize = 200;
-    match name.get(..SHOWN) {
-        Some(start) if name.len() > SHOWN => format!("{}...", start.escape_ascii()),
+    match name.get(..MAX_SHOWN) {
+        Some(start) if name.len() > MAX_SHOWN => format!("{}...", start.escape_ascii()),
         _ => name.escape_ascii().to_string(),
     }
 }

@@ -176,11 +176,15 @@ impl<S: Sink> Flattener<'_, S> {
 
     /// A lower layer's symbolic link in the path of an entry, to be noted once in a layer.
     fn lower_link(&mut self, walk: &Walk<'_>, name: &[u8], symlink: NodeId) -> Option<LowerLink> {
-        let is_new = self.followed.insert(symlink);
-        is_new.then(|| LowerLink {
-            symlink: [&walk.trail, &b"/"[..], name].concat(),
-            layer: self.label.clone(),
-        })
+        if !self.followed.insert(symlink) {
+            return None;
+        }
+        // Through links the way can be longer than any path.
+        let far = walk.trail.len().saturating_sub(self.options.limits.path);
+        let start = if far > 0 { &b"..."[..] } else { b"" };
+        let trail = walk.trail.get(far..).unwrap_or_default();
+        let symlink = [start, trail, b"/", name].concat();
+        Some(LowerLink { symlink, layer: self.label.clone() })
     }
 
     /// What this layer has taken away from a name, of this directory or of one that stood here.

@@ -128,3 +128,45 @@ fn source_date_epoch_is_the_latest_time_in_the_image() {
     assert_eq!(tree.get(b"new").unwrap().modified, Some((1000, 0)));
     assert!(tree.iter().all(|(_, entry)| entry.modified.is_none_or(|time| time.0 <= 1000)));
 }
+
+/// Ten gibibytes of zeros in about ten mebibytes: one file that says how large it is.
+fn bomb() -> Vec<u8> {
+    use std::io::Write as _;
+    const MEMBER: u64 = 16 << 20;
+    const SIZE: u64 = 10 << 30;
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let mut header = tar::Header::new_gnu();
+    header.set_path("bomb").unwrap();
+    header.set_mode(0o644);
+    header.set_size(SIZE);
+    header.set_cksum();
+    let member = gzip(&vec![0; MEMBER.try_into().unwrap()]);
+    [gzip(header.as_bytes()), member.repeat((SIZE / MEMBER).try_into().unwrap())].concat()
+}
+
+#[test]
+fn c11_a_bomb_ends_at_the_size_of_the_disk_in_bounded_memory() {
+    let Some(registry) = Registry::start() else { return };
+    let Some(prlimit) = judge::program("prlimit") else { return };
+    let reference = push(&registry, &[image(false)], "links:latest");
+    let bench = Bench::new();
+    std::fs::write(bench.path("bomb.tar.gz"), bomb()).unwrap();
+    let words = ["image", "pull", &reference, "disk.ext4", "--size", "256M", "--quiet"];
+    let pull = bench.command(words.iter().chain(&["--overlay", "bomb.tar.gz"]));
+    let mut limited = std::process::Command::new(prlimit);
+    // Memory of its own, threads and their stacks included.
+    limited.arg("--data=268435456").arg(pull.get_program()).args(pull.get_args());
+    for (name, value) in pull.get_envs() {
+        limited.env(name, value.unwrap_or_default());
+    }
+    let result = limited.current_dir(bench.path("")).output().unwrap();
+    let message = judge::text(&result);
+    assert_eq!(result.status.code(), Some(73), "{message}");
+    assert!(message.contains("\"bomb\" of overlay bomb.tar.gz"), "{message}");
+    assert!(message.contains("; raise --size"), "{message}");
+    assert_eq!(bench.images(), Vec::<std::path::PathBuf>::new());
+}
