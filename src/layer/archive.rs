@@ -3,7 +3,7 @@
 //! Where Go is laxer than an image may be (an extended header with no entry after it, a GNU long
 //! name over a PAX path, entries of unknown type) the archive is refused or PAX wins.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 
 use ext4_writer::Segment;
 
@@ -358,6 +358,22 @@ impl<R: Read> Archive<R> {
 
 fn widen(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+impl<R: Read + Seek> Archive<R> {
+    /// Steps over the current entry's stored bytes without reading them; returns where they begin
+    /// in an archive that was read from the reader's first byte. Whether the archive holds them
+    /// all is not looked at.
+    pub fn step_over(&mut self) -> Result<u64> {
+        let start = self.position;
+        let length = i64::try_from(self.remaining)
+            .map_err(|_| self.refuse("its contents are longer than any file can be"))?;
+        let end = self.reader.seek(SeekFrom::Current(length));
+        end.map_err(|error| self.refuse_read(error))?;
+        self.position = self.position.saturating_add(self.remaining);
+        self.remaining = 0;
+        Ok(start)
+    }
 }
 
 /// The beginning of a path that may be as long as an extended header.
