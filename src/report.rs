@@ -151,10 +151,12 @@ pub struct Pulled {
     pub reference: String,
     /// The index that named the manifest.
     pub index: Option<String>,
-    /// The digest of the manifest.
-    pub manifest: String,
-    /// What the image runs on.
-    pub platform: String,
+    /// The digest of the manifest; an archive of docker save and a root filesystem have none.
+    pub manifest: Option<String>,
+    /// What names the content: the digest of the config, or of a root filesystem.
+    pub identity: String,
+    /// What the image runs on; a root filesystem does not say.
+    pub platform: Option<String>,
     /// Its layers, oldest first.
     pub layers: Vec<LayerLine>,
     /// What the layers held.
@@ -186,8 +188,8 @@ pub struct Pulled {
 pub struct LayerLine {
     /// The digest of the blob.
     pub digest: String,
-    /// The digest of the archive in it.
-    pub diff_id: String,
+    /// The digest of the archive in it, when the image promises one.
+    pub diff_id: Option<String>,
     /// How it was compressed.
     pub compression: String,
     /// The bytes of the blob.
@@ -349,8 +351,13 @@ impl Pulled {
             let _ = writeln!(text, "{name:<10}{value}");
         };
         line("image", self.reference.clone());
-        line("manifest", self.manifest.clone());
-        line("platform", self.platform.clone());
+        match &self.manifest {
+            Some(manifest) => line("manifest", manifest.clone()),
+            None => line("identity", self.identity.clone()),
+        }
+        if let Some(platform) = &self.platform {
+            line("platform", platform.clone());
+        }
         line("layers", self.layers_text());
         line("content", self.content.text());
         line("disk", self.image.text());

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::image::{ImageSize, Recipe};
 use crate::layer::Limits;
 use crate::report::Demonstrated;
-use crate::source::{self, Platform};
+use crate::source::{self, Origin, Platform};
 
 /// Pull a small built-in image from a registry inside this process, without a network
 #[derive(Debug, Args)]
@@ -35,7 +35,7 @@ impl Demo {
         let platform = Platform::host();
         let registry = DemoRegistry::start(&platform.architecture)?;
         let job = Job {
-            reference: registry.reference().parse()?,
+            origin: Origin::Registry(registry.reference().parse()?),
             platform,
             options: source::Options::default(),
             recipe: self.recipe(),
@@ -47,10 +47,14 @@ impl Demo {
         })?;
         let cache = Cache::at(directory.path())?;
         let mut lines = Vec::new();
-        let pull = job.run(&cache, report, |builder| {
-            lines = tree::lines(builder)?;
-            Ok(())
-        })?;
+        let pull = job.run(
+            || Ok(cache),
+            report,
+            |builder| {
+                lines = tree::lines(builder)?;
+                Ok(())
+            },
+        )?;
         report.demonstrated(&Demonstrated { pull, tree: lines })
     }
 

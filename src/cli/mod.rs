@@ -1,6 +1,7 @@
 //! The words of the command line; one file a command.
 
 mod auth;
+mod build;
 mod demo;
 mod disk;
 mod layering;
@@ -35,8 +36,10 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum ImageCommand {
-    /// Pull an image from a registry and write it as an ext4 disk
+    /// Pull an image from a registry, or take one of this host, and write it as an ext4 disk
     Pull(Box<pull::Pull>),
+    /// Write an image or a root filesystem of this host as an ext4 disk, without a network
+    Build(Box<build::Build>),
 }
 
 /// How a command speaks.
@@ -63,6 +66,7 @@ impl Cli {
         match &self.command {
             Command::Image(ImageCommand::Pull(pull)) => pull.voice.report(),
             Command::Auth(auth::AuthCommand::Check(check)) => check.voice.report(),
+            Command::Image(ImageCommand::Build(build)) => build.report(),
             Command::Demo(demo) => demo.voice.report(),
         }
     }
@@ -72,6 +76,7 @@ impl Cli {
         match self.command {
             Command::Image(ImageCommand::Pull(pull)) => pull.run(),
             Command::Auth(auth::AuthCommand::Check(check)) => check.run(),
+            Command::Image(ImageCommand::Build(build)) => build.run(),
             Command::Demo(demo) => demo.run(),
         }
     }

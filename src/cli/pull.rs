@@ -1,6 +1,6 @@
-//! `banger image pull`: words to a recipe, a registry's layers to an image.
+//! `banger image pull` and `build`: words to a recipe, an origin's layers to an image.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -19,14 +19,15 @@ use crate::image::{Built, ImageSink, Recipe, build};
 use crate::inject::Addition;
 use crate::layer::{LayerBlob, LayerStream, Limits, flag};
 use crate::report::{Content, Image, LayerLine, Note, Pulled, Report, Stages};
-use crate::source::{self, Config, Platform, Progress, Reference, Registry};
+use crate::source::{self, Config, Found, Origin, Platform, Transfer};
 
-/// Pull an image from a registry and write it as an ext4 disk
+/// Write an image as an ext4 disk
 #[derive(Debug, Args)]
+#[command(after_help = ORIGINS)]
 pub(crate) struct Pull {
-    /// The image, such as debian:bookworm-slim or 127.0.0.1:5000/app@sha256:…
-    #[arg(value_name = "REF")]
-    reference: String,
+    /// The image, such as debian:bookworm-slim or oci:DIR:TAG; all forms stand below
+    #[arg(value_name = "SOURCE")]
+    source: OsString,
     /// The file to write [default: <name>-<tag>.ext4 in the current directory]
     output: Option<PathBuf>,
     /// Choose the image for this platform [default: linux on the host's architecture]
@@ -46,6 +47,20 @@ pub(crate) struct Pull {
     #[command(flatten)]
     pub(super) voice: Voice,
 }
+
+/// The grammar of sources, for people.
+const ORIGINS: &str = "\
+Sources:
+  REF, docker://REF             an image in a registry: NAME[:TAG][@DIGEST]
+  oci:DIR[:IMAGE]               an OCI image layout
+  oci-archive:FILE[:IMAGE]      the same in a tar archive
+  docker-archive:FILE[:IMAGE]   what docker save writes
+  docker-daemon:IMAGE           an image of the local Docker daemon (DOCKER_HOST=unix://PATH)
+  tar:FILE                      a root filesystem as one tar archive
+  dir:PATH                      a root filesystem as a directory
+  -                             an archive of any of these kinds on standard input
+IMAGE is a name, @N for the N-th image from 0, or @DIGEST. Archives may be compressed by gzip or
+zstd. An image in a registry whose name is one of these words is docker://tar:latest.";
 
 /// What the user adds to the image.
 #[derive(Debug, Args)]
@@ -78,11 +93,11 @@ impl TypedValueParser for AdditionParser {
 
 /// A pull whose words have been checked.
 pub(super) struct Job {
-    pub(super) reference: Reference,
+    pub(super) origin: Origin,
     pub(super) platform: Platform,
     pub(super) options: source::Options,
     pub(super) recipe: Recipe,
-    /// Whether the UUID follows from the manifest.
+    /// Whether the UUID follows from the image.
     pub(super) derive_uuid: bool,
 }
 
@@ -90,14 +105,26 @@ impl Pull {
     pub(super) fn run(self) -> Result<()> {
         let report = self.voice.report();
         let job = self.job()?;
-        let pulled = job.run(&Cache::open()?, report, |_| Ok(()))?;
+        let pulled = job.run(Cache::open, report, |_| Ok(()))?;
         report.pulled(&pulled)
     }
 
+    /// The words that name the source.
+    pub(super) fn origin(&self) -> Result<Origin> {
+        Origin::parse(&self.source)
+    }
+
     fn job(self) -> Result<Job> {
-        let reference: Reference = self.reference.parse()?;
+        let origin = self.origin()?;
+        if self.platform.is_some() && !origin.has_platform() {
+            return Err(Error::usage(format!("--platform has no meaning for {origin}"))
+                .hint("a root filesystem is taken as it is"));
+        }
         let platform = self.platform.map_or_else(|| Ok(Platform::host()), |text| text.parse())?;
-        let output = self.output.unwrap_or_else(|| PathBuf::from(reference.default_output_name()));
+        let output = match self.output {
+            Some(output) => output,
+            None => PathBuf::from(origin.default_output_name()?),
+        };
         let options = self.network.options()?;
         let recipe = Recipe {
             output,
@@ -113,42 +140,41 @@ impl Pull {
             limits: self.layering.limits.limits(),
         };
         let derive_uuid = recipe.filesystem.uuid.is_none();
-        Ok(Job { reference, platform, options, recipe, derive_uuid })
+        Ok(Job { origin, platform, options, recipe, derive_uuid })
     }
 }
 
 impl Job {
-    /// Pulls the image; `look` sees the finished tree.
+    /// Makes the image; `cache` is asked for when there is something to fetch, `look` sees the
+    /// finished tree.
     pub(super) fn run(
         mut self,
-        cache: &Cache,
+        cache: impl FnOnce() -> Result<Cache>,
         report: Report,
         mut look: impl FnMut(&Builder<ImageSink>) -> Result<()>,
     ) -> Result<Pulled> {
         let start = Instant::now();
         self.recipe.check()?;
-        report.step(&format!("resolving {}", self.reference));
-        let registry = Registry::connect(&self.reference, cache, &self.options)?;
-        let image = registry.resolve(&self.platform)?;
-        registry.touch(&image)?;
-        within_limits(&image, &self.recipe.limits)?;
+        report.step(&format!("resolving {}", self.origin));
+        let found = self.find(cache)?;
+        let image = found.image();
+        within_limits(image, &self.recipe.limits)?;
         let resolved = start.elapsed();
 
         self.recipe.latest = source_date_epoch()?;
         self.recipe.epoch = self.recipe.latest.unwrap_or_else(|| created(&image.config));
         if self.derive_uuid {
-            self.recipe.filesystem.uuid = Some(self.recipe.derived_uuid(&image.manifest_digest));
+            self.recipe.filesystem.uuid = Some(self.recipe.derived_uuid(&image.identity));
         }
-        let trusted = cached_layers(cache, &image);
-        let mut filled = fill(&self.recipe, &image, &registry, report, &mut look);
-        if matches!(filled, Err(Error::BadData(_))) && any_is_damaged(cache, &trusted)? {
+        let mut filled = fill(&self.recipe, &found, report, &mut look);
+        if matches!(filled, Err(Error::BadData(_))) && found.was_damaged()? {
             report.step("a cached layer was damaged and is moved aside; pulling again");
-            filled = fill(&self.recipe, &image, &registry, report, &mut look);
+            filled = fill(&self.recipe, &found, report, &mut look);
         }
         let (built, transfer) = filled?;
-        let mut pulled = describe(&image, &built, &self.recipe);
-        pulled.content.fetched = transfer.total();
-        pulled.content.cached = transfer.cached();
+        let mut pulled = describe(image, &built, &self.recipe);
+        pulled.content.fetched = transfer.fetched;
+        pulled.content.cached = transfer.cached;
         pulled.milliseconds = Stages {
             resolve: milliseconds(resolved),
             layers: milliseconds(built.flattening),
@@ -157,20 +183,27 @@ impl Job {
         };
         Ok(pulled)
     }
+
+    fn find(&self, cache: impl FnOnce() -> Result<Cache>) -> Result<Found> {
+        let Self { origin, platform, .. } = self;
+        if !origin.is_local() {
+            return Found::remote(origin, platform, &cache()?, &self.options);
+        }
+        Found::local(origin, platform, &self.recipe.limits)
+    }
 }
 
 /// Applies the layers as they arrive. The image gets its name when all of them are proven and
-/// safe in the cache.
+/// those that were fetched are safe in the cache.
 fn fill(
     recipe: &Recipe,
-    image: &source::Image,
-    registry: &Registry,
+    found: &Found,
     report: Report,
     look: &mut dyn FnMut(&Builder<ImageSink>) -> Result<()>,
-) -> Result<(Built, Progress)> {
-    let downloads = registry.download(image);
-    let transfer = downloads.progress();
-    report.step(&announcement(image, transfer.total(), recipe));
+) -> Result<(Built, Transfer)> {
+    let (image, blobs) = (found.image(), found.blobs());
+    let transfer = blobs.transfer();
+    report.step(&announcement(image, transfer.fetched, recipe));
     let total = image.layers.iter().map(|layer| layer.size).sum();
     let progress = report.progress(total);
     let layers = image.layers.iter().map(|layer| {
@@ -178,43 +211,25 @@ fn fill(
         progress.now(&name);
         let blob = LayerBlob {
             name: format!("{name} ({})", layer.digest),
-            reader: progress.watch(downloads.open(layer.index)?),
+            reader: progress.watch(blobs.open(layer)?),
             verified: Some(layer.digest.clone()),
-            diff_id: Some(layer.diff_id.clone()),
+            diff_id: layer.diff_id.clone(),
         };
         LayerStream::open(blob, &recipe.limits)
     });
     let ready = build(recipe, layers, look)?;
     progress.now("proving the layers");
-    downloads.finish()?;
+    blobs.finish()?;
     Ok((ready.publish()?, transfer))
 }
 
-/// The layers that the cache has.
-fn cached_layers<'a>(cache: &Cache, image: &'a source::Image) -> Vec<&'a source::Layer> {
-    let layers = image.layers.iter();
-    layers.filter(|layer| cache.contains(&layer.digest, layer.size)).collect()
-}
-
-/// Whether any of these layers is no longer in the cache, or should not be.
-fn any_is_damaged(cache: &Cache, layers: &[&source::Layer]) -> Result<bool> {
-    for layer in layers {
-        if !cache.contains(&layer.digest, layer.size)
-            || !cache.is_intact(&layer.digest, layer.size)?
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 fn announcement(image: &source::Image, missing: u64, recipe: &Recipe) -> String {
+    let name = image.manifest_digest.as_ref().unwrap_or(&image.identity);
+    let platform = image.platform.as_ref().map(|platform| format!(" for {platform}"));
     format!(
-        "{} for {}: {} layers, {} bytes to fetch, into {}",
-        image.manifest_digest,
-        image.platform,
+        "{name}{}: {} layers, {missing} bytes to fetch, into {}",
+        platform.unwrap_or_default(),
         image.layers.len(),
-        missing,
         recipe.output.display()
     )
 }
@@ -265,7 +280,7 @@ fn created(config: &Config) -> Timestamp {
 fn describe(image: &source::Image, built: &Built, recipe: &Recipe) -> Pulled {
     let layer = |(layer, totals): (&source::Layer, &crate::layer::LayerTotals)| LayerLine {
         digest: layer.digest.to_string(),
-        diff_id: layer.diff_id.to_string(),
+        diff_id: layer.diff_id.as_ref().map(ToString::to_string),
         compression: totals.compression.to_string(),
         compressed: totals.compressed,
         uncompressed: totals.uncompressed,
@@ -274,8 +289,9 @@ fn describe(image: &source::Image, built: &Built, recipe: &Recipe) -> Pulled {
     Pulled {
         reference: image.reference.clone(),
         index: image.index_digest.as_ref().map(ToString::to_string),
-        manifest: image.manifest_digest.to_string(),
-        platform: image.platform.to_string(),
+        manifest: image.manifest_digest.as_ref().map(ToString::to_string),
+        identity: image.identity.to_string(),
+        platform: image.platform.as_ref().map(ToString::to_string),
         layers: image.layers.iter().zip(&built.layers).map(layer).collect(),
         content: content(&built.flattened),
         image: disk(built, recipe),

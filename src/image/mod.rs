@@ -158,12 +158,13 @@ impl Recipe {
         options
     }
 
-    /// A UUID that follows from the image's manifest and from what was asked for beside it: the
-    /// same pull gives the same image, another one has another UUID.
+    /// A UUID that follows from what names the image's content and from what was asked for beside
+    /// it: the same image gives the same disk from wherever it comes and however its layers are
+    /// packed, another one has another UUID.
     #[must_use]
-    pub fn derived_uuid(&self, manifest: &Digest) -> [u8; 16] {
+    pub fn derived_uuid(&self, identity: &Digest) -> [u8; 16] {
         let mut words = format!(
-            "{manifest}\n{:?}\n{:?}\n{:?}\n{:?}",
+            "{identity}\n{:?}\n{:?}\n{:?}\n{:?}",
             self.size, self.filesystem, self.additions, self.overlays
         );
         if self.semantics != LayerSemantics::default() {

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::local::Proven;
 use crate::cache::CachedBlob;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -21,6 +22,7 @@ pub struct BlobReader(Source);
 enum Source {
     Cached(CachedBlob),
     Arriving(Tail),
+    Local(Proven),
 }
 
 impl From<CachedBlob> for BlobReader {
@@ -35,11 +37,18 @@ impl From<Tail> for BlobReader {
     }
 }
 
+impl From<Proven> for BlobReader {
+    fn from(piece: Proven) -> Self {
+        Self(Source::Local(piece))
+    }
+}
+
 impl Read for BlobReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             Source::Cached(blob) => blob.read(buffer),
             Source::Arriving(tail) => tail.read(buffer),
+            Source::Local(piece) => piece.read(buffer),
         }
     }
 }

@@ -80,6 +80,8 @@ pub struct Entry {
     pub descriptor: Descriptor,
     /// What it runs on, when the index says so.
     pub platform: Option<Platform>,
+    /// What a layout calls it.
+    pub names: Vec<String>,
 }
 
 /// The parts of one image.
@@ -185,6 +187,17 @@ struct EntryDocument {
     digest: Digest,
     size: u64,
     platform: Option<PlatformDocument>,
+    annotations: Option<NamesDocument>,
+}
+
+/// The annotations of a layout's index that name an image: the first is the image-spec's, the
+/// second containerd's and docker's.
+#[derive(Deserialize)]
+struct NamesDocument {
+    #[serde(rename = "org.opencontainers.image.ref.name")]
+    reference: Option<String>,
+    #[serde(rename = "io.containerd.image.name")]
+    image: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -273,8 +286,10 @@ impl From<EntryDocument> for Entry {
         let platform = document.platform.map(|platform| {
             Platform::new(&platform.os, &platform.architecture, platform.variant.as_deref())
         });
-        let EntryDocument { media_type, digest, size, .. } = document;
-        Self { descriptor: Descriptor { media_type, digest, size }, platform }
+        let EntryDocument { media_type, digest, size, annotations, .. } = document;
+        let names = annotations.map(|names| names.reference.into_iter().chain(names.image));
+        let names = names.into_iter().flatten().filter(|name| !name.is_empty()).collect();
+        Self { descriptor: Descriptor { media_type, digest, size }, platform, names }
     }
 }
 
@@ -406,7 +421,7 @@ impl Manifest {
                 digest: descriptor.digest.clone(),
                 size: descriptor.size,
                 media_type: descriptor.media_type.clone(),
-                diff_id: diff_id.clone(),
+                diff_id: Some(diff_id.clone()),
             })
             .collect())
     }
@@ -462,7 +477,7 @@ fn from_json<'de, T: Deserialize<'de>>(body: &'de [u8], what: &str) -> Result<T>
 ///
 /// The limit holds while the list is read: a document of a few MiB could otherwise ask for
 /// hundreds, two bytes an entry.
-fn list<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+pub(super) fn list<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
@@ -738,7 +753,8 @@ mod tests {
             panic!("an index?")
         };
         let layers = manifest.layers(&parse_config(&config()).unwrap()).unwrap();
-        assert_eq!((layers[1].index, layers[1].diff_id.to_string()), (1, digest(4)));
+        let diff_id = layers[1].diff_id.as_ref().map(ToString::to_string);
+        assert_eq!((layers[1].index, diff_id), (1, Some(digest(4))));
         let short = changed(config(), "/rootfs/diff_ids", json!([digest(3)]));
         let error = manifest.layers(&parse_config(&short).unwrap()).unwrap_err();
         assert_eq!(error.to_string(), "the manifest has 2 layers, but the config has 1 diff IDs");

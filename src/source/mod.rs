@@ -3,13 +3,20 @@
 pub mod blob;
 pub mod credentials;
 pub mod hosts;
+pub mod found;
+pub mod local;
 pub mod manifest;
+pub mod origin;
 pub mod platform;
 pub mod reference;
 pub mod registry;
+mod select;
 
 pub use blob::BlobReader;
+pub use found::{Blobs, Found, Transfer};
+pub use local::{Local, LocalImage};
 pub use manifest::{Config, History};
+pub use origin::Origin;
 pub use platform::Platform;
 pub use reference::Reference;
 pub use registry::{BlobProgress, Downloads, LoginCheck, Options, Progress, Pull, Registry};
@@ -23,10 +30,13 @@ pub struct Image {
     pub reference: String,
     /// The index that named the manifest, when there was one.
     pub index_digest: Option<Digest>,
-    /// The manifest.
-    pub manifest_digest: Digest,
-    /// What the image runs on.
-    pub platform: Platform,
+    /// The manifest; an archive of docker save and a root filesystem have none.
+    pub manifest_digest: Option<Digest>,
+    /// What names the content, however it is packed: the digest of the config, which docker calls
+    /// the image's ID; of a root filesystem the digest of its archive or its listing.
+    pub identity: Digest,
+    /// What the image runs on; a root filesystem does not say.
+    pub platform: Option<Platform>,
     /// How a container of it would be run.
     pub config: Config,
     /// Its layers, oldest first.
@@ -44,8 +54,8 @@ pub struct Layer {
     pub size: u64,
     /// The blob's declared type; what it really is, its first bytes say.
     pub media_type: String,
-    /// The digest of the uncompressed tar.
-    pub diff_id: Digest,
+    /// The digest of the uncompressed tar, when somebody promised one.
+    pub diff_id: Option<Digest>,
 }
 
 /// How much of a stranger's text an error repeats.

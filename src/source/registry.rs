@@ -201,8 +201,9 @@ impl Connection {
                     return Ok(Image {
                         reference: self.reference.to_string(),
                         index_digest,
-                        manifest_digest: found.digest,
-                        platform: self.settle(platform, promised, &config)?,
+                        manifest_digest: Some(found.digest),
+                        identity: manifest.config.digest.clone(),
+                        platform: Some(self.settle(platform, promised, &config)?),
                         config,
                         layers,
                     });

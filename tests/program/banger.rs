@@ -65,6 +65,27 @@ impl Bench {
         serde_json::from_slice(&result.stdout).unwrap()
     }
 
+    /// Builds, which has to succeed, and returns the report.
+    pub(crate) fn build(&self, source: &str, output: &str, options: &[&str]) -> Value {
+        let words = ["image", "build", source, output, "--format", "json"];
+        let result = self.run(words.iter().chain(options));
+        assert!(result.status.success(), "{source}: {}", judge::text(&result));
+        serde_json::from_slice(&result.stdout).unwrap()
+    }
+
+    /// Builds, which has to fail with this exit code, one line, and without an image; returns the
+    /// message.
+    pub(crate) fn build_fails(&self, source: &str, options: &[&str], exit_code: i32) -> String {
+        let words = ["image", "build", source, "none.ext4", "--quiet"];
+        let result = self.run(words.iter().chain(options));
+        let message = judge::text(&result);
+        assert_eq!(result.status.code(), Some(exit_code), "{source}: {message}");
+        assert!(message.starts_with("banger: "), "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+        assert!(!self.path("none.ext4").exists(), "{source}: {message}");
+        message
+    }
+
     /// Pulls, which has to fail with this exit code and to leave nothing; returns the message.
     pub(crate) fn pull_fails(&self, reference: &str, options: &[&str], exit_code: i32) -> String {
         let words = ["image", "pull", reference, "none.ext4", "--quiet"];

@@ -204,3 +204,18 @@ pub(crate) fn tree() -> Tree {
     tree.insert("lost+found", lost_and_found);
     tree
 }
+
+/// What the first layer alone should become.
+pub(crate) fn lowest_tree() -> Tree {
+    let mut tree = Tree::new();
+    for (path, entry, _) in base() {
+        let path = path.strip_suffix(b"/").unwrap_or(&path);
+        tree.insert(if path == b"." { b"" } else { path }, entry);
+    }
+    tree.link("usr/bin/perl5", "usr/bin/perl");
+    tree.link("usr/bin/perl5.36", "usr/bin/perl");
+    let mut lost_and_found = Entry::new(Kind::Directory, 0o700);
+    lost_and_found.modified = None;
+    tree.insert("lost+found", lost_and_found);
+    tree
+}

@@ -1,0 +1,29 @@
+//! `banger image build`: a pull whose source is on this host.
+
+use clap::Args;
+
+use super::pull::Pull;
+use crate::error::{Error, Result};
+use crate::report::Report;
+
+/// Write an image or a root filesystem of this host as an ext4 disk, without a network
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    #[command(flatten)]
+    pull: Pull,
+}
+
+impl Build {
+    pub(super) fn report(&self) -> Report {
+        self.pull.voice.report()
+    }
+
+    pub(super) fn run(self) -> Result<()> {
+        let origin = self.pull.origin()?;
+        if !origin.is_local() {
+            return Err(Error::usage(format!("{origin} is an image in a registry, which build does not ask"))
+                .hint("use banger image pull, or name a source of this host: tar:FILE, dir:PATH, oci:DIR, …"));
+        }
+        self.pull.run()
+    }
+}

@@ -1,0 +1,155 @@
+//! An image that was found, and its layers' blobs, wherever they are.
+
+use super::blob::BlobReader;
+use super::local::{Local, LocalImage};
+use super::platform::Platform;
+use super::registry::{Downloads, Options, Registry};
+use super::{Config, Image, Layer, Origin};
+use crate::cache::Cache;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::layer::Limits;
+
+/// An image ready to be read.
+#[derive(Debug)]
+pub struct Found {
+    image: Image,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// In a registry and, as far as they have been fetched before, in the cache.
+    Registry {
+        registry: Registry,
+        cache: Cache,
+        trusted: Vec<Layer>,
+    },
+    Local(Box<LocalImage>),
+    /// There are no layers: the tree is read by itself.
+    Nowhere,
+}
+
+impl Found {
+    /// Finds the image that `origin` names in a registry, and asks for every layer that the cache
+    /// does not have, so that a missing one is found before the long work.
+    pub fn remote(
+        origin: &Origin,
+        platform: &Platform,
+        cache: &Cache,
+        options: &Options,
+    ) -> Result<Self> {
+        let Origin::Registry(reference) = origin else {
+            return Err(Error::internal(format!("{origin} is not in a registry")));
+        };
+        let registry = Registry::connect(reference, cache, options)?;
+        let image = registry.resolve(platform)?;
+        registry.touch(&image)?;
+        let layers = image.layers.iter();
+        let trusted = layers.filter(|layer| cache.contains(&layer.digest, layer.size));
+        let trusted = trusted.cloned().collect();
+        let place = Place::Registry { registry, cache: cache.clone(), trusted };
+        Ok(Self { image, place })
+    }
+
+    /// Finds the image that `origin` names on this host.
+    pub fn local(origin: &Origin, platform: &Platform, limits: &Limits) -> Result<Self> {
+        let found = Local::open(origin, limits)?.resolve(platform)?;
+        Ok(Self { image: found.image.clone(), place: Place::Local(Box::new(found)) })
+    }
+
+    /// A root filesystem without layers, whose listing has this digest.
+    #[must_use]
+    pub fn tree(origin: &Origin, identity: Digest) -> Self {
+        let image = Image {
+            reference: origin.to_string(),
+            index_digest: None,
+            manifest_digest: None,
+            identity,
+            platform: None,
+            config: Config::default(),
+            layers: Vec::new(),
+        };
+        Self { image, place: Place::Nowhere }
+    }
+
+    /// The image.
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Begins to fetch what is not here, several layers at a time, oldest first.
+    #[must_use]
+    pub fn blobs(&self) -> Blobs<'_> {
+        match &self.place {
+            Place::Registry { registry, .. } => Blobs::Arriving(registry.download(&self.image)),
+            Place::Local(local) => Blobs::Local(local),
+            Place::Nowhere => Blobs::None,
+        }
+    }
+
+    /// After a failure: whether a layer that the cache had turned out to be damaged, so that
+    /// another try fetches it again.
+    pub fn was_damaged(&self) -> Result<bool> {
+        let Place::Registry { cache, trusted, .. } = &self.place else { return Ok(false) };
+        for Layer { digest, size, .. } in trusted {
+            if !cache.contains(digest, *size) || !cache.is_intact(digest, *size)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The blobs of an image's layers, here or on their way.
+#[derive(Debug)]
+pub enum Blobs<'a> {
+    /// Some come from a registry.
+    Arriving(Downloads),
+    /// All lie on this host.
+    Local(&'a LocalImage),
+    /// The image has no layers.
+    None,
+}
+
+/// How many bytes came from where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transfer {
+    /// Bytes that are fetched from a registry.
+    pub fetched: u64,
+    /// Bytes that the cache had.
+    pub cached: u64,
+}
+
+impl Blobs<'_> {
+    /// The blob of a layer from its first byte; one that is still arriving is read behind the
+    /// download.
+    pub fn open(&self, layer: &Layer) -> Result<BlobReader> {
+        match self {
+            Self::Arriving(downloads) => downloads.open(layer.index),
+            Self::Local(local) => local.open(layer),
+            Self::None => Err(Error::internal("a tree without layers was asked for one")),
+        }
+    }
+
+    /// What is to be fetched and what is not.
+    #[must_use]
+    pub fn transfer(&self) -> Transfer {
+        match self {
+            Self::Arriving(downloads) => {
+                let progress = downloads.progress();
+                Transfer { fetched: progress.total(), cached: progress.cached() }
+            }
+            Self::Local(_) | Self::None => Transfer::default(),
+        }
+    }
+
+    /// Waits until every blob that was fetched is safely in the cache.
+    pub fn finish(self) -> Result<()> {
+        match self {
+            Self::Arriving(downloads) => downloads.finish(),
+            Self::Local(_) | Self::None => Ok(()),
+        }
+    }
+}

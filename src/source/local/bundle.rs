@@ -1,0 +1,237 @@
+//! The files of an archive that holds an image, found by one reading of its headers.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Seek as _;
+use std::sync::Arc;
+
+use super::piece::Piece;
+use crate::error::{Error, Result};
+use crate::layer::{Archive, Entry, EntryKind, Limits};
+use crate::source::excerpt;
+
+/// How many members an archive of an image may have. Each layer and document is one or a few.
+const MAX_MEMBERS: usize = 100_000;
+/// How long all their names may be together.
+const MAX_NAMES: usize = 16 << 20;
+/// How many links lead to a member at most.
+const MAX_HOPS: usize = 40;
+
+/// An archive whose members are asked for by name.
+#[derive(Debug)]
+pub(super) struct Bundle {
+    name: String,
+    file: Arc<File>,
+    members: BTreeMap<Vec<u8>, Member>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Member {
+    File {
+        start: u64,
+        length: u64,
+    },
+    /// A link of either kind, its target a clean path from the root.
+    Link(Vec<u8>),
+    Directory,
+}
+
+impl Bundle {
+    /// Reads the headers of the uncompressed archive in `file`; no content is read.
+    pub(super) fn scan(file: File, name: &str) -> Result<Self> {
+        let failed = |error| super::folder::failed(name, error);
+        let length = file.metadata().map_err(failed)?.len();
+        let mut cursor = file.try_clone().map_err(failed)?;
+        // Copies share their position, and somebody may have looked before.
+        cursor.rewind().map_err(failed)?;
+        let mut bundle =
+            Self { name: name.to_owned(), file: Arc::new(file), members: BTreeMap::new() };
+        let mut archive = Archive::new(cursor, name, &Limits::default());
+        let mut names = 0_usize;
+        while let Some(entry) = archive.next_entry()? {
+            names = names.saturating_add(entry.path.len()).saturating_add(entry.link.len());
+            if names > MAX_NAMES || bundle.members.len() >= MAX_MEMBERS {
+                return Err(Error::bad_data(format!(
+                    "{name} has more than {MAX_MEMBERS} members or {MAX_NAMES} bytes of names: \
+                     that is no archive of an image"
+                ))
+                .hint("a root filesystem is tar:FILE"));
+            }
+            let start = archive.step_over()?;
+            bundle.add(&entry, start, length)?;
+        }
+        Ok(bundle)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether there is a member of this name, whatever it is.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.members.contains_key(path.as_bytes())
+    }
+
+    /// The file of this name, through the links of the archive; `None` where there is none.
+    pub(super) fn find(&self, path: &str) -> Result<Option<Piece>> {
+        let shown = format!("{} in {}", excerpt(path), self.name);
+        let refuse = |why: &str| Error::bad_data(format!("{shown} {why}"));
+        let mut wanted = clean(&[], path.as_bytes()).ok_or_else(|| refuse("leads out of it"))?;
+        for _ in 0..MAX_HOPS {
+            match self.members.get(&wanted) {
+                None => return Ok(None),
+                Some(Member::Directory) => return Err(refuse("is a directory")),
+                Some(Member::File { start, length }) => {
+                    return Ok(Some(Piece::new(&shown, &self.file, *start, *length)));
+                }
+                Some(Member::Link(target)) => wanted.clone_from(target),
+            }
+        }
+        Err(refuse("is a link that leads nowhere"))
+    }
+
+    fn add(&mut self, entry: &Entry, start: u64, length: u64) -> Result<()> {
+        let refuse = |why: &str| {
+            let path = excerpt(&String::from_utf8_lossy(&entry.path));
+            Error::bad_data(format!("cannot use {path} in {}: {why}", self.name))
+        };
+        let path = clean(&[], &entry.path).ok_or_else(|| refuse("it leads out of the archive"))?;
+        let outside = || refuse("its target is outside of the archive");
+        let member = match entry.kind {
+            EntryKind::Directory => Member::Directory,
+            EntryKind::Regular if entry.segments.is_some() => {
+                return Err(refuse("it is stored as a sparse file"));
+            }
+            EntryKind::Regular => {
+                if start.checked_add(entry.size).is_none_or(|end| end > length) {
+                    return Err(refuse("the archive ends inside it"));
+                }
+                Member::File { start, length: entry.size }
+            }
+            EntryKind::HardLink => Member::Link(clean(&[], &entry.link).ok_or_else(outside)?),
+            EntryKind::Symlink if entry.link.starts_with(b"/") => return Err(outside()),
+            EntryKind::Symlink => {
+                let last = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+                let directory = path.get(..last).unwrap_or_default();
+                Member::Link(clean(directory, &entry.link).ok_or_else(outside)?)
+            }
+            kind => return Err(refuse(&format!("a {kind} has no place in it"))),
+        };
+        // Whoever reads the first of two and whoever reads the last would see different images.
+        let before = self.members.get(&path);
+        if before
+            .is_some_and(|before| (before, &member) != (&Member::Directory, &Member::Directory))
+        {
+            return Err(refuse("it is there twice"));
+        }
+        self.members.insert(path, member);
+        Ok(())
+    }
+}
+
+/// A path below `directory` in one form; `None` where it leads out of the root.
+fn clean(directory: &[u8], path: &[u8]) -> Option<Vec<u8>> {
+    let mut parts: Vec<&[u8]> =
+        directory.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
+    for part in path.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join(&b'/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::layer::forge::Forge;
+
+    fn scan(archive: &[u8]) -> Result<Bundle> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(archive).unwrap();
+        std::io::Seek::rewind(&mut file).unwrap();
+        Bundle::scan(file, "a.tar")
+    }
+
+    fn content(bundle: &Bundle, path: &str) -> Vec<u8> {
+        bundle.find(path).unwrap().unwrap().document(1 << 20).unwrap()
+    }
+
+    #[test]
+    fn a02_members_are_found_in_any_order_and_form() {
+        let archive = Forge::new()
+            .dir("./")
+            .dir("./blobs/")
+            .file("./blobs/one", vec![1; 1000])
+            .dir("blobs")
+            .file("/index.json", "{}")
+            .file("empty", "")
+            .finish();
+        let bundle = scan(&archive).unwrap();
+        assert_eq!(content(&bundle, "blobs/one"), vec![1; 1000]);
+        assert_eq!(content(&bundle, "index.json"), b"{}");
+        assert_eq!(content(&bundle, "./empty"), b"");
+        assert!(bundle.find("none").unwrap().is_none());
+        assert!(bundle.has("blobs") && !bundle.has("none"));
+        assert_eq!(bundle.find("blobs").unwrap_err().exit_code(), 65);
+        assert_eq!(bundle.find("../x").unwrap_err().exit_code(), 65);
+    }
+
+    #[test]
+    fn a03_links_lead_to_members_and_never_out() {
+        let archive = Forge::new()
+            .file("real/layer.tar", "layer")
+            .symlink("other/layer.tar", "../real/layer.tar")
+            .hard_link("hard", "./real/layer.tar")
+            .symlink("again", "hard")
+            .symlink("dangling", "nothing")
+            .symlink("one", "two")
+            .symlink("two", "one")
+            .finish();
+        let bundle = scan(&archive).unwrap();
+        for name in ["other/layer.tar", "hard", "again"] {
+            assert_eq!(content(&bundle, name), b"layer", "{name}");
+        }
+        assert!(bundle.find("dangling").unwrap().is_none());
+        assert_eq!(bundle.find("one").unwrap_err().exit_code(), 65);
+    }
+
+    #[test]
+    fn hostile_archives_are_refused() {
+        let cut = Forge::new().file("a", vec![1; 5000]).finish();
+        for (archive, why) in [
+            (Forge::new().file("../a", "x").finish(), "leads out"),
+            (Forge::new().symlink("a", "/etc/shadow").finish(), "outside"),
+            (Forge::new().symlink("a/b", "../../x").finish(), "outside"),
+            (Forge::new().hard_link("a", "../x").finish(), "outside"),
+            (Forge::new().file("a", "1").file("./a", "2").finish(), "twice"),
+            (Forge::new().dir("a").file("a", "2").finish(), "twice"),
+            (Forge::new().symlink("a", "b").file("a", "2").finish(), "twice"),
+            (Forge::new().device(b'3', b"a", 1, 3).finish(), "has no place"),
+            (cut[..3000].to_vec(), "ends inside"),
+            (vec![7; 2048], "cannot read"),
+        ] {
+            let error = scan(&archive).unwrap_err();
+            assert_eq!(error.exit_code(), 65, "{error}");
+            assert!(error.to_string().contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_names_of_an_archive_are_bounded() {
+        let long = "x".repeat(4000);
+        let mut archive = Forge::new();
+        for number in 0..(MAX_NAMES / 4000 + 2) {
+            archive = archive.file(format!("{number}{long}"), "");
+        }
+        assert!(
+            scan(&archive.finish()).unwrap_err().to_string().contains("no archive of an image")
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! An image in an archive of `docker save`: a list of images that names members by path.
+//!
+//! Source: moby, image/spec/spec.md, "Combined Image JSON + Filesystem Changeset Format".
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+
+use super::LocalImage;
+use super::bundle::Bundle;
+use super::piece::{Piece, verify};
+use crate::digest::{Algorithm, Digest};
+use crate::error::{Error, Result};
+use crate::source::manifest::{self, Config, MAX_CONFIG, MAX_ENTRIES, MAX_LAYERS, MAX_MANIFEST};
+use crate::source::origin::Choice;
+use crate::source::platform::Platform;
+use crate::source::{Image, Layer, excerpt, select};
+
+/// What a layer of such an archive is: told apart by its first bytes.
+const LAYER_TYPE: &str = "application/vnd.docker.image.rootfs.diff.tar";
+
+/// One image of `manifest.json`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Item {
+    config: String,
+    #[serde(default, deserialize_with = "manifest::list::<_, _, MAX_ENTRIES>")]
+    repo_tags: Vec<String>,
+    #[serde(deserialize_with = "manifest::list::<_, _, MAX_LAYERS>")]
+    layers: Vec<String>,
+}
+
+/// All of `manifest.json`.
+#[derive(Debug)]
+struct Items(Vec<Item>);
+
+impl<'de> Deserialize<'de> for Items {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        manifest::list::<_, _, MAX_ENTRIES>(deserializer).map(Self)
+    }
+}
+
+/// Finds the image that is meant. `origin` is for messages.
+pub(super) fn resolve(
+    bundle: &Bundle,
+    choice: Option<&Choice>,
+    platform: &Platform,
+    origin: &str,
+) -> Result<LocalImage> {
+    let item = choose(items(bundle)?, choice, bundle, origin)?;
+    let (identity, body) = config(bundle, &item)?;
+    let config = Config::parse(body)?;
+    if item.layers.len() != config.diff_ids.len() {
+        return Err(Error::bad_data(format!(
+            "manifest.json has {} layers, but the config has {} diff IDs",
+            item.layers.len(),
+            config.diff_ids.len()
+        )));
+    }
+    let mut known = BTreeMap::new();
+    let (mut layers, mut pieces) = (Vec::new(), Vec::new());
+    for (index, (path, diff_id)) in item.layers.iter().zip(&config.diff_ids).enumerate() {
+        let piece = bundle.find(path)?.ok_or_else(|| lacking(bundle, path))?;
+        let digest = match known.get(path) {
+            Some(digest) => Digest::clone(digest),
+            None => layer_digest(&piece, path, diff_id)?,
+        };
+        known.insert(path, digest.clone());
+        layers.push(Layer {
+            index,
+            digest,
+            size: piece.len(),
+            media_type: LAYER_TYPE.to_owned(),
+            diff_id: Some(diff_id.clone()),
+        });
+        pieces.push(piece);
+    }
+    let image = Image {
+        reference: origin.to_owned(),
+        index_digest: None,
+        manifest_digest: None,
+        identity,
+        platform: Some(select::settle(platform, None, &config, origin)?),
+        config,
+        layers,
+    };
+    LocalImage::new(image, pieces)
+}
+
+fn items(bundle: &Bundle) -> Result<Vec<Item>> {
+    let Some(list) = bundle.find("manifest.json")? else {
+        return Err(Error::bad_data(format!(
+            "{} has no manifest.json: it is not what docker save writes",
+            bundle.name()
+        ))
+        .hint("a root filesystem is tar:FILE, an image layout is oci-archive:FILE"));
+    };
+    let Items(items) = serde_json::from_slice(&list.document(MAX_MANIFEST)?).map_err(|error| {
+        // The parser repeats values of the document, whatever their length.
+        let why = excerpt(&error.to_string());
+        Error::bad_data(format!("its manifest.json is malformed: {why}"))
+    })?;
+    Ok(items)
+}
+
+/// Whether this is the list of images of such an archive.
+pub(super) fn is_list(body: &[u8]) -> bool {
+    serde_json::from_slice::<Items>(body).is_ok_and(|Items(items)| !items.is_empty())
+}
+
+fn choose(
+    items: Vec<Item>,
+    choice: Option<&Choice>,
+    bundle: &Bundle,
+    origin: &str,
+) -> Result<Item> {
+    let place = match choice {
+        Some(Choice::Number(number)) => *number,
+        Some(Choice::Digest(wanted)) => {
+            let mut place = None;
+            for (number, item) in items.iter().enumerate() {
+                if config(bundle, item)?.0 == *wanted {
+                    place = Some(number);
+                }
+            }
+            place.ok_or_else(|| {
+                Error::not_found(format!("{origin} has no image whose ID is {wanted}"))
+            })?
+        }
+        Some(Choice::Name(_)) | None => {
+            let names: Vec<_> = items.iter().map(|item| item.repo_tags.clone()).collect();
+            match *select::by_name(&names, select::name_of(choice), origin)? {
+                [place] => place,
+                _ => {
+                    return Err(Error::usage(format!("{origin} has several images of that name"))
+                        .hint("say which one by its number, from :@0"));
+                }
+            }
+        }
+    };
+    let count = items.len();
+    items.into_iter().nth(place).ok_or_else(|| {
+        Error::not_found(format!("{origin} has no image @{place}; it has {count}, from @0"))
+    })
+}
+
+/// The config with its digest, which is the image's ID.
+fn config(bundle: &Bundle, item: &Item) -> Result<(Digest, Vec<u8>)> {
+    let piece = bundle.find(&item.config)?.ok_or_else(|| lacking(bundle, &item.config))?;
+    let body = piece.document(MAX_CONFIG)?;
+    let digest = Digest::sha256_of(&body);
+    if let Some(promised) = digest_in(&item.config) {
+        verify(piece.name(), &digest, &promised)?;
+    }
+    Ok((digest, body))
+}
+
+/// The digest of a layer's member as it is stored. A plain one is its own diff ID, which is
+/// verified when it is read; a compressed one has no digest in the archive but, maybe, its name.
+fn layer_digest(piece: &Piece, path: &str, diff_id: &Digest) -> Result<Digest> {
+    let head = piece.head::<4>()?;
+    let is_compressed = matches!(*head, [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd])
+        || matches!(*head, [0x50..=0x5f, 0x2a, 0x4d, 0x18]);
+    if !is_compressed {
+        return Ok(diff_id.clone());
+    }
+    match digest_in(path).filter(|_| path.starts_with("blobs/")) {
+        Some(promised) => Ok(promised),
+        None => piece.digest(Algorithm::Sha256),
+    }
+}
+
+/// The digest in the name of a member that is named by its content: `<hex>.json`, or
+/// `blobs/sha256/<hex>`.
+fn digest_in(path: &str) -> Option<Digest> {
+    let hex = path.strip_prefix("blobs/sha256/").or_else(|| path.strip_suffix(".json"))?;
+    format!("sha256:{hex}").parse().ok()
+}
+
+fn lacking(bundle: &Bundle, path: &str) -> Error {
+    Error::not_found(format!("{} lacks {}, which its image needs", bundle.name(), excerpt(path)))
+        .hint("save the image again, whole")
+}

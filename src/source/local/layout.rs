@@ -1,0 +1,160 @@
+//! An image in an OCI image layout, be it a directory or an archive.
+//!
+//! Source: OCI image-spec, image-layout.md.
+
+use serde::Deserialize;
+
+use super::piece::{Piece, verify};
+use super::{LocalImage, Shelf};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::source::manifest::{
+    self, Config, Descriptor, Document, Entry, Index, MAX_CONFIG, MAX_MANIFEST, Manifest,
+};
+use crate::source::origin::Choice;
+use crate::source::platform::Platform;
+use crate::source::{Image, excerpt, select};
+
+/// The longest `oci-layout` file that is read: a version is all that it holds.
+const MAX_MARKER: u64 = 64 << 10;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Marker {
+    image_layout_version: String,
+}
+
+/// Finds the image that is meant. `origin` is for messages.
+pub(super) fn resolve(
+    shelf: &Shelf,
+    choice: Option<&Choice>,
+    platform: &Platform,
+    origin: &str,
+) -> Result<LocalImage> {
+    check_version(shelf)?;
+    let mut entry = choose(root(shelf)?, choice, platform, origin)?;
+    let (mut index_digest, mut promised) = (None, entry.platform.take());
+    for _ in 0..=manifest::MAX_NESTING {
+        let Entry { descriptor, .. } = entry;
+        let body = document(shelf, &descriptor, MAX_MANIFEST)?;
+        let declared = Some(descriptor.media_type.as_str()).filter(|name| !name.is_empty());
+        match Document::parse(&body, declared)? {
+            Document::Index(index) => {
+                index_digest.get_or_insert(descriptor.digest);
+                entry = select::by_platform(index, platform, origin)?;
+                promised = entry.platform.take().or(promised);
+            }
+            Document::Manifest(manifest) => {
+                let config = Config::parse(document(shelf, &manifest.config, MAX_CONFIG)?)?;
+                let image = Image {
+                    reference: origin.to_owned(),
+                    index_digest,
+                    manifest_digest: Some(descriptor.digest),
+                    identity: manifest.config.digest.clone(),
+                    platform: Some(select::settle(platform, promised, &config, origin)?),
+                    layers: manifest.layers(&config)?,
+                    config,
+                };
+                return LocalImage::new(image, layers(shelf, &manifest)?);
+            }
+        }
+    }
+    let limit = manifest::MAX_NESTING;
+    Err(Error::bad_data(format!("it nests indexes more than {limit} deep")))
+}
+
+fn check_version(shelf: &Shelf) -> Result<()> {
+    let no_layout = || {
+        Error::bad_data(format!("{} is not an OCI image layout", shelf.name()))
+            .hint("a root filesystem is tar:FILE or dir:PATH, what docker save writes is docker-archive:FILE")
+    };
+    let marker = shelf.find("oci-layout")?.ok_or_else(no_layout)?;
+    let marker: Marker = serde_json::from_slice(&marker.document(MAX_MARKER)?)
+        .map_err(|error| no_layout().because(excerpt(&error.to_string())))?;
+    if marker.image_layout_version.split('.').next() != Some("1") {
+        let version = excerpt(&marker.image_layout_version);
+        return Err(Error::bad_data(format!("its layout is of version {version}, not 1.0.0")));
+    }
+    Ok(())
+}
+
+fn root(shelf: &Shelf) -> Result<Index> {
+    let file = shelf
+        .find("index.json")?
+        .ok_or_else(|| Error::bad_data(format!("{} has no index.json", shelf.name())))?;
+    match Document::parse(&file.document(MAX_MANIFEST)?, None)? {
+        Document::Index(index) => Ok(index),
+        Document::Manifest(_) => Err(Error::bad_data("its index.json is no index")),
+    }
+}
+
+/// The entry that the words mean, and among those of one name the one for the platform.
+fn choose(
+    index: Index,
+    choice: Option<&Choice>,
+    platform: &Platform,
+    origin: &str,
+) -> Result<Entry> {
+    let missing = |what: String| Error::not_found(format!("{origin} has no image {what}"));
+    match choice {
+        Some(Choice::Number(number)) => {
+            let count = index.entries.len();
+            let found = index.entries.into_iter().nth(*number);
+            return found
+                .ok_or_else(|| missing(format!("@{number}; it has {count} images, from @0")));
+        }
+        Some(Choice::Digest(digest)) => {
+            let mut entries = index.entries.into_iter();
+            let found = entries.find(|entry| entry.descriptor.digest == *digest);
+            return found.ok_or_else(|| missing(format!("@{digest}")));
+        }
+        Some(Choice::Name(_)) | None => {}
+    }
+    let names: Vec<_> = index.entries.iter().map(|entry| entry.names.clone()).collect();
+    let places = select::by_name(&names, select::name_of(choice), origin)?;
+    let mut entries: Vec<_> = index.entries.into_iter().map(Some).collect();
+    let mut take = |place: usize| entries.get_mut(place).and_then(Option::take);
+    let entries: Vec<Entry> = places.into_iter().filter_map(&mut take).collect();
+    match <[Entry; 1]>::try_from(entries) {
+        // Its own platform is judged when it is known.
+        Ok([only]) => Ok(only),
+        Err(entries) => select::by_platform(Index { entries }, platform, origin),
+    }
+}
+
+fn path_of(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
+}
+
+fn blob(shelf: &Shelf, digest: &Digest, what: &str) -> Result<Piece> {
+    shelf.find(&path_of(digest))?.ok_or_else(|| {
+        Error::not_found(format!("{} lacks {what}, blob {digest}", shelf.name()))
+            .hint("copy the image again, whole")
+    })
+}
+
+/// The bytes of a manifest or a config, verified.
+fn document(shelf: &Shelf, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+    let Descriptor { digest, size, .. } = descriptor;
+    let what = if limit == MAX_CONFIG { "the config" } else { "the manifest" };
+    let piece = blob(shelf, digest, what)?;
+    let body = piece.document(limit)?;
+    if piece.len() != *size {
+        let (name, length) = (piece.name(), piece.len());
+        return Err(Error::bad_data(format!(
+            "{name} is {length} bytes long where its descriptor declares {size}"
+        )));
+    }
+    verify(piece.name(), &Digest::of(digest.algorithm(), &body), digest)?;
+    Ok(body)
+}
+
+fn layers(shelf: &Shelf, manifest: &Manifest) -> Result<Vec<Piece>> {
+    let count = manifest.layers.len();
+    let layers = manifest.layers.iter().enumerate();
+    layers
+        .map(|(index, layer)| {
+            blob(shelf, &layer.digest, &format!("layer {} of {count}", index + 1))
+        })
+        .collect()
+}

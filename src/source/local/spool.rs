@@ -1,0 +1,213 @@
+//! Archives as files that can be read at any place: streams and compressed ones become temporary
+//! files without names.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::folder::failed;
+use crate::digest::{Algorithm, Digest, Hasher};
+use crate::error::{Error, Result, carried};
+use crate::layer::{Compression, LayerBlob, LayerStream, Limits};
+
+/// A stream that has been read to its end.
+#[derive(Debug)]
+pub(super) struct Spooled {
+    /// The bytes, decompressed; at its beginning.
+    pub(super) file: File,
+    /// The digest of the bytes as they came.
+    pub(super) digest: Digest,
+}
+
+/// Copies a stream, decompressed, into a temporary file.
+pub(super) fn spool<R>(reader: R, name: &str, limits: &Limits) -> Result<Spooled>
+where
+    R: Read + Send + 'static,
+{
+    let hasher = Arc::new(Mutex::new(Hasher::new(Algorithm::Sha256)));
+    let reader = Hashing { reader, hasher: Arc::clone(&hasher) };
+    let blob = LayerBlob { name: name.to_owned(), reader, verified: None, diff_id: None };
+    let mut stream = LayerStream::open(blob, limits)?;
+    let (directory, mut file) = temporary()?;
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        let count = match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                return Err(carried(error, |error| failed(name, error)));
+            }
+        };
+        file.write_all(buffer.get(..count).unwrap_or_default())
+            .map_err(|error| unwritable(&directory, error))?;
+    }
+    stream.finish()?;
+    file.rewind().map_err(|error| unwritable(&directory, error))?;
+    let digest = hasher.lock().unwrap_or_else(PoisonError::into_inner).clone().finish();
+    Ok(Spooled { file, digest })
+}
+
+/// The archive in a file of the host: the file itself where it is a plain archive that can be
+/// read at any place, a copy of what it holds elsewhere.
+pub(super) fn archive(path: &Path, name: &str, limits: &Limits) -> Result<File> {
+    let file = open(path, name)?;
+    let metadata = file.metadata().map_err(|error| failed(name, error))?;
+    if metadata.is_file() && compression(&file, name)? == Compression::None {
+        return Ok(file);
+    }
+    spool(file, name, limits).map(|spooled| spooled.file)
+}
+
+/// Opens a file or a pipe that the user names.
+pub(super) fn open(path: &Path, name: &str) -> Result<File> {
+    let file = File::open(path).map_err(|error| failed(name, error))?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(Error::usage(format!("{name} is a directory, not an archive"))
+            .hint("an image layout is oci:DIR, a root filesystem dir:PATH"));
+    }
+    Ok(file)
+}
+
+/// What the first bytes of a file say of its compression; those that nobody here can undo are
+/// refused.
+pub(super) fn compression(file: &File, name: &str) -> Result<Compression> {
+    use std::os::unix::fs::FileExt as _;
+    let mut head = [0; 6];
+    let mut filled = 0;
+    while let Some(rest) = head.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let at = u64::try_from(filled).unwrap_or(u64::MAX);
+        match file.read_at(rest, at) {
+            Ok(0) => break,
+            Ok(count) => filled = filled.saturating_add(count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(name, error)),
+        }
+    }
+    judge(head.get(..filled).unwrap_or_default(), name)
+}
+
+/// Sources of the magic numbers: RFC 1952, RFC 8878, xz-file-format.txt, and the heads of what
+/// bzip2 1.0.8, lzip 1.23 and lz4 1.9 write.
+fn judge(head: &[u8], name: &str) -> Result<Compression> {
+    let other = match head {
+        [0x1f, 0x8b, ..] => return Ok(Compression::Gzip),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+            return Ok(Compression::Zstd);
+        }
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => "xz",
+        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, ..] => "bzip2",
+        [b'L', b'Z', b'I', b'P', ..] => "lzip",
+        [0x04, 0x22, 0x4d, 0x18, ..] => "lz4",
+        _ => return Ok(Compression::None),
+    };
+    Err(Error::bad_data(format!("{name} is compressed by {other}; only gzip and zstd are read"))
+        .hint(format!("pipe what {other} -dc makes of it into banger image build - OUTPUT")))
+}
+
+/// Looks at the first bytes of a stream; they are read again with the rest.
+pub(super) fn check_stream<R: Read>(mut reader: R, name: &str) -> Result<impl Read + use<R>> {
+    let mut head = Vec::new();
+    reader
+        .by_ref()
+        .take(6)
+        .read_to_end(&mut head)
+        .map_err(|error| carried(error, |error| failed(name, error)))?;
+    judge(&head, name)?;
+    Ok(io::Cursor::new(head).chain(reader))
+}
+
+/// A file without a name, where large ones belong: `$TMPDIR`, else `/var/tmp`, else `/tmp`, which
+/// is often memory.
+fn temporary() -> Result<(PathBuf, File)> {
+    let given = std::env::var_os("TMPDIR").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let directory = given.unwrap_or_else(|| {
+        let large = PathBuf::from("/var/tmp");
+        if fs::metadata(&large).is_ok_and(|found| found.is_dir()) { large } else { "/tmp".into() }
+    });
+    match tempfile::tempfile_in(&directory) {
+        Ok(file) => Ok((directory, file)),
+        Err(error) => Err(unwritable(&directory, error)),
+    }
+}
+
+fn unwritable(directory: &Path, error: io::Error) -> Error {
+    let message = format!("cannot keep a copy of the archive in {}", directory.display());
+    match error.kind() {
+        io::ErrorKind::StorageFull
+        | io::ErrorKind::QuotaExceeded
+        | io::ErrorKind::NotFound
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::ReadOnlyFilesystem => Error::cannot_create(message),
+        _ => Error::io(message),
+    }
+    .because(error)
+    .hint("TMPDIR names another directory")
+}
+
+struct Hashing<R> {
+    reader: R,
+    hasher: Arc<Mutex<Hasher>>,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        let mut hasher = self.hasher.lock().unwrap_or_else(PoisonError::into_inner);
+        hasher.update(buffer.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn a05_a_spooled_stream_is_plain_and_known_by_the_digest_it_came_with() {
+        let bytes = vec![3; 1 << 20];
+        for came in [bytes.clone(), gzip(&bytes), zstd::stream::encode_all(&bytes[..], 1).unwrap()]
+        {
+            let digest = Digest::sha256_of(&came);
+            let mut spooled = spool(io::Cursor::new(came), "s", &Limits::default()).unwrap();
+            let mut found = Vec::new();
+            spooled.file.read_to_end(&mut found).unwrap();
+            assert!(found == bytes);
+            assert_eq!(spooled.digest, digest);
+        }
+    }
+
+    #[test]
+    fn a_stream_that_grows_beyond_the_limit_is_refused() {
+        let limits = Limits { layer: 1 << 20, ..Limits::default() };
+        let error = spool(io::repeat(7), "s", &limits).unwrap_err();
+        assert_eq!(error.exit_code(), 65);
+        let cut = gzip(&vec![3; 1 << 16]);
+        let cut = io::Cursor::new(cut[..cut.len() - 9].to_vec());
+        assert_eq!(spool(cut, "s", &Limits::default()).unwrap_err().exit_code(), 65);
+    }
+
+    #[test]
+    fn c05_other_compressions_are_refused_by_name() {
+        for (head, name) in [
+            (&b"\xfd7zXZ\0"[..], "xz"),
+            (b"BZh91A", "bzip2"),
+            (b"LZIP\x01\0", "lzip"),
+            (b"\x04\x22\x4d\x18\0\0", "lz4"),
+        ] {
+            let error = check_stream(head, "s").map(drop).unwrap_err();
+            assert_eq!(error.exit_code(), 65);
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        let mut read = Vec::new();
+        check_stream(&b"BZh as a name"[..], "s").unwrap().read_to_end(&mut read).unwrap();
+        assert_eq!(read, b"BZh as a name");
+    }
+}
