@@ -1,7 +1,11 @@
-//! The guest's own files, as one more layer: files of the host and overlay archives.
+//! What comes from the host: a directory as the whole root, files to add, overlay archives.
 //!
-//! Both go through the [`Flattener`], so a destination is resolved inside the image, through its
+//! All go through the [`Flattener`], so a destination is resolved inside the image, through its
 //! symbolic links, exactly as the path of a layer's entry is.
+
+mod owners;
+mod tree;
+mod walk;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -15,6 +19,9 @@ use ext4_writer::{Sink, Timestamp};
 use crate::error::{Error, Result};
 use crate::flatten::Flattener;
 use crate::layer::{Entry, EntryKind, LayerBlob, LayerStream, Limits};
+
+pub use owners::{Owner, OwnerMap, OwnerRange, Owners};
+pub use tree::{HostTree, add_tree};
 
 /// A file or directory of the host and its place in the image: `SRC:DST[:MODE[:UID:GID]]`.
 ///

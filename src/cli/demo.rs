@@ -67,6 +67,7 @@ impl Demo {
             size: ImageSize::Fit(8 << 20),
             filesystem,
             epoch: ext4_writer::Timestamp::default(),
+            tree: None,
             additions: Vec::new(),
             overlays: Vec::new(),
             latest: None,

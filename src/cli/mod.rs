@@ -6,6 +6,7 @@ mod demo;
 mod disk;
 mod layering;
 mod network;
+mod owning;
 mod pull;
 mod tree;
 

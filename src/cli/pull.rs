@@ -12,11 +12,12 @@ use super::Voice;
 use super::disk::Disk;
 use super::layering::Layering;
 use super::network::Network;
+use super::owning::Owning;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::flatten::{Bounded, Flattened, LowerLink, Remark};
 use crate::image::{Built, ImageSink, Recipe, build};
-use crate::inject::Addition;
+use crate::inject::{Addition, HostTree};
 use crate::layer::{LayerBlob, LayerStream, Limits, flag};
 use crate::report::{Content, Image, LayerLine, Note, Pulled, Report, Stages};
 use crate::source::{self, Config, Found, Origin, Platform, Transfer};
@@ -41,6 +42,8 @@ pub(crate) struct Pull {
     network: Network,
     #[command(flatten)]
     layering: Layering,
+    #[command(flatten)]
+    owning: Owning,
     /// Replace OUTPUT if it exists
     #[arg(long)]
     force: bool,
@@ -120,6 +123,11 @@ impl Pull {
             return Err(Error::usage(format!("--platform has no meaning for {origin}"))
                 .hint("a root filesystem is taken as it is"));
         }
+        let owners = self.owning.owners(&origin)?;
+        let tree = match &origin {
+            Origin::Directory(root) => Some(HostTree::new(root.clone(), owners)),
+            _ => None,
+        };
         let platform = self.platform.map_or_else(|| Ok(Platform::host()), |text| text.parse())?;
         let output = match self.output {
             Some(output) => output,
@@ -132,6 +140,7 @@ impl Pull {
             size: self.disk.size(),
             filesystem: self.disk.options()?,
             epoch: Timestamp::default(),
+            tree,
             additions: self.inject.add,
             overlays: self.inject.overlay,
             latest: None,
@@ -189,7 +198,10 @@ impl Job {
         if !origin.is_local() {
             return Found::remote(origin, platform, &cache()?, &self.options);
         }
-        Found::local(origin, platform, &self.recipe.limits)
+        match &self.recipe.tree {
+            Some(tree) => Ok(Found::tree(origin, tree.identity()?)),
+            None => Found::local(origin, platform, &self.recipe.limits),
+        }
     }
 }
 

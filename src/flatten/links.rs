@@ -41,7 +41,7 @@ impl<S: Sink> Flattener<'_, S> {
             flattener.refuse(format!("its target \"{}\": {why}", shown(&entry.link)))
         };
         let target = CleanPath::parse(&entry.link).map_err(|why| refuse(self, &why))?;
-        match target.meaning().map_err(|why| refuse(self, &why))? {
+        match self.meaning(&target).map_err(|why| refuse(self, &why))? {
             Meaning::Root => return Err(refuse(self, "a directory has one name only")),
             Meaning::Name { .. } | Meaning::LinkStore { .. } => {}
             _ => return Err(refuse(self, "no file of an image can have that name")),

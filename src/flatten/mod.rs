@@ -65,6 +65,8 @@ pub struct Flattener<'b, S: Sink> {
     layer: LayerNumber,
     label: String,
     is_open: bool,
+    /// Whether names mean nothing but themselves, as they do in a directory of the host.
+    is_literal: bool,
     /// The entry being applied, for messages.
     current: Vec<u8>,
     /// What paths through symbolic links of lower layers mean in this layer.
@@ -97,6 +99,7 @@ impl<'b, S: Sink> Flattener<'b, S> {
             layer: 0,
             label: String::new(),
             is_open: false,
+            is_literal: false,
             current: Vec::new(),
             semantics: LayerSemantics::default(),
             metadata_bytes: 0,
@@ -151,6 +154,20 @@ impl<'b, S: Sink> Flattener<'b, S> {
         Ok(())
     }
 
+    /// Applies one entry whose name means nothing but itself: a directory of the host may hold
+    /// names that would hide others in a layer.
+    pub fn apply_literally(&mut self, entry: &Entry, body: &mut dyn Read) -> Result<()> {
+        self.is_literal = true;
+        let applied = self.apply(entry, body);
+        self.is_literal = false;
+        applied
+    }
+
+    /// What a path asks for in the current entry.
+    fn meaning<'p>(&self, path: &'p CleanPath) -> Result<Meaning<'p>, String> {
+        if self.is_literal { Ok(path.as_name()) } else { path.meaning() }
+    }
+
     /// Applies one entry; `body` gives its stored bytes.
     pub fn apply(&mut self, entry: &Entry, body: &mut dyn Read) -> Result<()> {
         if !self.is_open {
@@ -159,7 +176,7 @@ impl<'b, S: Sink> Flattener<'b, S> {
         self.current.clone_from(&entry.path);
         self.account(entry)?;
         let path = CleanPath::parse(&entry.path).map_err(|why| self.refuse(why))?;
-        match path.meaning().map_err(|why| self.refuse(why))? {
+        match self.meaning(&path).map_err(|why| self.refuse(why))? {
             Meaning::Root => self.apply_root(entry),
             Meaning::Whiteout { parent, name } => {
                 self.note_contents_of_whiteout(entry)?;
@@ -411,7 +428,7 @@ impl<'b, S: Sink> Flattener<'b, S> {
     }
 
     /// Notes something of the current entry that the image does not hold.
-    fn lose(&mut self, reason: String) -> Result<()> {
+    pub(crate) fn lose(&mut self, reason: String) -> Result<()> {
         if self.options.strict {
             return Err(self.refuse(reason).hint("without --strict it is left out and reported"));
         }

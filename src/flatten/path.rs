@@ -83,6 +83,14 @@ impl CleanPath {
         self.bytes.get(..self.name.saturating_sub(1)).unwrap_or_default()
     }
 
+    /// The path as a name and nothing else, whatever it would mean in a layer.
+    pub(super) fn as_name(&self) -> Meaning<'_> {
+        match self.name() {
+            b"" => Meaning::Root,
+            name => Meaning::Name { parent: self.parent(), name },
+        }
+    }
+
     /// What the path asks for; the name decides, whatever the entry's type is.
     pub(super) fn meaning(&self) -> Result<Meaning<'_>, String> {
         let (parent, name) = (self.parent(), self.name());

@@ -13,7 +13,7 @@ use ext4_writer::{Builder, CountingSink, Options, Size, Summary, Timestamp};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::flatten::{FlattenOptions, Flattened, Flattener, LayerSemantics};
-use crate::inject::{Addition, add_files, open_overlay};
+use crate::inject::{Addition, HostTree, add_files, add_tree, open_overlay};
 use crate::layer::{LayerStream, LayerTotals, Limits};
 
 pub use device::DiscardingSink;
@@ -33,6 +33,8 @@ pub struct Recipe {
     pub filesystem: Options,
     /// The time of what has none of its own.
     pub epoch: Timestamp,
+    /// A directory of the host that lies below everything else.
+    pub tree: Option<HostTree>,
     /// Files and directories of the host to put into the image.
     pub additions: Vec<Addition>,
     /// Archives to apply as last layers.
@@ -95,6 +97,9 @@ pub fn build(
         .map_err(|error| refused(&recipe.output, error))?;
     let mut layering = Flattener::new(&mut builder, recipe.flatten_options())?;
     let mut totals = Vec::new();
+    if let Some(tree) = &recipe.tree {
+        add_tree(&mut layering, tree)?;
+    }
     for layer in layers {
         totals.push(layering.apply_layer(layer?)?);
     }

@@ -10,6 +10,7 @@ mod crowd;
 mod daemon;
 mod demo;
 mod device;
+mod directories;
 mod failures;
 mod faults;
 mod image;
