@@ -4,9 +4,14 @@
 //! The directory is an OCI image layout, so that other tools can read beside us. What is being
 //! written stands under `ingest/` in a file that its process holds locked: a temporary file whose
 //! lock is free belongs to nobody, and the next [`Cache`] to open removes it.
+//!
+//! Whoever uses the cache holds its lock with others, whoever takes blobs out of it alone. Death
+//! frees all locks.
 
+mod access;
 mod known;
 mod part;
+mod upkeep;
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -20,7 +25,9 @@ use std::time::{Duration, SystemTime};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result, carried};
 
+use self::access::Access;
 pub(crate) use self::part::Claim;
+pub use self::upkeep::{Kind, Stored, Taken};
 
 /// The variable that names the directory of all caches, before `$XDG_CACHE_HOME/banger`.
 pub const CACHE_DIR_VARIABLE: &str = "BANGER_CACHE_DIR";
@@ -44,20 +51,29 @@ const NAME_ATTEMPTS: u32 = 100;
 /// A directory of blobs, named by their digests.
 #[derive(Clone, Debug)]
 pub struct Cache {
+    /// Where blobs are written.
     root: Arc<Path>,
+    access: Arc<Access>,
 }
 
 impl Cache {
     /// The user's cache: `$BANGER_CACHE_DIR/oci`, else `$XDG_CACHE_HOME/banger/oci`, else
     /// `$HOME/.cache/banger/oci`; made when it is missing.
     pub fn open() -> Result<Self> {
-        Self::at(locate(|name| std::env::var_os(name))?)
+        Self::at(Self::place()?)
     }
 
-    /// The cache in the directory `root`, made when it is missing.
+    /// Where the user's cache is, or would be.
+    pub fn place() -> Result<PathBuf> {
+        locate(|name| std::env::var_os(name))
+    }
+
+    /// The cache in the directory `root`, made when it is missing. One that may only be read
+    /// serves too: what it lacks goes into a directory that is gone at the end.
     pub fn at(root: impl Into<PathBuf>) -> Result<Self> {
         let root: PathBuf = root.into();
-        let cache = Self { root: root.into() };
+        let (root, access) = Access::to(root)?;
+        let cache = Self { root: root.into(), access: Arc::new(access) };
         make_directory(&cache.root.join("blobs").join("sha256"))?;
         make_directory(&cache.root.join(INGEST))?;
         cache.sweep()?;
@@ -82,16 +98,31 @@ impl Cache {
     /// Whether a blob of this name and size is there; its bytes are judged when they are read.
     #[must_use]
     pub fn contains(&self, digest: &Digest, size: u64) -> bool {
-        fs::metadata(self.blob_path(digest))
+        fs::metadata(self.found_path(digest))
             .is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)
     }
 
     /// Opens a blob that [`Cache::contains`] answered for.
     pub fn blob(&self, digest: &Digest, size: u64) -> Result<CachedBlob> {
-        let path = self.blob_path(digest);
+        let blob = self.unused_blob(digest, size)?;
+        // For who makes room later. A cache without times is as good as any.
+        let _ = blob.file.set_modified(SystemTime::now());
+        Ok(blob)
+    }
+
+    /// The same for those who only look after the cache.
+    fn unused_blob(&self, digest: &Digest, size: u64) -> Result<CachedBlob> {
+        let path = self.found_path(digest);
         let file = File::open(&path).map_err(|error| failed("open", &path, error))?;
         let state = Reading::Open(Hasher::new(digest.algorithm()));
-        Ok(CachedBlob { file, path, digest: digest.clone(), size, read: 0, state })
+        let access = Arc::clone(&self.access);
+        Ok(CachedBlob { file, path, digest: digest.clone(), size, read: 0, state, access })
+    }
+
+    /// Where the blob is to be read.
+    fn found_path(&self, digest: &Digest) -> PathBuf {
+        let path = self.blob_path(digest);
+        if path.exists() { path } else { self.access.below(digest).unwrap_or(path) }
     }
 
     /// The file of a blob that has just been read as a whole and found to be what its name says;
@@ -120,7 +151,7 @@ impl Cache {
     /// The whole of a small blob, verified; nothing when the cache has none that is whole and at
     /// most `limit` bytes long.
     pub fn document(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>> {
-        let path = self.blob_path(digest);
+        let path = self.found_path(digest);
         let Ok(metadata) = fs::metadata(&path) else { return Ok(None) };
         if !metadata.is_file() || metadata.len() > limit {
             return Ok(None);
@@ -136,11 +167,12 @@ impl Cache {
         }
     }
 
-    /// Keeps a small blob, unless it is there already.
+    /// Keeps a small blob, unless it is there already and intact.
     pub fn store(&self, digest: &Digest, body: &[u8]) -> Result<()> {
         let size = u64::try_from(body.len())
             .map_err(|_| Error::internal("a document in memory is longer than 2^64 bytes"))?;
-        if self.contains(digest, size) {
+        // One of the right length may still be damaged, and nobody would read it to find out.
+        if self.contains(digest, size) && self.document(digest, size)?.is_some() {
             return Ok(());
         }
         let mut incoming = self.begin(digest, size)?;
@@ -365,6 +397,7 @@ pub struct CachedBlob {
     size: u64,
     read: u64,
     state: Reading,
+    access: Arc<Access>,
 }
 
 #[derive(Debug)]
@@ -387,9 +420,11 @@ impl CachedBlob {
             }
             Err(error) => {
                 let aside = self.path.with_extension("corrupt");
-                let advice = match fs::rename(&self.path, &aside) {
-                    Ok(()) => format!("moved to {}; run again to fetch it anew", shown(&aside)),
-                    Err(_) => format!("remove {} and run again", shown(&self.path)),
+                let advice = if fs::rename(&self.path, &aside).is_ok() {
+                    format!("moved to {}; run again to fetch it anew", shown(&aside))
+                } else {
+                    self.access.distrust(&self.digest);
+                    format!("remove {} and run again", shown(&self.path))
                 };
                 let message = format!("the cached copy of blob {} is corrupt", self.digest);
                 Err(Error::bad_data(message).because(error).hint(advice).into())

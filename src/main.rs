@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let report = cli.report();
     match end_on_signals(report).and_then(|()| cli.run()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             report.failed(&error);
             ExitCode::from(error.exit_code())

@@ -1,5 +1,7 @@
 //! What happens and what came of it, as text or JSON; the only file that prints.
 
+pub mod cache;
+
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read, Write as _};
 use std::time::Duration;

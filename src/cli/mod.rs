@@ -2,6 +2,7 @@
 
 mod auth;
 mod build;
+mod cache;
 mod demo;
 mod disk;
 mod layering;
@@ -31,6 +32,9 @@ enum Command {
     /// Look after the credentials for registries
     #[command(subcommand)]
     Auth(auth::AuthCommand),
+    /// Look after the blobs that were fetched from registries
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     /// Pull a small built-in image from a registry inside this process, without a network
     Demo(demo::Demo),
 }
@@ -68,18 +72,22 @@ impl Cli {
             Command::Image(ImageCommand::Pull(pull)) => pull.voice.report(),
             Command::Auth(auth::AuthCommand::Check(check)) => check.voice.report(),
             Command::Image(ImageCommand::Build(build)) => build.report(),
+            Command::Cache(cache) => cache.report(),
             Command::Demo(demo) => demo.voice.report(),
         }
     }
 
-    /// Does what the words say.
-    pub fn run(self) -> Result<(), Error> {
+    /// Does what the words say; the exit code of a command that came to its end and found
+    /// something.
+    pub fn run(self) -> Result<u8, Error> {
         match self.command {
+            Command::Cache(cache) => return cache.run(),
             Command::Image(ImageCommand::Pull(pull)) => pull.run(),
             Command::Auth(auth::AuthCommand::Check(check)) => check.run(),
             Command::Image(ImageCommand::Build(build)) => build.run(),
             Command::Demo(demo) => demo.run(),
-        }
+        }?;
+        Ok(0)
     }
 }
 

@@ -7,6 +7,7 @@ mod auth;
 mod banger;
 mod boot;
 mod crowd;
+mod cache;
 mod daemon;
 mod demo;
 mod device;

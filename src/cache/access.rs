@@ -1,0 +1,123 @@
+//! How the cache may be used: with others at the same time, and what becomes of one that may only
+//! be read.
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::{INGEST, failed, make_directory};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+
+/// The file that everybody locks.
+const LOCK: &str = "lock";
+
+/// What is held while the cache is used.
+#[derive(Debug)]
+pub(super) struct Access {
+    /// Locked together with others; there is none where it cannot be made.
+    lock: Option<File>,
+    below: Option<Below>,
+}
+
+/// A cache that may only be read.
+#[derive(Debug)]
+struct Below {
+    root: PathBuf,
+    /// What it lacks, for as long as this process uses it.
+    _above: tempfile::TempDir,
+    /// Blobs in it that turned out to be corrupt, and cannot be moved aside.
+    distrusted: Mutex<BTreeSet<Digest>>,
+}
+
+impl Access {
+    /// Access to the cache at `root`, and the directory in which to write: another one where that
+    /// may only be read.
+    pub(super) fn to(root: PathBuf) -> Result<(PathBuf, Self)> {
+        match make_directory(&root.join(INGEST)).and_then(|()| writable(&root.join(INGEST))) {
+            Ok(()) => {
+                let lock = lock(&root, true);
+                Ok((root, Self { lock, below: None }))
+            }
+            Err(Error::Denied(_)) if root.join("blobs").is_dir() => {
+                let above = tempfile::tempdir().map_err(|error| {
+                    Error::cannot_create("cannot make a directory for what the cache lacks")
+                        .because(error)
+                })?;
+                let (path, lock) = (above.path().to_owned(), lock(&root, false));
+                let distrusted = Mutex::default();
+                let below = Some(Below { root, _above: above, distrusted });
+                Ok((path, Self { lock, below }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where the blob is in a cache that may only be read.
+    pub(super) fn below(&self, digest: &Digest) -> Option<PathBuf> {
+        let below = self.below.as_ref()?;
+        let distrusted = below.distrusted.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = below.root.join("blobs").join(digest.algorithm().name()).join(digest.hex());
+        (!distrusted.contains(digest)).then_some(path)
+    }
+
+    /// The cache that may only be read, where there is one.
+    pub(super) fn read_only(&self) -> Option<&Path> {
+        self.below.as_ref().map(|below| below.root.as_path())
+    }
+
+    /// Reads a corrupt blob no more.
+    pub(super) fn distrust(&self, digest: &Digest) {
+        if let Some(below) = &self.below {
+            let mut distrusted = below.distrusted.lock().unwrap_or_else(PoisonError::into_inner);
+            distrusted.insert(digest.clone());
+        }
+    }
+
+    /// Waits until nobody else uses the cache, and keeps everybody out; `busy` is told when there
+    /// is somebody to wait for, and may refuse to.
+    pub(super) fn alone(&self, busy: impl FnOnce() -> Result<()>) -> Result<()> {
+        let Some(lock) = &self.lock else { return Ok(()) };
+        match lock.try_lock() {
+            // Without locks there is nobody to be told from others.
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(()),
+            Err(TryLockError::WouldBlock) => busy()?,
+        }
+        lock.lock().map_err(|error| Error::io("cannot lock the cache").because(error))
+    }
+
+    /// Lets others in again.
+    pub(super) fn together(&self) {
+        if let Some(lock) = &self.lock {
+            // A lock that cannot be shared ends with the process.
+            let _ = lock.lock_shared();
+        }
+    }
+}
+
+/// Asks by making a file, one without a name: permissions, mounts and owners all have a word in it.
+fn writable(directory: &Path) -> Result<()> {
+    let made = tempfile::tempfile_in(directory).map(drop);
+    made.map_err(|error| failed("write to", directory, error))
+}
+
+/// The lock of the cache, held with others. A cache that is being cleaned is waited for.
+fn lock(root: &Path, may_create: bool) -> Option<File> {
+    let path = root.join(LOCK);
+    let mut options = OpenOptions::new();
+    options.read(true).mode(0o600);
+    if may_create {
+        options.write(true).create(true).truncate(false);
+    }
+    let file = match options.open(&path) {
+        // Another user's, perhaps: a lock needs no more than an open file.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => File::open(&path).ok()?,
+        file => file.ok()?,
+    };
+    // On a filesystem without locks everybody is alone.
+    file.lock_shared().ok()?;
+    Some(file)
+}
