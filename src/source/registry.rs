@@ -25,9 +25,9 @@ use self::transport::{Length, Object, Transport};
 use super::blob::prefixed;
 use super::credentials::Search;
 use super::hosts::Wishes;
-use super::manifest::{self, Config, Descriptor, Document, Index, MAX_CONFIG, MAX_MANIFEST};
-use super::platform::{self, Platform};
-use super::{Image, Layer, Reference};
+use super::manifest::{self, Config, Descriptor, Document, MAX_CONFIG, MAX_MANIFEST};
+use super::platform::Platform;
+use super::{Image, Layer, Reference, select};
 use crate::cache::Cache;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
@@ -183,6 +183,7 @@ impl Connection {
         let mut found = self.root().await?;
         let mut index_digest = None;
         let mut promised = None;
+        let origin = self.reference.to_string();
         for _ in 0..=manifest::MAX_NESTING {
             let document = Document::parse(&found.body, found.content_type.as_deref())
                 .map_err(|error| self.unusable(&error))?;
@@ -190,20 +191,20 @@ impl Connection {
             match document {
                 Document::Index(index) => {
                     index_digest.get_or_insert(found.digest);
-                    let (entry, named) = self.choose(&index, platform)?;
-                    promised = named.or(promised);
-                    found = self.manifest(entry).await?;
+                    let entry = select::by_platform(index, platform, &origin)?;
+                    promised = entry.platform.or(promised);
+                    found = self.manifest(&entry.descriptor).await?;
                 }
                 Document::Manifest(manifest) => {
                     let config = self.config(&manifest.config).await?;
                     self.remember(index_digest.as_ref().unwrap_or(&found.digest))?;
                     let layers = manifest.layers(&config).map_err(|error| self.unusable(&error))?;
                     return Ok(Image {
-                        reference: self.reference.to_string(),
+                        reference: origin.clone(),
                         index_digest,
                         manifest_digest: Some(found.digest),
                         identity: manifest.config.digest.clone(),
-                        platform: Some(self.settle(platform, promised, &config)?),
+                        platform: Some(select::settle(platform, promised, &config, &origin)?),
                         config,
                         layers,
                     });
@@ -324,49 +325,6 @@ impl Connection {
             exists: status.is_success(),
             refusal,
         })
-    }
-
-    /// The entry of an index that suits the platform best, and the platform it names.
-    fn choose<'a>(
-        &self,
-        index: &'a Index,
-        platform: &Platform,
-    ) -> Result<(&'a Descriptor, Option<Platform>)> {
-        let offers = || index.entries.iter().map(|entry| entry.platform.as_ref());
-        let chosen = platform.choose(offers()).or_else(|| {
-            // A lone entry without a platform may suit: its config will tell.
-            let mut nameless = offers().enumerate().filter(|(_, offer)| offer.is_none());
-            let (place, _) = nameless.next()?;
-            nameless.next().is_none().then_some(place)
-        });
-        match chosen.and_then(|place| index.entries.get(place)) {
-            Some(entry) => Ok((&entry.descriptor, entry.platform.clone())),
-            None => Err(Error::not_found(format!(
-                "{} has no image for {platform}; it has: {}",
-                self.reference,
-                platform::list(offers())
-            ))
-            .hint("--platform chooses another")),
-        }
-    }
-
-    /// What the image runs on. The index is believed before the config: builders are known to
-    /// leave their own architecture in the configs of other platforms.
-    fn settle(
-        &self,
-        wanted: &Platform,
-        promised: Option<Platform>,
-        config: &Config,
-    ) -> Result<Platform> {
-        let Some(offered) = promised.or_else(|| config.platform()) else {
-            return Ok(wanted.clone());
-        };
-        if wanted.distance(&offered).is_some() {
-            return Ok(offered);
-        }
-        let offered = super::excerpt(&offered.to_string());
-        Err(Error::not_found(format!("{} is for {offered}, not for {wanted}", self.reference))
-            .hint(format!("--platform {offered} takes it as it is")))
     }
 
     fn unusable(&self, error: &Error) -> Error {
