@@ -21,7 +21,7 @@ use crate::flatten::Flattener;
 use crate::layer::{Entry, EntryKind, LayerBlob, LayerStream, Limits};
 
 pub use owners::{Owner, OwnerMap, OwnerRange, Owners};
-pub use tree::{HostTree, add_tree};
+pub use tree::{HostTree, Listed, add_tree};
 
 /// A file or directory of the host and its place in the image: `SRC:DST[:MODE[:UID:GID]]`.
 ///

@@ -123,6 +123,11 @@ impl Progress {
         }
     }
 
+    /// Counts so many bytes as done.
+    pub fn advance(&self, count: u64) {
+        self.bar.inc(count);
+    }
+
     /// The same reader; what is read from it counts as done.
     pub fn watch<R: Read>(&self, reader: R) -> impl Read + use<R> {
         self.bar.wrap_read(reader)

@@ -39,6 +39,7 @@ impl Demo {
             platform,
             options: source::Options::default(),
             recipe: self.recipe(),
+            tree: None,
             derive_uuid: true,
         };
         // A cache of its own: the demonstration fetches everything, and leaves nothing.
@@ -67,7 +68,6 @@ impl Demo {
             size: ImageSize::Fit(8 << 20),
             filesystem,
             epoch: ext4_writer::Timestamp::default(),
-            tree: None,
             additions: Vec::new(),
             overlays: Vec::new(),
             latest: None,

@@ -16,7 +16,7 @@ use super::owning::Owning;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::flatten::{Bounded, Flattened, LowerLink, Remark};
-use crate::image::{Built, ImageSink, Recipe, build};
+use crate::image::{Base, Built, ImageSink, Recipe, build};
 use crate::inject::{Addition, HostTree};
 use crate::layer::{LayerBlob, LayerStream, Limits, flag};
 use crate::report::{Content, Image, LayerLine, Note, Pulled, Report, Stages};
@@ -100,6 +100,8 @@ pub(super) struct Job {
     pub(super) platform: Platform,
     pub(super) options: source::Options,
     pub(super) recipe: Recipe,
+    /// The directory that is the image's root, if it comes from one.
+    pub(super) tree: Option<HostTree>,
     /// Whether the UUID follows from the image.
     pub(super) derive_uuid: bool,
 }
@@ -140,7 +142,6 @@ impl Pull {
             size: self.disk.size(),
             filesystem: self.disk.options()?,
             epoch: Timestamp::default(),
-            tree,
             additions: self.inject.add,
             overlays: self.inject.overlay,
             latest: None,
@@ -149,7 +150,7 @@ impl Pull {
             limits: self.layering.limits.limits(),
         };
         let derive_uuid = recipe.filesystem.uuid.is_none();
-        Ok(Job { origin, platform, options, recipe, derive_uuid })
+        Ok(Job { origin, platform, options, recipe, tree, derive_uuid })
     }
 }
 
@@ -175,10 +176,10 @@ impl Job {
         if self.derive_uuid {
             self.recipe.filesystem.uuid = Some(self.recipe.derived_uuid(&image.identity));
         }
-        let mut filled = fill(&self.recipe, &found, report, &mut look);
+        let mut filled = fill(&self.recipe, self.tree.as_ref(), &found, report, &mut look);
         if matches!(filled, Err(Error::BadData(_))) && found.was_damaged()? {
             report.step("a cached layer was damaged and is moved aside; pulling again");
-            filled = fill(&self.recipe, &found, report, &mut look);
+            filled = fill(&self.recipe, self.tree.as_ref(), &found, report, &mut look);
         }
         let (built, transfer) = filled?;
         let mut pulled = describe(image, &built, &self.recipe);
@@ -198,10 +199,11 @@ impl Job {
         if !origin.is_local() {
             return Found::remote(origin, platform, &cache()?, &self.options);
         }
-        match &self.recipe.tree {
-            Some(tree) => Ok(Found::tree(origin, tree.identity()?)),
-            None => Found::local(origin, platform, &self.recipe.limits),
-        }
+        let Some(tree) = &self.tree else {
+            return Found::local(origin, platform, &self.recipe.limits);
+        };
+        let listed = tree.list()?;
+        Ok(Found::tree(origin, listed.digest, listed.bytes))
     }
 }
 
@@ -209,6 +211,7 @@ impl Job {
 /// those that were fetched are safe in the cache.
 fn fill(
     recipe: &Recipe,
+    tree: Option<&HostTree>,
     found: &Found,
     report: Report,
     look: &mut dyn FnMut(&Builder<ImageSink>) -> Result<()>,
@@ -216,8 +219,9 @@ fn fill(
     let (image, blobs) = (found.image(), found.blobs());
     let transfer = blobs.transfer();
     report.step(&announcement(image, transfer.fetched, recipe));
-    let total = image.layers.iter().map(|layer| layer.size).sum();
-    let progress = report.progress(total);
+    let progress = report.progress(found.bytes());
+    let seen = |count| progress.advance(count);
+    let base = tree.map(|tree| Base { tree, seen: &seen });
     let layers = image.layers.iter().map(|layer| {
         let name = format!("layer {} of {}", layer.index + 1, image.layers.len());
         progress.now(&name);
@@ -229,8 +233,10 @@ fn fill(
         };
         LayerStream::open(blob, &recipe.limits)
     });
-    let ready = build(recipe, layers, look)?;
-    progress.now("proving the layers");
+    let ready = build(recipe, base, layers, look)?;
+    if !image.layers.is_empty() {
+        progress.now("proving the layers");
+    }
     blobs.finish()?;
     Ok((ready.publish()?, transfer))
 }
@@ -238,12 +244,16 @@ fn fill(
 fn announcement(image: &source::Image, missing: u64, recipe: &Recipe) -> String {
     let name = image.manifest_digest.as_ref().unwrap_or(&image.identity);
     let platform = image.platform.as_ref().map(|platform| format!(" for {platform}"));
-    format!(
-        "{name}{}: {} layers, {missing} bytes to fetch, into {}",
-        platform.unwrap_or_default(),
-        image.layers.len(),
-        recipe.output.display()
-    )
+    let platform = platform.unwrap_or_default();
+    let output = recipe.output.display();
+    match image.layers.len() {
+        0 if image.manifest_digest.is_none() => {
+            format!("reading {} into {output}", image.reference)
+        }
+        count => {
+            format!("{name}{platform}: {count} layers, {missing} bytes to fetch, into {output}")
+        }
+    }
 }
 
 /// Refuses what is larger than it may be before it is fetched.

@@ -33,8 +33,6 @@ pub struct Recipe {
     pub filesystem: Options,
     /// The time of what has none of its own.
     pub epoch: Timestamp,
-    /// A directory of the host that lies below everything else.
-    pub tree: Option<HostTree>,
     /// Files and directories of the host to put into the image.
     pub additions: Vec<Addition>,
     /// Archives to apply as last layers.
@@ -83,11 +81,21 @@ impl Ready {
     }
 }
 
+/// A directory of the host that lies below everything else.
+#[derive(Clone, Copy)]
+pub struct Base<'a> {
+    /// The directory.
+    pub tree: &'a HostTree,
+    /// Hears how many bytes were read.
+    pub seen: &'a dyn Fn(u64),
+}
+
 /// Applies layers onto a new filesystem.
 ///
 /// `layers` gives each layer when it is wanted, oldest first; `look` sees the finished tree.
 pub fn build(
     recipe: &Recipe,
+    base: Option<Base<'_>>,
     layers: impl Iterator<Item = Result<LayerStream>>,
     look: impl FnOnce(&Builder<ImageSink>) -> Result<()>,
 ) -> Result<Ready> {
@@ -97,8 +105,8 @@ pub fn build(
         .map_err(|error| refused(&recipe.output, error))?;
     let mut layering = Flattener::new(&mut builder, recipe.flatten_options())?;
     let mut totals = Vec::new();
-    if let Some(tree) = &recipe.tree {
-        add_tree(&mut layering, tree)?;
+    if let Some(Base { tree, seen }) = base {
+        add_tree(&mut layering, tree, seen)?;
     }
     for layer in layers {
         totals.push(layering.apply_layer(layer?)?);

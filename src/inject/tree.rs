@@ -34,6 +34,16 @@ pub struct HostTree {
     owners: Owners,
 }
 
+/// What a look at every name of a directory tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The digest of the listing: of every name, its kind, permissions, owners, size, time and
+    /// target, though not of contents, which would all have to be read for it.
+    pub digest: Digest,
+    /// The bytes of all files, without their holes.
+    pub bytes: u64,
+}
+
 impl HostTree {
     /// The directory `root`, with the owners that the image is to have.
     #[must_use]
@@ -41,10 +51,10 @@ impl HostTree {
         Self { root, owners }
     }
 
-    /// The digest of the listing: of every name, its kind, permissions, owners, size, time and
-    /// target, though not of contents, which would all have to be read for it.
-    pub fn identity(&self) -> Result<Digest> {
+    /// Looks at every name, without reading contents.
+    pub fn list(&self) -> Result<Listed> {
         let mut hasher = Hasher::new(Algorithm::Sha256);
+        let mut bytes = 0_u64;
         let mut links = Links::default();
         walk(&self.root, &mut |met| {
             let Entry { path, kind, mode, uid, gid, modified, size, link, device, .. } =
@@ -59,9 +69,12 @@ impl HostTree {
                 link.escape_ascii(),
             );
             hasher.update(line.as_bytes());
+            if kind == EntryKind::Regular {
+                bytes = bytes.saturating_add(size.min(stored(&met.stat)));
+            }
             Ok(())
         })?;
-        Ok(hasher.finish())
+        Ok(Listed { digest: hasher.finish(), bytes })
     }
 
     /// What was met as an entry of a layer, but for its attributes.
@@ -124,8 +137,12 @@ fn unknown(met: &Met<'_>, id: u32) -> Error {
         .hint(format!("add --owner-map {id}:N, or give everything one owner by --owner"))
 }
 
-/// Applies a directory as one layer.
-pub fn add_tree<S: Sink>(flattener: &mut Flattener<'_, S>, tree: &HostTree) -> Result<()> {
+/// Applies a directory as one layer; `seen` hears how many bytes of it were read.
+pub fn add_tree<S: Sink>(
+    flattener: &mut Flattener<'_, S>,
+    tree: &HostTree,
+    seen: &dyn Fn(u64),
+) -> Result<()> {
     flattener.begin_layer(&format!("the directory {}", tree.root.display()))?;
     let mut links = Links::default();
     walk(&tree.root, &mut |met| {
@@ -138,7 +155,7 @@ pub fn add_tree<S: Sink>(flattener: &mut Flattener<'_, S>, tree: &HostTree) -> R
         }
         let file = met.open()?;
         entry.segments = segments(&file, &met.stat).map_err(|error| met.failed("read", error))?;
-        let mut content = Content::new(&file, &entry);
+        let mut content = Content::new(&file, &entry, seen);
         flattener.apply_literally(&entry, &mut content)?;
         let after = rustix::fs::fstat(&file).map_err(|error| met.failed("read", error))?;
         if (size(&after), modified(&after)) != (size(&met.stat), modified(&met.stat)) {
@@ -174,6 +191,11 @@ fn modified(stat: &Stat) -> Timestamp {
     Timestamp { seconds: stat.st_mtime, nanoseconds }
 }
 
+/// The bytes that a file takes on its disk.
+fn stored(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or_default().saturating_mul(SECTOR)
+}
+
 fn size(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or_default()
 }
@@ -183,8 +205,7 @@ fn size(stat: &Stat) -> u64 {
 /// Source: lseek(2), `SEEK_DATA` and `SEEK_HOLE`.
 fn segments(file: &File, stat: &Stat) -> Result<Option<Vec<Segment>>, Errno> {
     let size = size(stat);
-    let stored = u64::try_from(stat.st_blocks).unwrap_or_default().saturating_mul(SECTOR);
-    if stored >= size {
+    if stored(stat) >= size {
         return Ok(None);
     }
     let mut segments = Vec::new();
@@ -216,16 +237,17 @@ struct Content<'a> {
     file: &'a File,
     /// The segments that are still to be read, the next one last.
     rest: Vec<Segment>,
+    seen: &'a dyn Fn(u64),
 }
 
 impl<'a> Content<'a> {
-    fn new(file: &'a File, entry: &Entry) -> Self {
+    fn new(file: &'a File, entry: &Entry, seen: &'a dyn Fn(u64)) -> Self {
         let mut rest = match &entry.segments {
             Some(segments) => segments.clone(),
             None => vec![Segment { offset: 0, length: entry.size }],
         };
         rest.reverse();
-        Self { file, rest }
+        Self { file, rest, seen }
     }
 }
 
@@ -248,6 +270,7 @@ impl Read for Content<'_> {
                 .into());
         }
         let count = u64::try_from(count).unwrap_or(u64::MAX);
+        (self.seen)(count);
         segment.offset = segment.offset.saturating_add(count);
         segment.length = segment.length.saturating_sub(count);
         usize::try_from(count).map_err(io::Error::other)

@@ -239,3 +239,82 @@ fn failed(verb: &str, root: &Path, path: &[u8], error: Errno) -> Error {
     }
     .because(io::Error::from(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A tree with `a/file`, `b` and `c/inner`, beside a file that is none of its.
+    fn scratch() -> tempfile::TempDir {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().join("root");
+        for directory in ["a", "c"] {
+            fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        for (name, content) in
+            [("root/a/file", "file"), ("root/b", "b"), ("root/c/inner", "i"), ("secret", "secret")]
+        {
+            fs::write(scratch.path().join(name), content).unwrap();
+        }
+        scratch
+    }
+
+    fn paths(root: &Path, mut then: impl FnMut(&Met<'_>) -> Result<()>) -> Result<Vec<String>> {
+        let mut paths = Vec::new();
+        walk(root, &mut |met| {
+            paths.push(met.path.escape_ascii().to_string());
+            then(met)
+        })?;
+        Ok(paths)
+    }
+
+    #[test]
+    fn directories_come_before_what_they_hold_in_the_order_of_bytes() {
+        let scratch = scratch();
+        let root = scratch.path().join("root");
+        assert_eq!(paths(&root, |_| Ok(())).unwrap(), ["", "a", "a/file", "b", "c", "c/inner"]);
+    }
+
+    #[test]
+    fn a_file_that_became_a_link_to_the_outside_is_not_read() {
+        let scratch = scratch();
+        let root = scratch.path().join("root");
+        let error = paths(&root, |met| {
+            if met.path != b"b" {
+                return Ok(());
+            }
+            fs::remove_file(root.join("b")).unwrap();
+            symlink("../secret", root.join("b")).unwrap();
+            met.open().map(drop)
+        });
+        assert_eq!(error.unwrap_err().exit_code(), 75);
+        // Another file of the same name is not the one that was met either.
+        fs::remove_file(root.join("b")).unwrap();
+        fs::write(root.join("b"), "b").unwrap();
+        let error = paths(&root, |met| {
+            if met.path != b"b" {
+                return Ok(());
+            }
+            fs::rename(scratch.path().join("secret"), root.join("b")).unwrap();
+            met.open().map(drop)
+        });
+        assert_eq!(error.unwrap_err().exit_code(), 75);
+    }
+
+    #[test]
+    fn a_directory_that_became_a_link_to_the_outside_is_a_link() {
+        let scratch = scratch();
+        let root = scratch.path().join("root");
+        let met = paths(&root, |met| {
+            if met.path == b"b" {
+                fs::rename(root.join("c"), scratch.path().join("moved")).unwrap();
+                symlink("../moved", root.join("c")).unwrap();
+            }
+            Ok(())
+        });
+        assert_eq!(met.unwrap(), ["", "a", "a/file", "b", "c"]);
+    }
+}

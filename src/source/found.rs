@@ -26,8 +26,10 @@ enum Place {
         trusted: Vec<Layer>,
     },
     Local(Box<LocalImage>),
-    /// There are no layers: the tree is read by itself.
-    Nowhere,
+    /// There are no layers: a tree of so many bytes is read by itself.
+    Tree {
+        bytes: u64,
+    },
 }
 
 impl Found {
@@ -58,9 +60,10 @@ impl Found {
         Ok(Self { image: found.image.clone(), place: Place::Local(Box::new(found)) })
     }
 
-    /// A root filesystem without layers, whose listing has this digest.
+    /// A root filesystem without layers, whose listing has this digest and whose files so many
+    /// bytes.
     #[must_use]
-    pub fn tree(origin: &Origin, identity: Digest) -> Self {
+    pub fn tree(origin: &Origin, identity: Digest, bytes: u64) -> Self {
         let image = Image {
             reference: origin.to_string(),
             index_digest: None,
@@ -70,7 +73,7 @@ impl Found {
             config: Config::default(),
             layers: Vec::new(),
         };
-        Self { image, place: Place::Nowhere }
+        Self { image, place: Place::Tree { bytes } }
     }
 
     /// The image.
@@ -79,13 +82,24 @@ impl Found {
         &self.image
     }
 
+    /// The bytes that are read to make the image.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match &self.place {
+            Place::Tree { bytes } => *bytes,
+            Place::Registry { .. } | Place::Local(_) => {
+                self.image.layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size))
+            }
+        }
+    }
+
     /// Begins to fetch what is not here, several layers at a time, oldest first.
     #[must_use]
     pub fn blobs(&self) -> Blobs<'_> {
         match &self.place {
             Place::Registry { registry, .. } => Blobs::Arriving(registry.download(&self.image)),
             Place::Local(local) => Blobs::Local(local),
-            Place::Nowhere => Blobs::None,
+            Place::Tree { .. } => Blobs::None,
         }
     }
 

@@ -28,7 +28,9 @@ where
     let hasher = Arc::new(Mutex::new(Hasher::new(Algorithm::Sha256)));
     let reader = Hashing { reader, hasher: Arc::clone(&hasher) };
     let blob = LayerBlob { name: name.to_owned(), reader, verified: None, diff_id: None };
-    let mut stream = LayerStream::open(blob, limits)?;
+    // An archive may hold all layers of an image.
+    let limits = Limits { layer: limits.image, ..limits.clone() };
+    let mut stream = LayerStream::open(blob, &limits)?;
     let (directory, mut file) = temporary()?;
     let mut buffer = vec![0; 256 << 10];
     loop {
@@ -186,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_grows_beyond_the_limit_is_refused() {
-        let limits = Limits { layer: 1 << 20, ..Limits::default() };
+        let limits = Limits { image: 1 << 20, ..Limits::default() };
         let error = spool(io::repeat(7), "s", &limits).unwrap_err();
         assert_eq!(error.exit_code(), 65);
         let cut = gzip(&vec![3; 1 << 16]);
