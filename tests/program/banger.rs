@@ -132,7 +132,9 @@ pub(crate) fn program_for_everybody() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     open_to_all(directory.path());
     let program = directory.path().join("banger");
-    fs::copy(env!("CARGO_BIN_EXE_banger"), &program).unwrap();
+    // By another process: a program that is open for writing cannot be run, and a process that
+    // another test starts holds this one's open files until it runs its own program.
+    judge::succeed("cp", [env!("CARGO_BIN_EXE_banger").as_ref(), program.as_os_str()]);
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     (directory, program)
 }
