@@ -16,7 +16,7 @@ pub(super) struct Disk {
     /// The volume's name, at most 16 bytes
     #[arg(long)]
     label: Option<String>,
-    /// The filesystem's UUID [default: derived from the manifest and these options]
+    /// The filesystem's UUID [default: derived from the image and these options]
     #[arg(long, value_parser = parse_uuid)]
     uuid: Option<[u8; 16]>,
     /// A named choice of features: default, max (all that Linux 6.12 takes), linux-4.14,

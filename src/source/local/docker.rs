@@ -2,7 +2,7 @@
 //!
 //! Source: moby, image/spec/spec.md, "Combined Image JSON + Filesystem Changeset Format".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer};
 
@@ -117,10 +117,13 @@ fn choose(
     let place = match choice {
         Some(Choice::Number(number)) => *number,
         Some(Choice::Digest(wanted)) => {
+            let mut seen = BTreeSet::new();
             let mut place = None;
             for (number, item) in items.iter().enumerate() {
-                if config(bundle, item)?.0 == *wanted {
+                // A hostile list could name one large config thousands of times.
+                if seen.insert(&item.config) && config(bundle, item)?.0 == *wanted {
                     place = Some(number);
+                    break;
                 }
             }
             place.ok_or_else(|| {

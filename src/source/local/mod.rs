@@ -22,7 +22,6 @@ use self::bundle::Bundle;
 use self::folder::Folder;
 use self::piece::Piece;
 use super::blob::{BlobReader, prefixed};
-use super::manifest::MAX_LAYER;
 use super::origin::{Choice, DaemonImage, Origin, Place};
 use super::platform::Platform;
 use super::{Image, Layer};
@@ -80,10 +79,9 @@ impl LocalImage {
     /// Puts layers and their blobs together, as long as their descriptors say.
     fn new(image: Image, pieces: Vec<Piece>) -> Result<Self> {
         for (layer, piece) in image.layers.iter().zip(&pieces) {
-            if piece.len() != layer.size || layer.size > MAX_LAYER {
+            if piece.len() != layer.size {
                 return Err(Error::bad_data(format!(
-                    "{} is {} bytes long where its descriptor declares {}; at most {MAX_LAYER} \
-                     are read",
+                    "{} is {} bytes long where its descriptor declares {}",
                     piece.name(),
                     piece.len(),
                     layer.size
