@@ -2,8 +2,8 @@
 
 pub mod blob;
 pub mod credentials;
-pub mod hosts;
 pub mod found;
+pub mod hosts;
 pub mod local;
 pub mod manifest;
 pub mod origin;

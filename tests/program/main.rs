@@ -6,8 +6,8 @@
 mod auth;
 mod banger;
 mod boot;
-mod crowd;
 mod cache;
+mod crowd;
 mod daemon;
 mod demo;
 mod device;
@@ -17,7 +17,7 @@ mod faults;
 mod image;
 mod layering;
 mod options;
-mod policy;
 mod origins;
+mod policy;
 mod pull;
 mod trust;

@@ -181,7 +181,7 @@ fn a_target_ends_with_its_block() {
             let over = b"t/".repeat(longest);
             let builder = &mut twin.builder;
             let root = builder.root();
-            let symlink = builder.add_symlink(root, b"over", &METADATA, &over[..longest + 1]);
+            let symlink = builder.add_symlink(root, b"over", &METADATA, &over[..=longest]);
             refused!(symlink, Error::InvalidTarget { .. }, &(longest + 1).to_string());
         });
         image.assert_as_declared();
