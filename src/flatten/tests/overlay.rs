@@ -1,6 +1,14 @@
 //! The rows that `--layer-semantics overlay` gives another end: paths through symbolic links that
-//! only lower layers have. They end as containerd's applier and overlayfs end together.
+//! only lower layers have. overlayfs itself is asked, see the last
+//! test.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use banger_test_support::judge;
+use banger_test_support::mount::read_tree;
+
+use super::umoci::{comparable, mounted, now, unpack};
 use super::*;
 
 fn overlaid(words: &[&str]) -> Outcome {
@@ -70,4 +78,81 @@ fn g04_files_of_the_user_go_where_the_links_of_the_image_lead() {
         flattener.end_layer()
     });
     assert_eq!(got.unwrap().tree, "bin->usr/bin usr/ usr/bin/ usr/bin/agent=1");
+}
+
+/// Layers mounted over one another; dropping it unmounts them.
+struct Overlay(PathBuf);
+
+impl Overlay {
+    /// `lower` is the directories of the layers, lowest first.
+    fn new(point: &Path, lower: &[PathBuf]) -> Self {
+        let lower = lower.iter().rev().map(|path| path.display().to_string());
+        let options = format!("ro,lowerdir={}", lower.collect::<Vec<_>>().join(":"));
+        let point = point.to_str().unwrap();
+        judge::succeed("mount", ["-t", "overlay", "overlay", "-o", &options, point]);
+        Self(point.into())
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        judge::succeed("umount", [&self.0]);
+    }
+}
+
+/// Turns what stands for whiteouts into what overlayfs takes for them, as the snapshotters do: a
+/// device 0:0, and an attribute of the directory.
+fn convert_whiteouts(directory: &Path) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        if path.is_dir() && !path.is_symlink() {
+            convert_whiteouts(&path);
+        } else if let Some(hidden) = name.to_str().unwrap().strip_prefix("WH.") {
+            fs::remove_file(&path).unwrap();
+            let flags = rustix::fs::XattrFlags::empty();
+            if hidden == "WH..opq" {
+                rustix::fs::lsetxattr(directory, "trusted.overlay.opaque", b"y", flags).unwrap();
+            } else {
+                let kind = rustix::fs::FileType::CharacterDevice;
+                let (place, mode) = (directory.join(hidden), rustix::fs::Mode::empty());
+                rustix::fs::mknodat(rustix::fs::CWD, place, kind, mode, 0).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn p09_overlayfs_shows_the_same_of_layers_that_lie_over_one_another() {
+    if !judge::kernel() || !judge::all(&["umoci"]) {
+        return;
+    }
+    // Attributes of the link's target are what the snapshotters add, not overlayfs. And of a
+    // directory that one layer alone has, overlayfs lists whiteouts that it then does not find.
+    let rows = ROWS.iter().filter(|row| !row.0.contains("attributes") && row.0 != "W09");
+    for (id, words, _) in rows {
+        let directory = tempfile::tempdir().unwrap();
+        let semantics = LayerSemantics::Overlay;
+        let options = FlattenOptions { semantics, ..FlattenOptions::default() };
+        let Some(ours) = mounted(directory.path(), words, options) else { return };
+        let start = now();
+        let [base, point] = ["base", "point"].map(|name| directory.path().join(name));
+        fs::create_dir(&base).unwrap();
+        fs::create_dir(&point).unwrap();
+        let mut lower = vec![base];
+        for (index, words) in words.iter().enumerate() {
+            let path = directory.path().join(format!("layer-{index}"));
+            unpack(&path, &[&words.replace(".wh.", "WH.")]).unwrap();
+            convert_whiteouts(&path);
+            lower.push(path);
+        }
+        let overlay = Overlay::new(&point, &lower);
+        let mut theirs = comparable(read_tree(&point).unwrap(), &ours, start);
+        drop(overlay);
+        // An overlay does not count the links of its directories.
+        let paths = theirs.iter().map(|(path, _)| path.to_vec()).collect::<Vec<_>>();
+        for path in paths {
+            theirs.change(&path, |entry| entry.links = None);
+        }
+        theirs.assert_same(&ours, &format!("{id}: {words:?}: the kernel"));
+    }
 }

@@ -41,13 +41,14 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("m09_", "it does not know libarchive's records"),
 ];
 
-/// Flattens a row into a file, and mounts it.
-fn ours(directory: &Path, row: &Row) -> Option<Tree> {
+/// Flattens layers into a file, and mounts it.
+pub(super) fn mounted(directory: &Path, words: &[&str], options: FlattenOptions) -> Option<Tree> {
     let path = directory.join("ours.ext4");
     let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
-    let mut builder = Builder::create(ext4_writer::FileSink::new(file).unwrap(), fit()).unwrap();
-    let mut flattener = Flattener::new(&mut builder, FlattenOptions::default()).unwrap();
-    for (index, layer) in layers(row.layers).into_iter().enumerate() {
+    let sink = ext4_writer::FileSink::new(file).unwrap();
+    let mut builder = Builder::create(sink, fit()).unwrap();
+    let mut flattener = Flattener::new(&mut builder, options).unwrap();
+    for (index, layer) in layers(words).into_iter().enumerate() {
         let stream = open(index, layer.finish(), &Limits::default()).unwrap();
         flattener.apply_layer(stream).unwrap();
     }
@@ -59,27 +60,26 @@ fn ours(directory: &Path, row: &Row) -> Option<Tree> {
     Some(tree)
 }
 
-/// Lets umoci unpack a row; its words where it fails.
-fn theirs(directory: &Path, row: &Row, ours: &Tree) -> Result<Tree, String> {
-    let layout = directory.join("layout");
-    let layers = layers(row.layers).into_iter().map(Forge::finish).collect();
+/// Lets umoci unpack layers into a directory; its words where it fails.
+pub(super) fn unpack(bundle: &Path, words: &[&str]) -> Result<(), String> {
+    let layout = bundle.with_extension("layout");
+    let layers = layers(words).into_iter().map(Forge::finish).collect();
     let architecture = host_architecture();
     write_layout(&layout, &[Image { architecture, layers, compression: Compression::None }]);
-    let bundle = directory.join("bundle");
     let image = format!("{}:latest", layout.display());
     let words = ["raw", "unpack", "--image", &image, bundle.to_str().unwrap()];
-    let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let output = judge::run(&judge::find("umoci").unwrap(), words);
-    if !output.status.success() {
-        return Err(judge::text(&output));
-    }
-    let mut tree = read_tree(&bundle).map_err(|error| error.to_string())?;
-    // What umoci made of its own accord bears the time of today.
+    if output.status.success() { Ok(()) } else { Err(judge::text(&output)) }
+}
+
+/// What another made, without what nobody wrote into a layer.
+pub(super) fn comparable(mut tree: Tree, ours: &Tree, start: i64) -> Tree {
+    // What it made of its own accord bears the time of today.
     let paths = tree.iter().map(|(path, _)| path.to_vec()).collect::<Vec<_>>();
     for path in paths {
         tree.change(&path, |entry| {
             let seconds = entry.modified.map_or(0, |time| time.0);
-            entry.modified = entry.modified.filter(|_| seconds < start.cast_signed());
+            entry.modified = entry.modified.filter(|_| seconds < start);
         });
     }
     // No Linux filesystem changes the mode of a link; ext4 shows the one that was written.
@@ -93,7 +93,13 @@ fn theirs(directory: &Path, row: &Row, ours: &Tree) -> Result<Tree, String> {
         lost_and_found.modified = None;
         tree.insert("lost+found", lost_and_found);
     }
-    Ok(tree)
+    tree
+}
+
+/// The seconds of today.
+pub(super) fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    now.as_secs().cast_signed()
 }
 
 #[test]
@@ -104,9 +110,11 @@ fn umoci_unpacks_every_row_to_the_same_tree() {
     let mut objections = Vec::new();
     for row in TABLES.concat() {
         let directory = tempfile::tempdir().unwrap();
-        let Some(ours) = ours(directory.path(), &row) else { return };
-        let differences = match theirs(directory.path(), &row, &ours) {
-            Ok(theirs) => theirs.differences(&ours),
+        let options = FlattenOptions::default();
+        let Some(ours) = mounted(directory.path(), row.layers, options) else { return };
+        let (bundle, start) = (directory.path().join("bundle"), now());
+        let differences = match unpack(&bundle, row.layers) {
+            Ok(()) => comparable(read_tree(&bundle).unwrap(), &ours, start).differences(&ours),
             Err(error) => vec![error],
         };
         let is_known = DIFFERENT.iter().any(|(name, _)| row.name.starts_with(name));
