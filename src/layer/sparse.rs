@@ -16,6 +16,8 @@ pub(super) struct SparseRecords {
     name: Option<Vec<u8>>,
     size: Option<u64>,
     real_size: Option<u64>,
+    /// How many segments there should be.
+    segments: Option<u64>,
     /// Offsets and lengths in turn, from one record (0.1) or from many (0.0).
     numbers: Vec<u64>,
 }
@@ -46,8 +48,7 @@ impl SparseRecords {
                 }
                 self.numbers.push(decimal(value)?);
             }
-            // The number of segments, which their list says better.
-            b"numblocks" => {}
+            b"numblocks" => self.segments = Some(decimal(value)?),
             _ => return Err("is of no known sparse format".to_owned()),
         }
         Ok(())
@@ -80,7 +81,13 @@ impl SparseRecords {
             }
         };
         let size = self.size.or(self.real_size).unwrap_or(stored);
-        Ok(Layout { size, segments: pair(&numbers, limits)? })
+        let segments = pair(&numbers, limits)?;
+        let count = u64::try_from(segments.len()).unwrap_or(u64::MAX);
+        if let Some(wanted) = self.segments.filter(|wanted| *wanted != count) {
+            let why = format!("its sparse map has {count} segments, its records say {wanted}");
+            return Err(why.into());
+        }
+        Ok(Layout { size, segments })
     }
 }
 

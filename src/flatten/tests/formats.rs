@@ -90,6 +90,9 @@ failures! {
         => "1048594 bytes, at most 1048576 are read; raise --max-header";
     f13_a_sparse_map_that_overlaps_is_refused:
         ["pax:GNU.sparse.size=20 pax:GNU.sparse.map=5,3,6,2 f=abcde"] => "overlaps";
+    f13_a_sparse_map_of_another_length_is_refused:
+        ["pax:GNU.sparse.size=9 pax:GNU.sparse.numblocks=2 pax:GNU.sparse.map=1,2 f=ab"]
+        => "its sparse map has 1 segments, its records say 2";
     f13_a_sparse_map_of_too_many_segments_is_refused:
         ["pax:GNU.sparse.size=20 pax:GNU.sparse.map={0,0,*10001}0,0 f="]
         => "more than 10000 segments; raise --max-sparse";

@@ -12,7 +12,8 @@ use banger_test_support::tree::{Entry as Fact, Kind, Tree};
 
 use super::*;
 
-/// Rows that umoci 0.4.7 ends in another way, and why: the name is the beginning of a test's.
+/// Rows that umoci 0.4.7 ends in another way, and why: the name is the beginning of a test's. Other
+/// versions may have fewer.
 const DIFFERENT: &[(&str, &str)] = &[
     ("w13_", "it keeps AUFS's bookkeeping as files, as later versions do not"),
     ("o04_parents_without_a_header_stay_as_they_are_after", "it forgets what they were"),
@@ -118,7 +119,7 @@ fn umoci_unpacks_every_row_to_the_same_tree() {
             Err(error) => vec![error],
         };
         let is_known = DIFFERENT.iter().any(|(name, _)| row.name.starts_with(name));
-        if differences.is_empty() == is_known {
+        if !differences.is_empty() && !is_known {
             objections.push(format!(
                 "{}: {:?}\n  {}",
                 row.name,
