@@ -39,54 +39,56 @@ impl From<Semantics> for LayerSemantics {
     }
 }
 
+/// The heading of the limits in the help.
+const LIMITS: &str = "Limits against hostile images";
+
 /// The bounds of an image, for those who trust one that goes over them.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Limits against hostile images")]
 pub(super) struct Bounds {
     /// Layers [default: 1000]
-    #[arg(long = "max-layers", value_name = "COUNT", hide_short_help = true)]
+    #[arg(long = "max-layers", value_name = "COUNT", hide_short_help = true, help_heading = LIMITS)]
     layers: Option<u16>,
     /// Compressed bytes of a layer [default: 32G]
-    #[arg(long = "max-blob", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true)]
+    #[arg(long = "max-blob", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true, help_heading = LIMITS)]
     blob: Option<u64>,
     /// Uncompressed bytes of a layer [default: 64G]
-    #[arg(long = "max-layer", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true)]
+    #[arg(long = "max-layer", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true, help_heading = LIMITS)]
     layer: Option<u64>,
     /// Uncompressed bytes of all layers [default: 128G]
-    #[arg(long = "max-image", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true)]
+    #[arg(long = "max-image", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true, help_heading = LIMITS)]
     image: Option<u64>,
     /// Uncompressed bytes for a compressed one, in layers over 1G [default: 1000]
-    #[arg(long = "max-ratio", value_name = "COUNT", hide_short_help = true)]
+    #[arg(long = "max-ratio", value_name = "COUNT", hide_short_help = true, help_heading = LIMITS)]
     ratio: Option<u64>,
     /// Bytes of a layer that are of no use, such as what follows its end [default: 64M]
-    #[arg(long = "max-ignored", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true)]
+    #[arg(long = "max-ignored", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true, help_heading = LIMITS)]
     ignored: Option<u64>,
     /// The window of a zstd frame, which takes as much memory [default: 128M]
-    #[arg(long = "max-window", value_name = "SIZE", value_parser = parse_window, hide_short_help = true)]
+    #[arg(long = "max-window", value_name = "SIZE", value_parser = parse_window, hide_short_help = true, help_heading = LIMITS)]
     window: Option<u32>,
     /// Entries of all layers [default: 4000000]
-    #[arg(long = "max-entries", value_name = "COUNT", hide_short_help = true)]
+    #[arg(long = "max-entries", value_name = "COUNT", hide_short_help = true, help_heading = LIMITS)]
     entries: Option<u64>,
     /// Bytes of all names, link targets and attributes, which stay in memory [default: 1G]
-    #[arg(long = "max-metadata", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true)]
+    #[arg(long = "max-metadata", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true, help_heading = LIMITS)]
     metadata: Option<u64>,
     /// Bytes of one extended header of an archive [default: 1M]
-    #[arg(long = "max-header", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true)]
+    #[arg(long = "max-header", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true, help_heading = LIMITS)]
     header: Option<u64>,
     /// Bytes of a path [default: 4096]
-    #[arg(long = "max-path", value_name = "BYTES", hide_short_help = true)]
+    #[arg(long = "max-path", value_name = "BYTES", hide_short_help = true, help_heading = LIMITS)]
     path: Option<usize>,
     /// Bytes of the attributes of a file [default: 64K]
-    #[arg(long = "max-xattrs", value_name = "SIZE", value_parser = parse_length, hide_short_help = true)]
+    #[arg(long = "max-xattrs", value_name = "SIZE", value_parser = parse_length, hide_short_help = true, help_heading = LIMITS)]
     xattrs: Option<usize>,
     /// Data segments of a sparse file [default: 10000]
-    #[arg(long = "max-sparse", value_name = "COUNT", hide_short_help = true)]
+    #[arg(long = "max-sparse", value_name = "COUNT", hide_short_help = true, help_heading = LIMITS)]
     sparse: Option<usize>,
     /// Symbolic links in a path [default: 40]
-    #[arg(long = "max-hops", value_name = "COUNT", hide_short_help = true)]
+    #[arg(long = "max-hops", value_name = "COUNT", hide_short_help = true, help_heading = LIMITS)]
     hops: Option<u32>,
     /// Directories that symbolic links lead through, all paths together [default: 10000000]
-    #[arg(long = "max-detours", value_name = "COUNT", hide_short_help = true)]
+    #[arg(long = "max-detours", value_name = "COUNT", hide_short_help = true, help_heading = LIMITS)]
     detours: Option<u64>,
 }
 
