@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use crate::error::{Error, Result};
+use crate::record::acl::{DISK_VERSION, NO_ID, PROGRAM_VERSION, SHORT_ENTRY, tag_has_id};
 
 /// One extended attribute.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,24 +126,8 @@ fn invalid(name: &[u8], reason: &'static str) -> Error {
     Error::InvalidAttribute { name: name.to_vec(), reason }
 }
 
-// The form of programs, version 2: tag, permissions and a 32-bit id in every entry.
-// Source: kernel, include/uapi/linux/posix_acl_xattr.h.
-const PROGRAM_VERSION: [u8; 4] = 2u32.to_le_bytes();
+/// The bytes of an entry in the form of programs.
 const PROGRAM_ENTRY: usize = 8;
-// The form of the disk, version 1: the id only where it means something.
-// Source: kernel, fs/ext4/acl.h.
-const DISK_VERSION: [u8; 4] = 1u32.to_le_bytes();
-const SHORT_ENTRY: usize = 4;
-const NO_ID: [u8; 4] = u32::MAX.to_le_bytes();
-
-/// The tags of `include/uapi/linux/posix_acl.h`: does an entry of this tag name somebody?
-fn acl_tag_has_id(tag: [u8; 2]) -> Option<bool> {
-    match u16::from_le_bytes(tag) {
-        0x02 | 0x08 => Some(true),
-        0x01 | 0x04 | 0x10 | 0x20 => Some(false),
-        _ => None,
-    }
-}
 
 /// A POSIX ACL as programs see it, in ext4's form; `None` when it is malformed.
 fn acl_to_disk(value: &[u8]) -> Option<Vec<u8>> {
@@ -154,7 +139,7 @@ fn acl_to_disk(value: &[u8]) -> Option<Vec<u8>> {
     for entry in entries.chunks_exact(PROGRAM_ENTRY) {
         let (head, id) = entry.split_at_checked(SHORT_ENTRY)?;
         disk.extend_from_slice(head);
-        if acl_tag_has_id(head.first_chunk().copied()?)? {
+        if tag_has_id(head.first_chunk().copied()?)? {
             disk.extend_from_slice(id);
         }
     }
@@ -169,7 +154,7 @@ fn acl_from_disk(disk: &[u8]) -> Vec<u8> {
         let [tag_low, tag_high, ..] = *head;
         value.extend_from_slice(head);
         rest = behind;
-        let id = match acl_tag_has_id([tag_low, tag_high]) {
+        let id = match tag_has_id([tag_low, tag_high]) {
             Some(true) => rest.split_first_chunk::<4>(),
             _ => None,
         };

@@ -3,6 +3,7 @@
 //! No arithmetic and no I/O. Every record bears the kernel's field names without their prefix,
 //! with a blank line every 16 bytes where a hex dump has its line.
 
+pub(crate) mod acl;
 pub(crate) mod directory;
 pub(crate) mod extent;
 pub(crate) mod group;
