@@ -1,4 +1,4 @@
-//! crc32c over every piece of metadata, and the seals without which nothing is written.
+//! The checksum of every piece of metadata, and the seals without which nothing is written.
 //!
 //! Source of what each checksum covers: kernel,
 //! `Documentation/filesystems/ext4/checksums.rst`.
@@ -17,8 +17,56 @@ use crate::record::{high16, low16, xattr};
 use crate::units::{BlockIndex, GroupIndex, InodeNumber};
 
 /// ext4's crc32c: the register is neither inverted before nor after.
-fn fold(register: u32, bytes: &[u8]) -> u32 {
+pub(crate) fn fold(register: u32, bytes: &[u8]) -> u32 {
     !crc32c::crc32c_append(!register, bytes)
+}
+
+/// The same over bytes of which `length` from `place` on count as zeros: the checksum itself.
+pub(crate) fn fold_without(register: u32, bytes: &[u8], place: usize, length: usize) -> u32 {
+    let (before, rest) = bytes.split_at_checked(place).unwrap_or((bytes, &[]));
+    let (skipped, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+    let zeros = skipped.iter().fold(fold(register, before), |sum, _| fold(sum, &[0]));
+    fold(zeros, behind)
+}
+
+/// The crc16 of descriptors under `uninit_bg`: reflected, of the polynomial 0x8005.
+///
+/// Source: kernel, `lib/crc16.c`.
+pub(crate) fn fold16(register: u16, bytes: &[u8]) -> u16 {
+    bytes.iter().fold(register, |register, byte| {
+        (0..8).fold(register ^ u16::from(*byte), |bits, _| {
+            if bits & 1 == 1 { (bits >> 1) ^ 0xa001 } else { bits >> 1 }
+        })
+    })
+}
+
+/// The crc32 of the first journals with checksums: highest bit first, neither inverted before nor
+/// after.
+///
+/// Source: kernel, `lib/crc32.c`, `crc32_be`.
+pub(crate) fn fold_be(register: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(register, |register, byte| {
+        (0..8).fold(register ^ (u32::from(*byte) << 24), |bits, _| {
+            if bits >> 31 == 1 { (bits << 1) ^ 0x04c1_1db7 } else { bits << 1 }
+        })
+    })
+}
+
+/// The superblock's own checksum.
+pub(crate) fn superblock_sum(superblock: &Superblock) -> u32 {
+    let covered = offset_of!(Superblock, checksum);
+    superblock.as_bytes().get(..covered).map_or(0, |bytes| fold(u32::MAX, bytes))
+}
+
+/// The checksum under `uninit_bg` of a descriptor of the filesystem with this UUID, all of whose
+/// bytes on disk are given.
+///
+/// Source: kernel, `fs/ext4/super.c`, `ext4_group_desc_csum`.
+pub(crate) fn descriptor_sum16(uuid: [u8; 16], group: GroupIndex, bytes: &[u8]) -> u16 {
+    let start = fold16(fold16(u16::MAX, &uuid), &group.get().to_le_bytes());
+    let place = offset_of!(GroupDescriptor, checksum);
+    let (before, rest) = bytes.split_at_checked(place).unwrap_or((bytes, &[]));
+    fold16(fold16(start, before), rest.get(size_of::<U16>()..).unwrap_or_default())
 }
 
 /// A record or block whose checksum is in place.
@@ -71,6 +119,16 @@ impl FsSeed {
         Self { seed: fold(u32::MAX, &uuid), enabled }
     }
 
+    /// The seed that `s_checksum_seed` holds.
+    pub(crate) const fn kept(seed: u32, enabled: bool) -> Self {
+        Self { seed, enabled }
+    }
+
+    /// Whether metadata is summed.
+    pub(crate) const fn is_enabled(self) -> bool {
+        self.enabled
+    }
+
     /// What `s_checksum_seed` keeps when the UUID is free to change.
     pub(crate) fn get(self) -> u32 {
         self.seed
@@ -86,9 +144,7 @@ impl FsSeed {
     /// Adds the superblock's own checksum.
     pub(crate) fn seal_superblock(self, mut superblock: Superblock) -> Sealed<Superblock> {
         if self.enabled {
-            let covered = offset_of!(Superblock, checksum);
-            let sum = superblock.as_bytes().get(..covered).map_or(0, |bytes| fold(u32::MAX, bytes));
-            superblock.checksum = U32::new(sum);
+            superblock.checksum = U32::new(superblock_sum(&superblock));
         }
         Sealed(superblock)
     }
@@ -102,9 +158,8 @@ impl FsSeed {
     ) -> Sealed<GroupDescriptor> {
         descriptor.checksum = U16::ZERO;
         if self.enabled {
-            let with_group = fold(self.seed, &group.get().to_le_bytes());
             let covered = descriptor.as_bytes().get(..length).unwrap_or_default();
-            descriptor.checksum = U16::new(low16(fold(with_group, covered)));
+            descriptor.checksum = U16::new(self.descriptor_sum(group, covered));
         }
         Sealed(descriptor)
     }
@@ -118,6 +173,13 @@ impl FsSeed {
         fold(self.seed, value)
     }
 
+    /// The checksum of a descriptor, all of whose bytes on disk are given.
+    pub(crate) fn descriptor_sum(self, group: GroupIndex, bytes: &[u8]) -> u16 {
+        let with_group = fold(self.seed, &group.get().to_le_bytes());
+        let place = offset_of!(GroupDescriptor, checksum);
+        low16(fold_without(with_group, bytes, place, size_of::<U16>()))
+    }
+
     /// The checksum of the part of a bitmap that describes something.
     pub(crate) fn bitmap(self, covered: &[u8]) -> u32 {
         if self.enabled { fold(self.seed, covered) } else { 0 }
@@ -126,13 +188,16 @@ impl FsSeed {
     /// Adds the checksum of a block of attributes.
     pub(crate) fn seal_attributes(self, mut block: Vec<u8>, at: BlockIndex) -> Sealed<Vec<u8>> {
         if self.enabled {
-            let place = offset_of!(xattr::Header, checksum);
-            let with_place = fold(self.seed, &at.get().to_le_bytes());
-            put(&mut block, place, 0);
-            let sum = fold(with_place, &block);
-            put(&mut block, place, sum);
+            let sum = self.attributes_sum(&block, at);
+            put(&mut block, offset_of!(xattr::Header, checksum), sum);
         }
         Sealed(block)
+    }
+
+    /// The checksum of a block of attributes.
+    pub(crate) fn attributes_sum(self, block: &[u8], at: BlockIndex) -> u32 {
+        let with_place = fold(self.seed, &at.get().to_le_bytes());
+        fold_without(with_place, block, offset_of!(xattr::Header, checksum), size_of::<U32>())
     }
 }
 
@@ -146,20 +211,26 @@ impl InodeSeed {
         bytes.resize(length, 0);
         if self.enabled {
             let (low, high) = (offset_of!(Inode, checksum_lo), offset_of!(Inode, checksum_hi));
-            // An inode without the field, as the short and the unused ones are, has half a
-            // checksum.
-            let is_whole = length > GOOD_OLD_SIZE && inode.extra_isize.get() > 0;
-            overwrite(&mut bytes, low, &[0; 2]);
-            if is_whole {
-                overwrite(&mut bytes, high, &[0; 2]);
-            }
-            let sum = fold(self.seed, &bytes);
+            let is_whole = has_whole_sum(inode, length);
+            let sum = self.inode_sum(&bytes, is_whole);
             overwrite(&mut bytes, low, &low16(sum).to_le_bytes());
             if is_whole {
                 overwrite(&mut bytes, high, &high16(sum).to_le_bytes());
             }
         }
         Sealed(bytes)
+    }
+
+    /// The checksum of an inode, of which the high half has a place of its own or not.
+    pub(crate) fn inode_sum(self, bytes: &[u8], is_whole: bool) -> u32 {
+        let (low, high) = (offset_of!(Inode, checksum_lo), offset_of!(Inode, checksum_hi));
+        let (short, long) = bytes.split_at_checked(GOOD_OLD_SIZE).unwrap_or((bytes, &[]));
+        let half = fold_without(self.seed, short, low, size_of::<U16>());
+        if is_whole {
+            fold_without(half, long, high - GOOD_OLD_SIZE, size_of::<U16>())
+        } else {
+            fold(half, long)
+        }
     }
 
     /// Adds the tail of a block of directory entries, whose last bytes must be free for it.
@@ -173,7 +244,7 @@ impl InodeSeed {
             rec_len: U16::new(12),
             reserved_zero2: 0,
             reserved_ft: TAIL_FILE_TYPE,
-            checksum: U32::new(fold(self.seed, block.get(..covered).unwrap_or_default())),
+            checksum: U32::new(self.sum(block.get(..covered).unwrap_or_default())),
         };
         overwrite(&mut block, covered, tail.as_bytes());
         Sealed(block)
@@ -187,12 +258,28 @@ impl InodeSeed {
         if !self.enabled {
             return Sealed(block);
         }
-        let entries = fold(self.seed, block.get(..used).unwrap_or_default());
         let zero = IndexTail { reserved: U32::ZERO, checksum: U32::ZERO };
-        let tail = IndexTail { checksum: U32::new(fold(entries, zero.as_bytes())), ..zero };
+        let sum = self.index_sum(block.get(..used).unwrap_or_default(), zero);
+        let tail = IndexTail { checksum: U32::new(sum), ..zero };
         let place = block.len() - size_of::<IndexTail>();
         overwrite(&mut block, place, tail.as_bytes());
         Sealed(block)
+    }
+
+    /// The checksum of the used part of an index node with this tail.
+    pub(crate) fn index_sum(self, used: &[u8], tail: IndexTail) -> u32 {
+        let tail = IndexTail { checksum: U32::ZERO, ..tail };
+        fold(fold(self.seed, used), tail.as_bytes())
+    }
+
+    /// The checksum of the entries of a directory block, or of an extent node, before their tails.
+    pub(crate) fn sum(self, covered: &[u8]) -> u32 {
+        fold(self.seed, covered)
+    }
+
+    /// Whether metadata is summed.
+    pub(crate) const fn is_enabled(self) -> bool {
+        self.enabled
     }
 
     /// Adds the tail of a block of the file that lists orphans.
@@ -217,10 +304,19 @@ impl InodeSeed {
         if !self.enabled {
             return Sealed(block);
         }
-        let sum = fold(self.seed, block.get(..tail).unwrap_or_default());
+        let sum = self.sum(block.get(..tail).unwrap_or_default());
         put(&mut block, tail, sum);
         Sealed(block)
     }
+}
+
+/// Whether an inode has the field for the high half of its checksum; the short ones and the unused
+/// ones have not.
+///
+/// Source: kernel, `fs/ext4/inode.c`, `ext4_inode_csum`.
+pub(crate) fn has_whole_sum(inode: &Inode, length: usize) -> bool {
+    let end = offset_of!(Inode, checksum_hi) + size_of::<U16>() - GOOD_OLD_SIZE;
+    length > GOOD_OLD_SIZE && usize::from(inode.extra_isize.get()) >= end
 }
 
 /// A block that the format does not checksum: bitmaps (summed in their descriptor), symbolic
@@ -247,5 +343,19 @@ mod tests {
     fn fold_is_the_castagnoli_sum_without_the_inversions() {
         // RFC 3720, B.4: 32 bytes of zeros sum to 0x8a9136aa.
         assert_eq!(!fold(u32::MAX, &[0; 32]), 0x8a91_36aa);
+    }
+
+    #[test]
+    fn the_older_sums_have_their_published_check_values() {
+        // "123456789" in the catalogue of parametrised CRC algorithms: CRC-16/MODBUS, and
+        // CRC-32/BZIP2 before its final inversion.
+        assert_eq!(fold16(u16::MAX, b"123456789"), 0x4b37);
+        assert_eq!(!fold_be(u32::MAX, b"123456789"), 0xfc89_1918);
+    }
+
+    #[test]
+    fn a_field_left_out_counts_as_zeros() {
+        let with_zeros = fold(7, b"ab\0\0cd");
+        assert_eq!(fold_without(7, b"abXXcd", 2, 2), with_zeros);
     }
 }

@@ -6,6 +6,8 @@
 //! until [`Builder::finish`] places and writes everything else. The image is one that the kernel
 //! mounts for writing, `e2fsck` finds nothing to say about and `resize2fs` grows.
 //!
+//! The module [`reader`] reads such images, and those of others: ext2, ext3 and ext4 alike.
+//!
 //! ```
 //! use ext4_writer::{Builder, FileContent, MemorySink, Metadata, Options, Size, Timestamp};
 //!
@@ -306,6 +308,7 @@ mod geometry;
 mod metadata;
 mod options;
 mod plan;
+pub mod reader;
 mod record;
 mod sink;
 mod tree;

@@ -157,6 +157,9 @@ impl BlockSize {
     #[cfg(test)]
     pub(crate) const DEFAULT: Self = Self { log: 12 };
 
+    /// 1,024 bytes.
+    pub(crate) const SMALLEST: Self = Self { log: 10 };
+
     /// So many bytes, if a filesystem can have such blocks.
     ///
     /// Source: kernel, `fs/ext4/ext4.h`, `EXT4_MIN_BLOCK_SIZE` and `EXT4_MAX_BLOCK_SIZE`.

@@ -6,7 +6,7 @@ use std::path::Path;
 const ORDER: &[&[&str]] = &[
     &["builder", "device"],
     &["emit"],
-    &["plan", "content"],
+    &["plan", "content", "reader"],
     &["tree", "geometry", "batch", "anchors"],
     &["attributes", "alloc", "dirhash", "format"],
     &["options"],

@@ -12,6 +12,8 @@ pub(crate) const MAGIC: u16 = 0xf30a;
 /// The longest written extent, in blocks: `EXT_INIT_MAX_LEN`. Lengths above it are those of
 /// unwritten extents, which read as zeros.
 pub(crate) const MAX_LENGTH: u64 = 32_768;
+/// The most levels of nodes below the root: `EXT4_MAX_EXTENT_DEPTH`.
+pub(crate) const MAX_DEPTH: u16 = 5;
 /// The bytes of a header, an extent and an index alike.
 pub(crate) const ENTRY_SIZE: usize = 12;
 /// The bytes of the checksum behind the last possible entry of a block.

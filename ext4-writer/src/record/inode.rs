@@ -20,19 +20,25 @@ bitflags! {
     /// `i_flags`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct Flags: u32 {
+        /// The content and the names are encrypted.
+        const ENCRYPT = 0x0000_0800;
         /// The directory has a hash index.
         const INDEX = 0x0000_1000;
+        /// `i_blocks` counts blocks, not units of 512 bytes.
+        const HUGE_FILE = 0x0004_0000;
         /// `i_block` holds an extent tree.
         const EXTENTS = 0x0008_0000;
         /// The inode holds the value of an extended attribute.
         const EA_INODE = 0x0020_0000;
         /// The content is in `i_block` and in the attribute `system.data`.
         const INLINE_DATA = 0x1000_0000;
+        /// The directory finds names whatever their case.
+        const CASEFOLD = 0x4000_0000;
     }
 }
 
 /// The fields of an inode; one of 128 bytes has those before `extra_isize`.
-#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct Inode {
     pub mode: U16,

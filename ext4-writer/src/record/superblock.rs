@@ -11,6 +11,8 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 pub(crate) const MAGIC: u16 = 0xef53;
 /// `s_state`: cleanly unmounted.
 pub(crate) const STATE_VALID: u16 = 1;
+/// `s_state`: errors were found.
+pub(crate) const STATE_ERRORS: u16 = 2;
 /// `s_errors`: carry on after an error.
 pub(crate) const ERRORS_CONTINUE: u16 = 1;
 /// `s_errors`: allow reading only.

@@ -15,6 +15,18 @@ pub(crate) const ALIGNMENT: usize = 4;
 pub(crate) const INODE_HEAD: usize = size_of::<U32>();
 /// The zeros that end a list of entries.
 pub(crate) const END: usize = 4;
+/// The number of the prefix `user.`.
+pub(crate) const INDEX_USER: u8 = 1;
+/// The number of the whole name `system.posix_acl_access`.
+pub(crate) const INDEX_ACL_ACCESS: u8 = 2;
+/// The number of the whole name `system.posix_acl_default`.
+pub(crate) const INDEX_ACL_DEFAULT: u8 = 3;
+/// The number of the prefix `trusted.`.
+pub(crate) const INDEX_TRUSTED: u8 = 4;
+/// The number of the prefix `security.`.
+pub(crate) const INDEX_SECURITY: u8 = 6;
+/// The number of the prefix `gnu.`, of the Hurd.
+pub(crate) const INDEX_HURD: u8 = 10;
 /// The number of the prefix `system.`.
 pub(crate) const INDEX_SYSTEM: u8 = 7;
 /// The name behind `system.` of the attribute that holds what of a file or directory in its inode

@@ -1,0 +1,176 @@
+//! The features of a filesystem that is read: all that there are, by the names of e2fsprogs.
+//!
+//! Source of the bits: kernel, `fs/ext4/ext4.h`; of the names: e2fsprogs, `lib/e2p/feature.c`.
+
+use crate::reader::error::{ReadError, ReadResult};
+
+/// The three words of features of a superblock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeatureWords {
+    /// `s_feature_compat`: who does not know one may write nevertheless.
+    pub compatible: u32,
+    /// `s_feature_incompat`: who does not know one may not read.
+    pub incompatible: u32,
+    /// `s_feature_ro_compat`: who does not know one may not write.
+    pub read_only: u32,
+}
+
+/// One feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feature {
+    Compatible(u32),
+    Incompatible(u32),
+    ReadOnly(u32),
+}
+
+impl Feature {
+    pub(crate) const HAS_JOURNAL: Self = Self::Compatible(0x0004);
+    pub(crate) const SPARSE_SUPER2: Self = Self::Compatible(0x0200);
+    pub(crate) const NEEDS_RECOVERY: Self = Self::Incompatible(0x0004);
+    pub(crate) const META_BG: Self = Self::Incompatible(0x0010);
+    pub(crate) const WIDE: Self = Self::Incompatible(0x0080);
+    pub(crate) const EA_INODE: Self = Self::Incompatible(0x0400);
+    pub(crate) const CSUM_SEED: Self = Self::Incompatible(0x2000);
+    pub(crate) const LARGE_DIR: Self = Self::Incompatible(0x4000);
+    pub(crate) const INLINE_DATA: Self = Self::Incompatible(0x8000);
+    pub(crate) const FILETYPE: Self = Self::Incompatible(0x0002);
+    pub(crate) const SPARSE_SUPER: Self = Self::ReadOnly(0x0001);
+    pub(crate) const HUGE_FILE: Self = Self::ReadOnly(0x0008);
+    pub(crate) const UNINIT_BG: Self = Self::ReadOnly(0x0010);
+    pub(crate) const BIGALLOC: Self = Self::ReadOnly(0x0200);
+    pub(crate) const METADATA_CSUM: Self = Self::ReadOnly(0x0400);
+    pub(crate) const PROJECT: Self = Self::ReadOnly(0x2000);
+
+    /// The name that dumpe2fs prints.
+    fn name(self) -> String {
+        if let Some((_, name)) = NAMES.iter().find(|(feature, _)| *feature == self) {
+            return (*name).to_owned();
+        }
+        match self {
+            Self::Compatible(bit) => format!("FEATURE_C{}", bit.trailing_zeros()),
+            Self::Incompatible(bit) => format!("FEATURE_I{}", bit.trailing_zeros()),
+            Self::ReadOnly(bit) => format!("FEATURE_R{}", bit.trailing_zeros()),
+        }
+    }
+}
+
+/// The names, in the order of the bits.
+const NAMES: [(Feature, &str); 44] = [
+    (Feature::Compatible(0x0001), "dir_prealloc"),
+    (Feature::Compatible(0x0002), "imagic_inodes"),
+    (Feature::Compatible(0x0004), "has_journal"),
+    (Feature::Compatible(0x0008), "ext_attr"),
+    (Feature::Compatible(0x0010), "resize_inode"),
+    (Feature::Compatible(0x0020), "dir_index"),
+    (Feature::Compatible(0x0040), "lazy_bg"),
+    (Feature::Compatible(0x0100), "snapshot_bitmap"),
+    (Feature::Compatible(0x0200), "sparse_super2"),
+    (Feature::Compatible(0x0400), "fast_commit"),
+    (Feature::Compatible(0x0800), "stable_inodes"),
+    (Feature::Compatible(0x1000), "orphan_file"),
+    (Feature::Incompatible(0x0001), "compression"),
+    (Feature::Incompatible(0x0002), "filetype"),
+    (Feature::Incompatible(0x0004), "needs_recovery"),
+    (Feature::Incompatible(0x0008), "journal_dev"),
+    (Feature::Incompatible(0x0010), "meta_bg"),
+    (Feature::Incompatible(0x0040), "extent"),
+    (Feature::Incompatible(0x0080), "64bit"),
+    (Feature::Incompatible(0x0100), "mmp"),
+    (Feature::Incompatible(0x0200), "flex_bg"),
+    (Feature::Incompatible(0x0400), "ea_inode"),
+    (Feature::Incompatible(0x1000), "dirdata"),
+    (Feature::Incompatible(0x2000), "metadata_csum_seed"),
+    (Feature::Incompatible(0x4000), "large_dir"),
+    (Feature::Incompatible(0x8000), "inline_data"),
+    (Feature::Incompatible(0x1_0000), "encrypt"),
+    (Feature::Incompatible(0x2_0000), "casefold"),
+    (Feature::ReadOnly(0x0001), "sparse_super"),
+    (Feature::ReadOnly(0x0002), "large_file"),
+    (Feature::ReadOnly(0x0008), "huge_file"),
+    (Feature::ReadOnly(0x0010), "uninit_bg"),
+    (Feature::ReadOnly(0x0020), "dir_nlink"),
+    (Feature::ReadOnly(0x0040), "extra_isize"),
+    (Feature::ReadOnly(0x0080), "snapshot"),
+    (Feature::ReadOnly(0x0100), "quota"),
+    (Feature::ReadOnly(0x0200), "bigalloc"),
+    (Feature::ReadOnly(0x0400), "metadata_csum"),
+    (Feature::ReadOnly(0x0800), "replica"),
+    (Feature::ReadOnly(0x1000), "read-only"),
+    (Feature::ReadOnly(0x2000), "project"),
+    (Feature::ReadOnly(0x4000), "shared_blocks"),
+    (Feature::ReadOnly(0x8000), "verity"),
+    (Feature::ReadOnly(0x1_0000), "orphan_present"),
+];
+
+/// The incompatible features that are read.
+const READ: u32 = 0x0002 // filetype
+    | 0x0004 // needs_recovery
+    | 0x0010 // meta_bg
+    | 0x0040 // extent
+    | 0x0080 // 64bit
+    | 0x0100 // mmp
+    | 0x0200 // flex_bg
+    | 0x0400 // ea_inode
+    | 0x2000 // metadata_csum_seed
+    | 0x4000 // large_dir
+    | 0x8000 // inline_data
+    | 0x1_0000 // encrypt: names are shown as they are, contents are refused
+    | 0x2_0000; // casefold
+
+/// The bits of a word, each alone.
+fn bits(word: u32) -> impl Iterator<Item = u32> {
+    (0..u32::BITS).map(|place| 1 << place).filter(move |bit| word & bit != 0)
+}
+
+impl FeatureWords {
+    /// Whether the feature is on.
+    pub(crate) const fn has(self, feature: Feature) -> bool {
+        match feature {
+            Feature::Compatible(bit) => self.compatible & bit != 0,
+            Feature::Incompatible(bit) => self.incompatible & bit != 0,
+            Feature::ReadOnly(bit) => self.read_only & bit != 0,
+        }
+    }
+
+    /// Whether the feature of this name, as dumpe2fs prints it, is on.
+    #[must_use]
+    pub fn has_name(self, name: &str) -> bool {
+        self.names().iter().any(|other| other == name)
+    }
+
+    /// The names of all features, as dumpe2fs prints them; one that has no name is shown by its
+    /// word and bit, as in `FEATURE_I27`.
+    #[must_use]
+    pub fn names(self) -> Vec<String> {
+        let compatible = bits(self.compatible).map(Feature::Compatible);
+        let incompatible = bits(self.incompatible).map(Feature::Incompatible);
+        let read_only = bits(self.read_only).map(Feature::ReadOnly);
+        compatible.chain(incompatible).chain(read_only).map(Feature::name).collect()
+    }
+
+    /// Refuses a filesystem that cannot be read truthfully.
+    pub(crate) fn check(self) -> ReadResult<()> {
+        let unread = Self { incompatible: self.incompatible & !READ, ..Self::default() };
+        if unread.incompatible == 0 {
+            return Ok(());
+        }
+        let reason = "a filesystem with this feature is laid out in a way that is not known here";
+        Err(ReadError::Unsupported { what: unread.names().join(" "), reason })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_have_the_names_of_dumpe2fs_and_the_others_their_bits() {
+        let words =
+            FeatureWords { compatible: 0x3c, incompatible: 0x0800_02c2, read_only: 0x0000_046b };
+        let expected = "has_journal ext_attr resize_inode dir_index filetype extent 64bit flex_bg \
+            FEATURE_I27 sparse_super large_file huge_file dir_nlink extra_isize metadata_csum";
+        assert_eq!(words.names().join(" "), expected);
+        let refused = words.check().unwrap_err().to_string();
+        assert!(refused.contains("FEATURE_I27"), "{refused}");
+    }
+}
