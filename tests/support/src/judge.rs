@@ -110,20 +110,30 @@ where
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Runs a program that has to succeed in an environment without surprises (UTF-8, UTC, no pager),
-/// and returns its standard output as it is.
-pub fn bytes<I>(name: &str, arguments: I) -> Vec<u8>
+/// Runs a program in an environment without surprises: UTF-8, UTC, no pager.
+#[must_use]
+pub fn output<I>(name: &str, arguments: I) -> Output
 where
     I: IntoIterator,
     I::Item: AsRef<OsStr>,
 {
     let path = find(name).unwrap_or_else(|| panic!("{name} is not installed"));
-    let output = Command::new(&path)
+    Command::new(&path)
         .args(arguments)
         .envs([("LC_ALL", "C.UTF-8"), ("TZ", "UTC"), ("DEBUGFS_PAGER", "__none__")])
         .stdin(std::process::Stdio::null())
         .output()
-        .unwrap_or_else(|error| panic!("cannot run {}: {error}", path.display()));
-    assert!(output.status.success(), "{name}: {}\n{}", output.status, text(&output));
+        .unwrap_or_else(|error| panic!("cannot run {}: {error}", path.display()))
+}
+
+/// The standard output of [`output`], as it is, of a program that has to succeed.
+pub fn bytes<I>(name: &str, arguments: I) -> Vec<u8>
+where
+    I: IntoIterator,
+    I::Item: AsRef<OsStr>,
+{
+    let output = output(name, arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {}\n{said}", output.status);
     output.stdout
 }
