@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod backups;
 mod bad_input;
 mod determinism;
 mod device;
