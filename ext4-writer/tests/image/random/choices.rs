@@ -171,69 +171,69 @@ impl Choice {
         refusals
     }
 
-    /// Whether a refusal of lawful options is no surprise for a tree like this: it has no room.
-    pub(crate) fn has_no_room(&self, options: &Options, demand: Demand, error: &Error) -> bool {
-        let has = |feature| options.features.contains(feature);
-        match error {
-            Error::ImageFull { .. } => {
-                let Size::Fixed(bytes) = options.size else { return self.is_all_tables(options) };
-                bytes < demand.bytes + self.own_bytes(options, bytes, demand)
-            }
-            Error::TooFewInodes { .. } => match (options.inodes, options.size) {
-                (Some(inodes), Size::Fixed(bytes)) => {
-                    // A group has as many as a block has bits.
-                    let bits = 8 * u64::from(options.block_size);
-                    let most = (bytes / (bits * u64::from(options.block_size)) + 1) * bits;
-                    u64::from(inodes) < demand.inodes + 12 || u64::from(inodes) > most
-                }
-                (Some(inodes), Size::Fit { free_inodes, .. }) => {
-                    u64::from(inodes) < demand.inodes + 12 + u64::from(free_inodes)
-                }
-                // Tables in their groups are as large as was said before the tree came.
-                (None, Size::Fixed(bytes)) => {
-                    !has(Features::FLEX_BG)
-                        && bytes / options.bytes_per_inode.unwrap_or(16_384) < demand.inodes + 12
-                }
-                (None, Size::Fit { .. }) => false,
-            },
-            // It says how large a fitted image can become.
-            Error::InvalidOption { option: "max_size", .. } => {
-                options.max_size.is_some() && matches!(options.size, Size::Fit { .. })
-            }
-            // Descriptors and tables are more than a group has.
-            Error::InvalidOption { option: "size", .. } => self.is_all_tables(options),
-            _ => false,
-        }
-    }
-
-    /// Whether the inodes of a group take nearly all of it: such a filesystem has no room for
-    /// anything, however large it is.
-    fn is_all_tables(&self, options: &Options) -> bool {
-        let ratio = options.bytes_per_inode.unwrap_or(16_384);
-        u64::from(options.inode_size) * 4 > ratio * 3
-    }
-
-    /// What the filesystem may take for itself, generously.
-    fn own_bytes(&self, options: &Options, bytes: u64, demand: Demand) -> u64 {
-        let block = u64::from(options.block_size);
-        let group = 8 * block * block;
-        let groups = bytes / group + 1;
-        let copies = groups.min(12) * (block / 4 + 4) * block;
-        let ratio = options.bytes_per_inode.unwrap_or(4096);
-        let by_ratio = bytes / ratio + groups * 64;
-        let inodes = by_ratio.max(demand.inodes * 2).max(u64::from(options.inodes.unwrap_or(0)));
-        let tables = inodes * u64::from(options.inode_size) + groups * 4 * block;
-        let journal = match options.journal {
-            Journal::Size(bytes) => bytes,
-            _ => (bytes / 8).max(4096 * block),
-        };
-        copies + tables + journal + 64 * block + MIB
-    }
-
     /// The same with another fixed size.
     pub(crate) fn resized(&self, bytes: u64) -> Self {
         Self { size: Size::Fixed(bytes), ..self.clone() }
     }
+}
+
+/// Whether a refusal of lawful options is no surprise for a tree like this: it has no room.
+pub(crate) fn has_no_room(options: &Options, demand: Demand, error: &Error) -> bool {
+    let has = |feature| options.features.contains(feature);
+    match error {
+        Error::ImageFull { .. } => {
+            let Size::Fixed(bytes) = options.size else { return is_all_tables(options) };
+            bytes < demand.bytes + own_bytes(options, bytes, demand)
+        }
+        Error::TooFewInodes { .. } => match (options.inodes, options.size) {
+            (Some(inodes), Size::Fixed(bytes)) => {
+                // A group has as many as a block has bits.
+                let bits = 8 * u64::from(options.block_size);
+                let most = (bytes / (bits * u64::from(options.block_size)) + 1) * bits;
+                u64::from(inodes) < demand.inodes + 12 || u64::from(inodes) > most
+            }
+            (Some(inodes), Size::Fit { free_inodes, .. }) => {
+                u64::from(inodes) < demand.inodes + 12 + u64::from(free_inodes)
+            }
+            // Tables in their groups are as large as was said before the tree came.
+            (None, Size::Fixed(bytes)) => {
+                !has(Features::FLEX_BG)
+                    && bytes / options.bytes_per_inode.unwrap_or(16_384) < demand.inodes + 12
+            }
+            (None, Size::Fit { .. }) => false,
+        },
+        // It says how large a fitted image can become.
+        Error::InvalidOption { option: "max_size", .. } => {
+            options.max_size.is_some() && matches!(options.size, Size::Fit { .. })
+        }
+        // Descriptors and tables are more than a group has.
+        Error::InvalidOption { option: "size", .. } => is_all_tables(options),
+        _ => false,
+    }
+}
+
+/// Whether the inodes of a group take nearly all of it: such a filesystem has no room for
+/// anything, however large it is.
+fn is_all_tables(options: &Options) -> bool {
+    let ratio = options.bytes_per_inode.unwrap_or(16_384);
+    u64::from(options.inode_size) * 4 > ratio * 3
+}
+
+/// What the filesystem may take for itself, generously.
+fn own_bytes(options: &Options, bytes: u64, demand: Demand) -> u64 {
+    let block = u64::from(options.block_size);
+    let group = 8 * block * block;
+    let groups = bytes / group + 1;
+    let copies = groups.min(12) * (block / 4 + 4) * block;
+    let ratio = options.bytes_per_inode.unwrap_or(4096);
+    let by_ratio = bytes / ratio + groups * 64;
+    let inodes = by_ratio.max(demand.inodes * 2).max(u64::from(options.inodes.unwrap_or(0)));
+    let tables = inodes * u64::from(options.inode_size) + groups * 4 * block;
+    let journal = match options.journal {
+        Journal::Size(bytes) => bytes,
+        _ => (bytes / 8).max(4096 * block),
+    };
+    copies + tables + journal + 64 * block + MIB
 }
 
 fn conflicts(options: &Options) -> Vec<Refusal> {

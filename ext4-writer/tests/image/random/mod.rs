@@ -21,7 +21,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use crate::twin::{Twin, length};
-use choices::{Choice, choices};
+use choices::{Choice, choices, has_no_room};
 use operations::{Model, Operation, operations};
 
 /// The largest block that the kernel of a machine with pages of 4 KiB mounts.
@@ -107,7 +107,7 @@ fn run(case: &Case, totals: &RefCell<Totals>) {
             let reason = reason.map(|reason| reason.name()).or_else(|| {
                 let nothing = choices::Demand { inodes: 0, bytes: 0 };
                 let options = choice.options().ok()?;
-                choice.has_no_room(&options, nothing, &error).then_some("want of room")
+                has_no_room(&options, nothing, &error).then_some("want of room")
             });
             let reason = reason.unwrap_or_else(|| panic!("{error}; expected {refusals:?}"));
             *totals.borrow_mut().refused.entry(reason).or_default() += 1;
@@ -124,7 +124,7 @@ fn run(case: &Case, totals: &RefCell<Totals>) {
     let finished = match model.twin.builder.finish() {
         Ok((summary, _)) => summary,
         Err(error) => {
-            let room = choice.has_no_room(&options, demand, &error);
+            let room = has_no_room(&options, demand, &error);
             assert!(room, "refused with {demand:?}: {error}");
             *totals.borrow_mut().refused.entry("want of room").or_default() += 1;
             return;
@@ -150,7 +150,7 @@ fn legal_above(choice: &Choice, reason: &str) -> Option<u64> {
         let options = choice.options().unwrap();
         let error = Error::InvalidOption { option: "size", reason: reason.to_owned() };
         let nothing = choices::Demand { inodes: 0, bytes: 0 };
-        assert!(choice.has_no_room(&options, nothing, &error), "a fitted size: {reason}");
+        assert!(has_no_room(&options, nothing, &error), "a fitted size: {reason}");
         return None;
     };
     let named = reason.rsplit(|c: char| !c.is_ascii_digit()).find_map(|n| n.parse().ok());
@@ -193,7 +193,7 @@ fn judge_counts(image: &Path, options: &Options, summary: &Summary) {
         assert!(known, "{name} was not chosen: {:?}", options.features);
     }
     if let Some(uuid) = options.uuid {
-        let digits: String = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits = format!("{:032x}", u128::from_be_bytes(uuid));
         let shown =
             if uuid == [0; 16] { "<none>".to_owned() } else { report.uuid.replace('-', "") };
         assert!(shown == digits || uuid == [0; 16], "{} is not {digits}", report.uuid);

@@ -10,7 +10,7 @@ use ext4_writer::{
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::choices::{Choice, Demand};
+use super::choices::{Choice, Demand, has_no_room};
 use crate::twin::{Twin, metadata, noise, sparse_content};
 
 /// Bytes that are shown short: a failing case prints every operation.
@@ -318,10 +318,7 @@ impl<'a> Model<'a> {
     fn done<T>(&mut self, result: Result<T>, more: u64) -> bool {
         let Err(error) = result else { return true };
         let demand = self.demand(more);
-        assert!(
-            self.choice.has_no_room(&self.options, demand, &error),
-            "refused with {demand:?}: {error}"
-        );
+        assert!(has_no_room(&self.options, demand, &error), "refused with {demand:?}: {error}");
         self.refused += 1;
         false
     }
