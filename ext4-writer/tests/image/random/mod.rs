@@ -114,7 +114,7 @@ fn run(case: &Case, totals: &RefCell<Totals>) {
             return;
         }
     };
-    let mut model = Model::new(twin, &choice, options.clone());
+    let mut model = Model::new(twin, options.clone());
     for operation in case.operations.clone() {
         model.apply(operation);
     }

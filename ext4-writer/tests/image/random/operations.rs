@@ -10,7 +10,7 @@ use ext4_writer::{
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::choices::{Choice, Demand, has_no_room};
+use super::choices::{Demand, has_no_room};
 use crate::twin::{Twin, metadata, noise, sparse_content};
 
 /// Bytes that are shown short: a failing case prints every operation.
@@ -246,9 +246,8 @@ fn is_file(entry: &Entry) -> bool {
 }
 
 /// The builder and the tree as it was asked for: times and all as if every inode could hold them.
-pub(crate) struct Model<'a> {
+pub(crate) struct Model {
     pub(crate) twin: Twin<FileSink>,
-    choice: &'a Choice,
     options: Options,
     /// The inodes of files with blocks that nothing was written to, and their bytes.
     preallocated: BTreeMap<u64, u64>,
@@ -266,9 +265,9 @@ fn shows(name: &[u8], entry: &Entry) -> bool {
     }
 }
 
-impl<'a> Model<'a> {
-    pub(crate) fn new(twin: Twin<FileSink>, choice: &'a Choice, options: Options) -> Self {
-        Self { twin, choice, options, preallocated: BTreeMap::new(), refused: 0 }
+impl Model {
+    pub(crate) fn new(twin: Twin<FileSink>, options: Options) -> Self {
+        Self { twin, options, preallocated: BTreeMap::new(), refused: 0 }
     }
 
     /// A path of the tree that the filesystem does not own, among those that `fits`.
