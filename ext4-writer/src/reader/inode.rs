@@ -297,8 +297,10 @@ fn parse(layout: &Layout, number: u32, bytes: Vec<u8>) -> ReadResult<Inode> {
         record,
         bytes,
     };
-    if i64::try_from(inode.size).is_err() {
-        return Err(inode.corrupt(format!("its size is {}", inode.size)));
+    // Blocks of a file have numbers of 32 bits.
+    let longest = layout.block.bytes() << 32;
+    if inode.size > longest {
+        return Err(inode.corrupt(format!("it has {} bytes, {longest} are the most", inode.size)));
     }
     if inode.has(Flags::INLINE_DATA) && !layout.has(Feature::INLINE_DATA) {
         return Err(inode.corrupt("it has its content inside, without the feature inline_data"));

@@ -161,17 +161,20 @@ fn a_directory_that_has_a_block_twice_is_refused() {
 }
 
 #[test]
-fn a_hole_of_sixteen_tebibytes_costs_nothing() {
+fn a_hole_of_four_tebibytes_costs_nothing_and_a_longer_file_is_refused() {
     let mut image = image();
     let (place, _) = inode(&image, "f");
     put(&mut image, place + 40, &extents(0, &[]));
-    put(&mut image, place + 108, &0xfff_u32.to_le_bytes());
+    put(&mut image, place + 108, &0x400_u32.to_le_bytes());
+    let reader = Reader::open(image.clone()).unwrap();
+    assert!(matches!(reader.lookup(b"f", Links::Keep), Err(ReadError::Corrupt { .. })));
+    put(&mut image, place + 108, &0x3ff_u32.to_le_bytes());
     let reader = Reader::open(image).unwrap();
     let file = reader.lookup(b"f", Links::Keep).unwrap();
-    assert!(file.size() > 1 << 43);
+    assert!(file.size() > 1 << 41);
     assert_eq!(reader.segments(&file).unwrap().count(), 1);
     let mut buffer = [1; 100];
-    assert_eq!(reader.read_at(&file, 1 << 43, &mut buffer).unwrap(), 100);
+    assert_eq!(reader.read_at(&file, 1 << 41, &mut buffer).unwrap(), 100);
     assert_eq!(buffer, [0; 100]);
 }
 
