@@ -240,6 +240,7 @@ fn a_read_only_cache_serves_and_is_left_as_it_is() {
             .args(["--format", "json"])
             .current_dir(bench.path(""))
             .env("BANGER_CACHE_DIR", &cache)
+            .env("HOME", bench.path(""))
             .output()
             .unwrap();
         let document: Value = serde_json::from_slice(&result.stdout)
