@@ -215,6 +215,9 @@ fn refused(output: &Path, error: ext4_writer::Error) -> Error {
         ext4_writer::Error::TooFewInodes { .. } => {
             Error::cannot_create(message).because(error).hint("raise --inodes, or leave it out")
         }
+        ext4_writer::Error::DeviceTooSmall { .. } => Error::cannot_create(message)
+            .because(error)
+            .hint("lower --size, or take a larger device"),
         ext4_writer::Error::InvalidOption { .. }
         | ext4_writer::Error::RefusedFeature { .. }
         | ext4_writer::Error::FeatureConflict { .. } => Error::usage(message).because(error),
@@ -229,6 +232,15 @@ fn refused(output: &Path, error: ext4_writer::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_that_is_too_small_cannot_hold_the_output() {
+        let error = ext4_writer::Error::DeviceTooSmall { size: 20, capacity: 10 };
+        let error = refused(Path::new("/dev/x"), error);
+        assert_eq!(error.exit_code(), 73);
+        let message = error.to_string();
+        assert!(message.contains("/dev/x") && message.contains("--size"), "{message}");
+    }
 
     #[test]
     fn a_derived_uuid_has_the_version_and_variant_of_the_rfc() {
