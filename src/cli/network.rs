@@ -8,20 +8,21 @@ use clap::Args;
 use crate::error::{Error, Result};
 use crate::source::credentials::{self, Search};
 use crate::source::hosts::{Identity, Wishes};
-use crate::source::{Options, Pull};
+use crate::source::{Options, Origin, Pull};
 
 /// How a registry is spoken with.
 #[derive(Debug, Args)]
 pub(super) struct Network {
     /// Ask the registry what a tag names: always, only when the cache does not know, or never
-    #[arg(long, value_enum, value_name = "WHEN", default_value = "always")]
-    pull: Pull,
-    /// How many requests run at the same time
-    #[arg(long, value_name = "COUNT", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=64))]
-    jobs: u16,
-    /// How often a request is repeated that failed in a way that may pass
-    #[arg(long, value_name = "COUNT", default_value = "4", value_parser = clap::value_parser!(u32).range(0..=100))]
-    retry: u32,
+    /// [default: always]
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pull: Option<Pull>,
+    /// How many requests run at the same time [default: 4]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: Option<u16>,
+    /// How often a request is repeated that failed in a way that may pass [default: 4]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=100))]
+    retry: Option<u32>,
     /// How long a connection may take, and a server be silent, such as 20s [default: 30s and 60s]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     timeout: Option<Duration>,
@@ -67,6 +68,39 @@ struct Tls {
 }
 
 impl Network {
+    /// Refuses what was said about registries when none is asked.
+    pub(super) fn suits(&self, origin: &Origin) -> Result<()> {
+        match self.given().first() {
+            Some(flag) if origin.is_local() => {
+                Err(Error::usage(format!("{flag} has no meaning for {origin}"))
+                    .hint("no registry is asked for what is on this host"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The flags that were given.
+    fn given(&self) -> Vec<&'static str> {
+        let Self { pull, jobs, retry, timeout, login, tls } = self;
+        let Login { authfile, creds_stdin } = login;
+        let Tls { ca_file, cert_file, key_file, hosts_dir, insecure, plain_http } = tls;
+        let flags = [
+            ("--pull", pull.is_some()),
+            ("--jobs", jobs.is_some()),
+            ("--retry", retry.is_some()),
+            ("--timeout", timeout.is_some()),
+            ("--authfile", authfile.is_some()),
+            ("--creds-stdin", *creds_stdin),
+            ("--ca-file", !ca_file.is_empty()),
+            ("--cert-file", cert_file.is_some()),
+            ("--key-file", key_file.is_some()),
+            ("--hosts-dir", hosts_dir.is_some()),
+            ("--insecure", *insecure),
+            ("--plain-http", *plain_http),
+        ];
+        flags.into_iter().filter_map(|(flag, is_given)| is_given.then_some(flag)).collect()
+    }
+
     /// The checked words; credentials are read from standard input when it was asked for.
     pub(super) fn options(self) -> Result<Options> {
         let Self { pull, jobs, retry, timeout, login, tls } = self;
@@ -89,9 +123,9 @@ impl Network {
                 directories: tls.hosts_dir,
             },
             credentials: Search { given, authfile: login.authfile },
-            pull,
-            jobs: jobs.into(),
-            retries: retry,
+            pull: pull.unwrap_or(usual.pull),
+            jobs: jobs.map_or(usual.jobs, usize::from),
+            retries: retry.unwrap_or(usual.retries),
             connect_timeout: timeout.unwrap_or(usual.connect_timeout),
             stall_timeout: timeout.unwrap_or(usual.stall_timeout),
             ..usual
@@ -116,7 +150,74 @@ fn parse_time(text: &str) -> Result<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use clap::{CommandFactory as _, Parser};
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Words {
+        #[command(flatten)]
+        network: Network,
+    }
+
+    fn network(words: &[String]) -> Network {
+        let words = ["banger".to_owned()].iter().chain(words).cloned().collect::<Vec<_>>();
+        Words::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).network
+    }
+
+    /// Every flag that the command knows, with a value when it takes one.
+    fn every_flag() -> Vec<Vec<String>> {
+        let command = Words::command();
+        let flags = command.get_arguments().filter_map(|argument| {
+            let flag = format!("--{}", argument.get_long().filter(|long| *long != "help")?);
+            let value = argument.get_action().takes_values().then(|| match flag.as_str() {
+                "--pull" => "always".to_owned(),
+                _ => "4".to_owned(),
+            });
+            let needed = (flag == "--key-file").then(|| "--cert-file=4".to_owned());
+            Some([Some(flag), value, needed].into_iter().flatten().collect())
+        });
+        flags.collect()
+    }
+
+    #[test]
+    fn every_flag_about_registries_is_refused_for_what_is_on_this_host() {
+        let flags = every_flag();
+        assert!(flags.len() >= 12, "{flags:?}");
+        let origins = ["oci:d", "oci-archive:f", "docker-archive:f", "docker-daemon:x"];
+        for origin in origins.into_iter().chain(["tar:f", "dir:d", "-"]) {
+            let origin = Origin::parse(origin.as_ref()).unwrap();
+            network(&[]).suits(&origin).unwrap();
+            for words in &flags {
+                let given = network(words);
+                assert!(given.given().contains(&words[0].as_str()), "{words:?}");
+                let error = given.suits(&origin).unwrap_err();
+                assert_eq!(error.exit_code(), 2, "{error}");
+                let message = error.to_string();
+                assert!(
+                    words.iter().any(|word| message
+                        .starts_with(word.split_once('=').map_or(word.as_str(), |(flag, _)| flag))),
+                    "{words:?}: {message}"
+                );
+                assert!(message.contains(&origin.to_string()), "{message}");
+            }
+        }
+        let registry = Origin::parse("debian:12".as_ref()).unwrap();
+        for words in &flags {
+            network(words).suits(&registry).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_the_help_says() {
+        let said = |words: &[&str]| {
+            let words = words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+            let Options { pull, jobs, retries, .. } = network(&words).options().unwrap();
+            (pull, jobs, retries)
+        };
+        let defaults = ["--pull", "always", "--jobs", "4", "--retry", "4"];
+        assert_eq!(said(&[]), said(&defaults));
+    }
 
     #[test]
     fn times_have_units_and_are_more_than_nothing() {

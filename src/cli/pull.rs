@@ -125,6 +125,7 @@ impl Pull {
             return Err(Error::usage(format!("--platform has no meaning for {origin}"))
                 .hint("a root filesystem is taken as it is"));
         }
+        self.network.suits(&origin)?;
         let owners = self.owning.owners(&origin)?;
         let tree = match &origin {
             Origin::Directory(root) => Some(HostTree::new(root.clone(), owners)),

@@ -346,6 +346,9 @@ fn a_source_that_makes_no_sense_is_a_usage_error() {
         ("oci:file", &[]),
         ("tar:.", &[]),
         ("tar:file.tar", &["--platform", "linux/amd64"]),
+        ("tar:file.tar", &["--jobs", "4"]),
+        ("oci:file", &["--creds-stdin"]),
+        ("-", &["--plain-http"]),
     ] {
         bench.build_fails(source, options, 2);
     }
