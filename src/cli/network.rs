@@ -17,6 +17,10 @@ pub(super) struct Network {
     /// [default: always]
     #[arg(long, value_enum, value_name = "WHEN")]
     pull: Option<Pull>,
+    /// Fetch a layer that the registry lacks from the urls that its manifest names; they are shown
+    /// no credentials, and lead to no private address
+    #[arg(long)]
+    allow_foreign_urls: bool,
     /// How many requests run at the same time [default: 4]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
@@ -81,11 +85,12 @@ impl Network {
 
     /// The flags that were given.
     fn given(&self) -> Vec<&'static str> {
-        let Self { pull, jobs, retry, timeout, login, tls } = self;
+        let Self { pull, allow_foreign_urls, jobs, retry, timeout, login, tls } = self;
         let Login { authfile, creds_stdin } = login;
         let Tls { ca_file, cert_file, key_file, hosts_dir, insecure, plain_http } = tls;
         let flags = [
             ("--pull", pull.is_some()),
+            ("--allow-foreign-urls", *allow_foreign_urls),
             ("--jobs", jobs.is_some()),
             ("--retry", retry.is_some()),
             ("--timeout", timeout.is_some()),
@@ -103,7 +108,7 @@ impl Network {
 
     /// The checked words; credentials are read from standard input when it was asked for.
     pub(super) fn options(self) -> Result<Options> {
-        let Self { pull, jobs, retry, timeout, login, tls } = self;
+        let Self { pull, allow_foreign_urls, jobs, retry, timeout, login, tls } = self;
         let given = if login.creds_stdin {
             Some(credentials::from_input(std::io::stdin().lock())?)
         } else {
@@ -124,6 +129,7 @@ impl Network {
             },
             credentials: Search { given, authfile: login.authfile },
             pull: pull.unwrap_or(usual.pull),
+            foreign_urls: allow_foreign_urls,
             jobs: jobs.map_or(usual.jobs, usize::from),
             retries: retry.unwrap_or(usual.retries),
             connect_timeout: timeout.unwrap_or(usual.connect_timeout),
@@ -183,7 +189,7 @@ mod tests {
     #[test]
     fn every_flag_about_registries_is_refused_for_what_is_on_this_host() {
         let flags = every_flag();
-        assert!(flags.len() >= 12, "{flags:?}");
+        assert!(flags.len() >= 13, "{flags:?}");
         let origins = ["oci:d", "oci-archive:f", "docker-archive:f", "docker-daemon:x"];
         for origin in origins.into_iter().chain(["tar:f", "dir:d", "-"]) {
             let origin = Origin::parse(origin.as_ref()).unwrap();
@@ -217,6 +223,9 @@ mod tests {
         };
         let defaults = ["--pull", "always", "--jobs", "4", "--retry", "4"];
         assert_eq!(said(&[]), said(&defaults));
+        assert!(!network(&[]).options().unwrap().foreign_urls);
+        let allowed = network(&["--allow-foreign-urls".to_owned()]);
+        assert!(allowed.options().unwrap().foreign_urls);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub const MAX_LAYERS: usize = 1000;
 pub const MAX_ENTRIES: usize = 10_000;
 /// How many indexes may be nested.
 pub const MAX_NESTING: usize = 3;
+/// How many addresses a descriptor may name.
+const MAX_URLS: usize = 100;
 /// How many entries a list inside a config may have, other than its layers.
 const MAX_LIST: usize = 10_000;
 
@@ -104,6 +106,9 @@ pub struct Descriptor {
     pub digest: Digest,
     /// Its length in bytes.
     pub size: u64,
+    /// Where else it is; of layers alone that is asked.
+    #[serde(default, deserialize_with = "list::<_, _, MAX_URLS>")]
+    pub urls: Vec<String>,
 }
 
 /// How a container of the image would be run, and what else its config tells.
@@ -289,7 +294,8 @@ impl From<EntryDocument> for Entry {
         let EntryDocument { media_type, digest, size, annotations, .. } = document;
         let names = annotations.map(|names| names.reference.into_iter().chain(names.image));
         let names = names.into_iter().flatten().filter(|name| !name.is_empty()).collect();
-        Self { descriptor: Descriptor { media_type, digest, size }, platform, names }
+        let descriptor = Descriptor { media_type, digest, size, urls: Vec::new() };
+        Self { descriptor, platform, names }
     }
 }
 
@@ -422,6 +428,7 @@ impl Manifest {
                 size: descriptor.size,
                 media_type: descriptor.media_type.clone(),
                 diff_id: Some(diff_id.clone()),
+                urls: descriptor.urls.clone(),
             })
             .collect())
     }
@@ -650,9 +657,51 @@ mod tests {
             let error = refusal(&changed(manifest(), pointer, json!(value)), None);
             assert!(error.starts_with("not a container image") && error.contains(value), "{error}");
         }
-        let encrypted = format!("{}+encrypted", LAYER_TYPES[1]);
-        let error = refusal(&changed(manifest(), "/layers/1/mediaType", json!(encrypted)), None);
-        assert!(error.contains("layer 2 is encrypted"), "{error}");
+    }
+
+    #[test]
+    fn c13_a_layer_of_an_unknown_type_is_no_container_image() {
+        for media_type in [
+            "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+            "application/wasm",
+            "application/vnd.dev.cosign.simplesigning.v1+json",
+            "application/vnd.in-toto+json",
+            "",
+        ] {
+            let document = changed(manifest(), "/layers/1/mediaType", json!(media_type));
+            let error = refusal(&document, None);
+            let wanted = format!("not a container image: layer 2 is \"{media_type}\"");
+            assert_eq!(error, wanted);
+        }
+    }
+
+    #[test]
+    fn c14_an_encrypted_layer_is_refused_with_advice() {
+        for media_type in [LAYER_TYPES[0], LAYER_TYPES[1], LAYER_TYPES[2]] {
+            let encrypted = json!(format!("{media_type}+encrypted"));
+            let error = refusal(&changed(manifest(), "/layers/1/mediaType", encrypted), None);
+            assert!(error.starts_with("layer 2 is encrypted; decrypt"), "{error}");
+        }
+    }
+
+    #[test]
+    fn c12_the_urls_of_a_layer_are_read_and_limited() {
+        let with = |urls: Value| {
+            let mut document = manifest();
+            document["layers"][1]["urls"] = urls;
+            document
+        };
+        let Document::Manifest(parsed) = parse(&with(json!(["https://a/", "b"])), None).unwrap()
+        else {
+            panic!("an index?")
+        };
+        let layers = parsed.layers(&parse_config(&config()).unwrap()).unwrap();
+        assert_eq!(layers[1].urls, ["https://a/", "b"]);
+        assert!(layers[0].urls.is_empty());
+        assert!(parse(&with(json!(null)), None).is_ok());
+        assert!(parse(&with(json!(vec!["x"; MAX_URLS])), None).is_ok());
+        assert!(refusal(&with(json!(vec!["x"; MAX_URLS + 1])), None).contains("more than 100"));
+        refusal(&with(json!("https://a/")), None);
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub struct Layer {
     pub media_type: String,
     /// The digest of the uncompressed tar, when somebody promised one.
     pub diff_id: Option<Digest>,
+    /// Where else than in the registry it is, as whoever made the image says.
+    pub urls: Vec<String>,
 }
 
 /// How much of a stranger's text an error repeats.

@@ -6,6 +6,7 @@
 mod challenge;
 mod download;
 mod endpoint;
+mod foreign;
 mod retry;
 mod tls;
 mod token;
@@ -56,6 +57,8 @@ pub struct Options {
     pub credentials: Search,
     /// When the registry is asked at all.
     pub pull: Pull,
+    /// Whether a layer that the registry lacks may come from where its manifest says.
+    pub foreign_urls: bool,
     /// How many requests run at the same time.
     pub jobs: usize,
     /// How often a request is repeated that failed in a way that may pass.
@@ -77,6 +80,7 @@ impl Default for Options {
             hosts: Wishes::default(),
             credentials: Search::default(),
             pull: Pull::default(),
+            foreign_urls: false,
             jobs: 4,
             retries: 4,
             retry_delay: Duration::from_millis(250),

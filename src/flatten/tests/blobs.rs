@@ -1,6 +1,6 @@
 //! Rows C: blobs, compressed in every way, onto the tree. What the streams alone decide is tested
-//! beside them, in `layer::stream` and `layer::decompress`; C07 for blobs in `cache`, C12 to C14 in
-//! `source::manifest`.
+//! beside them, in `layer::stream` and `layer::decompress`; C07 for blobs in `source::registry`, C12
+//! there too, C13 and C14 in `source::manifest`.
 
 use std::io::Write as _;
 

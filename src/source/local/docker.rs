@@ -72,6 +72,7 @@ pub(super) fn resolve(
             size: piece.len(),
             media_type: LAYER_TYPE.to_owned(),
             diff_id: Some(diff_id.clone()),
+            urls: Vec::new(),
         });
         pieces.push(piece);
     }

@@ -65,6 +65,7 @@ impl Flat {
             size: self.piece.len(),
             media_type: LAYER_TYPE.to_owned(),
             diff_id: self.is_plain.then(|| self.digest.clone()),
+            urls: Vec::new(),
         };
         let image = Image {
             reference: origin.to_owned(),

@@ -1,5 +1,7 @@
 //! The registry against a server of our own, which can be told to misbehave.
 
+mod foreign;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -357,7 +359,7 @@ fn a_known_digest_needs_no_registry() {
 }
 
 #[test]
-fn a_layer_of_other_bytes_is_refused_and_not_kept() {
+fn c07_a_layer_of_other_bytes_or_another_size_does_not_enter_the_cache() {
     for (body, announced, code, words) in [
         (&b"the first lAyer"[..], Some(15), 65, "its bytes are sha256:"),
         (b"the first lay", Some(13), 65, "has 13 bytes for layer 1 of 2"),
@@ -630,7 +632,7 @@ fn a_corrupt_cached_layer_is_moved_aside_and_fetched_the_next_time() {
 }
 
 #[test]
-fn a_layer_that_stands_twice_is_fetched_once_and_read_twice() {
+fn c09_a_layer_that_stands_twice_is_fetched_once_and_read_twice() {
     let layers: [&[u8]; 3] = [b"same", b"other", b"same"];
     let served = Fixture::with_layers(&layers).serve();
     assert_eq!(served.pull().unwrap(), layers);

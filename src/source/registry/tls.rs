@@ -15,7 +15,7 @@ use crate::source::hosts::{Host, Identity};
 const USER_AGENT: &str = concat!("banger/", env!("CARGO_PKG_VERSION"));
 
 /// How many redirects are followed.
-const MAX_REDIRECTS: usize = 10;
+pub(super) const MAX_REDIRECTS: usize = 10;
 
 /// The longest file of certificates that is read.
 const MAX_CERTIFICATES: u64 = 4 << 20;
@@ -25,15 +25,20 @@ const ROOTS: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// A client for one host's documents and blobs.
 pub(super) fn client(host: &Host, options: &Options) -> Result<Client> {
-    make(host, options, || Policy::custom(follow))
+    make(host, options, |builder| builder.redirect(Policy::custom(follow)))
 }
 
 /// A client for the host's token server: it is shown a password, which stays with it.
 pub(super) fn token_client(host: &Host, options: &Options) -> Result<Client> {
-    make(host, options, || Policy::custom(stay))
+    make(host, options, |builder| builder.redirect(Policy::custom(stay)))
 }
 
-fn make(host: &Host, options: &Options, redirects: fn() -> Policy) -> Result<Client> {
+/// A client for `host`, with what `dress` adds.
+pub(super) fn make(
+    host: &Host,
+    options: &Options,
+    dress: impl Fn(ClientBuilder) -> ClientBuilder,
+) -> Result<Client> {
     // The process needs one; who installed another before us made a choice that holds.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let identity = host.trust.identity.as_ref().map(identity_of).transpose()?;
@@ -42,11 +47,11 @@ fn make(host: &Host, options: &Options, redirects: fn() -> Policy) -> Result<Cli
         extra.extend(certificates(path)?);
     }
     let builder = || {
-        let mut builder = Client::builder()
+        let builder = Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(options.connect_timeout)
-            .read_timeout(options.stall_timeout)
-            .redirect(redirects());
+            .read_timeout(options.stall_timeout);
+        let mut builder = dress(builder);
         if host.is_loopback() {
             builder = builder.no_proxy();
         }

@@ -14,10 +14,11 @@ use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName,
     HeaderValue, RANGE,
 };
-use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::endpoint::Endpoint;
+use super::foreign::{Foreign, leads_inwards};
 use super::retry::{Failure, Tries, may_pass, retry_after};
 use super::{Options, Pull, challenge};
 use crate::digest::Digest;
@@ -44,14 +45,23 @@ pub(super) enum Object {
     Manifest(String),
     /// A config.
     Config(Digest),
-    /// A layer's blob, with its number and the number of all.
-    Layer { digest: Digest, number: usize, count: usize },
+    /// A layer's blob, with its number, the number of all, and where else it is.
+    Layer { digest: Digest, number: usize, count: usize, urls: Vec<String> },
 }
 
 impl Object {
     pub(super) fn layer(layer: &Layer, count: usize) -> Self {
         let number = layer.index.saturating_add(1);
-        Self::Layer { digest: layer.digest.clone(), number, count }
+        let (digest, urls) = (layer.digest.clone(), layer.urls.clone());
+        Self::Layer { digest, number, count, urls }
+    }
+
+    /// Where it is when the registry lacks it.
+    fn urls(&self) -> &[String] {
+        match self {
+            Self::Layer { urls, .. } => urls,
+            Self::Manifest(_) | Self::Config(_) => &[],
+        }
     }
 
     fn path(&self) -> String {
@@ -75,7 +85,7 @@ impl fmt::Display for Object {
         match self {
             Self::Manifest(name) => write!(f, "manifest {name}"),
             Self::Config(digest) => write!(f, "config {digest}"),
-            Self::Layer { digest, number, count } => {
+            Self::Layer { digest, number, count, .. } => {
                 write!(f, "layer {number} of {count} ({digest})")
             }
         }
@@ -115,26 +125,35 @@ pub(super) struct Transport {
     reference: Reference,
 }
 
+/// Who is asked for something.
+#[derive(Clone, Copy)]
+pub(super) enum Giver<'a> {
+    /// A registry.
+    Registry(&'a Endpoint),
+    /// A server that the manifest names.
+    Foreign(&'a Foreign),
+}
+
 /// The way of one request: from host to host, and at the last as often as the tries allow.
 pub(super) struct Route<'a> {
-    endpoints: Vec<&'a Endpoint>,
+    givers: Vec<Giver<'a>>,
     place: usize,
     tries: Tries,
 }
 
 impl<'a> Route<'a> {
     /// Whom to ask now.
-    pub(super) fn endpoint(&self) -> Result<&'a Endpoint> {
-        let endpoint = self.endpoints.get(self.place).copied();
-        endpoint.ok_or_else(|| Error::internal("there is no host to ask"))
+    pub(super) fn giver(&self) -> Result<Giver<'a>> {
+        let giver = self.givers.get(self.place).copied();
+        giver.ok_or_else(|| Error::internal("there is no host to ask"))
     }
 
     /// Goes on to the next host, or waits before the last is asked again, or gives up.
     pub(super) async fn again_after(&mut self, failure: Failure) -> Result<()> {
         let next = self.place.saturating_add(1);
-        if next < self.endpoints.len() {
-            if failure.unreachable {
-                self.endpoint()?.is_found_down();
+        if next < self.givers.len() {
+            if let (Giver::Registry(endpoint), true) = (self.giver()?, failure.unreachable) {
+                endpoint.is_found_down();
             }
             self.place = next;
             return Ok(());
@@ -188,15 +207,45 @@ impl Transport {
                 || (!endpoint.is_down()
                     && if named { host.serves.digests } else { host.serves.tags })
         };
-        let endpoints = self.endpoints.iter().filter(suits).collect();
-        Ok(Route { endpoints, place: 0, tries: Tries::new(&self.options) })
+        let givers = self.endpoints.iter().filter(suits).map(Giver::Registry).collect();
+        Ok(Route { givers, place: 0, tries: Tries::new(&self.options) })
+    }
+
+    /// The way to a server that the manifest names.
+    pub(super) fn route_to<'a>(&self, foreign: &'a Foreign) -> Route<'a> {
+        let givers = vec![Giver::Foreign(foreign)];
+        Route { givers, place: 0, tries: Tries::new(&self.options) }
+    }
+
+    /// Where to ask for what the registry lacks, after its `error`: at least one server.
+    pub(super) fn elsewhere(&self, object: &Object, error: Error) -> Result<Vec<Foreign>> {
+        let urls = object.urls();
+        let (Error::NotFound(_), Some(first)) = (&error, urls.first()) else { return Err(error) };
+        if !self.options.foreign_urls {
+            let first: Option<Url> = first.parse().ok();
+            let host = first.as_ref().and_then(Url::host_str).unwrap_or("a foreign server");
+            return Err(error.hint(format!(
+                "the manifest has urls for it, at {}; --allow-foreign-urls asks there",
+                excerpt(host)
+            )));
+        }
+        let origin = &self.origin()?.host;
+        let mut refusal = error;
+        let mut servers = Vec::new();
+        for url in urls {
+            match Foreign::new(url, origin, &self.options) {
+                Ok(server) => servers.push(server),
+                Err(error) => refusal = error,
+            }
+        }
+        if servers.is_empty() { Err(refusal) } else { Ok(servers) }
     }
 
     /// Fetches a document, verified when it is asked for by its digest.
     pub(super) async fn document(&self, object: &Object, length: Length) -> Result<Answer> {
         let mut route = self.route(object)?;
         loop {
-            match self.try_document(route.endpoint()?, object, length).await {
+            match self.try_document(route.giver()?, object, length).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => route.again_after(failure).await?,
             }
@@ -205,11 +254,11 @@ impl Transport {
 
     async fn try_document(
         &self,
-        endpoint: &Endpoint,
+        giver: Giver<'_>,
         object: &Object,
         length: Length,
     ) -> Result<Answer, Failure> {
-        let mut body = self.get(endpoint, object).await?;
+        let mut body = self.get(giver, object).await?;
         let header = |name: HeaderName| {
             let value = body.response.headers().get(name);
             value.and_then(|value| value.to_str().ok()).map(str::to_owned)
@@ -256,35 +305,43 @@ impl Transport {
 
     /// Asks whether the registry has a blob, and of which size, without fetching it.
     pub(super) async fn probe(&self, object: &Object, size: u64) -> Result<()> {
-        let mut route = self.route(object)?;
+        let Err(error) = self.probe_along(self.route(object)?, object, size).await else {
+            return Ok(());
+        };
+        let mut last = Ok(());
+        for server in &self.elsewhere(object, error)? {
+            last = self.probe_along(self.route_to(server), object, size).await;
+            if last.is_ok() {
+                break;
+            }
+        }
+        last
+    }
+
+    async fn probe_along(&self, mut route: Route<'_>, object: &Object, size: u64) -> Result<()> {
         loop {
-            match self.try_probe(route.endpoint()?, object, size).await {
+            match self.try_probe(route.giver()?, object, size).await {
                 Ok(()) => return Ok(()),
                 Err(failure) => route.again_after(failure).await?,
             }
         }
     }
 
-    async fn try_probe(
-        &self,
-        endpoint: &Endpoint,
-        object: &Object,
-        size: u64,
-    ) -> Result<(), Failure> {
-        let response = self.send(endpoint, Extent::Header, object).await?;
+    async fn try_probe(&self, giver: Giver<'_>, object: &Object, size: u64) -> Result<(), Failure> {
+        let response = self.send(giver, Extent::Header, object).await?;
         let status = response.status();
         if status == StatusCode::OK {
             // A HEAD has no body to measure: only the header tells.
             return self.check_length(object, declared_length(response.headers()), size);
         }
         if status == StatusCode::NOT_FOUND || status == StatusCode::UNAUTHORIZED {
-            return Err(self.refusal(object, response).await);
+            return Err(self.refusal(giver, object, response).await);
         }
         // Storage behind a redirect may refuse HEAD, since its signature is for GET.
-        let response = self.send(endpoint, Extent::FirstByte, object).await?;
+        let response = self.send(giver, Extent::FirstByte, object).await?;
         match response.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(()),
-            _ => Err(self.refusal(object, response).await),
+            _ => Err(self.refusal(giver, object, response).await),
         }
     }
 
@@ -295,16 +352,20 @@ impl Transport {
             (None, tag) => tag.unwrap_or("latest").to_owned(),
         };
         let object = Object::Manifest(name);
-        let mut route =
-            Route { endpoints: vec![self.origin()?], place: 0, tries: Tries::new(&self.options) };
+        let mut route = Route {
+            givers: vec![Giver::Registry(self.origin()?)],
+            place: 0,
+            tries: Tries::new(&self.options),
+        };
         loop {
-            let failure = match self.send(route.endpoint()?, Extent::Header, &object).await {
+            let giver = route.giver()?;
+            let failure = match self.send(giver, Extent::Header, &object).await {
                 Ok(response) if response.status().is_success() => {
                     return Ok((response.status(), None));
                 }
                 Ok(response) => {
                     let status = response.status();
-                    let failure = self.refusal(&object, response).await;
+                    let failure = self.refusal(giver, &object, response).await;
                     if !failure.transient {
                         return Ok((status, Some(failure.error)));
                     }
@@ -325,7 +386,7 @@ impl Transport {
     ) -> Result<(), Failure> {
         match announced {
             Some(length) if length != size => Err(Error::bad_data(format!(
-                "the registry has {length} bytes for {object} of {}, whose descriptor declares \
+                "the server has {length} bytes for {object} of {}, whose descriptor declares \
                  {size}",
                 self.reference
             ))
@@ -335,15 +396,11 @@ impl Transport {
     }
 
     /// Begins to fetch an object.
-    async fn get<'a>(
-        &'a self,
-        endpoint: &'a Endpoint,
-        object: &'a Object,
-    ) -> Result<Body<'a>, Failure> {
-        let response = self.send(endpoint, Extent::From(0), object).await?;
+    async fn get<'a>(&'a self, giver: Giver<'_>, object: &'a Object) -> Result<Body<'a>, Failure> {
+        let response = self.send(giver, Extent::From(0), object).await?;
         match response.status() {
             StatusCode::OK => self.body(object, response),
-            _ => Err(self.refusal(object, response).await),
+            _ => Err(self.refusal(giver, object, response).await),
         }
     }
 
@@ -351,11 +408,11 @@ impl Transport {
     /// byte with which it begins. A server that knows no ranges begins anew.
     pub(super) async fn get_from<'a>(
         &'a self,
-        endpoint: &'a Endpoint,
+        giver: Giver<'_>,
         object: &'a Object,
         (start, size): (u64, u64),
     ) -> Result<(Body<'a>, u64), Failure> {
-        let response = self.send(endpoint, Extent::From(start), object).await?;
+        let response = self.send(giver, Extent::From(start), object).await?;
         match response.status() {
             StatusCode::OK => {
                 let body = self.body(object, response)?;
@@ -367,10 +424,10 @@ impl Transport {
                 Ok((self.body(object, response)?, start))
             }
             StatusCode::RANGE_NOT_SATISFIABLE if start > 0 => {
-                let refused = self.refusal(object, response).await;
+                let refused = self.refusal(giver, object, response).await;
                 Err(Failure { transient: true, from_the_start: true, ..refused })
             }
-            _ => Err(self.refusal(object, response).await),
+            _ => Err(self.refusal(giver, object, response).await),
         }
     }
 
@@ -389,7 +446,7 @@ impl Transport {
         let said =
             said.map_or_else(|| "nothing".to_owned(), |said| format!("\"{}\"", excerpt(said)));
         let error = Error::bad_data(format!(
-            "asked for \"{wanted}\" of {object} of {}, the registry sent {said}",
+            "asked for \"{wanted}\" of {object} of {}, the server sent {said}",
             self.reference
         ));
         Err(Failure { from_the_start: true, ..Failure::transient(error) })
@@ -409,8 +466,23 @@ impl Transport {
         Ok(Body { transport: self, object, response, pace })
     }
 
-    /// Sends a request, with a login where one is asked for.
+    /// Sends a request; registries are shown a login where they ask for one.
     async fn send(
+        &self,
+        giver: Giver<'_>,
+        extent: Extent,
+        object: &Object,
+    ) -> Result<Response, Failure> {
+        match giver {
+            Giver::Registry(endpoint) => self.send_with_login(endpoint, extent, object).await,
+            Giver::Foreign(Foreign { url, http, .. }) => {
+                let request = requested(http, url.as_str(), extent);
+                request.send().await.map_err(|error| self.broken(object, error))
+            }
+        }
+    }
+
+    async fn send_with_login(
         &self,
         endpoint: &Endpoint,
         extent: Extent,
@@ -466,6 +538,7 @@ impl Transport {
                 failure = failure.hint("--ca-file names the certificates to trust");
                 transient = false;
             }
+            _ if leads_inwards(&error) => transient = false,
             // The other side says what it did not like, such as that no certificate was shown.
             Some(rustls::Error::AlertReceived(_)) => transient = false,
             _ => {}
@@ -477,14 +550,23 @@ impl Transport {
     }
 
     /// What an answer other than success means.
-    async fn refusal(&self, object: &Object, mut response: Response) -> Failure {
+    async fn refusal(&self, giver: Giver<'_>, object: &Object, mut response: Response) -> Failure {
         let status = response.status();
         let after = retry_after(response.headers(), SystemTime::now());
         let reason = explained(&some_of(&mut response, MAX_ERROR_BODY).await);
         let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-        let said = format!("{} answered {}{reason}", self.reference.registry(), status.as_u16());
+        let who = match giver {
+            Giver::Registry(_) => self.reference.registry(),
+            Giver::Foreign(foreign) => foreign.name(),
+        };
+        let said = format!("{who} answered {}{reason}", status.as_u16());
         let asked = format!("cannot fetch {object} of {}: {said}", self.reference);
         match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+                if matches!(giver, Giver::Foreign(_)) =>
+            {
+                Error::denied(asked).hint("credentials are never shown to foreign urls").into()
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::denied(asked)
                 .hint("the image may not exist, or may need credentials: see banger auth check")
                 .into(),
@@ -515,11 +597,15 @@ fn address(endpoint: &Endpoint, extent: Extent, object: &Object) -> RequestBuild
         address.push_str("?ns=");
         address.push_str(&namespace.replace('[', "%5B").replace(']', "%5D"));
     }
+    requested(&endpoint.http, &address, extent)
+}
+
+fn requested(http: &Client, address: &str, extent: Extent) -> RequestBuilder {
     match extent {
-        Extent::Header => endpoint.http.head(address),
-        Extent::FirstByte => endpoint.http.get(address).header(RANGE, "bytes=0-0"),
-        Extent::From(0) => endpoint.http.get(address),
-        Extent::From(start) => endpoint.http.get(address).header(RANGE, format!("bytes={start}-")),
+        Extent::Header => http.head(address),
+        Extent::FirstByte => http.get(address).header(RANGE, "bytes=0-0"),
+        Extent::From(0) => http.get(address),
+        Extent::From(start) => http.get(address).header(RANGE, format!("bytes={start}-")),
     }
 }
 

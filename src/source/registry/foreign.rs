@@ -1,0 +1,369 @@
+//! The addresses that a manifest names for a layer which its registry may not give out: the `urls`
+//! of a descriptor.
+//!
+//! Whoever made the image chose them, so they are shown nothing of ours (CVE-2020-15157), and lead
+//! nowhere but out into the world or to where the registry is itself. Names are resolved here, and
+//! their addresses looked at before one is connected to.
+//!
+//! Source: OCI image-spec, descriptor.md, "Properties".
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::{Action, Attempt, Policy};
+use reqwest::{Client, Url};
+
+use super::Options;
+use super::tls::{MAX_REDIRECTS, make};
+use crate::error::{Error, Result};
+use crate::source::excerpt;
+use crate::source::hosts::{Host, Serves, Trust};
+
+/// The variables that name proxies, which may be anywhere.
+const PROXIES: [&str; 6] =
+    ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
+/// What there is at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Zone {
+    World,
+    /// This host.
+    Loopback,
+    /// Neighbours, and the services that clouds have for their machines.
+    Link,
+    /// A network of somebody's own, or nobody.
+    Private,
+}
+
+impl Zone {
+    fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::of_v4(address),
+            IpAddr::V6(address) => Self::of_v6(address),
+        }
+    }
+
+    /// Source: IANA IPv4 Special-Purpose Address Registry; of RFC 6890's blocks for examples
+    /// nothing is to be feared.
+    fn of_v4(address: Ipv4Addr) -> Self {
+        let is_reserved = match address.octets() {
+            // Carriers' networks, protocol assignments, benchmarks, multicast and what is beyond.
+            [100, second, ..] => second & 0xc0 == 64,
+            [192, 0, 0, _] | [198, 18 | 19, ..] | [224..=255, ..] => true,
+            _ => false,
+        };
+        match address.octets() {
+            [0 | 127, ..] => Self::Loopback,
+            _ if address.is_link_local() => Self::Link,
+            _ if address.is_private() || is_reserved => Self::Private,
+            _ => Self::World,
+        }
+    }
+
+    /// Source: IANA IPv6 Special-Purpose Address Registry.
+    fn of_v6(address: Ipv6Addr) -> Self {
+        if address.is_loopback() || address.is_unspecified() {
+            return Self::Loopback;
+        }
+        match address.segments() {
+            // Mapped, compatible, translated (RFC 6052) and 6to4: another address is meant.
+            [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+            | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+            | [0x2002, high, low, ..] => {
+                Self::of_v4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
+            }
+            [first, ..] if first & 0xffc0 == 0xfe80 => Self::Link,
+            // Unique local, site-local, multicast, local translation.
+            [first, ..] if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0 => Self::Private,
+            [0xff00..=0xffff, ..] | [0x64, 0xff9b, 1, ..] => Self::Private,
+            _ => Self::World,
+        }
+    }
+
+    /// What an address without a name says of itself.
+    fn named(url: &Url) -> Self {
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let name = host.trim_end_matches('.');
+        match host.parse() {
+            Ok(address) => Self::of(address),
+            Err(_) if name == "localhost" || name.ends_with(".localhost") => Self::Loopback,
+            Err(_) => Self::World,
+        }
+    }
+}
+
+/// Where a foreign address may lead: out, and to where the registry is.
+#[derive(Clone, Copy, Debug)]
+struct Door(Zone);
+
+impl Door {
+    fn of(registry: &Host) -> Self {
+        let api: Option<Url> = registry.api.parse().ok();
+        Self(api.as_ref().map_or(Zone::World, Zone::named))
+    }
+
+    fn lets(self, zone: Zone) -> bool {
+        zone == Zone::World || zone == self.0
+    }
+
+    /// Why an address may not be asked.
+    fn refusal(self, url: &Url) -> Option<&'static str> {
+        if !matches!(url.scheme(), "http" | "https") {
+            Some("which is no address of a web server")
+        } else if !url.username().is_empty() || url.password().is_some() {
+            Some("which has a user name in it")
+        } else if !self.lets(Zone::named(url)) {
+            Some("which is an address of this host, its link or a private network")
+        } else {
+            None
+        }
+    }
+
+    fn follow(self, attempt: Attempt<'_>) -> Action {
+        let is_secure = attempt.previous().last().is_some_and(|last| last.scheme() == "https");
+        if let Some(why) = self.refusal(attempt.url()) {
+            let host = excerpt(attempt.url().host_str().unwrap_or_default());
+            attempt.error(format!("it redirects to \"{host}\", {why}"))
+        } else if is_secure && attempt.url().scheme() == "http" {
+            attempt.error("it redirects from https to http")
+        } else if attempt.previous().len() > MAX_REDIRECTS {
+            attempt.error(format!("it redirects more than {MAX_REDIRECTS} times"))
+        } else {
+            attempt.follow()
+        }
+    }
+}
+
+/// Resolves names that lead where the door lets them.
+struct Guide {
+    door: Door,
+    proxies: Vec<String>,
+}
+
+impl Guide {
+    fn new(door: Door) -> Self {
+        let named = |name: &&str| {
+            let text = std::env::var(name).ok()?;
+            let url: Url = text.parse().or_else(|_| format!("http://{text}").parse()).ok()?;
+            url.host_str().map(str::to_owned)
+        };
+        Self { door, proxies: PROXIES.iter().filter_map(named).collect() }
+    }
+}
+
+impl Resolve for Guide {
+    fn resolve(&self, name: Name) -> Resolving {
+        let door = self.door;
+        let is_proxy = self.proxies.iter().any(|proxy| proxy.eq_ignore_ascii_case(name.as_str()));
+        Box::pin(async move {
+            let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let inner = found.iter().find(|found| !door.lets(Zone::of(found.ip())));
+            if let (Some(inner), false) = (inner, is_proxy) {
+                let (name, address) = (name.as_str().to_owned(), inner.ip());
+                return Err(Inward { name, address }.into());
+            }
+            let addresses: Addrs = Box::new(found.into_iter());
+            Ok(addresses)
+        })
+    }
+}
+
+/// A name that leads where its owner has no business.
+#[derive(Debug)]
+struct Inward {
+    name: String,
+    address: IpAddr,
+}
+
+impl fmt::Display for Inward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, address } = self;
+        write!(f, "{name} is {address}, an address of this host, its link or a private network")
+    }
+}
+
+impl StdError for Inward {}
+
+/// Whether an error comes from a name that leads inwards.
+pub(super) fn leads_inwards(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<Inward>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// A foreign address, and a client that shows it nothing.
+pub(super) struct Foreign {
+    pub(super) url: Url,
+    pub(super) http: Client,
+    name: String,
+}
+
+impl Foreign {
+    /// What `text` names, when it may be asked for something that `registry` lacks.
+    pub(super) fn new(text: &str, registry: &Host, options: &Options) -> Result<Self> {
+        let door = Door::of(registry);
+        let refused = |why: &str| {
+            Error::denied(format!(
+                "the manifest names \"{}\" for a layer, {why}",
+                excerpt(&without_password(text))
+            ))
+        };
+        let url: Url = text.parse().map_err(|_| refused("which is no address"))?;
+        if let Some(why) = door.refusal(&url) {
+            return Err(refused(why));
+        }
+        let host = url.host_str().unwrap_or_default();
+        let name = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        // What the user said of the registry, that it need not prove who it is, is not said of
+        // others; authorities are for all.
+        let authorities = options.hosts.authorities.clone();
+        let host = Host {
+            name: name.clone(),
+            repository: String::new(),
+            api: text.to_owned(),
+            namespace: None,
+            serves: Serves { tags: false, digests: true },
+            trust: Trust { authorities, ..Trust::default() },
+            is_mirror: true,
+        };
+        let http = make(&host, options, |builder| {
+            let policy = Policy::custom(move |attempt| door.follow(attempt));
+            builder.redirect(policy).referer(false).dns_resolver(Guide::new(door))
+        })?;
+        Ok(Self { url, http, name })
+    }
+
+    /// The server, as shown to people.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// An address without what stands before its host.
+fn without_password(text: &str) -> String {
+    match text.split_once("://") {
+        Some((scheme, rest)) => {
+            let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+            let (authority, path) = rest.split_at(authority);
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            format!("{scheme}://{host}{path}")
+        }
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registry(api: &str) -> Host {
+        Host {
+            name: "registry.example".to_owned(),
+            repository: "a/b".to_owned(),
+            api: api.to_owned(),
+            namespace: None,
+            serves: Serves { tags: true, digests: true },
+            trust: Trust::default(),
+            is_mirror: false,
+        }
+    }
+
+    fn is_asked(api: &str, url: &str) -> bool {
+        match Foreign::new(url, &registry(api), &Options::default()) {
+            Ok(_) => true,
+            Err(error) => {
+                assert_eq!(error.exit_code(), 77, "{error}");
+                assert!(!error.to_string().contains("hunter2"), "{error}");
+                false
+            }
+        }
+    }
+
+    #[test]
+    fn c12_a_foreign_address_is_in_the_world_or_where_the_registry_is() {
+        let (named, local) = ("https://registry.example/v2", "http://127.0.0.1:5000/v2");
+        let (private, link) = ("https://10.1.2.3/v2", "http://169.254.7.7/v2");
+        for (api, url, asked) in [
+            (named, "https://blobs.example/layer?x=y", true),
+            (named, "http://blobs.example/layer", true),
+            (named, "https://198.51.100.7:8443/layer", true),
+            (named, "https://[2001:db8::1]/layer", true),
+            (named, "ftp://blobs.example/layer", false),
+            (named, "file:///etc/passwd", false),
+            (named, "/layer", false),
+            (named, "", false),
+            (named, "https://user:hunter2@blobs.example/layer", false),
+            (named, "https://127.0.0.1/layer", false),
+            (named, "http://2130706433/layer", false),
+            (named, "http://0x7f.1/layer", false),
+            (named, "http://0.0.0.0/layer", false),
+            (named, "https://localhost/layer", false),
+            (named, "https://LOCALHOST./layer", false),
+            (named, "https://a.localhost/layer", false),
+            (named, "https://[::1]/layer", false),
+            (named, "https://[::ffff:127.0.0.1]/layer", false),
+            (named, "https://[::127.0.0.1]/layer", false),
+            (named, "https://[64:ff9b::10.0.0.1]/layer", false),
+            (named, "https://[2002:a00:1::]/layer", false),
+            (named, "http://169.254.169.254/latest", false),
+            (named, "https://[fe80::1]/layer", false),
+            (named, "https://10.0.0.1/layer", false),
+            (named, "https://172.31.0.1/layer", false),
+            (named, "https://192.168.1.1/layer", false),
+            (named, "https://100.64.0.1/layer", false),
+            (named, "https://100.128.0.1/layer", true),
+            (named, "https://224.0.0.1/layer", false),
+            (named, "https://[fd00::1]/layer", false),
+            (named, "https://[ff02::1]/layer", false),
+            (local, "http://127.0.0.1:5001/layer", true),
+            (local, "http://localhost:5001/layer", true),
+            (local, "http://169.254.169.254/latest", false),
+            (local, "http://10.0.0.1/layer", false),
+            (local, "https://blobs.example/layer", true),
+            (private, "http://10.0.0.1/layer", true),
+            (private, "http://127.0.0.1/layer", false),
+            (link, "http://169.254.169.254/latest", true),
+            (link, "http://192.168.0.1/layer", false),
+        ] {
+            assert_eq!(is_asked(api, url), asked, "{api} names {url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn c12_a_name_is_refused_by_the_address_that_it_leads_to() {
+        let guide = |zone, proxies| Guide { door: Door(zone), proxies };
+        let resolve = async |guide: Guide| {
+            let found = guide.resolve("localhost".parse().unwrap()).await;
+            found.map(Iterator::count).map_err(|error| {
+                let error: Box<dyn StdError> = error;
+                assert!(leads_inwards(&*error), "{error}");
+                error.to_string()
+            })
+        };
+        for zone in [Zone::World, Zone::Link, Zone::Private] {
+            let error = resolve(guide(zone, vec![])).await.unwrap_err();
+            assert!(error.starts_with("localhost is "), "{error}");
+        }
+        assert!(resolve(guide(Zone::Loopback, vec![])).await.unwrap() > 0);
+        assert!(resolve(guide(Zone::World, vec!["LocalHost".to_owned()])).await.unwrap() > 0);
+    }
+
+    #[tokio::test]
+    async fn c12_the_client_of_a_foreign_address_connects_to_no_inner_name() {
+        let api = registry("https://registry.example/v2");
+        let foreign = Foreign::new("http://blobs.example/", &api, &Options::default()).unwrap();
+        let error = foreign.http.get("http://localhost:1/").send().await.unwrap_err();
+        assert!(leads_inwards(&error), "{error:?}");
+        let api = registry("http://127.0.0.1:5000/v2");
+        let foreign = Foreign::new("http://blobs.example/", &api, &Options::default()).unwrap();
+        let error = foreign.http.get("http://localhost:1/").send().await.unwrap_err();
+        assert!(!leads_inwards(&error), "{error:?}");
+    }
+}
