@@ -302,6 +302,11 @@ pub fn seeds() -> Vec<Case> {
     add(&|case| case.journal = Log::Without {});
     add(&|case| case.journal = Log::Blocks { number: 1024 });
     add(&|case| case.journal = Log::Sized { bytes: Number::Mebibytes { number: 64 } });
+    // The next legal size is far from the one that is refused.
+    add(&|case| {
+        case.length = Length::Fixed { bytes: Number::Mebibytes { number: 2 } };
+        case.journal = Log::Sized { bytes: Number::Mebibytes { number: 256 } };
+    });
     add(&|case| case.reserved = Reserve::Percent { percent: 50 });
     add(&|case| case.reserved = Reserve::Bytes { bytes: Number::Mebibytes { number: 40 } });
     add(&|case| case.inodes = Some(Number::Kibibytes { number: 20 }));

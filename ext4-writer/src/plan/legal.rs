@@ -4,15 +4,20 @@
 use crate::alloc::{GroupLayout, Space};
 use crate::error::{Error, Result};
 use crate::format::Format;
-use crate::geometry;
+use crate::geometry::{self, Geometry, InodeDemand};
 use crate::options::{Options, Size};
 use crate::plan::Plan;
 use crate::sink::Prior;
 use crate::tree::Tree;
 use crate::units::{BlockCount, BlockIndex};
 
-/// The sizes in blocks among which some are too small for any tree.
+/// The most blocks of which one in two may be taken by the filesystem itself without every place
+/// being looked for: directories, maps and the like of an empty tree are far fewer than the rest.
 const SMALL: u64 = 16 << 10;
+const ONE: BlockCount = BlockCount::new(1);
+/// How many groups, of all sizes together, are looked at before it is said that no size near is
+/// legal.
+const EFFORT: u64 = 200_000;
 
 /// The size itself, or, if it ends inside what a group keeps, the end of that.
 pub(crate) fn whole_group(blocks: BlockCount, layout: &GroupLayout) -> BlockCount {
@@ -27,18 +32,16 @@ pub(crate) fn check_fixed(bytes: u64, options: &Options, format: &Format) -> Res
     let blocks = format.block.whole_blocks(bytes);
     let is_whole = format.block.bytes_in(blocks) == bytes;
     let next = sizes.next_legal(format.block.blocks_for(bytes))?;
-    if is_whole && next == blocks {
+    if is_whole && next == Some(blocks) {
         return Ok(());
     }
     let problem =
         if is_whole { "hold no whole filesystem" } else { "are no multiple of the block size" };
-    let above = format.block.bytes_in(next);
-    let nearest = match sizes.legal_below(blocks) {
-        Some(below) => {
-            let below = format.block.bytes_in(below);
-            format!("the nearest legal sizes are {below} and {above}")
-        }
-        None => format!("the next legal size is {above}"),
+    let size = |blocks| format.block.bytes_in(blocks);
+    let nearest = match (sizes.legal_below(blocks).map(size), next.map(size)) {
+        (Some(below), Some(above)) => format!("the nearest legal sizes are {below} and {above}"),
+        (None, Some(above)) => format!("the next legal size is {above}"),
+        (_, None) => "the journal and the inodes asked for leave no room in any near size".into(),
     };
     let reason = format!("{bytes} bytes {problem}; {nearest}");
     Err(Error::InvalidOption { option: "size", reason })
@@ -60,19 +63,30 @@ impl Sizes<'_> {
         geometry::layout(&self.options_of(blocks), self.format)
     }
 
-    /// The smallest legal size of at least so many blocks.
-    fn next_legal(&self, from: BlockCount) -> Result<BlockCount> {
+    /// The smallest legal size of at least so many blocks, if it can be found.
+    ///
+    /// As in fitting, no size between one that misses some blocks and one that is larger by as
+    /// many can do, unless there is a group more.
+    fn next_legal(&self, from: BlockCount) -> Result<Option<BlockCount>> {
         let mut blocks = from.max(BlockCount::new(1));
-        loop {
-            let whole = whole_group(blocks, &self.layout(blocks)?);
+        let mut effort = 0;
+        while effort < EFFORT {
+            let layout = self.layout(blocks)?;
+            effort += 10 + layout.groups_in(blocks);
+            let whole = whole_group(blocks, &layout);
             if whole != blocks {
                 blocks = whole;
-            } else if self.holds_a_root(blocks)? {
-                return Ok(blocks);
-            } else {
-                blocks += BlockCount::new(1);
+                continue;
             }
+            let missing = self.missing_for_a_root(blocks, &layout)?;
+            if missing == BlockCount::ZERO {
+                return Ok(Some(blocks));
+            }
+            let next_group = layout.group_start(layout.groups_in(blocks));
+            let larger = blocks + missing;
+            blocks = larger.min(BlockCount::new(next_group.get()).max(blocks + ONE));
         }
+        Ok(None)
     }
 
     /// The largest legal size of fewer blocks, if it is easy to tell: that without the last group.
@@ -83,20 +97,28 @@ impl Sizes<'_> {
             start if whole_group(blocks, &layout) == blocks => start.max(blocks),
             start => start,
         };
-        (self.next_legal(below).ok()? == below).then_some(below)
+        (self.next_legal(below).ok()? == Some(below)).then_some(below)
     }
 
-    fn holds_a_root(&self, blocks: BlockCount) -> Result<bool> {
-        if blocks.get() > SMALL {
-            return Ok(true);
-        }
+    /// The blocks that an empty root misses in a filesystem of so many.
+    fn missing_for_a_root(&self, blocks: BlockCount, layout: &GroupLayout) -> Result<BlockCount> {
         let options = self.options_of(blocks);
-        let space = Space::new(self.layout(blocks)?, Some(BlockIndex::new(blocks.get())));
+        let empty = InodeDemand { used: 0 };
+        // Whatever is wrong but the room is said where it stands.
+        let Ok(geometry) = Geometry::new(&options, self.format, layout, blocks, empty) else {
+            return Ok(BlockCount::ZERO);
+        };
+        let own = layout.kept_below(geometry.end()) + geometry.own_blocks(layout);
+        if blocks.get() > SMALL && own.get() < blocks.get() / 2 {
+            return Ok(BlockCount::ZERO);
+        }
+        let space = Space::new(layout.clone(), Some(BlockIndex::new(blocks.get())));
         let tree = Tree::new(options.epoch, self.format)?;
         match Plan::new(&tree, space, &options, self.format, Prior::Zeros) {
-            Err(Error::ImageFull { .. }) => Ok(false),
-            // Whatever else is wrong is said where it stands.
-            Ok(_) | Err(_) => Ok(true),
+            Err(Error::ImageFull { needed, available }) => {
+                Ok(BlockCount::new(needed.saturating_sub(available)).max(ONE))
+            }
+            Ok(_) | Err(_) => Ok(BlockCount::ZERO),
         }
     }
 }
@@ -104,6 +126,10 @@ impl Sizes<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::builder::Builder;
+    use crate::features::Features;
+    use crate::options::Journal;
+    use crate::sink::CountingSink;
 
     fn refused(bytes: u64) -> Option<String> {
         let mut options = Options::new(Size::Fixed(bytes));
@@ -130,5 +156,40 @@ mod tests {
             let tiny = refused(tiny).unwrap();
             assert!(tiny.contains("the next legal size is "), "{tiny}");
         }
+    }
+
+    /// Whatever takes the room: the next legal size is one.
+    #[test]
+    fn the_next_legal_size_has_room_for_all_that_was_asked_for() {
+        let changes: [fn(&mut Options); 4] = [
+            |options| options.journal = Journal::Size(256 << 20),
+            |options| options.inodes = Some(900_000),
+            |options| options.bytes_per_inode = Some(1024),
+            |options| options.features -= Features::FLEX_BG,
+        ];
+        for change in changes {
+            let mut options = Options::new(Size::Fixed(2 << 20));
+            change(&mut options);
+            let format = Format::new(&options).unwrap();
+            let Err(error) = check_fixed(2 << 20, &options, &format) else { continue };
+            let named = error.to_string();
+            let legal = named.rsplit(' ').next().unwrap().parse().unwrap();
+            for (bytes, is_legal) in [(legal, true), (legal - 4096, false)] {
+                options.size = Size::Fixed(bytes);
+                assert_eq!(check_fixed(bytes, &options, &format).is_ok(), is_legal, "{named}");
+            }
+            options.size = Size::Fixed(legal);
+            Builder::create(CountingSink::new(), options).unwrap().finish().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_filesystem_that_is_all_inodes_has_no_legal_size() {
+        let mut options = Options::new(Size::Fixed(1 << 30));
+        (options.block_size, options.inode_size, options.bytes_per_inode) =
+            (1024, 1024, Some(1024));
+        let format = Format::new(&options).unwrap();
+        let refused = check_fixed(1 << 30, &options, &format).unwrap_err().to_string();
+        assert!(refused.contains("leave no room"), "{refused}");
     }
 }

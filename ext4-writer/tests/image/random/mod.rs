@@ -146,11 +146,16 @@ fn make(choice: &Choice, work: &tempfile::TempDir) -> Result<(Twin<FileSink>, Op
 
 /// The next legal size that a refused one is told.
 fn legal_above(choice: &Choice, reason: &str) -> Option<u64> {
-    let Size::Fixed(bytes) = choice.size else {
+    let fixed = match choice.size {
+        Size::Fixed(bytes) => Some(bytes),
+        Size::Fit { .. } => None,
+    };
+    let bytes = fixed.filter(|_| !reason.contains("leave no room in any near size"));
+    let Some(bytes) = bytes else {
         let options = choice.options().unwrap();
         let error = Error::InvalidOption { option: "size", reason: reason.to_owned() };
         let nothing = choices::Demand { inodes: 0, bytes: 0 };
-        assert!(has_no_room(&options, nothing, &error), "a fitted size: {reason}");
+        assert!(has_no_room(&options, nothing, &error), "no size is legal: {reason}");
         return None;
     };
     let named = reason.rsplit(|c: char| !c.is_ascii_digit()).find_map(|n| n.parse().ok());
