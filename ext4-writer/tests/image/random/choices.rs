@@ -204,7 +204,8 @@ pub(crate) fn has_no_room(options: &Options, demand: Demand, error: &Error) -> b
         },
         // It says how large a fitted image can become.
         Error::InvalidOption { option: "max_size", .. } => {
-            options.max_size.is_some() && matches!(options.size, Size::Fit { .. })
+            matches!(options.size, Size::Fit { .. })
+                && (options.max_size.is_some() || is_all_tables(options))
         }
         // Descriptors and tables are more than a group has.
         Error::InvalidOption { option: "size", .. } => is_all_tables(options),
