@@ -367,7 +367,14 @@ fn inodes_per_group(
     let required = demand.required(options)?;
     if let Some(table) = layout.local().get().checked_sub(BITMAPS.get()) {
         let per_group = table * format.inodes_per_block();
-        let available = (per_group * limits.groups).min(u64::from(u32::MAX));
+        let available = per_group.saturating_mul(limits.groups);
+        if available > u64::from(u32::MAX) {
+            let reason = format!(
+                "{} groups of {per_group} inodes are more than 32 bits can number; raise it",
+                limits.groups
+            );
+            return Err(Error::InvalidOption { option: "bytes_per_inode", reason });
+        }
         if demand.used > available || (options.inodes.is_none() && required > available) {
             return Err(Error::TooFewInodes { needed: required, available });
         }
@@ -514,5 +521,18 @@ mod tests {
         assert!(matches!(geometry(&options, 65_537), Err(Error::TooFewInodes { .. })));
         options.inodes = Some(1000);
         assert_eq!(geometry(&options, 11).unwrap().inodes(), 1024);
+        // The share of a group was said before the size was known.
+        let mut fitted = Options::new(Size::Fit { free_bytes: 0, free_inodes: 0 });
+        fitted.features -= Features::FLEX_BG | Features::RESIZE_INODE;
+        let format = Format::new(&fitted).unwrap();
+        let layout = layout(&fitted, &format).unwrap();
+        // More descriptors than the layout has room for would be refused first.
+        let layout = layout.trimmed(BlockCount::new(20_000));
+        let blocks = BlockCount::new(600_000 * 32_768);
+        let none = InodeDemand { used: 11 };
+        let refused = Geometry::new(&fitted, &format, &layout, blocks, none);
+        let expected =
+            matches!(refused, Err(Error::InvalidOption { option: "bytes_per_inode", .. }));
+        assert!(expected, "{refused:?}");
     }
 }
