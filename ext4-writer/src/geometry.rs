@@ -375,7 +375,7 @@ fn inodes_per_group(
             );
             return Err(Error::InvalidOption { option: "bytes_per_inode", reason });
         }
-        if demand.used > available || (options.inodes.is_none() && required > available) {
+        if required > available {
             return Err(Error::TooFewInodes { needed: required, available });
         }
         return Ok(u32::try_from(per_group).unwrap_or(u32::MAX));
@@ -521,6 +521,11 @@ mod tests {
         assert!(matches!(geometry(&options, 65_537), Err(Error::TooFewInodes { .. })));
         options.inodes = Some(1000);
         assert_eq!(geometry(&options, 11).unwrap().inodes(), 1024);
+        // A group has at most as many as a block has bits; fewer than were asked for are an error.
+        options.inodes = Some(8 * 32_768);
+        assert_eq!(geometry(&options, 11).unwrap().inodes(), 8 * 32_768);
+        options.inodes = Some(8 * 32_768 + 1);
+        assert!(matches!(geometry(&options, 11), Err(Error::TooFewInodes { .. })));
         // The share of a group was said before the size was known.
         let mut fitted = Options::new(Size::Fit { free_bytes: 0, free_inodes: 0 });
         fitted.features -= Features::FLEX_BG | Features::RESIZE_INODE;

@@ -310,6 +310,11 @@ pub fn seeds() -> Vec<Case> {
     add(&|case| case.reserved = Reserve::Percent { percent: 50 });
     add(&|case| case.reserved = Reserve::Bytes { bytes: Number::Mebibytes { number: 40 } });
     add(&|case| case.inodes = Some(Number::Kibibytes { number: 20 }));
+    // More than the groups can have, with their tables in them.
+    add(&|case| {
+        case.features = Features::FLEX_BG.bits();
+        case.inodes = Some(Number::Mebibytes { number: 100 });
+    });
     add(&|case| case.bytes_per_inode = Some(Number::Power { exponent: 10 }));
     add(&|case| case.max_size = Some(Number::Power { exponent: 44 }));
     cases
