@@ -5,14 +5,14 @@ use crate::checksum::{FsSeed, InodeSeed, Sealed, unsummed};
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
 use crate::options::Options;
-use crate::plan::ea_inode::{self, EaInode};
+use crate::plan::ea_inode;
 use crate::plan::extents::{self, ExtentTree};
 use crate::plan::groups::UnusedTables;
 use crate::plan::inline::InlineData;
 use crate::plan::inode::{Parts, internal_file, render, set_extents};
 use crate::plan::nodes::{NodePlan, dots, mapped, named, split};
 use crate::plan::numbering::{JOURNAL, RESIZE, ROOT};
-use crate::plan::places::OwnFile;
+use crate::plan::own_file::OwnFile;
 use crate::plan::resize::ResizeMap;
 use crate::plan::superblock::{self, Sources};
 use crate::plan::xattr::Lists;
@@ -102,28 +102,20 @@ impl<S: Sink> Emitter<'_, S> {
     fn values(&mut self) -> Result<()> {
         let plan = self.plan;
         for (number, inode) in plan.nodes.values.iter() {
-            let block = self.format.block.len();
-            let places = inode.extents.iter().flat_map(|extent| extent.run.blocks());
-            for (place, piece) in places.zip(inode.value.chunks(block)) {
+            let pieces = inode.value.chunks(self.format.block.len());
+            for (place, piece) in inode.file.places().zip(pieces) {
                 self.batch.write_block(place, piece)?;
             }
-            for (place, block) in self.value_tree(number, inode)?.nodes {
-                self.batch.write_block(place, block.block())?;
-            }
+            self.own_nodes(&inode.file, number)?;
         }
         Ok(())
-    }
-
-    fn value_tree(&self, number: InodeNumber, inode: &EaInode<'_>) -> Result<ExtentTree> {
-        let seed = self.seed.inode(number, 0);
-        extents::render(&inode.extents, &inode.nodes, self.format.block, seed)
     }
 
     fn value_inodes(&mut self) -> Result<()> {
         let plan = self.plan;
         for (number, value) in plan.nodes.values.iter() {
             let mut inode = value.render(&self.format, self.options.epoch, self.seed);
-            set_extents(&mut inode, self.value_tree(number, value)?.root);
+            set_extents(&mut inode, self.own_tree(&value.file, number)?.root);
             self.put_inode(number, &self.seal_own(number, &inode))?;
         }
         Ok(())
@@ -215,7 +207,7 @@ impl<S: Sink> Emitter<'_, S> {
         let Some(number) = self.plan.orphan_file else { return Ok(()) };
         let file = &self.plan.placed.places.orphan_file;
         let seed = self.seed.inode(number, 0);
-        for place in file.extents.iter().flat_map(|extent| extent.run.blocks()) {
+        for place in file.places() {
             let block = seed.seal_orphans(vec![0; self.format.block.len()], place);
             self.batch.write_block(place, block.block())?;
         }

@@ -14,23 +14,20 @@ use crate::checksum::FsSeed;
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
 use crate::metadata::Timestamp;
-use crate::plan::extents;
 use crate::plan::inode::{encode, internal_file};
-use crate::plan::nodes::consecutive;
+use crate::plan::own_file::OwnFile;
 use crate::record::inode::{Flags, Inode};
 use crate::record::{high16, high32, low16, low32};
 use crate::sink::widen;
-use crate::tree::{Extent, Node};
-use crate::units::{BlockCount, BlockIndex, InodeNumber, Run};
+use crate::tree::Node;
+use crate::units::{BlockCount, InodeNumber};
 
 /// The inode of a value.
 #[derive(Debug)]
 pub(crate) struct EaInode<'a> {
     pub value: &'a [u8],
     /// Where the value is.
-    pub extents: Vec<Extent>,
-    /// Where the extent tree's nodes are.
-    pub nodes: Vec<BlockIndex>,
+    pub file: OwnFile,
     uid: u32,
     gid: u32,
     /// The entries in inodes and blocks that have it; a shared block counts once.
@@ -62,17 +59,14 @@ impl<'a> EaInodes<'a> {
             inode.references += 1;
             return;
         }
-        let (extents, nodes) = (Vec::new(), Vec::new());
-        let (uid, gid) = (node.uid, node.gid);
-        self.inodes.push(EaInode { value, extents, nodes, uid, gid, references: 1 });
+        let (file, uid, gid) = (OwnFile::default(), node.uid, node.gid);
+        self.inodes.push(EaInode { value, file, uid, gid, references: 1 });
     }
 
     /// Takes blocks for all values.
     pub(crate) fn place(&mut self, format: &Format, space: &mut Space) -> Result<()> {
         for inode in &mut self.inodes {
-            inode.extents = consecutive(&space.take(blocks(inode.value, format))?)?;
-            let count = extents::node_count(&inode.extents, format.block)?;
-            inode.nodes = space.take(count)?.into_iter().flat_map(Run::blocks).collect();
+            inode.file = OwnFile::take(blocks(inode.value, format), format.block, space)?;
         }
         Ok(())
     }
@@ -113,7 +107,7 @@ pub(crate) fn blocks(value: &[u8], format: &Format) -> BlockCount {
 impl EaInode<'_> {
     /// The fields of the inode, without its mapping.
     pub(crate) fn render(&self, format: &Format, epoch: Timestamp, seed: FsSeed) -> Inode {
-        let blocks = blocks(self.value, format) + BlockCount::new(widen(self.nodes.len()));
+        let blocks = blocks(self.value, format) + BlockCount::new(widen(self.file.nodes.len()));
         let mut inode = internal_file(format, epoch, widen(self.value.len()), blocks);
         (inode.uid_lo, inode.uid_high) = halves(self.uid);
         (inode.gid_lo, inode.gid_high) = halves(self.gid);

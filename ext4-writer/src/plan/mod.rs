@@ -13,6 +13,7 @@ pub(crate) mod journal;
 pub(crate) mod legal;
 pub(crate) mod nodes;
 pub(crate) mod numbering;
+pub(crate) mod own_file;
 mod packing;
 pub(crate) mod places;
 pub(crate) mod resize;

@@ -13,6 +13,7 @@ use crate::plan::ea_inode::EaInodes;
 use crate::plan::extents;
 use crate::plan::inline::{self, Areas};
 use crate::plan::numbering::Numbering;
+use crate::plan::own_file::blocks_of;
 use crate::plan::split::{Split, leave_room};
 use crate::plan::xattr::block_hash;
 use crate::record::inode::BLOCK_MAP_SIZE;
@@ -115,8 +116,7 @@ impl<'a> Planner<'a, '_> {
         }
         let count = extents::node_count(mapped(node, &plan), self.basis.format.block)?;
         if count > BlockCount::ZERO {
-            let runs = self.space.take(count)?;
-            plan.extent_nodes = runs.into_iter().flat_map(Run::blocks).collect();
+            plan.extent_nodes = blocks_of(&self.space.take(count)?);
         }
         let split = split(self.basis.tree, id, node, &plan, self.basis.format)?;
         plan.attribute_block = self.attribute_block(id, node, &split)?;

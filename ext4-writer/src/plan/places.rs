@@ -7,11 +7,9 @@ use crate::features::Features;
 use crate::format::Format;
 use crate::geometry::{BITMAPS, Geometry, InodeDemand};
 use crate::options::{Options, Reserved, Size};
-use crate::plan::extents;
 use crate::plan::legal::whole_group;
-use crate::plan::nodes::consecutive;
-use crate::tree::Extent;
-use crate::units::{BlockCount, BlockIndex, Run};
+use crate::plan::own_file::{OwnFile, blocks_of};
+use crate::units::{BlockCount, BlockIndex};
 
 /// The places of what every filesystem has.
 #[derive(Debug)]
@@ -28,15 +26,6 @@ pub(crate) struct Places {
     pub orphan_file: OwnFile,
     /// The block that lists the blocks held back for descriptors, if there are any.
     pub resize_map: Option<BlockIndex>,
-}
-
-/// The blocks of a file of the filesystem's own.
-#[derive(Debug)]
-pub(crate) struct OwnFile {
-    /// Its mappings; none if there is no such file.
-    pub extents: Vec<Extent>,
-    /// The nodes of its extent tree.
-    pub nodes: Vec<BlockIndex>,
 }
 
 /// A geometry in which everything has its place.
@@ -196,8 +185,9 @@ fn place(geometry: Geometry, mut space: Space) -> Result<Placed> {
     } else {
         None
     };
-    let journal = OwnFile::new(geometry.journal, &geometry, &mut space)?;
-    let orphan_file = OwnFile::new(geometry.orphan_file, &geometry, &mut space)?;
+    let block_size = geometry.format.block;
+    let journal = OwnFile::take(geometry.journal, block_size, &mut space)?;
+    let orphan_file = OwnFile::take(geometry.orphan_file, block_size, &mut space)?;
     let places = Places { block_bitmaps, inode_bitmaps, tables, journal, orphan_file, resize_map };
     Ok(Placed { geometry, places, space })
 }
@@ -212,16 +202,4 @@ fn local_places(
         groups.map(|group| layout.local_start(group) + BlockCount::new(offset)).collect()
     };
     (at(2), at(0), at(1))
-}
-
-impl OwnFile {
-    fn new(length: BlockCount, geometry: &Geometry, space: &mut Space) -> Result<Self> {
-        let extents = consecutive(&space.take(length)?)?;
-        let nodes = extents::node_count(&extents, geometry.format.block)?;
-        Ok(Self { extents, nodes: blocks_of(&space.take(nodes)?) })
-    }
-}
-
-fn blocks_of(runs: &[Run]) -> Vec<BlockIndex> {
-    runs.iter().copied().flat_map(Run::blocks).collect()
 }
