@@ -161,18 +161,18 @@ mod tests {
     /// Whatever takes the room: the next legal size is one.
     #[test]
     fn the_next_legal_size_has_room_for_all_that_was_asked_for() {
-        let changes: [fn(&mut Options); 4] = [
-            |options| options.journal = Journal::Size(256 << 20),
-            |options| options.inodes = Some(900_000),
-            |options| options.bytes_per_inode = Some(1024),
-            |options| options.features -= Features::FLEX_BG,
+        type Change = fn(&mut Options);
+        let changes: [(u64, Change); 4] = [
+            (2 << 20, |options| options.journal = Journal::Size(256 << 20)),
+            (2 << 20, |options| options.inodes = Some(30_000)),
+            (32 << 10, |options| options.bytes_per_inode = Some(1024)),
+            (32 << 10, |options| options.features -= Features::FLEX_BG),
         ];
-        for change in changes {
-            let mut options = Options::new(Size::Fixed(2 << 20));
+        for (small, change) in changes {
+            let mut options = Options::new(Size::Fixed(small));
             change(&mut options);
             let format = Format::new(&options).unwrap();
-            let Err(error) = check_fixed(2 << 20, &options, &format) else { continue };
-            let named = error.to_string();
+            let named = check_fixed(small, &options, &format).unwrap_err().to_string();
             let legal = named.rsplit(' ').next().unwrap().parse().unwrap();
             for (bytes, is_legal) in [(legal, true), (legal - 4096, false)] {
                 options.size = Size::Fixed(bytes);
