@@ -504,12 +504,12 @@ fn shown(path: &Path) -> String {
 mod tests {
     use super::*;
 
-    struct Fixture {
-        directory: tempfile::TempDir,
-        cache: Cache,
+    pub(super) struct Fixture {
+        pub(super) directory: tempfile::TempDir,
+        pub(super) cache: Cache,
     }
 
-    fn fixture() -> Fixture {
+    pub(super) fn fixture() -> Fixture {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path().join("oci")).unwrap();
         Fixture { directory, cache }

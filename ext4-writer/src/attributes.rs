@@ -170,17 +170,9 @@ fn acl_from_disk(disk: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use banger_test_support::xattr::acl;
 
-    fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
-        let mut value = 2u32.to_le_bytes().to_vec();
-        for (tag, permissions, id) in entries {
-            value.extend_from_slice(&tag.to_le_bytes());
-            value.extend_from_slice(&permissions.to_le_bytes());
-            value.extend_from_slice(&id.to_le_bytes());
-        }
-        value
-    }
+    use super::*;
 
     #[test]
     fn acls_lose_the_ids_that_mean_nothing_and_get_them_back() {

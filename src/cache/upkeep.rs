@@ -244,17 +244,7 @@ fn kind_of(file: &Listed) -> Result<Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Fixture {
-        directory: tempfile::TempDir,
-        cache: Cache,
-    }
-
-    fn fixture() -> Fixture {
-        let directory = tempfile::tempdir().unwrap();
-        let cache = Cache::at(directory.path().join("oci")).unwrap();
-        Fixture { directory, cache }
-    }
+    use crate::cache::tests::{Fixture, fixture};
 
     impl Fixture {
         /// A blob that was last used so many days ago.

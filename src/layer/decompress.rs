@@ -114,12 +114,7 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
+    use crate::layer::forge::gzip;
 
     fn zstd(bytes: &[u8]) -> Vec<u8> {
         zstd::stream::encode_all(bytes, 1).unwrap()

@@ -25,6 +25,18 @@ pub(crate) struct Forge {
     is_cut: bool,
 }
 
+/// Bytes packed by gzip.
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    gzip_at(flate2::Compression::fast(), bytes)
+}
+
+/// Bytes packed by gzip at this level.
+pub(crate) fn gzip_at(level: flate2::Compression, bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 /// Types whose header is about another entry.
 const EXTENSIONS: &[u8] = b"xgLK";
 

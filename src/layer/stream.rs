@@ -348,11 +348,11 @@ fn refuse_read(name: &str, progress: Option<(Compression, u64)>, error: io::Erro
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
     use std::sync::mpsc::RecvTimeoutError;
     use std::time::Duration;
 
     use super::*;
+    use crate::layer::forge::gzip;
 
     fn open(blob: Vec<u8>, diff_id: Option<Digest>, limits: &Limits) -> Result<LayerStream> {
         let reader = io::Cursor::new(blob);
@@ -360,12 +360,6 @@ mod tests {
             LayerBlob { name: "layer 1".to_owned(), reader, verified: None, diff_id },
             limits,
         )
-    }
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
     }
 
     fn failure(stream: LayerStream) -> Error {

@@ -82,6 +82,20 @@ pub(super) struct Host {
 }
 
 impl Host {
+    /// A registry with this address that every test may ask for everything.
+    #[cfg(test)]
+    pub(super) fn for_test(api: &str) -> Self {
+        Self {
+            name: "registry.example".to_owned(),
+            repository: "a/b".to_owned(),
+            api: api.to_owned(),
+            namespace: None,
+            serves: Serves { tags: true, digests: true },
+            trust: Trust::default(),
+            is_mirror: false,
+        }
+    }
+
     /// Whether http is spoken.
     pub(super) fn is_plain(&self) -> bool {
         self.api.starts_with("http://")

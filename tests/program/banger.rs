@@ -144,3 +144,11 @@ pub(crate) fn open_to_all(directory: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(directory, fs::Permissions::from_mode(0o777)).unwrap();
 }
+
+/// Changes one byte in the middle of a file.
+pub(crate) fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}

@@ -13,7 +13,7 @@ use banger_test_support::registry::Registry;
 use banger_test_support::{gate, judge};
 use serde_json::Value;
 
-use crate::banger::{Bench, open_to_all, program_for_everybody, push};
+use crate::banger::{Bench, flip, open_to_all, program_for_everybody, push};
 use crate::image::image;
 
 /// `banger cache WORDS --format json`, which ends with this exit code.
@@ -29,13 +29,6 @@ fn blobs(bench: &Bench) -> Vec<PathBuf> {
     let mut blobs: Vec<_> = blobs.map(|entry| entry.unwrap().path()).collect();
     blobs.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).unwrap().len()));
     blobs
-}
-
-fn flip(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(path, bytes).unwrap();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A directory of the host as an image's root, compared with the image through the kernel.
 
+use banger_test_support::xattr::{self, NO_ID};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -187,15 +188,7 @@ fn metadata(source: &Source) {
 
 /// `u::rw-,u:USER:r--,g::r--,m::r--,o::r--`.
 fn acl(user: u32) -> Vec<u8> {
-    let entries =
-        [(1, 6, u32::MAX), (2, 4, user), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 4, u32::MAX)];
-    let mut value = 2_u32.to_le_bytes().to_vec();
-    for (tag, permissions, id) in entries {
-        value.extend(u16::to_le_bytes(tag));
-        value.extend(u16::to_le_bytes(permissions));
-        value.extend(u32::to_le_bytes(id));
-    }
-    value
+    xattr::acl(&[(1, 6, NO_ID), (2, 4, user), (4, 4, NO_ID), (16, 4, NO_ID), (32, 4, NO_ID)])
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! An image in the shape of a small Debian: what its layers hold, and what it should become.
 
+use banger_test_support::xattr::{self, NO_ID};
 use std::fs;
 
 use banger_test_support::judge;
@@ -40,15 +41,7 @@ const NET_RAW: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 
 /// `u::rwx,u:1000:r-x,g::r-x,m::r-x,o::---` as programs give it.
 fn acl() -> Vec<u8> {
-    let entries: [(u16, u16, u32); 5] =
-        [(1, 7, u32::MAX), (2, 5, 1000), (4, 5, u32::MAX), (16, 5, u32::MAX), (32, 0, u32::MAX)];
-    let mut value = 2_u32.to_le_bytes().to_vec();
-    for (tag, permissions, id) in entries {
-        value.extend(tag.to_le_bytes());
-        value.extend(permissions.to_le_bytes());
-        value.extend(id.to_le_bytes());
-    }
-    value
+    xattr::acl(&[(1, 7, NO_ID), (2, 5, 1000), (4, 5, NO_ID), (16, 5, NO_ID), (32, 0, NO_ID)])
 }
 
 /// The content of file `number` of the documentation: some of no, of one and of many blocks.

@@ -11,7 +11,7 @@ use banger_test_support::storm::assert_kernel_agrees;
 use banger_test_support::{gate, judge};
 use serde_json::{Value, json};
 
-use crate::banger::Bench;
+use crate::banger::{Bench, flip};
 use crate::image::{image, layers, tree};
 
 /// A layout `layout` with the tag `latest` in the bench's directory.
@@ -355,14 +355,6 @@ fn a_source_that_makes_no_sense_is_a_usage_error() {
     for source in ["oci:none", "oci-archive:none.tar", "docker-archive:none.tar", "tar:none.tar"] {
         bench.build_fails(source, &[], 66);
     }
-}
-
-/// Changes one byte in the middle of a file.
-fn flip(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(path, bytes).unwrap();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Every kind of inode, name, number and attribute that ext4 can hold.
 
+use banger_test_support::xattr::{NO_ID, acl};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -148,19 +149,6 @@ fn names(twin: &mut Twin<FileSink>) {
         twin.file([b"names/", name].concat(), name);
     }
 }
-
-/// A POSIX ACL as programs give it: version 2, entries of tag, permissions and id.
-fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
-    let mut value = 2_u32.to_le_bytes().to_vec();
-    for (tag, permissions, id) in entries {
-        value.extend(tag.to_le_bytes());
-        value.extend(permissions.to_le_bytes());
-        value.extend(id.to_le_bytes());
-    }
-    value
-}
-
-const NO_ID: u32 = u32::MAX;
 
 /// `u::rw-,u:1000:r--,g::r--,g:77:rw-,m::rw-,o::---`.
 fn access_acl() -> Vec<u8> {

@@ -66,7 +66,7 @@ impl Image {
         gate::assert_clean(&self.path);
     }
 
-    /// Asks the kernel, before and after a storm, and ext4-view.
+    /// Asks the kernel, before and after a storm, and ext4-view if it reads such a filesystem.
     pub(crate) fn assert_as_declared(&self) {
         assert_kernel_agrees(&self.path, &self.tree);
         if judge::all(&["dumpe2fs"]) && !view::can_read(&gate::dump(&self.path).unwrap()) {

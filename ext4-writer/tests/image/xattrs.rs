@@ -6,6 +6,7 @@ use std::path::Path;
 
 use banger_test_support::mount::{Access, Mount};
 use banger_test_support::tree::{Entry, Kind};
+use banger_test_support::xattr::{NO_ID, acl};
 use banger_test_support::{debugfs, judge, xattr};
 use ext4_writer::{Error, Features, FileSink, Options};
 
@@ -326,20 +327,8 @@ fn a_guest_sets_replaces_and_removes_old_attributes() {
     mount.close();
 }
 
-/// A POSIX ACL as programs give it: version 2, entries of tag, permissions and id.
-fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
-    let mut value = 2_u32.to_le_bytes().to_vec();
-    for (tag, permissions, id) in entries {
-        value.extend(tag.to_le_bytes());
-        value.extend(permissions.to_le_bytes());
-        value.extend(id.to_le_bytes());
-    }
-    value
-}
-
 #[test]
 fn what_a_guest_makes_in_a_directory_inherits_its_default_acl() {
-    const NO_ID: u32 = u32::MAX;
     if !judge::all(&["getfacl"]) {
         return;
     }

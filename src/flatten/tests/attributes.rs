@@ -1,5 +1,7 @@
 //! Rows M: modes, owners, times, devices and extended attributes.
 
+use banger_test_support::xattr::{self, NO_ID};
+
 use super::*;
 
 rows! {
@@ -73,15 +75,7 @@ failures! {
 
 /// An ACL in the form of `getxattr`: the owner, the user 1000, the group, the mask and others.
 fn acl() -> Vec<u8> {
-    let none = u32::MAX;
-    let entries = [(1_u16, 6_u16, none), (2, 4, 1000), (4, 4, none), (16, 4, none), (32, 0, none)];
-    let mut value = 2_u32.to_le_bytes().to_vec();
-    for (tag, permissions, id) in entries {
-        value.extend(tag.to_le_bytes());
-        value.extend(permissions.to_le_bytes());
-        value.extend(id.to_le_bytes());
-    }
-    value
+    xattr::acl(&[(1, 6, NO_ID), (2, 4, 1000), (4, 4, NO_ID), (16, 4, NO_ID), (32, 0, NO_ID)])
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! beside them, in `layer::stream` and `layer::decompress`; C07 for blobs in `source::registry`, C12
 //! there too, C13 and C14 in `source::manifest`.
 
-use std::io::Write as _;
+use crate::layer::forge::gzip;
 
 use super::*;
 use crate::digest::Digest;
@@ -11,12 +11,6 @@ rows! {
     c09_the_same_layer_twice_is_applied_twice:
         ["a=1 d/ .wh.x d/b=>a", "a=1 d/ .wh.x d/b=>a"] => "a=1 d/ d/b==a";
     c09_a_layer_again_after_another_is_applied_again: ["a=1", "a=2 b=>a", "a=1"] => "a=1 b=2";
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 fn zstd(bytes: &[u8]) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! What an image may cost: every limit by a layer that goes over it, bombs that end early, and
 //! large layers that take no more than their share.
 
+use crate::layer::forge::gzip_at;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -84,21 +85,14 @@ fn every_limit_is_kept_and_its_error_names_the_flag_that_lifts_it() {
     }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    use std::io::Write as _;
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
 const BOMB: u64 = 10 << 30;
 
 /// Ten gibibytes of zeros behind `start`: about ten mebibytes of gzip members.
 fn bomb(start: &[u8]) -> Vec<u8> {
     const MEMBER: u64 = 16 << 20;
-    let member = gzip(&vec![0; MEMBER.try_into().unwrap()]);
+    let member = gzip_at(flate2::Compression::best(), &vec![0; MEMBER.try_into().unwrap()]);
     let members = (BOMB / MEMBER).try_into().unwrap();
-    [gzip(start), member.repeat(members)].concat()
+    [gzip_at(flate2::Compression::best(), start), member.repeat(members)].concat()
 }
 
 /// Counts what is read of a blob.
@@ -143,7 +137,7 @@ fn c11_a_bomb_in_a_file_ends_at_the_size_of_the_disk() {
 fn c11_a_bomb_in_many_files_ends_at_the_size_of_the_disk() {
     // One name again and again: what a layer replaces is free when the layer ends.
     let file = Forge::new().file("same", vec![0; 1 << 20]).bytes();
-    let blob = gzip(&file).repeat(10_000);
+    let blob = gzip_at(flate2::Compression::best(), &file).repeat(10_000);
     let (error, read) = explode(blob);
     assert!(read < 2 << 20, "{read} bytes were read");
     assert_eq!(error.exit_code(), 73, "{error}");

@@ -263,20 +263,8 @@ fn without_password(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn registry(api: &str) -> Host {
-        Host {
-            name: "registry.example".to_owned(),
-            repository: "a/b".to_owned(),
-            api: api.to_owned(),
-            namespace: None,
-            serves: Serves { tags: true, digests: true },
-            trust: Trust::default(),
-            is_mirror: false,
-        }
-    }
-
     fn is_asked(api: &str, url: &str) -> bool {
-        match Foreign::new(url, &registry(api), &Options::default()) {
+        match Foreign::new(url, &Host::for_test(api), &Options::default()) {
             Ok(_) => true,
             Err(error) => {
                 assert_eq!(error.exit_code(), 77, "{error}");
@@ -357,11 +345,11 @@ mod tests {
 
     #[tokio::test]
     async fn c12_the_client_of_a_foreign_address_connects_to_no_inner_name() {
-        let api = registry("https://registry.example/v2");
+        let api = Host::for_test("https://registry.example/v2");
         let foreign = Foreign::new("http://blobs.example/", &api, &Options::default()).unwrap();
         let error = foreign.http.get("http://localhost:1/").send().await.unwrap_err();
         assert!(leads_inwards(&error), "{error:?}");
-        let api = registry("http://127.0.0.1:5000/v2");
+        let api = Host::for_test("http://127.0.0.1:5000/v2");
         let foreign = Foreign::new("http://blobs.example/", &api, &Options::default()).unwrap();
         let error = foreign.http.get("http://localhost:1/").send().await.unwrap_err();
         assert!(!leads_inwards(&error), "{error:?}");

@@ -246,19 +246,6 @@ impl Login<'_> {
 mod tests {
     use super::super::challenge;
     use super::*;
-    use crate::source::hosts::{Serves, Trust};
-
-    fn host(api: &str) -> Host {
-        Host {
-            name: "registry.example".to_owned(),
-            repository: "a/b".to_owned(),
-            api: api.to_owned(),
-            namespace: None,
-            serves: Serves { tags: true, digests: true },
-            trust: Trust::default(),
-            is_mirror: false,
-        }
-    }
 
     fn challenge(realm: &str, scope: &str) -> Challenge {
         let mut headers = reqwest::header::HeaderMap::new();
@@ -270,7 +257,7 @@ mod tests {
     /// Whether the token server `realm` is asked for the registry at `api`.
     fn is_asked(api: &str, realm: &str) -> bool {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let (client, host) = (Client::new(), host(api));
+        let (client, host) = (Client::new(), Host::for_test(api));
         let login = Login { client: &client, host: &host, credentials: None };
         login.realm(&challenge(realm, "")).map_err(|failure| failure.error.exit_code()) != Err(77)
     }
@@ -308,7 +295,7 @@ mod tests {
     #[test]
     fn the_scope_of_the_challenge_is_added_to_ours() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let (client, host) = (Client::new(), host("https://registry.example/v2"));
+        let (client, host) = (Client::new(), Host::for_test("https://registry.example/v2"));
         let login = Login { client: &client, host: &host, credentials: None };
         let scopes = |scope: &str| login.scopes(&challenge("https://x/", scope));
         assert_eq!(scopes(""), ["repository:a/b:pull"]);
@@ -319,7 +306,7 @@ mod tests {
     #[test]
     fn a_reason_that_repeats_the_secret_is_not_told() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let (client, host) = (Client::new(), host("https://registry.example/v2"));
+        let (client, host) = (Client::new(), Host::for_test("https://registry.example/v2"));
         let secret = |text: &str| Secret::new(text.to_owned());
         let credentials = Credentials::Password(secret("u"), secret("hunter2"));
         let login = Login { client: &client, host: &host, credentials: Some(&credentials) };
