@@ -38,9 +38,19 @@ impl Timestamp {
         Self { nanoseconds: 0, ..self }.clamp(Self::EARLIEST, Self::LATEST_SHORT)
     }
 
-    /// The nearest time that ext4 stores in an inode of 256 bytes or more.
+    /// Times that ext4 can store and e2fsck takes for others: from 2310-04-04 up to 2378-04-22 it
+    /// sees a time before 1970 that an old kernel wrote wrongly, and moves it there.
+    ///
+    /// Source: e2fsprogs, `e2fsck/pass1.c`, `check_inode_extra_negative_epoch`.
+    pub const MISTAKEN: std::ops::Range<i64> = 0x2_8000_0000..0x3_0000_0000;
+
+    /// The nearest time that ext4 stores in an inode of 256 bytes or more; of [`Self::MISTAKEN`]
+    /// ones the last before them.
     #[must_use]
     pub fn clamped(self) -> Self {
+        if Self::MISTAKEN.contains(&self.seconds) {
+            return Self { seconds: Self::MISTAKEN.start - 1, nanoseconds: 999_999_999 };
+        }
         let nanoseconds = self.nanoseconds.min(999_999_999);
         Self { nanoseconds, ..self }.clamp(Self::EARLIEST, Self::LATEST)
     }
@@ -236,5 +246,16 @@ mod tests {
         assert_eq!(far.clamped(), Timestamp::LATEST);
         assert_eq!(Timestamp::from_seconds(i64::MIN).clamped(), Timestamp::EARLIEST);
         assert_eq!(Timestamp::from_seconds(-1).clamped(), Timestamp::from_seconds(-1));
+    }
+
+    #[test]
+    fn times_that_e2fsck_takes_for_others_become_the_last_before_them() {
+        let kept = |seconds| Timestamp::from_seconds(seconds).clamped().seconds == seconds;
+        let (first, behind) = (0x2_8000_0000, 0x3_0000_0000);
+        assert!(kept(first - 1) && kept(behind));
+        for seconds in [first, behind - 1] {
+            let stored = Timestamp::from_seconds(seconds).clamped();
+            assert_eq!(stored, Timestamp { seconds: first - 1, nanoseconds: 999_999_999 });
+        }
     }
 }

@@ -59,7 +59,7 @@ impl<S: Sink> Flattener<'_, S> {
         if stored.seconds != wanted.seconds {
             let (from, to) = (wanted.seconds, stored.seconds);
             self.lose(format!(
-                "its {name} of {from} seconds is beyond ext4's range: {to} is kept"
+                "its {name} of {from} seconds is none that ext4 keeps: {to} is kept"
             ))?;
         }
         Ok(stored)

@@ -152,22 +152,27 @@ fn all_four_times_are_kept_from_1901_to_2446() {
 fn times_beyond_the_inode_are_moved_to_its_limits_and_counted() {
     let far = |seconds| Entry::new(Kind::Directory, 0o755).modified_at(seconds, 0);
     let times = [i64::MIN, -0x8000_0001, 0x3_8000_0000, i64::MAX];
-    for (inode_size, latest, more) in [(256, 0x3_7fff_ffff, 0), (128, 0x7fff_ffff, 2)] {
+    // Those of 2310 to 2378 are in an inode what e2fsck takes for a time before 1970.
+    let mistaken = [0x2_8000_0000, 0x2_ffff_ffff];
+    for (inode_size, latest, latest_before, more) in
+        [(256, 0x3_7fff_ffff, 0x2_7fff_ffff, 0), (128, 0x7fff_ffff, 0x7fff_ffff, 2)]
+    {
         let mut options = roomy();
         options.inode_size = inode_size;
         let image = Image::build(options, |twin| {
-            for seconds in times {
+            for seconds in times.into_iter().chain(mistaken) {
                 twin.try_add(format!("{seconds}").as_bytes(), &far(seconds), b"").unwrap();
             }
             let nanoseconds = far(5).modified_at(5, 1);
             twin.try_add(b"nanoseconds", &nanoseconds, b"").unwrap();
             twin.try_add(b"2040", &far(2_208_988_800), b"").unwrap();
         });
-        assert_eq!(image.summary.clamped_times, 4 + more);
+        assert_eq!(image.summary.clamped_times, 6 + more);
         let Some(mount) = Mount::new(&image.path, Access::ReadOnly) else { return };
         let found = |name: String| fs::metadata(mount.path().join(name)).unwrap().mtime();
         let expected = [-0x8000_0000, -0x8000_0000, latest, latest];
         assert_eq!(times.map(|seconds| found(seconds.to_string())), expected);
+        assert_eq!(mistaken.map(|seconds| found(seconds.to_string())), [latest_before; 2]);
         assert_eq!(found("nanoseconds".to_owned()), 5);
         mount.close();
     }

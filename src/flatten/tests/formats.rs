@@ -32,11 +32,13 @@ rows! {
         ["pax:mtime=1.25 a/ pax:mtime=-1.25 b/ pax:mtime=15032385535.999999999 c/"]
         => "a/[@1+250000000ns] b/[@-2+750000000ns] c/[@15032385535+999999999ns]";
     f09_times_that_ext4_cannot_hold_are_moved_and_reported:
-        ["pax:mtime=15032385536 a/ pax:mtime=-2147483649 b/ pax:atime=99999999999 c/"]
-        => "a/[@15032385535+999999999ns] b/[@-2147483648] c/",
-        "loss a/: its mtime of 15032385536 seconds is beyond ext4's range: 15032385535 is kept",
-        "loss b/: its mtime of -2147483649 seconds is beyond ext4's range: -2147483648 is kept",
-        "loss c/: its atime of 99999999999 seconds is beyond ext4's range: 15032385535 is kept";
+        ["pax:mtime=15032385536 a/ pax:mtime=-2147483649 b/ pax:atime=99999999999 c/ \
+          pax:mtime=10737418240 d/"]
+        => "a/[@15032385535+999999999ns] b/[@-2147483648] c/ d/[@10737418239+999999999ns]",
+        "loss a/: its mtime of 15032385536 seconds is none that ext4 keeps: 15032385535 is kept",
+        "loss b/: its mtime of -2147483649 seconds is none that ext4 keeps: -2147483648 is kept",
+        "loss c/: its atime of 99999999999 seconds is none that ext4 keeps: 15032385535 is kept",
+        "loss d/: its mtime of 10737418240 seconds is none that ext4 keeps: 10737418239 is kept";
     f10_a_global_header_is_no_file_but_a_default:
         ["global:comment=c0ffee a=1 global:uid=5 b=2 pax:uid=6 c=3", "d=4"]
         => "a=1 b=2[5:0] c=3[6:0] d=4";
