@@ -32,7 +32,7 @@ impl Check {
     pub(super) fn run(self) -> Result<()> {
         let report = self.voice.report();
         let reference: Reference = self.reference.parse()?;
-        let options = self.network.options()?;
+        let options = self.network.options(None)?;
         // Nothing is fetched: a cache that is gone at the end serves.
         let directory = tempfile::tempdir()
             .map_err(|error| Error::io("cannot make a temporary directory").because(error))?;

@@ -12,7 +12,7 @@ use crate::cache::Cache;
 use crate::demo::DemoRegistry;
 use crate::error::{Error, Result};
 use crate::image::{ImageSize, Recipe};
-use crate::layer::Limits;
+use crate::layer::{Limits, Memory};
 use crate::report::Demonstrated;
 use crate::source::{self, Origin, Platform};
 
@@ -74,6 +74,7 @@ impl Demo {
             semantics: crate::flatten::LayerSemantics::default(),
             strict: false,
             limits: Limits::default(),
+            memory: Memory { bytes: Memory::DEFAULT, layers: 1 },
         }
     }
 }

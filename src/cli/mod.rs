@@ -5,6 +5,7 @@ mod build;
 mod cache;
 mod demo;
 mod disk;
+mod effort;
 mod layering;
 mod network;
 mod owning;

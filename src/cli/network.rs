@@ -21,9 +21,6 @@ pub(super) struct Network {
     /// no credentials, and lead to no private address
     #[arg(long)]
     allow_foreign_urls: bool,
-    /// How many requests run at the same time [default: 4]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
-    jobs: Option<u16>,
     /// How often a request is repeated that failed in a way that may pass [default: 4]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=100))]
     retry: Option<u32>,
@@ -85,13 +82,12 @@ impl Network {
 
     /// The flags that were given.
     fn given(&self) -> Vec<&'static str> {
-        let Self { pull, allow_foreign_urls, jobs, retry, timeout, login, tls } = self;
+        let Self { pull, allow_foreign_urls, retry, timeout, login, tls } = self;
         let Login { authfile, creds_stdin } = login;
         let Tls { ca_file, cert_file, key_file, hosts_dir, insecure, plain_http } = tls;
         let flags = [
             ("--pull", pull.is_some()),
             ("--allow-foreign-urls", *allow_foreign_urls),
-            ("--jobs", jobs.is_some()),
             ("--retry", retry.is_some()),
             ("--timeout", timeout.is_some()),
             ("--authfile", authfile.is_some()),
@@ -106,9 +102,10 @@ impl Network {
         flags.into_iter().filter_map(|(flag, is_given)| is_given.then_some(flag)).collect()
     }
 
-    /// The checked words; credentials are read from standard input when it was asked for.
-    pub(super) fn options(self) -> Result<Options> {
-        let Self { pull, allow_foreign_urls, jobs, retry, timeout, login, tls } = self;
+    /// The checked words, for so many requests at once; credentials are read from standard input
+    /// when it was asked for.
+    pub(super) fn options(self, jobs: Option<u16>) -> Result<Options> {
+        let Self { pull, allow_foreign_urls, retry, timeout, login, tls } = self;
         let given = if login.creds_stdin {
             Some(credentials::from_input(std::io::stdin().lock())?)
         } else {
@@ -189,7 +186,7 @@ mod tests {
     #[test]
     fn every_flag_about_registries_is_refused_for_what_is_on_this_host() {
         let flags = every_flag();
-        assert!(flags.len() >= 13, "{flags:?}");
+        assert!(flags.len() >= 12, "{flags:?}");
         let origins = ["oci:d", "oci-archive:f", "docker-archive:f", "docker-daemon:x"];
         for origin in origins.into_iter().chain(["tar:f", "dir:d", "-"]) {
             let origin = Origin::parse(origin.as_ref()).unwrap();
@@ -218,14 +215,15 @@ mod tests {
     fn what_is_not_said_is_as_the_help_says() {
         let said = |words: &[&str]| {
             let words = words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-            let Options { pull, jobs, retries, .. } = network(&words).options().unwrap();
-            (pull, jobs, retries)
+            let Options { pull, retries, .. } = network(&words).options(None).unwrap();
+            (pull, retries)
         };
-        let defaults = ["--pull", "always", "--jobs", "4", "--retry", "4"];
-        assert_eq!(said(&[]), said(&defaults));
-        assert!(!network(&[]).options().unwrap().foreign_urls);
+        assert_eq!(said(&[]), said(&["--pull", "always", "--retry", "4"]));
+        assert!(!network(&[]).options(None).unwrap().foreign_urls);
         let allowed = network(&["--allow-foreign-urls".to_owned()]);
-        assert!(allowed.options().unwrap().foreign_urls);
+        assert!(allowed.options(None).unwrap().foreign_urls);
+        let jobs = |words| network(&[]).options(words).unwrap().jobs;
+        assert_eq!((jobs(None), jobs(Some(1))), (4, 1));
     }
 
     #[test]

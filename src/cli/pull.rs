@@ -10,6 +10,7 @@ use ext4_writer::{Builder, Timestamp};
 
 use super::Voice;
 use super::disk::Disk;
+use super::effort::Effort;
 use super::layering::Layering;
 use super::network::Network;
 use super::owning::Owning;
@@ -18,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::flatten::{Bounded, Flattened, LowerLink, Remark};
 use crate::image::{Base, Built, ImageSink, Recipe, build};
 use crate::inject::{Addition, HostTree};
-use crate::layer::{LayerBlob, LayerStream, Limits, flag};
+use crate::layer::{LayerBlob, Limits, LookAhead, flag};
 use crate::report::{Content, Image, LayerLine, Note, Pulled, Report, Stages};
 use crate::source::{self, Config, Found, Origin, Platform, Transfer};
 
@@ -40,6 +41,8 @@ pub(crate) struct Pull {
     inject: Inject,
     #[command(flatten)]
     network: Network,
+    #[command(flatten)]
+    effort: Effort,
     #[command(flatten)]
     layering: Layering,
     #[command(flatten)]
@@ -136,7 +139,7 @@ impl Pull {
             Some(output) => output,
             None => PathBuf::from(origin.default_output_name()?),
         };
-        let options = self.network.options()?;
+        let options = self.network.options(self.effort.jobs)?;
         let recipe = Recipe {
             output,
             replace: self.force,
@@ -149,6 +152,7 @@ impl Pull {
             semantics: self.layering.semantics.into(),
             strict: self.layering.strict,
             limits: self.layering.limits.limits(),
+            memory: self.effort.memory(),
         };
         let derive_uuid = recipe.filesystem.uuid.is_none();
         Ok(Job { origin, platform, options, recipe, tree, derive_uuid })
@@ -223,16 +227,19 @@ fn fill(
     let progress = report.progress(found.bytes());
     let seen = |count| progress.advance(count);
     let base = tree.map(|tree| Base { tree, seen: &seen });
-    let layers = image.layers.iter().map(|layer| {
-        let name = format!("layer {} of {}", layer.index + 1, image.layers.len());
-        progress.now(&name);
-        let blob = LayerBlob {
-            name: format!("{name} ({})", layer.digest),
+    let count = image.layers.len();
+    let opened = image.layers.iter().map(|layer| {
+        Ok(LayerBlob {
+            name: format!("layer {} of {count} ({})", layer.index + 1, layer.digest),
             reader: progress.watch(blobs.open(layer)?),
             verified: Some(layer.digest.clone()),
             diff_id: layer.diff_id.clone(),
-        };
-        LayerStream::open(blob, &recipe.limits)
+        })
+    });
+    let mut ahead = LookAhead::new(opened, &recipe.limits, recipe.memory);
+    let layers = image.layers.iter().map_while(|layer| {
+        progress.now(&format!("layer {} of {count}", layer.index + 1));
+        ahead.next()
     });
     let ready = build(recipe, base, layers, look)?;
     if !image.layers.is_empty() {

@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::flatten::{FlattenOptions, Flattened, Flattener, LayerSemantics};
 use crate::inject::{Addition, HostTree, add_files, add_tree, open_overlay};
-use crate::layer::{LayerStream, LayerTotals, Limits};
+use crate::layer::{LayerStream, LayerTotals, Limits, Memory};
 
 pub use device::DiscardingSink;
 pub use file::{Draft, ImageSink, check_output, interrupt};
@@ -45,6 +45,8 @@ pub struct Recipe {
     pub strict: bool,
     /// How much a hostile image may ask for.
     pub limits: Limits,
+    /// What decompressing layers before their turn may take.
+    pub memory: Memory,
 }
 
 /// A finished image.

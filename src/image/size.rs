@@ -45,13 +45,17 @@ impl FromStr for ImageSize {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
+        let wrong = || not_a_size(text).hint("sizes are 4G, 512M, fit or fit+512M");
         match text.strip_prefix("fit") {
             Some("") => Ok(Self::Fit(0)),
-            Some(rest) => match rest.strip_prefix('+') {
-                Some(room) => parse_bytes(room).map(Self::Fit),
-                None => Err(not_a_size(text)),
-            },
-            None => parse_bytes(text).map(Self::Fixed),
+            Some(rest) => {
+                let room = rest.strip_prefix('+').ok_or_else(wrong)?;
+                parse_bytes(room).map(Self::Fit)
+            }
+            None if text.starts_with(|first: char| first.is_ascii_digit()) => {
+                parse_bytes(text).map(Self::Fixed)
+            }
+            None => Err(wrong()),
         }
     }
 }
@@ -86,7 +90,7 @@ fn shift_of(text: &str) -> u32 {
 
 fn not_a_size(text: &str) -> Error {
     Error::usage(format!("\"{}\" is not a size", text.escape_debug()))
-        .hint("sizes are 4G, 512M, fit or fit+512M")
+        .hint("a size is a number of bytes, or one with K, M, G or T, such as 512M")
 }
 
 #[cfg(test)]

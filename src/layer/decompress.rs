@@ -8,6 +8,7 @@ use std::io::{self, Read};
 
 use super::gzip::{self, Gzip};
 use super::input::{Input, invalid};
+use super::pool::Share;
 use super::zstandard::{self, Zstandard};
 
 /// How a blob is compressed.
@@ -53,14 +54,15 @@ fn foreign(start: &[u8]) -> Option<&'static str> {
 }
 
 impl<R: Read> Decompressor<R> {
-    /// Reads the first bytes of `blob` and chooses.
-    pub(super) fn new(blob: R, zstd_window_log: u32) -> io::Result<Self> {
+    /// Reads the first bytes of `blob` and chooses. What takes more memory than a layer is usually
+    /// given waits for the turn of `share`.
+    pub(super) fn new(blob: R, zstd_window_log: u32, share: &Share) -> io::Result<Self> {
         let mut input = Input::new(blob);
         let magic = input.look(4)?;
         if magic.starts_with(&gzip::MAGIC) {
             Ok(Self::Gzip(Gzip::new(input)))
         } else if zstandard::is_magic(magic) {
-            Ok(Self::Zstd(Zstandard::new(input, zstd_window_log)?))
+            Ok(Self::Zstd(Zstandard::new(input, zstd_window_log, share.clone())?))
         } else if let Some(name) = foreign(input.look(FOREIGN_MAGIC)?) {
             let why = format!("it is compressed with {name}, which no layer may be");
             Err(invalid(why))
@@ -115,6 +117,11 @@ mod tests {
 
     use super::*;
     use crate::layer::forge::gzip;
+    use crate::layer::pool::Pool;
+
+    fn open<R: Read>(reader: R, zstd_window_log: u32) -> io::Result<Decompressor<R>> {
+        Decompressor::new(reader, zstd_window_log, &Pool::new(0).join(0))
+    }
 
     fn zstd(bytes: &[u8]) -> Vec<u8> {
         zstd::stream::encode_all(bytes, 1).unwrap()
@@ -136,7 +143,7 @@ mod tests {
     }
 
     fn read_all<R: Read>(reader: R) -> io::Result<(Compression, u64, Vec<u8>)> {
-        let mut reader = Decompressor::new(reader, 27)?;
+        let mut reader = open(reader, 27)?;
         let mut bytes = Vec::new();
         reader.read_to_end(&mut bytes)?;
         Ok((reader.compression(), reader.received(), bytes))
@@ -214,8 +221,8 @@ mod tests {
         encoder.write_all(&noise(100)).unwrap();
         let blob = encoder.finish().unwrap();
         let mut bytes = Vec::new();
-        Decompressor::new(&blob[..], 24).unwrap().read_to_end(&mut bytes).unwrap();
-        assert!(Decompressor::new(&blob[..], 20).unwrap().read_to_end(&mut bytes).is_err());
+        open(&blob[..], 24).unwrap().read_to_end(&mut bytes).unwrap();
+        assert!(open(&blob[..], 20).unwrap().read_to_end(&mut bytes).is_err());
     }
 
     #[test]

@@ -7,14 +7,10 @@ use std::thread;
 use super::buffer::Buffer;
 use super::decompress::{Compression, Decompressor};
 use super::input::{Excess, read_full};
+use super::pool::{Pool, Share};
 use super::{Limits, flag};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result, carried};
-
-/// Large enough that handing over costs nothing, small enough to stay in a processor's cache.
-const CHUNK: usize = 512 << 10;
-/// One being filled, one being read, and slack for the unevenness of the two.
-const CHUNKS: usize = 6;
 
 /// A layer's blob and what its manifest says of it.
 pub struct LayerBlob<R> {
@@ -42,22 +38,22 @@ pub struct LayerTotals {
 
 /// The uncompressed bytes of a layer.
 ///
-/// Reading and decompressing run ahead on a thread, in bounded memory; hashing runs with the
-/// reader of the stream. Plain archives take the same way: what verifies the blob while it is read
-/// then has a processor of its own. Dropping the stream ends the thread at its next chunk.
+/// Reading, decompressing and hashing run ahead on threads of their own, in bounded memory. Plain
+/// archives take the same way: what verifies the blob while it is read then has a processor of its
+/// own. Dropping the stream ends the threads at their next chunk.
 pub struct LayerStream {
     name: String,
     compression: Compression,
-    chunks: Receiver<Result<Message>>,
-    empties: Sender<Buffer>,
-    current: Chunk,
+    messages: Receiver<Result<Message>>,
+    share: Share,
+    current: Option<Chunk>,
     position: usize,
     limit: u64,
     /// What lifts `limit`.
     limit_flag: &'static str,
     ignored: u64,
     uncompressed: u64,
-    check: Check,
+    expected: Option<Digest>,
     end: Option<End>,
 }
 
@@ -66,73 +62,81 @@ struct Chunk {
     filled: usize,
 }
 
-/// What the thread says, the last time with `End` or an error.
+/// What the threads say: first `Begin`, last `End` or an error.
 enum Message {
+    Begin(Compression),
     Data(Chunk),
-    End { compressed: u64 },
+    End(Ended),
+}
+
+/// A stream that came to its end.
+#[derive(Clone)]
+struct Ended {
+    compressed: u64,
+    diff_id: Option<Digest>,
 }
 
 /// How the stream ended.
-#[derive(Clone, Copy)]
 enum End {
-    Clean { compressed: u64 },
+    Clean(Ended),
     Failed,
 }
 
-/// How the diff ID is found.
-enum Check {
-    Hash { hasher: Box<Hasher>, expected: Digest },
-    Known { got: Digest, expected: Digest },
-    Nothing,
-}
-
 impl LayerStream {
-    /// Reads the first bytes of the blob to tell its compression, then starts its thread.
+    /// Starts the threads, and waits for the first bytes of the blob to tell its compression.
     pub fn open<R: Read + Send + 'static>(blob: LayerBlob<R>, limits: &Limits) -> Result<Self> {
+        let mut stream = Self::start(blob, limits, Pool::new(0).join(0))?;
+        stream.begin()?;
+        Ok(stream)
+    }
+
+    /// Starts the threads. Nothing may be read before [`Self::begin`].
+    pub(super) fn start<R: Read + Send + 'static>(
+        blob: LayerBlob<R>,
+        limits: &Limits,
+        share: Share,
+    ) -> Result<Self> {
         let LayerBlob { name, reader, verified, diff_id } = blob;
-        let input = Decompressor::new(reader, limits.zstd_window_log)
-            .and_then(Decompressor::read_ahead)
-            .map_err(|error| refuse_read(&name, None, error))?;
-        let compression = input.compression();
-        let check = match (diff_id, verified) {
-            (None, _) => Check::Nothing,
-            (Some(expected), Some(got))
-                if compression == Compression::None && got.algorithm() == expected.algorithm() =>
-            {
-                Check::Known { got, expected }
-            }
-            (Some(expected), _) => {
-                Check::Hash { hasher: Box::new(Hasher::new(expected.algorithm())), expected }
-            }
+        let expected = diff_id.clone();
+        let producer = Producer {
+            name: name.clone(),
+            share: share.clone(),
+            limits: limits.clone(),
+            verified,
+            diff_id,
         };
-        let (filled, chunks) = mpsc::channel();
-        let (empties, empty) = mpsc::channel();
-        for _ in 1..CHUNKS {
-            // The receiver lives in the next lines.
-            let _ = empties.send(Buffer::default());
-        }
-        let producer =
-            Producer { name: name.clone(), input, filled, empty, limits: limits.clone() };
-        thread::Builder::new()
-            .name("decompress".to_owned())
-            .spawn(move || producer.run())
-            .map_err(|error| {
-                Error::io(format!("cannot start a thread for {name}")).because(error)
-            })?;
+        let (sender, messages) = mpsc::channel();
+        let start = || producer.spawn(reader, sender);
+        start().map_err(|error| {
+            Error::io(format!("cannot start a thread for {name}")).because(error)
+        })?;
         Ok(Self {
             name,
-            compression,
-            chunks,
-            empties,
-            current: Chunk { bytes: Buffer::default(), filled: 0 },
+            compression: Compression::None,
+            messages,
+            share,
+            current: None,
             position: 0,
             limit: limits.layer,
             limit_flag: flag::LAYER,
             ignored: limits.ignored,
             uncompressed: 0,
-            check,
+            expected,
             end: None,
         })
+    }
+
+    /// Waits for the first bytes of the blob.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        match self.receive()? {
+            Message::Begin(compression) => {
+                self.compression = compression;
+                Ok(())
+            }
+            Message::Data(_) | Message::End(_) => {
+                Err(Error::internal(format!("{} was begun twice", self.name)))
+            }
+        }
     }
 
     /// How messages call this layer.
@@ -152,7 +156,7 @@ impl LayerStream {
     ///
     /// Bytes after the end of the archive belong to the layer and to its digest.
     pub fn finish(mut self) -> Result<LayerTotals> {
-        let mut rest = self.current.filled.saturating_sub(self.position);
+        let mut rest = self.filled().len().saturating_sub(self.position);
         let mut trailing: u64 = 0;
         loop {
             trailing = trailing.saturating_add(u64::try_from(rest).unwrap_or(u64::MAX));
@@ -166,23 +170,18 @@ impl LayerStream {
             if !self.next_chunk()? {
                 break;
             }
-            rest = self.current.filled;
+            rest = self.filled().len();
         }
-        let Some(End::Clean { compressed }) = self.end else {
+        let Some(End::Clean(Ended { compressed, diff_id })) = self.end.take() else {
             return Err(Error::internal(format!("{} was finished after it failed", self.name)));
         };
-        let (got, expected) = match self.check {
-            Check::Nothing => (None, None),
-            Check::Known { got, expected } => (Some(got), Some(expected)),
-            Check::Hash { hasher, expected } => (Some(hasher.finish()), Some(expected)),
-        };
-        if got != expected {
-            let text = |digest: Option<Digest>| digest.map(|digest| digest.to_string());
+        if diff_id != self.expected {
+            let text = |digest: &Option<Digest>| digest.as_ref().map(ToString::to_string);
             return Err(Error::bad_data(format!(
                 "{} is not what the image's configuration lists: its diff ID is {}, expected {}",
                 self.name,
-                text(got).unwrap_or_default(),
-                text(expected).unwrap_or_default(),
+                text(&diff_id).unwrap_or_default(),
+                text(&self.expected).unwrap_or_default(),
             )));
         }
         Ok(LayerTotals {
@@ -195,49 +194,58 @@ impl LayerStream {
     /// Takes the next chunk in; `false` at the end.
     fn next_chunk(&mut self) -> Result<bool> {
         match self.end {
-            Some(End::Clean { .. }) => return Ok(false),
+            Some(End::Clean(_)) => return Ok(false),
             Some(End::Failed) => {
                 return Err(Error::internal(format!("{} was read after it failed", self.name)));
             }
             None => {}
         }
-        match self.chunks.recv() {
-            Ok(Ok(Message::Data(chunk))) => self.accept(chunk).map(|()| true),
-            Ok(Ok(Message::End { compressed })) => {
-                self.end = Some(End::Clean { compressed });
+        match self.receive()? {
+            Message::Data(chunk) => self.accept(chunk).map(|()| true),
+            Message::End(ended) => {
+                self.end = Some(End::Clean(ended));
                 Ok(false)
             }
-            Ok(Err(failure)) => {
-                self.end = Some(End::Failed);
-                Err(failure)
-            }
-            Err(mpsc::RecvError) => {
-                self.end = Some(End::Failed);
-                Err(Error::internal(format!("decompressing {} stopped without a word", self.name)))
-            }
+            Message::Begin(_) => Err(Error::internal(format!("{} began in its middle", self.name))),
         }
     }
 
+    fn receive(&mut self) -> Result<Message> {
+        let lost = || Error::internal(format!("reading {} stopped without a word", self.name));
+        let message = self.messages.recv().map_err(|_| lost()).and_then(|message| message);
+        if message.is_err() {
+            self.end = Some(End::Failed);
+        }
+        message
+    }
+
     fn accept(&mut self, chunk: Chunk) -> Result<()> {
-        let spent = std::mem::replace(&mut self.current, chunk);
+        let count = u64::try_from(chunk.filled).unwrap_or(u64::MAX);
+        if let Some(spent) = self.current.replace(chunk) {
+            self.share.give(spent.bytes);
+        }
         self.position = 0;
-        // The thread has gone when it has sent the last chunk.
-        let _ = self.empties.send(spent.bytes);
-        let count = u64::try_from(self.current.filled).unwrap_or(u64::MAX);
         self.uncompressed = self.uncompressed.saturating_add(count);
         if self.uncompressed > self.limit {
             self.end = Some(End::Failed);
-            self.current.filled = 0;
+            self.current = None;
             return Err(Error::bad_data(format!(
                 "{} is too large: more than {} bytes uncompressed",
                 self.name, self.limit
             ))
             .hint(flag::raise(self.limit_flag)));
         }
-        if let Check::Hash { hasher, .. } = &mut self.check {
-            hasher.update(self.current.filled());
-        }
         Ok(())
+    }
+
+    fn filled(&self) -> &[u8] {
+        self.current.as_ref().map(Chunk::filled).unwrap_or_default()
+    }
+}
+
+impl Drop for LayerStream {
+    fn drop(&mut self) {
+        self.share.close();
     }
 }
 
@@ -247,7 +255,7 @@ impl Read for LayerStream {
             return Ok(0);
         }
         loop {
-            let mut rest = self.current.filled().get(self.position..).unwrap_or_default();
+            let mut rest = self.filled().get(self.position..).unwrap_or_default();
             if !rest.is_empty() {
                 let count = rest.read(out)?;
                 self.position = self.position.saturating_add(count);
@@ -266,41 +274,98 @@ impl Chunk {
     }
 }
 
-/// The thread's side of a [`LayerStream`].
-struct Producer<R> {
+/// The threads' side of a [`LayerStream`].
+struct Producer {
     name: String,
-    input: Decompressor<R>,
-    filled: Sender<Result<Message>>,
-    empty: Receiver<Buffer>,
+    share: Share,
     limits: Limits,
+    verified: Option<Digest>,
+    diff_id: Option<Digest>,
 }
 
-impl<R: Read> Producer<R> {
+/// What becomes of the chunks on their way.
+struct Way {
+    hasher: Option<Hasher>,
+    messages: Sender<Result<Message>>,
+}
+
+impl Producer {
+    /// Starts the thread that reads and decompresses.
+    fn spawn<R>(self, reader: R, messages: Sender<Result<Message>>) -> io::Result<()>
+    where
+        R: Read + Send + 'static,
+    {
+        thread::Builder::new().name("decompress".to_owned()).spawn(move || {
+            let failed = messages.clone();
+            if let Err(error) = self.run(reader, messages) {
+                // Whoever does not listen any longer need not know.
+                let _ = failed.send(Err(error));
+            }
+        })?;
+        Ok(())
+    }
+
     /// Works until the end, an error, or until nobody listens.
-    fn run(mut self) {
+    fn run<R>(mut self, reader: R, messages: Sender<Result<Message>>) -> Result<()>
+    where
+        R: Read + Send + 'static,
+    {
+        let mut input = Decompressor::new(reader, self.limits.zstd_window_log, &self.share)
+            .and_then(Decompressor::read_ahead)
+            .map_err(|error| refuse_read(&self.name, None, error))?;
+        let compression = input.compression();
+        if messages.send(Ok(Message::Begin(compression))).is_err() {
+            return Ok(());
+        }
+        let known = self.verified.take().filter(|got| {
+            let expected = self.diff_id.as_ref().map(Digest::algorithm);
+            compression == Compression::None && expected == Some(got.algorithm())
+        });
+        let wanted = self.diff_id.as_ref().filter(|_| known.is_none());
+        let hasher = wanted.map(|expected| Hasher::new(expected.algorithm()));
+        let (chunks, on_their_way) = mpsc::channel();
+        thread::scope(|scope| {
+            let way = Way { hasher, messages };
+            thread::Builder::new()
+                .name("hash".to_owned())
+                .spawn_scoped(scope, move || way.run(&on_their_way, known))
+                .map_err(|error| {
+                    let name = &self.name;
+                    Error::io(format!("cannot start a thread for {name}")).because(error)
+                })?;
+            self.produce(&mut input, &chunks);
+            // Without it the hashing would wait for more.
+            drop(chunks);
+            Ok(())
+        })
+    }
+
+    fn produce<R: Read>(&self, input: &mut Decompressor<R>, chunks: &Sender<Result<Message>>) {
         let mut produced: u64 = 0;
-        while let Ok(bytes) = self.empty.recv() {
-            let message = self.next_message(bytes, &mut produced);
-            let last = !matches!(message, Ok(Message::Data(_)));
-            if self.filled.send(message).is_err() || last {
+        while let Some(bytes) = self.share.take() {
+            let message = self.next_message(input, bytes, &mut produced);
+            let is_last = !matches!(message, Ok(Message::Data(_)));
+            if chunks.send(message).is_err() || is_last {
                 return;
             }
         }
     }
 
-    fn next_message(&mut self, mut bytes: Buffer, produced: &mut u64) -> Result<Message> {
-        if bytes.len() == 0 {
-            bytes = Buffer::new(CHUNK);
-        }
-        let filled = read_full(&mut self.input, bytes.bytes_mut()).map_err(|error| {
-            let progress = (self.input.compression(), self.input.received());
+    fn next_message<R: Read>(
+        &self,
+        input: &mut Decompressor<R>,
+        mut bytes: Buffer,
+        produced: &mut u64,
+    ) -> Result<Message> {
+        let filled = read_full(input, bytes.bytes_mut()).map_err(|error| {
+            let progress = (input.compression(), input.received());
             refuse_read(&self.name, Some(progress), error)
         })?;
         if filled == 0 {
-            return Ok(Message::End { compressed: self.input.received() });
+            return Ok(Message::End(Ended { compressed: input.received(), diff_id: None }));
         }
         *produced = produced.saturating_add(u64::try_from(filled).unwrap_or(u64::MAX));
-        let received = self.input.received();
+        let received = input.received();
         if *produced > self.limits.ratio_free
             && *produced > received.saturating_mul(self.limits.ratio)
         {
@@ -318,6 +383,28 @@ impl<R: Read> Producer<R> {
             .hint(flag::raise(flag::BLOB)));
         }
         Ok(Message::Data(Chunk { bytes, filled }))
+    }
+}
+
+impl Way {
+    /// Hashes what passes, and says at the end what came of it, or what was `known` before.
+    fn run(mut self, chunks: &Receiver<Result<Message>>, mut known: Option<Digest>) {
+        for mut message in chunks {
+            match &mut message {
+                Ok(Message::Data(chunk)) => {
+                    if let Some(hasher) = &mut self.hasher {
+                        hasher.update(chunk.filled());
+                    }
+                }
+                Ok(Message::End(ended)) => {
+                    ended.diff_id = self.hasher.take().map(Hasher::finish).or(known.take());
+                }
+                Ok(Message::Begin(_)) | Err(_) => {}
+            }
+            if self.messages.send(message).is_err() {
+                return;
+            }
+        }
     }
 }
 
@@ -353,6 +440,7 @@ mod tests {
 
     use super::*;
     use crate::layer::forge::gzip;
+    use crate::layer::pool::CHUNK;
 
     fn open(blob: Vec<u8>, diff_id: Option<Digest>, limits: &Limits) -> Result<LayerStream> {
         let reader = io::Cursor::new(blob);

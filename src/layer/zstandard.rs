@@ -6,6 +6,7 @@ use zstd::stream::raw::{DParameter, Decoder, Operation as _};
 
 use super::flag;
 use super::input::{Excess, Input, invalid};
+use super::pool::Share;
 
 const MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
 
@@ -14,6 +15,10 @@ pub(super) fn is_magic(bytes: &[u8]) -> bool {
     bytes.starts_with(&MAGIC)
         || matches!(bytes, [low, 0x2a, 0x4d, 0x18, ..] if (0x50..=0x5f).contains(low))
 }
+
+/// The window that every decoder should have room for (RFC 8878, 3.1.1.1.2), and that layers may take
+/// before their turn. A larger one is only asked for when nothing else is read.
+const USUAL_WINDOW: u64 = 8 << 20;
 
 /// A frame's magic and header at their longest (RFC 8878, 3.1.1.1).
 const MAX_HEADER: usize = 18;
@@ -46,6 +51,7 @@ pub(super) struct Zstandard<R> {
     input: Input<R>,
     decoder: Decoder<'static>,
     window_log: u32,
+    share: Share,
     state: State,
 }
 
@@ -62,10 +68,10 @@ impl<R: Read + Send + 'static> Zstandard<R> {
 }
 
 impl<R: Read> Zstandard<R> {
-    pub(super) fn new(input: Input<R>, window_log: u32) -> io::Result<Self> {
+    pub(super) fn new(input: Input<R>, window_log: u32, share: Share) -> io::Result<Self> {
         let mut decoder = Decoder::new()?;
         decoder.set_parameter(DParameter::WindowLogMax(window_log))?;
-        Ok(Self { input, decoder, window_log, state: State::Between })
+        Ok(Self { input, decoder, window_log, share, state: State::Between })
     }
 
     pub(super) fn received(&self) -> u64 {
@@ -80,6 +86,9 @@ impl<R: Read> Zstandard<R> {
             if window > limit {
                 let why = format!("a frame wants a window of {window} bytes, at most {limit}");
                 return Err(Excess::error(why, flag::WINDOW));
+            }
+            if window > USUAL_WINDOW && !self.share.wait_for_turn() {
+                return Err(io::Error::other("nobody reads the layer any longer"));
             }
             return Ok(State::Inside);
         }

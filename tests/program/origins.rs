@@ -12,6 +12,7 @@ use banger_test_support::{gate, judge};
 use serde_json::{Value, json};
 
 use crate::banger::{Bench, flip};
+use crate::faults::{image_of, layer};
 use crate::image::{image, layers, tree};
 
 /// A layout `layout` with the tag `latest` in the bench's directory.
@@ -346,7 +347,7 @@ fn a_source_that_makes_no_sense_is_a_usage_error() {
         ("oci:file", &[]),
         ("tar:.", &[]),
         ("tar:file.tar", &["--platform", "linux/amd64"]),
-        ("tar:file.tar", &["--jobs", "4"]),
+        ("tar:file.tar", &["--retry", "4"]),
         ("oci:file", &["--creds-stdin"]),
         ("-", &["--plain-http"]),
     ] {
@@ -354,6 +355,31 @@ fn a_source_that_makes_no_sense_is_a_usage_error() {
     }
     for source in ["oci:none", "oci-archive:none.tar", "docker-archive:none.tar", "tar:none.tar"] {
         bench.build_fails(source, &[], 66);
+    }
+}
+
+#[test]
+fn memory_and_jobs_change_the_time_and_not_the_image() {
+    let bench = Bench::new();
+    let layers = (0..6).map(|number| layer(&format!("file-{number}"), 5_000_000, number));
+    let layered = image_of(layers.collect());
+    write_layout(&bench.path("layout"), &[Image { compression: Compression::Gzip, ..layered }]);
+    bench.build("oci:layout", "usual", &[]);
+    gate::assert_clean(&bench.path("usual"));
+    for options in [
+        &["--jobs", "1"][..],
+        &["--jobs", "64"],
+        &["--memory", "0"],
+        &["--memory", "32M"],
+        &["--memory", "1G", "--jobs", "3"],
+    ] {
+        bench.build("oci:layout", "other", &[options, &["--force"]].concat());
+        same_bytes(&bench, "usual", "other");
+    }
+    for options in [["--memory", "much"], ["--memory", "fit"], ["--jobs", "0"]] {
+        let words = ["image", "build", "oci:layout", "none"];
+        let result = bench.run(words.iter().chain(&options));
+        assert_eq!(result.status.code(), Some(2), "{options:?}: {}", judge::text(&result));
     }
 }
 

@@ -1,0 +1,27 @@
+//! The words for how much is done at once.
+
+use clap::Args;
+
+use crate::image::parse_bytes;
+use crate::layer::Memory;
+
+/// How much of the host a pull may take.
+#[derive(Debug, Args)]
+pub(super) struct Effort {
+    /// How many layers are fetched at once, and decompressed [default: 4, and as many as there are
+    /// processors]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(super) jobs: Option<u16>,
+    /// The memory for layers that are decompressed before their turn; less takes longer
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "256M")]
+    memory: u64,
+}
+
+impl Effort {
+    /// What decompressing ahead may take.
+    pub(super) fn memory(&self) -> Memory {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        let layers = self.jobs.map_or_else(processors, usize::from);
+        Memory { bytes: self.memory, layers }
+    }
+}

@@ -1,0 +1,192 @@
+//! Layers that are decompressed before their turn, so that no processor waits for another.
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::sync::Arc;
+
+use super::pool::{CHUNK, OWN, Pool};
+use super::{LayerBlob, LayerStream, Limits};
+use crate::error::Result;
+
+/// How much decompressing ahead of the reader may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// The bytes that all buffers of decompressed layers may have together. A layer that is read
+    /// has 3 MiB at least, whatever stands here.
+    pub bytes: u64,
+    /// How many layers are decompressed at once, at least one.
+    pub layers: usize,
+}
+
+impl Memory {
+    /// What is taken without a word: 256 MiB.
+    pub const DEFAULT: u64 = 256 << 20;
+
+    /// So many layers as have the chunks that each needs, and the chunks that are left.
+    fn shares(self) -> (usize, usize) {
+        let chunks = usize::try_from(self.bytes / widen(CHUNK)).unwrap_or(usize::MAX);
+        let streams = self.layers.min(chunks / OWN).max(1);
+        (streams, chunks.saturating_sub(streams.saturating_mul(OWN)))
+    }
+}
+
+/// Gives layers in their order, while those that follow are already being decompressed.
+///
+/// What is given, errors included, is the same whatever the memory: only the time differs.
+pub struct LookAhead<I> {
+    blobs: I,
+    limits: Limits,
+    pool: Arc<Pool>,
+    /// The streams that are open at once, with the one that is being read.
+    streams: usize,
+    /// Those whose turn has not come, in their order, from this number.
+    waiting: VecDeque<Result<LayerStream>>,
+    next: usize,
+}
+
+impl<I, R> LookAhead<I>
+where
+    I: Iterator<Item = Result<LayerBlob<R>>>,
+    R: Read + Send + 'static,
+{
+    /// Takes blobs as they are wanted, oldest first.
+    pub fn new(blobs: I, limits: &Limits, memory: Memory) -> Self {
+        let (streams, shared) = memory.shares();
+        let pool = Pool::new(shared);
+        Self { blobs, limits: limits.clone(), pool, streams, waiting: VecDeque::new(), next: 0 }
+    }
+
+    fn open(&self, blob: Result<LayerBlob<R>>) -> Result<LayerStream> {
+        let number = self.next.saturating_add(self.waiting.len());
+        LayerStream::start(blob?, &self.limits, self.pool.join(number))
+    }
+}
+
+impl<I, R> Iterator for LookAhead<I>
+where
+    I: Iterator<Item = Result<LayerBlob<R>>>,
+    R: Read + Send + 'static,
+{
+    type Item = Result<LayerStream>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.waiting.len() < self.streams
+            && let Some(blob) = self.blobs.next()
+        {
+            let stream = self.open(blob);
+            self.waiting.push_back(stream);
+        }
+        let stream = self.waiting.pop_front()?;
+        self.pool.begin_turn(self.next);
+        self.next = self.next.saturating_add(1);
+        Some(stream.and_then(|mut stream| {
+            stream.begin()?;
+            Ok(stream)
+        }))
+    }
+}
+
+fn widen(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::digest::Digest;
+    use crate::error::Error;
+    use crate::layer::forge::gzip;
+
+    fn blob(number: usize, body: &[u8], packed: Vec<u8>) -> LayerBlob<io::Cursor<Vec<u8>>> {
+        LayerBlob {
+            name: format!("layer {number}"),
+            reader: io::Cursor::new(packed),
+            verified: None,
+            diff_id: Some(Digest::sha256_of(body)),
+        }
+    }
+
+    /// Layers of several chunks, each of another byte, in all three forms.
+    fn layers() -> Vec<(Vec<u8>, Vec<u8>)> {
+        let body = |number: usize| vec![b'a'; 3 * CHUNK * number + 5 * number];
+        let pack = |number: usize, body: &[u8]| match number % 3 {
+            0 => body.to_vec(),
+            1 => gzip(body),
+            _ => zstd::encode_all(body, 1).unwrap(),
+        };
+        (0..7).map(|number| (body(number), pack(number, &body(number)))).collect()
+    }
+
+    const MEMORIES: [Memory; 5] = [
+        Memory { bytes: 0, layers: 1 },
+        Memory { bytes: 0, layers: 9 },
+        Memory { bytes: 8 << 20, layers: 2 },
+        Memory { bytes: Memory::DEFAULT, layers: 1 },
+        Memory { bytes: Memory::DEFAULT, layers: 9 },
+    ];
+
+    #[test]
+    fn every_memory_gives_the_same_layers_in_their_order() {
+        for memory in MEMORIES {
+            let made = layers();
+            let blobs = made.iter().enumerate();
+            let blobs = blobs.map(|(n, (body, packed))| Ok(blob(n, body, packed.clone())));
+            let mut ahead = LookAhead::new(blobs, &Limits::default(), memory);
+            let pool = Arc::clone(&ahead.pool);
+            let mut count = 0;
+            for ((body, _), stream) in made.iter().zip(&mut ahead) {
+                let mut stream = stream.unwrap();
+                let mut got = Vec::new();
+                stream.read_to_end(&mut got).unwrap();
+                assert!(got == *body, "layer {count} with {memory:?}");
+                stream.finish().unwrap();
+                count += 1;
+            }
+            assert_eq!(count, 7);
+            drop(ahead);
+            wait_for_threads(&pool);
+        }
+    }
+
+    #[test]
+    fn an_error_comes_at_the_turn_of_its_layer() {
+        for memory in MEMORIES {
+            let (good, bad) = (gzip(b"good"), b"BZh91AY&SY".to_vec());
+            let missing = || Err(Error::not_found("layer 2 is not there"));
+            let blobs = [Ok(blob(0, b"good", good)), Ok(blob(1, b"", bad)), missing()];
+            let mut ahead = LookAhead::new(blobs.into_iter(), &Limits::default(), memory);
+            ahead.next().unwrap().unwrap().finish().unwrap();
+            let codes: Vec<u8> = ahead.map(|stream| stream.err().unwrap().exit_code()).collect();
+            assert_eq!(codes, [65, 66], "{memory:?}");
+        }
+    }
+
+    #[test]
+    fn layers_that_nobody_reads_any_longer_are_given_up() {
+        let made = layers();
+        let blobs = made.iter().map(|(body, packed)| Ok(blob(0, body, packed.clone())));
+        let mut ahead = LookAhead::new(blobs, &Limits::default(), MEMORIES[2]);
+        let pool = Arc::clone(&ahead.pool);
+        drop(ahead.next());
+        drop(ahead);
+        wait_for_threads(&pool);
+    }
+
+    /// Every thread holds the pool as long as it lives.
+    fn wait_for_threads(pool: &Arc<Pool>) {
+        while Arc::strong_count(pool) > 1 {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn memory_is_divided_among_layers_that_need_their_own() {
+        let shares = |bytes, layers| Memory { bytes, layers }.shares();
+        assert_eq!(shares(0, 8), (1, 0));
+        assert_eq!(shares(7 << 20, 8), (2, 2));
+        assert_eq!(shares(256 << 20, 2), (2, 500));
+        assert_eq!(shares(u64::MAX, 1).0, 1);
+    }
+}
