@@ -310,6 +310,7 @@ mod options;
 mod plan;
 pub mod reader;
 mod record;
+pub mod signature;
 mod sink;
 mod tree;
 mod units;
