@@ -208,6 +208,14 @@ impl<S: Sink> Batch<S> {
         self.checked(done, offset, widen(filled))
     }
 
+    /// Gives the sink all that is in the buffer, and returns when it cannot be lost while what
+    /// follows stays.
+    pub(crate) fn barrier(&mut self) -> Result<()> {
+        self.flush()?;
+        let done = self.sink.barrier();
+        self.checked(done, 0, 0)
+    }
+
     /// Writes all that is left, makes the image `length` bytes long and syncs it.
     pub(crate) fn finish(mut self, length: u64) -> Result<(u64, S)> {
         self.flush()?;

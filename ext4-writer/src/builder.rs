@@ -8,6 +8,7 @@ use crate::batch::Batch;
 use crate::content;
 use crate::emit::emit;
 use crate::error::{Error, Result};
+use crate::features::Features;
 use crate::format::Format;
 use crate::geometry::{self, Geometry, InodeDemand};
 use crate::metadata::{FileContent, FileFlags, FileKind, Metadata, Segment, Special};
@@ -67,6 +68,8 @@ pub struct Summary {
     pub clamped_times: u64,
     /// The filesystem's UUID.
     pub uuid: [u8; 16],
+    /// The features that it has: those asked for, less those of which its size leaves nothing.
+    pub features: Features,
 }
 
 /// The longest target of a symbolic link: `PATH_MAX` with its NUL.
@@ -604,6 +607,7 @@ fn summarise(plan: &Plan<'_>, tree: &Tree) -> Summary {
         written: 0,
         clamped_times: tree.clamped_times(),
         uuid: plan.identity.uuid,
+        features: geometry.features(),
     }
 }
 

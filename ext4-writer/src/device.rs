@@ -22,6 +22,10 @@ const TAIL: u64 = 2 << 20;
 /// The device belongs to the filesystem as a whole: the places where other formats have their
 /// signatures are zeroed at its start and at its end, though the filesystem may be shorter.
 ///
+/// An interrupted write leaves no filesystem there, neither the old nor the new one: the old
+/// superblock is zeroed, and that safe on the disk, before anything else is written; the new one is
+/// written last, when all else is safe on the disk ([`Sink::barrier`]).
+///
 /// The standard library can neither discard nor have zeros written by the device:
 /// [`zero_at`](Sink::zero_at) writes them here. A program that can do better puts a sink of its
 /// own around this one.
@@ -81,6 +85,7 @@ impl Sink for DeviceSink {
         for (offset, length) in self.signature_places() {
             zero_by_writing(self, offset, length)?;
         }
+        self.barrier()?;
         Ok(Prior::Unknown)
     }
 
@@ -95,6 +100,10 @@ impl Sink for DeviceSink {
 
     fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
         zero_by_writing(self, offset, length)
+    }
+
+    fn barrier(&mut self) -> io::Result<()> {
+        self.file.sync_data()
     }
 
     fn set_length(&mut self, length: u64) -> io::Result<()> {

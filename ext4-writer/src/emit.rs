@@ -18,7 +18,7 @@ use crate::plan::superblock::{self, Sources};
 use crate::plan::xattr::Lists;
 use crate::plan::{Plan, journal};
 use crate::record::inode::{BLOCK_MAP_SIZE, Inode};
-use crate::sink::{Sink, widen};
+use crate::sink::{Prior, Sink, widen};
 use crate::tree::{Content, Extent, Node, NodeId, Tree};
 use crate::units::{BlockCount, BlockIndex, InodeNumber, Run};
 
@@ -190,9 +190,14 @@ impl<S: Sink> Emitter<'_, S> {
     fn journal(&mut self) -> Result<()> {
         let file = &self.plan.placed.places.journal;
         let Some(first) = file.extents.first() else { return Ok(()) };
-        let block = journal::render(&self.plan.placed.geometry, self.plan.identity.uuid)?;
+        let others = match self.batch.prior() {
+            Prior::Unknown if self.options.lazy_journal_init => journal::OtherBlocks::Anything,
+            Prior::Unknown | Prior::Zeros => journal::OtherBlocks::Zeros,
+        };
+        let uuid = self.plan.identity.uuid;
+        let block = journal::render(&self.plan.placed.geometry, uuid, others)?;
         self.batch.write_block(first.run.start, block.block())?;
-        if !self.options.lazy_journal_init {
+        if others == journal::OtherBlocks::Zeros {
             let first = Run::new(first.run.start + ONE, first.run.length - ONE);
             let others = file.extents.iter().skip(1).map(|extent| extent.run);
             for run in std::iter::once(first).chain(others) {
@@ -376,6 +381,9 @@ impl<S: Sink> Emitter<'_, S> {
                 block.resize(BOOT_SECTORS, 0);
             }
             block.extend_from_slice(superblock.as_bytes());
+            if group == 0 {
+                self.batch.barrier()?;
+            }
             self.batch.write_block(start, &block)?;
         }
         Ok(())

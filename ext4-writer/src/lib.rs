@@ -328,5 +328,6 @@ pub use metadata::{FileContent, FileFlags, FileKind, Metadata, Segment, Special,
 pub use options::{
     DirectoryHash, HashedBytes, Journal, MountOptions, OnError, Options, Profile, Reserved, Size,
 };
+pub use plan::legal::largest_size;
 pub use sink::{CountingSink, FileSink, MemorySink, Prior, Sink, zero_by_writing};
 pub use tree::NodeId;

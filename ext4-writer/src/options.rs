@@ -279,8 +279,9 @@ pub struct Options {
     /// tables to the guest's kernel, which zeroes them after its first mount. Elsewhere they are
     /// known to be zeros, and nobody has anything to do.
     pub lazy_itable_init: bool,
-    /// On a sink of unknown content: write the journal's first block only. A journal of the same
-    /// place that the disk once held may then be taken for this one's after a crash.
+    /// On a sink of unknown content: write the journal's first block only. The numbers of its
+    /// transactions then begin at one that follows from the UUID, so that what an old journal
+    /// left in the same place is not taken for this one's after a crash.
     pub lazy_journal_init: bool,
 }
 
@@ -313,6 +314,28 @@ impl Options {
             lazy_itable_init: true,
             lazy_journal_init: false,
         }
+    }
+
+    /// These options with room to grow that costs an empty disk little, unless
+    /// [`max_size`](Self::max_size) or a fitted size says otherwise: to 32 times its size and at
+    /// least to 256 GiB, but neither beyond 16 TiB nor beyond 1,024 times its size, which is the
+    /// usual room.
+    ///
+    /// Each 8 GiB of room (with blocks of 4 KiB) is a block of the resize inode that has to be
+    /// written, and a block in every group with a backup: the usual room of a disk of 8 GiB is
+    /// 4 MiB of writes, this one 128 KiB. A filesystem that has grown through its room still grows,
+    /// mounted or not: Linux since 3.7 then places further descriptors in the groups they describe
+    /// (kernel: `fs/ext4/resize.c`, `ext4_convert_meta_bg`).
+    #[must_use]
+    pub fn with_modest_growth(mut self) -> Self {
+        const LEAST: u64 = 256 << 30;
+        const MOST: u64 = 16 << 40;
+        if let (Size::Fixed(bytes), None) = (self.size, self.max_size) {
+            let usual = bytes.saturating_mul(1024);
+            let modest = bytes.saturating_mul(32).max(LEAST).min(usual).min(MOST);
+            self.max_size = Some(modest.max(bytes));
+        }
+        self
     }
 
     /// The choices of a profile.

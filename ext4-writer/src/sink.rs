@@ -47,6 +47,19 @@ pub trait Sink {
     /// Whatever the place answers; the builder is poisoned by it.
     fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()>;
 
+    /// Returns when nothing that was written before can be lost while something that is written
+    /// later stays. Called once, before the superblock is written, which makes a filesystem of
+    /// the rest.
+    ///
+    /// A place that has a name only when all is done needs nothing here, which is the default; one
+    /// that is written where it lies, such as a device, waits for its disk.
+    ///
+    /// # Errors
+    /// Whatever the place answers; the builder is poisoned by it.
+    fn barrier(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Makes the image exactly `length` bytes long.
     ///
     /// # Errors
@@ -75,6 +88,10 @@ impl<S: Sink + ?Sized> Sink for &mut S {
 
     fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
         (**self).zero_at(offset, length)
+    }
+
+    fn barrier(&mut self) -> io::Result<()> {
+        (**self).barrier()
     }
 
     fn set_length(&mut self, length: u64) -> io::Result<()> {

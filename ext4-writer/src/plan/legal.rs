@@ -47,6 +47,27 @@ pub(crate) fn check_fixed(bytes: u64, options: &Options, format: &Format) -> Res
     Err(Error::InvalidOption { option: "size", reason })
 }
 
+/// The largest size of a filesystem with these options on a device of so many bytes: nearly always
+/// all of it but for less than a block, else all whole groups. The size in the options does not
+/// count.
+///
+/// # Errors
+/// [`Error::InvalidOption`] when the device is too small, and whatever is wrong with the options.
+pub fn largest_size(options: &Options, capacity: u64) -> Result<u64> {
+    let format = Format::new(options)?;
+    let sizes = Sizes { options, format: &format };
+    let blocks = format.block.whole_blocks(capacity);
+    let bytes = format.block.bytes_in(blocks);
+    if blocks > BlockCount::ZERO && sizes.next_legal(blocks)? == Some(blocks) {
+        return Ok(bytes);
+    }
+    let below = sizes.legal_below(blocks.max(ONE)).map(|below| format.block.bytes_in(below));
+    below.ok_or_else(|| {
+        let reason = format!("{capacity} bytes hold no whole filesystem");
+        Error::InvalidOption { option: "size", reason }
+    })
+}
+
 struct Sizes<'a> {
     options: &'a Options,
     format: &'a Format,

@@ -497,3 +497,114 @@ fn a_fitted_filesystem_leaves_the_device_its_length() {
     gate::assert_clean(&image);
     assert_eq!(view::assert_agrees(&image, &twin.tree), 0);
 }
+
+/// What happens to a device, in order: offset and length of writes and zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Write(u64, u64),
+    Barrier,
+    Sync,
+}
+
+#[derive(Default)]
+struct Witness(Vec<Event>);
+
+impl Sink for Witness {
+    fn prepare(&mut self, _: Option<u64>) -> io::Result<Prior> {
+        Ok(Prior::Unknown)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.push(Event::Write(offset, u64::try_from(bytes.len()).unwrap()));
+        Ok(())
+    }
+
+    fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        self.0.push(Event::Write(offset, length));
+        Ok(())
+    }
+
+    fn barrier(&mut self) -> io::Result<()> {
+        self.0.push(Event::Barrier);
+        Ok(())
+    }
+
+    fn set_length(&mut self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.push(Event::Sync);
+        Ok(())
+    }
+}
+
+#[test]
+fn the_superblock_is_written_alone_when_all_else_is_safe() {
+    for (block_size, start) in [(1024, 1024), (4096, 0), (65_536, 0)] {
+        let mut options = Options::new(Size::Fixed(640 * MIB));
+        options.block_size = block_size;
+        let builder = Builder::create(Witness::default(), options).unwrap();
+        let (_, Witness(events)) = builder.finish().unwrap();
+        let length = u64::from(block_size);
+        let (before, after) = events.split_at(events.len() - 3);
+        assert_eq!(after, [Event::Barrier, Event::Write(start, length), Event::Sync]);
+        let touches = |event: &&Event| match event {
+            Event::Write(offset, length) => *offset < 2048 && offset + length > 1024,
+            Event::Barrier | Event::Sync => true,
+        };
+        assert_eq!(before.iter().find(touches), None, "blocks of {block_size}");
+    }
+}
+
+#[test]
+fn the_signatures_of_all_planted_formats_are_found() {
+    let mut bytes = vec![0; place(16 * MIB)];
+    plant_signatures(&mut bytes);
+    let found = ext4_writer::signature::signatures(&bytes).unwrap();
+    let mut names: Vec<&str> = found.iter().map(|signature| signature.format).collect();
+    names.sort_unstable();
+    assert_eq!(names, PLANTED);
+}
+
+#[test]
+fn a_device_of_any_length_has_a_largest_filesystem() {
+    let options = Options::new(Size::Fixed(0));
+    let group = 128 * MIB;
+    for (capacity, size) in [
+        (64 * MIB, 64 * MIB),
+        (64 * MIB + 4095, 64 * MIB),
+        // A last group that holds a backup and no more.
+        (group + 4096, group),
+        (2 * group + 4096, 2 * group + 4096),
+    ] {
+        assert_eq!(ext4_writer::largest_size(&options, capacity).unwrap(), size);
+        let mut options = options.clone();
+        options.size = Size::Fixed(size);
+        Builder::create(ext4_writer::CountingSink::new(), options).unwrap();
+    }
+    for capacity in [0, 1, 4096, 10_000] {
+        let refused = ext4_writer::largest_size(&options, capacity);
+        assert!(matches!(refused, Err(Error::InvalidOption { option: "size", .. })), "{refused:?}");
+    }
+}
+
+/// So that nothing of a journal that was there before is replayed.
+#[test]
+fn the_numbers_of_a_lazy_journal_follow_from_the_uuid() {
+    if !judge::all(&["dumpe2fs"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    for (lazy_journal, number) in [(true, "0x12345678"), (false, "0x00000001")] {
+        let mut options = Options::new(Size::Fixed(24 * MIB));
+        options.lazy_journal_init = lazy_journal;
+        options.uuid = Some([0x92, 0x34, 0x56, 0x78, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
+        let builder = Builder::create(Garbage::new(1, 24 * MIB), options).unwrap();
+        fs::write(&image, builder.finish().unwrap().1.bytes).unwrap();
+        gate::assert_clean(&image);
+        let text = gate::dump(&image).unwrap().text;
+        assert!(text.contains(&format!("Journal sequence:         {number}")), "{text}");
+    }
+}
