@@ -10,7 +10,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use banger::flatten::{FlattenOptions, Flattener};
-use banger::image::{Draft, ImageSink, ImageSize};
+use banger::image::{Draft, FileSink, ImageSize};
 use banger::layer::{LayerBlob, LayerStream, Limits};
 use ext4_writer::{Builder, Options, Sink, Size, Timestamp};
 
@@ -58,7 +58,7 @@ fn main() -> Result<()> {
 
 /// A file that is synced at the end or left to the kernel.
 struct Output {
-    file: ImageSink,
+    file: FileSink,
     is_synced: bool,
 }
 

@@ -1,6 +1,7 @@
 //! What happens and what came of it, as text or JSON; the only file that prints.
 
 pub mod cache;
+pub mod disk;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read, Write as _};
@@ -237,6 +238,12 @@ pub struct Image {
     pub path: String,
     /// Its length in bytes.
     pub size: u64,
+    /// The bytes of a block.
+    pub block_size: u64,
+    /// The blocks of the filesystem.
+    pub blocks: u64,
+    /// The blocks that are free, with those for root alone.
+    pub free_blocks: u64,
     /// The bytes that an ordinary user can write.
     pub available: u64,
     /// The bytes that were written; all others are holes.
@@ -253,6 +260,8 @@ pub struct Image {
     pub journal: u64,
     /// Times beyond what ext4 stores that were moved to its limits.
     pub clamped_times: u64,
+    /// The features by the names that dumpe2fs gives them.
+    pub features: Vec<&'static str>,
 }
 
 /// How long everything took, in milliseconds.

@@ -11,7 +11,7 @@ use super::tree;
 use crate::cache::Cache;
 use crate::demo::DemoRegistry;
 use crate::error::{Error, Result};
-use crate::image::{ImageSize, Recipe};
+use crate::image::{ImageSize, Place, Recipe, Root};
 use crate::layer::{Limits, Memory};
 use crate::report::Demonstrated;
 use crate::source::{self, Origin, Platform};
@@ -41,6 +41,7 @@ impl Demo {
             recipe: self.recipe(),
             tree: None,
             derive_uuid: true,
+            now: None,
         };
         // A cache of its own: the demonstration fetches everything, and leaves nothing.
         let directory = tempfile::tempdir().map_err(|error| {
@@ -64,7 +65,9 @@ impl Demo {
         filesystem.label = b"demo".to_vec();
         Recipe {
             output: self.output.clone(),
+            place: Place::File,
             replace: self.force,
+            root: Root::default(),
             size: ImageSize::Fit(8 << 20),
             filesystem,
             epoch: ext4_writer::Timestamp::default(),

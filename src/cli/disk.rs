@@ -73,6 +73,11 @@ impl Disk {
         }
     }
 
+    /// The size in so many words.
+    pub(super) fn given_size(&self) -> Option<ImageSize> {
+        self.size
+    }
+
     /// Everything but the size and the time.
     pub(super) fn options(self) -> Result<Options> {
         let size = Size::Fit { free_bytes: 0, free_inodes: 0 };

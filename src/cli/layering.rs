@@ -40,7 +40,7 @@ impl From<Semantics> for LayerSemantics {
 }
 
 /// The heading of the limits in the help.
-const LIMITS: &str = "Limits against hostile images";
+pub(super) const LIMITS: &str = "Limits against hostile images";
 
 /// The bounds of an image, for those who trust one that goes over them.
 #[derive(Debug, Args)]

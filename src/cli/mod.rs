@@ -3,6 +3,7 @@
 mod auth;
 mod build;
 mod cache;
+mod create;
 mod demo;
 mod disk;
 mod effort;
@@ -30,6 +31,9 @@ enum Command {
     /// Work with images
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Work with disks
+    #[command(subcommand)]
+    Disk(create::DiskCommand),
     /// Look after the credentials for registries
     #[command(subcommand)]
     Auth(auth::AuthCommand),
@@ -71,6 +75,7 @@ impl Cli {
     pub fn report(&self) -> Report {
         match &self.command {
             Command::Image(ImageCommand::Pull(pull)) => pull.voice.report(),
+            Command::Disk(disk) => disk.report(),
             Command::Auth(auth::AuthCommand::Check(check)) => check.voice.report(),
             Command::Image(ImageCommand::Build(build)) => build.report(),
             Command::Cache(cache) => cache.report(),
@@ -84,6 +89,7 @@ impl Cli {
         match self.command {
             Command::Cache(cache) => return cache.run(),
             Command::Image(ImageCommand::Pull(pull)) => pull.run(),
+            Command::Disk(disk) => disk.run(),
             Command::Auth(auth::AuthCommand::Check(check)) => check.run(),
             Command::Image(ImageCommand::Build(build)) => build.run(),
             Command::Demo(demo) => demo.run(),

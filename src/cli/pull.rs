@@ -1,12 +1,12 @@
 //! `banger image pull` and `build`: words to a recipe, an origin's layers to an image.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use clap::builder::TypedValueParser;
-use ext4_writer::{Builder, Timestamp};
+use ext4_writer::{Builder, Summary, Timestamp};
 
 use super::Voice;
 use super::disk::Disk;
@@ -17,7 +17,7 @@ use super::owning::Owning;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::flatten::{Bounded, Flattened, LowerLink, Remark};
-use crate::image::{Base, Built, ImageSink, Recipe, build};
+use crate::image::{Base, Built, ImageSink, Place, Recipe, Root, build};
 use crate::inject::{Addition, HostTree};
 use crate::layer::{LayerBlob, Limits, LookAhead, flag};
 use crate::report::{Content, Image, LayerLine, Note, Pulled, Report, Stages};
@@ -97,6 +97,17 @@ impl TypedValueParser for AdditionParser {
     }
 }
 
+/// Refuses a platform for what has none.
+pub(super) fn suits_platform(platform: Option<&str>, origin: &Origin) -> Result<()> {
+    match platform {
+        Some(_) if !origin.has_platform() => {
+            Err(Error::usage(format!("--platform has no meaning for {origin}"))
+                .hint("a root filesystem is taken as it is"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A pull whose words have been checked.
 pub(super) struct Job {
     pub(super) origin: Origin,
@@ -107,6 +118,8 @@ pub(super) struct Job {
     pub(super) tree: Option<HostTree>,
     /// Whether the UUID follows from the image.
     pub(super) derive_uuid: bool,
+    /// The time of what has none of its own, if not that at which the image was made.
+    pub(super) now: Option<Timestamp>,
 }
 
 impl Pull {
@@ -124,10 +137,7 @@ impl Pull {
 
     fn job(self) -> Result<Job> {
         let origin = self.origin()?;
-        if self.platform.is_some() && !origin.has_platform() {
-            return Err(Error::usage(format!("--platform has no meaning for {origin}"))
-                .hint("a root filesystem is taken as it is"));
-        }
+        suits_platform(self.platform.as_deref(), &origin)?;
         self.network.suits(&origin)?;
         let owners = self.owning.owners(&origin)?;
         let tree = match &origin {
@@ -142,7 +152,9 @@ impl Pull {
         let options = self.network.options(self.effort.jobs)?;
         let recipe = Recipe {
             output,
+            place: Place::File,
             replace: self.force,
+            root: Root::default(),
             size: self.disk.size(),
             filesystem: self.disk.options()?,
             epoch: Timestamp::default(),
@@ -155,7 +167,7 @@ impl Pull {
             memory: self.effort.memory(),
         };
         let derive_uuid = recipe.filesystem.uuid.is_none();
-        Ok(Job { origin, platform, options, recipe, tree, derive_uuid })
+        Ok(Job { origin, platform, options, recipe, tree, derive_uuid, now: None })
     }
 }
 
@@ -177,7 +189,8 @@ impl Job {
         let resolved = start.elapsed();
 
         self.recipe.latest = source_date_epoch()?;
-        self.recipe.epoch = self.recipe.latest.unwrap_or_else(|| created(&image.config));
+        let now = || self.now.unwrap_or_else(|| created(&image.config));
+        self.recipe.epoch = self.recipe.latest.unwrap_or_else(now);
         if self.derive_uuid {
             self.recipe.filesystem.uuid = Some(self.recipe.derived_uuid(&image.identity));
         }
@@ -286,7 +299,7 @@ fn within_limits(image: &source::Image, limits: &Limits) -> Result<()> {
 /// `SOURCE_DATE_EPOCH`: the time of what has none of its own, and the latest time of all.
 ///
 /// Source: <https://reproducible-builds.org/specs/source-date-epoch/>.
-fn source_date_epoch() -> Result<Option<Timestamp>> {
+pub(super) fn source_date_epoch() -> Result<Option<Timestamp>> {
     let Some(given) = std::env::var_os("SOURCE_DATE_EPOCH") else { return Ok(None) };
     let seconds = given.to_str().and_then(|text| text.parse::<u32>().ok()).ok_or_else(|| {
         Error::usage(format!(
@@ -324,7 +337,7 @@ fn describe(image: &source::Image, built: &Built, recipe: &Recipe) -> Pulled {
         platform: image.platform.as_ref().map(ToString::to_string),
         layers: image.layers.iter().zip(&built.layers).map(layer).collect(),
         content: content(&built.flattened),
-        image: disk(built, recipe),
+        image: self::image(&built.path, &built.summary, &recipe.filesystem.label),
         milliseconds: Stages { resolve: 0, layers: 0, finish: 0, total: 0 },
         losses: remarks(losses),
         losses_total: losses.total(),
@@ -353,19 +366,23 @@ fn content(flattened: &Flattened) -> Content {
     }
 }
 
-fn disk(built: &Built, recipe: &Recipe) -> Image {
-    let summary = &built.summary;
+/// What is said of a filesystem.
+pub(super) fn image(path: &Path, summary: &Summary, label: &[u8]) -> Image {
     Image {
-        path: built.path.display().to_string(),
+        path: path.display().to_string(),
         size: summary.size,
+        block_size: summary.block_size,
+        blocks: summary.blocks,
+        free_blocks: summary.free_blocks,
         available: summary.available,
         written: summary.written,
         inodes: summary.inodes,
         free_inodes: summary.free_inodes,
-        label: recipe.filesystem.label.escape_ascii().to_string(),
+        label: label.escape_ascii().to_string(),
         uuid: uuid_text(summary.uuid),
         journal: summary.journal,
         clamped_times: summary.clamped_times,
+        features: summary.features.names().collect(),
     }
 }
 

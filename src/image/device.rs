@@ -9,6 +9,7 @@ use ext4_writer::{DeviceSink, Prior, Sink};
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 
+use super::busy;
 use crate::error::{Error, Result};
 
 /// A block device, or a file that keeps its length and is treated like one.
@@ -21,19 +22,14 @@ use crate::error::{Error, Result};
 pub struct DiscardingSink {
     device: DeviceSink,
     is_block_device: bool,
+    discards: bool,
 }
 
 impl DiscardingSink {
     /// Opens a device for writing, for this process alone: one that is mounted, or otherwise in
     /// use, is refused.
     pub fn open(path: &Path) -> Result<Self> {
-        let cannot = |error: io::Error| {
-            let busy = error.kind() == io::ErrorKind::ResourceBusy;
-            let refusal =
-                Error::cannot_create(format!("cannot write to the device {}", path.display()))
-                    .because(error);
-            if busy { refusal.hint("unmount it, or end what uses it") } else { refusal }
-        };
+        let cannot = |error| cannot_write(path, error);
         // Only for block devices has O_EXCL a meaning without O_CREAT: open(2).
         let exclusive = i32::try_from(OFlags::EXCL.bits()).unwrap_or_default();
         let file = OpenOptions::new()
@@ -47,7 +43,19 @@ impl DiscardingSink {
 
     fn new(file: File) -> io::Result<Self> {
         let is_block_device = file.metadata()?.file_type().is_block_device();
-        Ok(Self { device: DeviceSink::new(file)?, is_block_device })
+        Ok(Self { device: DeviceSink::new(file)?, is_block_device, discards: true })
+    }
+
+    /// The same, but what has to be zeros is written, and the device not asked for them.
+    #[must_use]
+    pub fn without_discarding(self) -> Self {
+        Self { discards: false, ..self }
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        self.device.file()
     }
 
     /// Whether a range reads as zeros now without zeros having been sent to it.
@@ -57,8 +65,8 @@ impl DiscardingSink {
     /// writing of every block (kernel: `block/fops.c`, `blkdev_fallocate`). In a file both change
     /// the map of its blocks only.
     fn give_back(&self, offset: u64, length: u64) -> io::Result<bool> {
-        if length == 0 {
-            return Ok(true);
+        if length == 0 || !self.discards {
+            return Ok(length == 0);
         }
         let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let zero = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
@@ -87,6 +95,7 @@ impl Sink for DiscardingSink {
         for (offset, length) in self.device.signature_places() {
             self.zero_at(offset, length)?;
         }
+        self.barrier()?;
         Ok(Prior::Zeros)
     }
 
@@ -105,11 +114,33 @@ impl Sink for DiscardingSink {
         self.device.zero_at(offset, length)
     }
 
+    fn barrier(&mut self) -> io::Result<()> {
+        self.device.barrier()
+    }
+
     fn set_length(&mut self, length: u64) -> io::Result<()> {
         self.device.set_length(length)
     }
 
     fn sync(&mut self) -> io::Result<()> {
         self.device.sync()
+    }
+}
+
+fn cannot_write(path: &Path, error: io::Error) -> Error {
+    let refusal = format!("cannot write to the device {}", path.display());
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            Error::denied(refusal).because(error)
+        }
+        io::ErrorKind::ResourceBusy => {
+            let users = std::fs::metadata(path).map(|found| busy::users_of_device(&found));
+            let refusal = match users.unwrap_or_default().as_slice() {
+                [] => Error::cannot_create(refusal).because(error),
+                users => Error::cannot_create(format!("{refusal}: {}", users.join(", "))),
+            };
+            refusal.hint("unmount it, or end what uses it")
+        }
+        _ => Error::cannot_create(refusal).because(error),
     }
 }

@@ -59,6 +59,8 @@ pub struct Draft {
     directory: PathBuf,
     temporary: Option<Temporary>,
     replace: bool,
+    /// Whether what is replaced must be an empty file.
+    over_nothing: bool,
 }
 
 /// A name that goes when it is dropped.
@@ -98,6 +100,7 @@ impl Draft {
             directory: directory.clone(),
             temporary,
             replace,
+            over_nothing: false,
         };
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::open(&directory, flags, Mode::from_raw_mode(0o666)) {
@@ -113,10 +116,16 @@ impl Draft {
         }
     }
 
+    /// The same, but what it replaces has to be an empty file in the end.
+    #[must_use]
+    pub fn over_nothing(self) -> Self {
+        Self { over_nothing: true, ..self }
+    }
+
     /// The place for the filesystem's bytes.
-    pub fn sink(&self) -> Result<ImageSink> {
+    pub fn sink(&self) -> Result<FileSink> {
         let file = self.file.try_clone().map_err(|error| cannot_create(&self.output, error))?;
-        Ok(ImageSink { file })
+        Ok(FileSink { file })
     }
 
     /// Gives the file its name, for good: the directory is synced too.
@@ -138,6 +147,10 @@ impl Draft {
             // Only what has a name can be moved over another.
             let (path, ()) = unused_name(&self.output, &self.directory, |path| self.link_to(path))?;
             self.temporary = Some(Temporary::new(path));
+        }
+        let is_taken = || fs::metadata(&self.output).is_ok_and(|found| found.len() > 0);
+        if self.over_nothing && is_taken() {
+            return Err(io::ErrorKind::AlreadyExists.into());
         }
         let mut stage = stage();
         match (&self.temporary, self.replace) {
@@ -215,11 +228,11 @@ fn unused_name<T>(
 
 /// The file of a [`Draft`], which gives storage back where the filesystem can.
 #[derive(Debug)]
-pub struct ImageSink {
+pub struct FileSink {
     file: File,
 }
 
-impl Sink for ImageSink {
+impl Sink for FileSink {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)
     }

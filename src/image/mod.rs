@@ -1,8 +1,12 @@
 //! Layers to an image file: flattened onto a filesystem, which is published when all is proven.
 
+mod blank;
+mod busy;
 mod device;
 mod file;
+mod output;
 mod size;
+mod vacancy;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -16,17 +20,26 @@ use crate::flatten::{FlattenOptions, Flattened, Flattener, LayerSemantics};
 use crate::inject::{Addition, HostTree, add_files, add_tree, open_overlay};
 use crate::layer::{LayerStream, LayerTotals, Limits, Memory};
 
+pub use blank::{Blank, Made, Root, random_uuid};
 pub use device::DiscardingSink;
-pub use file::{Draft, ImageSink, check_output, interrupt};
+pub use file::{Draft, FileSink, check_output, interrupt};
+pub use output::{ImageSink, Place};
 pub use size::{ImageSize, parse_bytes};
+pub use vacancy::{PlaceKind, Vacancy};
+
+use output::Output;
 
 /// Everything that decides an image beside its layers.
 #[derive(Clone, Debug)]
 pub struct Recipe {
     /// Where the image goes.
     pub output: PathBuf,
+    /// What that is.
+    pub place: Place,
     /// Whether it may replace what is there.
     pub replace: bool,
+    /// Whose the root directory is, if not what the layers say.
+    pub root: Root,
     /// How large it is to be.
     pub size: ImageSize,
     /// The filesystem's options, but for its size and time.
@@ -69,7 +82,7 @@ pub struct Built {
 /// An image that is complete and synced, but has no name yet.
 #[derive(Debug)]
 pub struct Ready {
-    draft: Draft,
+    output: Output,
     built: Built,
 }
 
@@ -77,7 +90,7 @@ impl Ready {
     /// Gives the image its name, when nothing can be wrong with it any more.
     pub fn publish(self) -> Result<Built> {
         let start = Instant::now();
-        let path = self.draft.publish()?;
+        let path = self.output.publish()?;
         let finishing = self.built.finishing.saturating_add(start.elapsed());
         Ok(Built { path, finishing, ..self.built })
     }
@@ -102,9 +115,9 @@ pub fn build(
     look: impl FnOnce(&Builder<ImageSink>) -> Result<()>,
 ) -> Result<Ready> {
     let start = Instant::now();
-    let draft = Draft::create(&recipe.output, recipe.replace)?;
-    let mut builder = Builder::create(draft.sink()?, recipe.options())
-        .map_err(|error| refused(&recipe.output, error))?;
+    let (output, sink) = Output::open(&recipe.output, recipe.place, recipe.replace)?;
+    let mut builder =
+        Builder::create(sink, recipe.options()).map_err(|error| refused(&recipe.output, error))?;
     let mut layering = Flattener::new(&mut builder, recipe.flatten_options())?;
     let mut totals = Vec::new();
     if let Some(Base { tree, seen }) = base {
@@ -120,13 +133,14 @@ pub fn build(
         layering.apply_layer(open_overlay(overlay, &recipe.limits)?)?;
     }
     let flattened = layering.finish()?;
+    recipe.root.apply(&mut builder).map_err(|error| refused(&recipe.output, error))?;
     look(&builder)?;
     let flattening = start.elapsed();
     let summary = finish(recipe, builder)?;
     let finishing = start.elapsed().saturating_sub(flattening);
     let path = recipe.output.clone();
     let built = Built { path, summary, flattened, layers: totals, flattening, finishing };
-    Ok(Ready { draft, built })
+    Ok(Ready { output, built })
 }
 
 fn finish(recipe: &Recipe, mut builder: Builder<ImageSink>) -> Result<Summary> {
@@ -141,7 +155,7 @@ fn finish(recipe: &Recipe, mut builder: Builder<ImageSink>) -> Result<Summary> {
 impl Recipe {
     /// Refuses what cannot come to a good end, before the long work.
     pub fn check(&self) -> Result<()> {
-        check_output(&self.output, self.replace)?;
+        output::check(&self.output, self.place, self.replace)?;
         // A builder that nothing is given to refuses what no tree can make good.
         Builder::create(CountingSink::new(), self.options())
             .map_err(|error| refused(&self.output, error))?;
@@ -184,6 +198,9 @@ impl Recipe {
         );
         if self.semantics != LayerSemantics::default() {
             words = format!("{words}\n{:?}", self.semantics);
+        }
+        if self.root != Root::default() {
+            words = format!("{words}\n{:?}", self.root);
         }
         version_8_uuid(&Digest::sha256_of(words.as_bytes()))
     }

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use ext4_writer::Size;
+
 use crate::error::{Error, Result};
 
 /// The size of an image as the user says it.
@@ -31,6 +33,18 @@ impl ImageSize {
             Self::Automatic => Some(LEAST_ROOM.max(content / ROOM_SHARE)),
             Self::Fit(room) => Some(room),
             Self::Fixed(_) => None,
+        }
+    }
+
+    /// The size of a filesystem with nothing in it.
+    #[must_use]
+    pub fn of_nothing(self) -> Size {
+        match self {
+            Self::Fixed(bytes) => Size::Fixed(bytes),
+            Self::Automatic | Self::Fit(_) => {
+                let free_bytes = self.room(0).unwrap_or_default();
+                Size::Fit { free_bytes, free_inodes: Self::inodes_for(free_bytes) }
+            }
         }
     }
 

@@ -16,11 +16,14 @@ pub enum Owners {
     Mapped(OwnerMap),
 }
 
-/// One owner: `UID[:GID]`, the group being the same number when it is left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One owner, of which a part may stay as it is: `UID[:GID]`, the group being the same number when
+/// it is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Owner {
-    uid: u32,
-    gid: u32,
+    /// The user.
+    pub uid: Option<u32>,
+    /// The group.
+    pub gid: Option<u32>,
 }
 
 /// Ranges of owners that do not overlap on the host.
@@ -95,8 +98,8 @@ impl Owners {
     pub(super) fn number(&self, class: Class, id: u32) -> Option<u32> {
         match (self, class) {
             (Self::Kept, _) => Some(id),
-            (Self::One(owner), Class::User) => Some(owner.uid),
-            (Self::One(owner), Class::Group) => Some(owner.gid),
+            (Self::One(owner), Class::User) => Some(owner.uid.unwrap_or(id)),
+            (Self::One(owner), Class::Group) => Some(owner.gid.unwrap_or(id)),
             (Self::Mapped(OwnerMap(ranges)), _) => {
                 ranges.iter().find_map(|range| range.find(class, id))
             }
@@ -163,8 +166,8 @@ impl FromStr for Owner {
     fn from_str(text: &str) -> Result<Self> {
         let mut parts = text.split(':').map(number);
         match (parts.next().flatten(), parts.next(), parts.next()) {
-            (Some(uid), None, None) => Ok(Self { uid, gid: uid }),
-            (Some(uid), Some(Some(gid)), None) => Ok(Self { uid, gid }),
+            (Some(uid), None, None) => Ok(Self { uid: Some(uid), gid: Some(uid) }),
+            (Some(uid), Some(gid @ Some(_)), None) => Ok(Self { uid: Some(uid), gid }),
             _ => Err(Error::usage(format!("\"{}\" is no owner", text.escape_debug()))
                 .hint("write UID or UID:GID, numbers of at most 4294967294")),
         }
@@ -229,7 +232,9 @@ mod tests {
             assert_eq!(one.number(class, host), Some(single));
             assert_eq!(map.number(class, host), numbered, "{class:?} {host}");
         }
-        assert_eq!("7".parse::<Owner>().unwrap(), Owner { uid: 7, gid: 7 });
+        assert_eq!("7".parse::<Owner>().unwrap(), Owner { uid: Some(7), gid: Some(7) });
+        let user = Owners::One(Owner { uid: Some(7), gid: None });
+        assert_eq!([Class::User, Class::Group].map(|c| user.number(c, 50)), [Some(7), Some(50)]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod daemon;
 mod demo;
 mod device;
 mod directories;
+mod disk;
 mod failures;
 mod faults;
 mod image;

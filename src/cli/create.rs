@@ -1,0 +1,333 @@
+//! `banger disk create`: words to an empty filesystem, or to one that begins with a tree.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use clap::{Arg, Args, Subcommand};
+use ext4_writer::{Metadata, Options, Timestamp, largest_size};
+
+use super::Voice;
+use super::disk::Disk;
+use super::effort::Effort;
+use super::layering::{LIMITS, Layering};
+use super::network::Network;
+use super::pull::{Job, image, source_date_epoch, suits_platform};
+use crate::cache::Cache;
+use crate::error::{Error, Result};
+use crate::image::{Blank, ImageSize, Place, PlaceKind, Recipe, Root, Vacancy, random_uuid};
+use crate::inject::{HostTree, Owner, OwnerMap, OwnerRange, Owners};
+use crate::report::Report;
+use crate::report::disk::Created;
+use crate::source::{Origin, Platform};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DiskCommand {
+    /// Make an ext4 filesystem, empty or with a tree in it, in a new file or on a block device
+    Create(Box<Create>),
+}
+
+impl DiskCommand {
+    pub(super) fn report(&self) -> Report {
+        let Self::Create(create) = self;
+        create.voice.report()
+    }
+
+    pub(super) fn run(self) -> Result<()> {
+        let Self::Create(create) = self;
+        create.run()
+    }
+}
+
+/// Make an ext4 filesystem, empty or with a tree in it, in a new file or on a block device
+///
+/// A file has its name only when it is finished and on the disk. A device is written in place, its
+/// superblock last: what was interrupted is no filesystem. A file or device that is in use is
+/// refused, and what holds anything is kept unless --force is given.
+#[derive(Debug, Args)]
+#[command(mut_args(of_disks), after_help = AFTER)]
+pub(crate) struct Create {
+    /// The file to make, or the block device to write to
+    #[arg(value_name = "PATH")]
+    place: PathBuf,
+    #[command(flatten)]
+    disk: Disk,
+    /// Owner of the root directory [default: that of --from, else 0:0 whoever runs this]
+    #[arg(long, value_name = "UID[:GID]")]
+    owner: Option<Owner>,
+    /// Permission bits of the root directory, in octal [default: those of --from, else 0755]
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    mode: Option<u16>,
+    /// On a device: write what the guest's kernel would else initialise after its first mount
+    #[arg(long)]
+    eager: bool,
+    /// Do not ask a device to discard what it holds
+    #[arg(long)]
+    no_discard: bool,
+    /// Overwrite what is there
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    seed: Seed,
+    #[command(flatten)]
+    voice: Voice,
+}
+
+/// What a filesystem begins with.
+#[derive(Debug, Args)]
+struct Seed {
+    /// Begin with the tree of a directory, a tar archive or an image
+    #[arg(long, value_name = "DIR|TAR|IMAGE")]
+    from: Option<OsString>,
+    /// Give everything of a directory to this user
+    #[arg(long, value_name = "UID", conflicts_with = "owner_map")]
+    uid: Option<u32>,
+    /// Give everything of a directory to this group
+    #[arg(long, value_name = "GID", conflicts_with = "owner_map")]
+    gid: Option<u32>,
+    /// Number the owners of a directory anew, such as 1000:0 or 100000:1:65536; u: or g: before it
+    /// speaks of users or groups alone
+    #[arg(long, value_name = "[u:|g:]HOST:DISK[:COUNT]")]
+    owner_map: Vec<OwnerRange>,
+    /// Choose the image for this platform [default: linux on the host's architecture]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<String>,
+    #[command(flatten)]
+    layering: Layering,
+    #[command(flatten)]
+    network: Network,
+    #[command(flatten)]
+    effort: Effort,
+}
+
+const AFTER: &str = "\
+What --from names is a directory or a tar archive if there is one of that name, else an image in a
+registry. All sources of image pull have their words here too: oci:DIR, oci-archive:FILE,
+docker-archive:FILE, docker-daemon:IMAGE, tar:FILE, dir:PATH, docker://REF, and - for an archive on
+standard input.
+
+UUID and times are new with every disk; with SOURCE_DATE_EPOCH set the same words give the same
+bytes.";
+
+/// The words that all commands share, as they are meant for disks.
+fn of_disks(word: Arg) -> Arg {
+    let help = match word.get_id().as_str() {
+        "size" => {
+            "The filesystem's size, such as 8G; fit+1G is the smallest with so much free [default: \
+             that of the device or of the file that is there]"
+        }
+        "uuid" => "The filesystem's UUID [default: a random one]",
+        "max_size" => {
+            "How large the filesystem can grow in the guest without moving anything [default: 32 \
+             times its size, at least 256G]"
+        }
+        _ if needs_source(&word) => return word.requires("from"),
+        _ => return word,
+    };
+    word.help(help)
+}
+
+/// Whether a word has no meaning for an empty filesystem.
+fn needs_source(word: &Arg) -> bool {
+    const LAYERS: [&str; 5] = ["semantics", "strict", "platform", "jobs", "memory"];
+    const OWNERS: [&str; 3] = ["uid", "gid", "owner_map"];
+    let id = word.get_id().as_str();
+    LAYERS.contains(&id)
+        || OWNERS.contains(&id)
+        || Network::WORDS.contains(&id)
+        || word.get_help_heading() == Some(LIMITS)
+}
+
+fn parse_mode(text: &str) -> Result<u16> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    match u16::from_str_radix(text, 8) {
+        Ok(mode) if digits && mode <= 0o7777 => Ok(mode),
+        _ => Err(Error::usage(format!("\"{}\" is no mode", text.escape_debug()))
+            .hint("write permission bits in octal, such as 0755 or 1777")),
+    }
+}
+
+/// A filesystem whose words have been checked, but for what it begins with.
+struct Shape {
+    output: PathBuf,
+    place: Place,
+    replace: bool,
+    size: ImageSize,
+    filesystem: Options,
+    root: Root,
+}
+
+impl Create {
+    pub(super) fn run(self) -> Result<()> {
+        let start = Instant::now();
+        let report = self.voice.report();
+        let vacancy = Vacancy::look(&self.place, self.force)?;
+        let is_device = vacancy.kind == PlaceKind::Device;
+        if is_device {
+            report.step(&format!("writing to the device {}", vacancy.path.display()));
+        }
+        let origin = self.seed.from.as_deref().map(source).transpose()?;
+        let (shape, seed) = self.shape(&vacancy)?;
+        let made = match origin {
+            None => blank(shape)?,
+            Some(origin) => seeded(shape, seed, origin, report)?,
+        };
+        report.created(&Created {
+            is_device,
+            replaced: vacancy.occupant,
+            microseconds: u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
+            ..made
+        })
+    }
+
+    fn shape(self, vacancy: &Vacancy) -> Result<(Shape, Seed)> {
+        let place = match (vacancy.kind, vacancy.length) {
+            (PlaceKind::Device, _) => {
+                Place::Device { overwrite: self.force, discard: !self.no_discard }
+            }
+            (PlaceKind::File, Some(0)) if !self.force => Place::EmptyFile,
+            (PlaceKind::File, _) => Place::File,
+        };
+        let (given, usual) = (self.disk.given_size(), self.disk.size());
+        let mut filesystem = self.disk.options()?;
+        (filesystem.lazy_itable_init, filesystem.lazy_journal_init) = (!self.eager, !self.eager);
+        let usual = self.seed.from.as_ref().map(|_| usual);
+        let size = match given {
+            Some(size) => size,
+            None => size_of(vacancy, &filesystem)?.or(usual).ok_or_else(|| {
+                let path = vacancy.path.display();
+                Error::usage(format!("nobody says how large the filesystem {path} is to be"))
+                    .hint("write --size 8G")
+            })?,
+        };
+        filesystem.size = size.of_nothing();
+        if filesystem.uuid.is_none() && source_date_epoch()?.is_none() {
+            filesystem.uuid = Some(random_uuid()?);
+        }
+        let shape = Shape {
+            output: vacancy.path.clone(),
+            place,
+            replace: self.force && vacancy.length.is_some(),
+            size,
+            filesystem: filesystem.with_modest_growth(),
+            root: Root { owner: self.owner, mode: self.mode },
+        };
+        Ok((shape, self.seed))
+    }
+}
+
+/// The size that a place has by itself.
+fn size_of(vacancy: &Vacancy, filesystem: &Options) -> Result<Option<ImageSize>> {
+    let Some(length) = vacancy.length.filter(|length| *length > 0) else { return Ok(None) };
+    if vacancy.kind == PlaceKind::File {
+        return Ok(Some(ImageSize::Fixed(length)));
+    }
+    let size = largest_size(filesystem, length).map_err(|error| {
+        let path = vacancy.path.display();
+        Error::usage(format!("cannot make a filesystem of the {length} bytes of {path}"))
+            .because(error)
+    })?;
+    Ok(Some(ImageSize::Fixed(size)))
+}
+
+fn blank(shape: Shape) -> Result<Created> {
+    let Shape { output, place, replace, mut filesystem, root, size: _ } = shape;
+    filesystem.epoch = source_date_epoch()?.unwrap_or_else(now);
+    let blank = Blank { output, place, replace, filesystem, root };
+    let made = blank.create()?;
+    let image = image(&blank.output, &made.summary, &blank.filesystem.label);
+    Ok(Created::new(image, &made.root))
+}
+
+fn seeded(shape: Shape, seed: Seed, origin: Origin, report: Report) -> Result<Created> {
+    let mut root = Metadata::default();
+    let pulled = job(shape, seed, origin)?.run(Cache::open, report, |builder| {
+        root = builder
+            .metadata(builder.root())
+            .map_err(|error| Error::internal("a filesystem has a root").because(error))?;
+        Ok(())
+    })?;
+    Ok(Created { from: Some(pulled.clone()), ..Created::new(pulled.image, &root) })
+}
+
+fn job(shape: Shape, seed: Seed, origin: Origin) -> Result<Job> {
+    suits_platform(seed.platform.as_deref(), &origin)?;
+    seed.network.suits(&origin)?;
+    let owners = owners(seed.uid, seed.gid, seed.owner_map, &origin)?;
+    let tree = match &origin {
+        Origin::Directory(root) => Some(HostTree::new(root.clone(), owners)),
+        _ => None,
+    };
+    let platform = seed.platform.map_or_else(|| Ok(Platform::host()), |text| text.parse())?;
+    let options = seed.network.options(seed.effort.jobs)?;
+    let Shape { output, place, replace, size, filesystem, root } = shape;
+    let derive_uuid = filesystem.uuid.is_none();
+    let recipe = Recipe {
+        output,
+        place,
+        replace,
+        root,
+        size,
+        filesystem,
+        epoch: Timestamp::default(),
+        additions: Vec::new(),
+        overlays: Vec::new(),
+        latest: None,
+        semantics: seed.layering.semantics.into(),
+        strict: seed.layering.strict,
+        limits: seed.layering.limits.limits(),
+        memory: seed.effort.memory(),
+    };
+    Ok(Job { origin, platform, options, recipe, tree, derive_uuid, now: Some(now()) })
+}
+
+/// The source that `--from` names: a directory or an archive of that name, if there is one.
+fn source(words: &OsStr) -> Result<Origin> {
+    let parsed = Origin::parse(words);
+    let bytes = words.as_bytes();
+    match &parsed {
+        Ok(origin) if origin.is_local() || bytes.starts_with(b"docker://") => return parsed,
+        _ => {}
+    }
+    match fs::metadata(words) {
+        Ok(found) if found.is_dir() => Ok(Origin::Directory(PathBuf::from(words))),
+        Ok(_) => Ok(Origin::Tar(PathBuf::from(words))),
+        Err(error) if bytes.starts_with(b"/") || bytes.starts_with(b".") => {
+            let message = format!("cannot read {}", bytes.escape_ascii());
+            Err(match error.kind() {
+                ErrorKind::PermissionDenied => Error::denied(message),
+                _ => Error::not_found(message),
+            }
+            .because(error))
+        }
+        Err(_) => parsed,
+    }
+}
+
+fn owners(
+    uid: Option<u32>,
+    gid: Option<u32>,
+    map: Vec<OwnerRange>,
+    origin: &Origin,
+) -> Result<Owners> {
+    let is_one = uid.is_some() || gid.is_some();
+    if (is_one || !map.is_empty()) && !matches!(origin, Origin::Directory(_)) {
+        return Err(Error::usage(format!(
+            "--uid, --gid and --owner-map have no meaning for {origin}"
+        ))
+        .hint("an archive has its owners in it; a directory takes them"));
+    }
+    match is_one {
+        true => Ok(Owners::One(Owner { uid, gid })),
+        false if map.is_empty() => Ok(Owners::Kept),
+        false => OwnerMap::new(map).map(Owners::Mapped),
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_seconds(i64::try_from(since.as_secs()).unwrap_or_default())
+}

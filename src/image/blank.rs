@@ -1,0 +1,91 @@
+//! A filesystem with nothing in it.
+
+use std::path::PathBuf;
+
+use ext4_writer::{Builder, Metadata, Options, Sink, Summary};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::output::{Output, Place};
+use super::{refused, version_8_uuid};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::inject::Owner;
+
+/// Whose the root directory is, where that is not what it would be otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Root {
+    /// The owner; otherwise the source's, or 0:0 where there is none, whoever makes the filesystem.
+    pub owner: Option<Owner>,
+    /// The permission bits; otherwise the source's, or 0755.
+    pub mode: Option<u16>,
+}
+
+impl Root {
+    pub(super) fn apply<S: Sink>(self, builder: &mut Builder<S>) -> ext4_writer::Result<()> {
+        let root = builder.root();
+        let mut metadata = builder.metadata(root)?;
+        let owner = self.owner.unwrap_or_default();
+        metadata.uid = owner.uid.unwrap_or(metadata.uid);
+        metadata.gid = owner.gid.unwrap_or(metadata.gid);
+        metadata.mode = self.mode.unwrap_or(metadata.mode);
+        builder.set_metadata(root, &metadata)
+    }
+}
+
+/// Everything that decides an empty filesystem.
+#[derive(Clone, Debug)]
+pub struct Blank {
+    /// Where it goes.
+    pub output: PathBuf,
+    /// What that is.
+    pub place: Place,
+    /// Whether it may replace a file that is there.
+    pub replace: bool,
+    /// The filesystem's options.
+    pub filesystem: Options,
+    /// Whose the root directory is.
+    pub root: Root,
+}
+
+impl Blank {
+    /// Makes the filesystem; a file has its name only when it is on the disk.
+    ///
+    /// Without a UUID it gets one that follows from everything else that was asked for.
+    pub fn create(&self) -> Result<Made> {
+        let refused = |error| refused(&self.output, error);
+        let mut options = self.filesystem.clone();
+        options.uuid = options.uuid.or_else(|| Some(self.derived_uuid()));
+        let (output, sink) = Output::open(&self.output, self.place, self.replace)?;
+        let mut builder = Builder::create(sink, options).map_err(refused)?;
+        self.root.apply(&mut builder).map_err(refused)?;
+        let root = builder.metadata(builder.root()).map_err(refused)?;
+        let (summary, _) = builder.finish().map_err(refused)?;
+        output.publish()?;
+        Ok(Made { summary, root })
+    }
+
+    fn derived_uuid(&self) -> [u8; 16] {
+        let words = format!("{:?}\n{:?}", self.filesystem, self.root);
+        version_8_uuid(&Digest::sha256_of(words.as_bytes()))
+    }
+}
+
+/// An empty filesystem that was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Made {
+    /// What it holds.
+    pub summary: Summary,
+    /// Whose its root directory is.
+    pub root: Metadata,
+}
+
+/// A UUID of version 4, out of the kernel's random numbers (RFC 9562, section 5.4).
+pub fn random_uuid() -> Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    getrandom(&mut bytes, GetRandomFlags::empty())
+        .map_err(|error| Error::io("cannot get a random UUID").because(error))?;
+    let [.., version, _, variant, _, _, _, _, _, _, _] = &mut bytes;
+    *version = *version & 0x0f | 0x40;
+    *variant = *variant & 0x3f | 0x80;
+    Ok(bytes)
+}

@@ -1,0 +1,128 @@
+//! Where a filesystem goes: a new file, or a device in place.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ext4_writer::{Prior, Sink};
+
+use super::device::DiscardingSink;
+use super::file::{Draft, FileSink, check_output};
+use super::vacancy::{occupant, occupied};
+use crate::error::{Error, Result};
+
+/// What an output is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// A new file, or one in the place of another.
+    #[default]
+    File,
+    /// A new file in the place of one that is empty, and still is in the end.
+    EmptyFile,
+    /// A block device.
+    Device {
+        /// Whether what it holds may go.
+        overwrite: bool,
+        /// Whether it is asked to make itself empty.
+        discard: bool,
+    },
+}
+
+/// An output that is being written.
+#[derive(Debug)]
+pub(super) enum Output {
+    File(Draft),
+    Device(PathBuf),
+}
+
+impl Output {
+    /// Opens an output, and a sink for its bytes.
+    pub(super) fn open(path: &Path, place: Place, replace: bool) -> Result<(Self, ImageSink)> {
+        let draft = match place {
+            Place::File => Draft::create(path, replace)?,
+            Place::EmptyFile => Draft::create(path, true)?.over_nothing(),
+            Place::Device { overwrite, discard } => {
+                let device = DiscardingSink::open(path)?;
+                // Asked again, as it may have been changed since.
+                let found = occupant(device.file(), None).map_err(|error| {
+                    Error::io(format!("cannot read {}", path.display())).because(error)
+                })?;
+                if let Some(found) = found.filter(|_| !overwrite) {
+                    return Err(occupied(path, &found));
+                }
+                let device = if discard { device } else { device.without_discarding() };
+                return Ok((Self::Device(path.to_owned()), ImageSink::Device(device)));
+            }
+        };
+        let sink = ImageSink::File(draft.sink()?);
+        Ok((Self::File(draft), sink))
+    }
+
+    /// Gives a file its name.
+    pub(super) fn publish(self) -> Result<PathBuf> {
+        match self {
+            Self::File(draft) => draft.publish(),
+            Self::Device(path) => Ok(path),
+        }
+    }
+}
+
+/// Refuses an output that cannot be written, before the long work.
+pub(super) fn check(path: &Path, place: Place, replace: bool) -> Result<()> {
+    match place {
+        Place::File => check_output(path, replace),
+        Place::EmptyFile => check_output(path, true),
+        // Who names a device has looked at it.
+        Place::Device { .. } => Ok(()),
+    }
+}
+
+/// The bytes of an output.
+#[derive(Debug)]
+pub enum ImageSink {
+    /// Those of a file without a name.
+    File(FileSink),
+    /// Those of a device.
+    Device(DiscardingSink),
+}
+
+impl ImageSink {
+    fn sink(&mut self) -> &mut dyn Sink {
+        match self {
+            Self::File(file) => file,
+            Self::Device(device) => device,
+        }
+    }
+}
+
+impl Sink for ImageSink {
+    fn prepare(&mut self, length: Option<u64>) -> io::Result<Prior> {
+        self.sink().prepare(length)
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        match self {
+            Self::File(file) => file.capacity(),
+            Self::Device(device) => device.capacity(),
+        }
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.sink().write_at(offset, bytes)
+    }
+
+    fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        self.sink().zero_at(offset, length)
+    }
+
+    fn barrier(&mut self) -> io::Result<()> {
+        self.sink().barrier()
+    }
+
+    fn set_length(&mut self, length: u64) -> io::Result<()> {
+        self.sink().set_length(length)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sink().sync()
+    }
+}

@@ -1,0 +1,222 @@
+//! What is at the place of a new filesystem, and whether it may go.
+
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use ext4_writer::signature::{Signature, signatures};
+use rustix::fs::{FlockOperation, fcntl_lock};
+
+use super::busy;
+use super::device::DiscardingSink;
+use crate::error::{Error, Result};
+
+/// The place of a new filesystem, which was looked at and may be taken.
+#[derive(Clone, Debug)]
+pub struct Vacancy {
+    /// The place, with symbolic links followed.
+    pub path: PathBuf,
+    /// What kind of place it is.
+    pub kind: PlaceKind,
+    /// The bytes of the device, or of the file that will go; `None` where there is nothing.
+    pub length: Option<u64>,
+    /// What is there now and will be lost, in words.
+    pub occupant: Option<String>,
+}
+
+/// A file that is to get its name when it is finished, or a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaceKind {
+    /// A new file, though its name may be taken by one that will go.
+    File,
+    /// A block device, written in place.
+    Device,
+}
+
+impl Vacancy {
+    /// Looks at a place: what is in use is refused, and what holds anything, too, unless it may be
+    /// overwritten.
+    pub fn look(path: &Path, overwrite: bool) -> Result<Self> {
+        let found = match fs::metadata(path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == ErrorKind::NotFound => return nothing_at(path),
+            Err(error) => return Err(cannot_look(path, error)),
+        };
+        let resolved = fs::canonicalize(path).map_err(|error| cannot_look(path, error))?;
+        let kind = found.file_type();
+        let (kind, length, occupant) = if kind.is_block_device() {
+            let device = DiscardingSink::open(&resolved)?;
+            let occupant = occupant(device.file(), None).map_err(|e| cannot_look(path, e))?;
+            let length = ext4_writer::Sink::capacity(&device).unwrap_or_default();
+            (PlaceKind::Device, length, occupant)
+        } else if kind.is_file() {
+            (PlaceKind::File, found.len(), look_at_file(&resolved, &found)?)
+        } else {
+            let what = if kind.is_dir() { "a directory" } else { "neither a file nor a device" };
+            return Err(Error::cannot_create(format!(
+                "cannot create a filesystem at {}: it is {what}",
+                path.display()
+            ))
+            .hint("name a file that is to be made, or a block device"));
+        };
+        match occupant {
+            Some(occupant) if !overwrite => Err(occupied(path, &occupant)),
+            occupant => Ok(Self { path: resolved, kind, length: Some(length), occupant }),
+        }
+    }
+}
+
+/// A place where nothing is, unless it is one where files are no use.
+fn nothing_at(path: &Path) -> Result<Vacancy> {
+    let shown = path.display();
+    if path.file_name().is_none() {
+        return Err(Error::usage(format!("{shown} is not the name of a file")));
+    }
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(Error::cannot_create(format!(
+            "cannot create a filesystem at {shown}: it is a symbolic link to nothing"
+        ))
+        .hint("remove it, or make what it names"));
+    }
+    if is_among_devices(path) {
+        return Err(Error::not_found(format!("there is no device {shown}"))
+            .hint("a file there would be gone with the next start"));
+    }
+    let kind = PlaceKind::File;
+    Ok(Vacancy { path: path.to_owned(), kind, length: None, occupant: None })
+}
+
+/// Whether a file of this name would lie among the nodes of devices: a misspelt one would fill the
+/// memory.
+fn is_among_devices(path: &Path) -> bool {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.and_then(|parent| fs::canonicalize(parent).ok()).unwrap_or_default();
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    parent.starts_with("/dev") && device(&parent) == device(Path::new("/dev"))
+}
+
+/// What a file holds; nothing, if it is empty. One that is in use is refused.
+fn look_at_file(path: &Path, found: &Metadata) -> Result<Option<String>> {
+    // Who may not write to a file is not to replace it either.
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let file = file.map_err(|error| cannot_look(path, error))?;
+    let users = busy::users_of_file(found);
+    let user = users.first().cloned().or_else(|| {
+        let locked = "another process holds a lock on it, such as a virtual machine";
+        is_locked(&file).then(|| locked.to_owned())
+    });
+    if let Some(user) = user {
+        let refusal = format!("cannot replace {}: {user}", path.display());
+        return Err(Error::cannot_create(refusal).hint("end what uses it"));
+    }
+    if found.len() == 0 {
+        return Ok(None);
+    }
+    occupant(&file, Some(found.len())).map_err(|error| cannot_look(path, error))
+}
+
+/// Whether another process has locked the file in either of the two ways.
+fn is_locked(file: &File) -> bool {
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        return true;
+    }
+    // Both locks go when the file is closed.
+    let lock = fcntl_lock(file, FlockOperation::NonBlockingLockExclusive);
+    matches!(lock, Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS))
+}
+
+/// What is found in an open file or device, in words; a file holds something whenever it is not
+/// empty.
+pub(super) fn occupant(file: &File, length: Option<u64>) -> std::io::Result<Option<String>> {
+    let found: Vec<String> = signatures(file)?.iter().map(Signature::to_string).collect();
+    let length = length.map(|length| format!("a file of {length} bytes"));
+    Ok(match (length, found.is_empty()) {
+        (None, true) => None,
+        (None, false) => Some(found.join(", ")),
+        (Some(length), true) => Some(length),
+        (Some(length), false) => Some(format!("{length} with {}", found.join(", "))),
+    })
+}
+
+pub(super) fn occupied(path: &Path, occupant: &str) -> Error {
+    Error::cannot_create(format!(
+        "cannot create a filesystem at {}: {occupant} is there",
+        path.display()
+    ))
+    .hint("--force overwrites it")
+}
+
+fn cannot_look(path: &Path, error: std::io::Error) -> Error {
+    let refusal = format!("cannot create a filesystem at {}", path.display());
+    match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Error::denied(refusal),
+        ErrorKind::NotADirectory | ErrorKind::InvalidFilename => Error::cannot_create(refusal),
+        _ => Error::io(refusal),
+    }
+    .because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_vacant_and_any_other_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
+        fs::write(&path, b"").unwrap();
+        let empty = Vacancy::look(&path, false).unwrap();
+        assert_eq!((empty.length, empty.occupant), (Some(0), None));
+        fs::write(&path, b"x").unwrap();
+        let refusal = Vacancy::look(&path, false).unwrap_err();
+        assert_eq!(refusal.exit_code(), 73);
+        assert!(refusal.to_string().contains("a file of 1 bytes is there"), "{refusal}");
+        let forced = Vacancy::look(&path, true).unwrap();
+        assert_eq!(forced.occupant.as_deref(), Some("a file of 1 bytes"));
+    }
+
+    #[test]
+    fn a_locked_file_is_refused_even_by_force() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
+        fs::write(&path, b"x").unwrap();
+        let holder = File::open(&path).unwrap();
+        holder.lock().unwrap();
+        let refusal = Vacancy::look(&path, true).unwrap_err();
+        assert_eq!(refusal.exit_code(), 73);
+        assert!(refusal.to_string().contains("holds a lock"), "{refusal}");
+        drop(holder);
+        Vacancy::look(&path, true).unwrap();
+    }
+
+    #[test]
+    fn what_is_neither_file_nor_device_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        let below = directory.path().join("link/below");
+        for (path, code) in [
+            (directory.path(), 73),
+            (Path::new("/dev/null"), 73),
+            (Path::new("/dev/no-such-device"), 66),
+            (&link, 73),
+            (Path::new(".."), 73),
+        ] {
+            let refusal = Vacancy::look(path, true).unwrap_err();
+            assert_eq!(refusal.exit_code(), code, "{refusal}");
+        }
+        // The directory is missed when the file is made.
+        assert_eq!(Vacancy::look(&below, false).unwrap().length, None);
+    }
+
+    #[test]
+    fn a_link_leads_to_the_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let (link, target) = (directory.path().join("link"), directory.path().join("target"));
+        fs::write(&target, b"").unwrap();
+        std::os::unix::fs::symlink("target", &link).unwrap();
+        let found = Vacancy::look(&link, false).unwrap();
+        assert_eq!(found.path, fs::canonicalize(target).unwrap());
+    }
+}

@@ -1,0 +1,81 @@
+//! The result of `banger disk create`.
+
+use std::fmt::Write as _;
+
+use ext4_writer::Metadata;
+use serde::Serialize;
+
+use super::{Image, Pulled, Report, bytes};
+use crate::error::Result;
+
+/// The result of `banger disk create`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Created {
+    /// The filesystem.
+    #[serde(flatten)]
+    pub image: Image,
+    /// Whether it is on a block device.
+    #[serde(rename = "device")]
+    pub is_device: bool,
+    /// The owner of the root directory.
+    pub root_uid: u32,
+    /// The owning group of the root directory.
+    pub root_gid: u32,
+    /// The permission bits of the root directory, in octal.
+    pub root_mode: String,
+    /// What was there before, in words.
+    pub replaced: Option<String>,
+    /// How long everything took, in microseconds.
+    pub microseconds: u64,
+    /// What it began with.
+    pub from: Option<Pulled>,
+}
+
+impl Created {
+    /// A new filesystem in a new file, with its root directory.
+    #[must_use]
+    pub fn new(image: Image, root: &Metadata) -> Self {
+        Self {
+            image,
+            is_device: false,
+            root_uid: root.uid,
+            root_gid: root.gid,
+            root_mode: format!("{:04o}", root.mode & 0o7777),
+            replaced: None,
+            microseconds: 0,
+            from: None,
+        }
+    }
+
+    fn text(&self) -> String {
+        let image = &self.image;
+        let mut text = self.from.as_ref().map(Pulled::text).unwrap_or_default();
+        let mut line = |name: &str, value: String| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{name:<10}{value}");
+        };
+        if self.from.is_none() {
+            line("disk", image.text());
+            line(
+                "time",
+                format!("{}.{} ms", self.microseconds / 1000, self.microseconds / 100 % 10),
+            );
+            line("path", image.path.clone());
+        }
+        line("features", image.features.join(" "));
+        line("journal", bytes(image.journal));
+        line("written", bytes(image.written));
+        line("root", format!("{}:{} {}", self.root_uid, self.root_gid, self.root_mode));
+        if let Some(replaced) = &self.replaced {
+            line("replaced", replaced.clone());
+        }
+        text
+    }
+}
+
+impl Report {
+    /// Prints what was made of a disk.
+    pub fn created(self, created: &Created) -> Result<()> {
+        self.result(created, || created.text())
+    }
+}

@@ -1,0 +1,117 @@
+//! Filesystems on devices that were in use.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use banger_test_support::device::{LoopDevice, WithoutHoles, signatures};
+use banger_test_support::mount::Mount;
+use banger_test_support::{gate, judge};
+
+use super::{create, create_fails, groups};
+use crate::banger::Bench;
+
+const MIB: u64 = 1 << 20;
+const DEVICE: u64 = 64 * MIB;
+
+/// A loop device over a file of garbage.
+struct Disk {
+    device: LoopDevice,
+    file: PathBuf,
+}
+
+impl Disk {
+    fn new(directory: &Path) -> Option<Self> {
+        if !judge::kernel() || !judge::all(&["wipefs", "e2fsck", "dumpe2fs"]) {
+            return None;
+        }
+        let file = directory.join("garbage");
+        let garbage: Vec<u8> = (0..DEVICE).map(|n| n.to_le_bytes()[0] | 0x80).collect();
+        fs::write(&file, garbage).unwrap();
+        Some(Self { device: LoopDevice::over(&file)?, file })
+    }
+
+    /// Asks wipefs, e2fsck and the kernel; how many groups' tables are known to be zeros, of how
+    /// many.
+    fn judge(&self) -> (usize, usize) {
+        assert_eq!(signatures(self.device.path()), ["ext4"]);
+        gate::assert_clean(&self.file);
+        let text = gate::dump(&self.file).unwrap().text;
+        let zeroed = text.matches("ITABLE_ZEROED").count();
+        let groups = groups(&text);
+        let mount = Mount::on(self.device.path(), "rw").expect("the device was made as root");
+        for number in 0..2000 {
+            fs::write(mount.path().join(format!("file-{number}")), vec![5; 700]).unwrap();
+        }
+        mount.close();
+        gate::assert_clean(&self.file);
+        (zeroed, groups)
+    }
+}
+
+#[test]
+fn a_device_is_taken_whole_and_the_kernel_uses_it() {
+    let bench = Bench::new();
+    let Some(disk) = Disk::new(&bench.path("")) else { return };
+    let report = create(&bench, disk.device.path(), &["--label", "work"]);
+    assert_eq!((&report["size"], &report["device"]), (&DEVICE.into(), &true.into()));
+    assert_eq!(report["replaced"], serde_json::Value::Null);
+    // The loop device has made itself empty.
+    let (zeroed, groups) = disk.judge();
+    assert_eq!(zeroed, groups);
+}
+
+#[test]
+fn a_device_that_cannot_empty_itself_is_left_to_the_kernel_unless_eager() {
+    for (words, known) in [(&[][..], false), (&["--eager"], true), (&["--no-discard"], false)] {
+        let bench = Bench::new();
+        let Some(directory) = WithoutHoles::new() else { return };
+        let Some(disk) = Disk::new(directory.path()) else { return };
+        let report = create(&bench, disk.device.path(), words);
+        let written = report["written"].as_u64().unwrap();
+        assert!(written < MIB, "{words:?}: {written} bytes");
+        let (zeroed, groups) = disk.judge();
+        assert_eq!(zeroed, if known { groups } else { 0 }, "{words:?}");
+    }
+}
+
+#[test]
+fn a_device_is_not_discarded_when_it_is_not_to_be() {
+    let bench = Bench::new();
+    let Some(disk) = Disk::new(&bench.path("")) else { return };
+    create(&bench, disk.device.path(), &["--no-discard"]);
+    let bytes = fs::read(&disk.file).unwrap();
+    let kept = bytes.iter().filter(|byte| **byte >= 0x80).count();
+    assert!(kept > bytes.len() / 2, "{kept} bytes of garbage are left");
+    disk.judge();
+}
+
+#[test]
+fn a_filesystem_can_be_shorter_than_its_device_and_not_longer() {
+    let bench = Bench::new();
+    let Some(disk) = Disk::new(&bench.path("")) else { return };
+    let message = create_fails(&bench, disk.device.path(), &["--size", "65M"], 73);
+    assert!(message.contains("68157440") && message.contains("67108864"), "{message}");
+    let report = create(&bench, disk.device.path(), &["--size", "32M"]);
+    assert_eq!(report["size"], 32 * MIB);
+    assert_eq!(signatures(disk.device.path()), ["ext4"]);
+    gate::assert_checked(disk.device.path());
+    assert_eq!(fs::metadata(&disk.file).unwrap().len(), DEVICE);
+}
+
+#[test]
+fn a_device_begins_with_a_tree() {
+    let bench = Bench::new();
+    let Some(disk) = Disk::new(&bench.path("")) else { return };
+    fs::create_dir_all(bench.path("tree/deep")).unwrap();
+    fs::write(bench.path("tree/deep/file"), vec![9; 300_000]).unwrap();
+    let words = ["--from", "tree", "--owner", "7:8", "--mode", "0711"];
+    let report = create(&bench, disk.device.path(), &words);
+    assert_eq!(report["size"], DEVICE);
+    assert_eq!(report["from"]["content"]["files"], 1);
+    let mount = Mount::on(disk.device.path(), "ro").unwrap();
+    assert!(fs::read(mount.path().join("deep/file")).unwrap() == vec![9; 300_000]);
+    mount.close();
+    disk.judge();
+    let message = create_fails(&bench, disk.device.path(), &words, 73);
+    assert!(message.contains("ext4 (UUID "), "{message}");
+}

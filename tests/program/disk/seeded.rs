@@ -1,0 +1,152 @@
+//! Filesystems that begin with a tree.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::process::Output;
+
+use banger_test_support::boot::{Task, boot};
+use banger_test_support::layers::{Compression, Layer, write_layout};
+use banger_test_support::mount::{Access, Mount};
+use banger_test_support::tree::{Entry, Kind};
+use banger_test_support::{gate, judge};
+
+use super::{create, create_fails, everything};
+use crate::banger::{Bench, open_to_all, program_for_everybody};
+use crate::image::image;
+
+const MIB: u64 = 1 << 20;
+
+/// A directory of the user 4321 in a bench that everybody may use.
+fn seed(bench: &Bench) {
+    open_to_all(&bench.path(""));
+    fs::create_dir_all(bench.path("seed/home/me")).unwrap();
+    fs::write(bench.path("seed/home/me/file"), "content").unwrap();
+    fs::set_permissions(bench.path("seed/home/me/file"), fs::Permissions::from_mode(0o600))
+        .unwrap();
+    for name in ["seed", "seed/home", "seed/home/me", "seed/home/me/file"] {
+        chown(bench.path(name), Some(4321), Some(4321)).unwrap();
+    }
+}
+
+/// Runs as the user 4321, who finds no other program.
+fn as_user(bench: &Bench, words: &[&str]) -> Output {
+    let (_directory, program) = program_for_everybody();
+    judge::companion(&judge::find("setpriv").unwrap())
+        .args(["--reuid", "4321", "--regid", "4321", "--clear-groups"])
+        .arg(program)
+        .args(words)
+        .env("PATH", "")
+        .env("BANGER_CACHE_DIR", bench.path("cache"))
+        .current_dir(bench.path(""))
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_tree_that_an_ordinary_user_holds_becomes_anybodys() {
+    if !judge::kernel() || !judge::all(&["setpriv"]) {
+        return;
+    }
+    let bench = Bench::new();
+    seed(&bench);
+    for (words, root, file) in [
+        (&[][..], (4321, 4321), (4321, 4321)),
+        (&["--uid", "0", "--gid", "0"], (0, 0), (0, 0)),
+        (&["--uid", "1000"], (1000, 4321), (1000, 4321)),
+        (&["--owner-map", "4321:7"], (7, 7), (7, 7)),
+        (&["--owner-map", "u:4321:7", "--owner-map", "g:4321:8"], (7, 8), (7, 8)),
+        (&["--uid", "5", "--gid", "6", "--owner", "0:0", "--mode", "1777"], (0, 0), (5, 6)),
+    ] {
+        let create = ["disk", "create", "disk", "--size", "8G", "--from", "seed", "--force"];
+        let made = as_user(&bench, &[&create[..], words].concat());
+        assert!(made.status.success(), "{words:?}: {}", judge::text(&made));
+        gate::assert_clean(&bench.path("disk"));
+        assert_eq!(fs::metadata(bench.path("disk")).unwrap().len(), 8 << 30);
+        let mount = Mount::new(&bench.path("disk"), Access::ReadOnly).unwrap();
+        let owner = |name: &str| {
+            let found = fs::metadata(mount.path().join(name)).unwrap();
+            ((found.uid(), found.gid()), found.mode() & 0o7777)
+        };
+        assert_eq!(owner("").0, root, "{words:?}");
+        assert_eq!(owner("").1, if words.contains(&"--mode") { 0o1777 } else { 0o755 });
+        assert_eq!(owner("home/me/file"), (file, 0o600), "{words:?}");
+        assert_eq!(fs::read(mount.path().join("home/me/file")).unwrap(), b"content");
+        mount.close();
+    }
+    let unknown = as_user(
+        &bench,
+        &["disk", "create", "none", "--size", "8M", "--from", "seed", "--owner-map", "0:0"],
+    );
+    assert_eq!(unknown.status.code(), Some(65), "{}", judge::text(&unknown));
+    assert!(!bench.path("none").exists());
+}
+
+#[test]
+fn archives_and_images_are_seeds_too() {
+    let bench = Bench::new();
+    let file = Entry::new(Kind::file(b"12345"), 0o640).owned_by(12, 13);
+    let mut layer = Layer::new();
+    layer.put("work/file", &file, b"12345");
+    fs::write(bench.path("seed.tar"), layer.finish()).unwrap();
+    write_layout(&bench.path("layout"), &[image(Compression::Zstd)]);
+    for (from, name, size) in [
+        ("seed.tar", "work/file", 5),
+        ("tar:seed.tar", "work/file", 5),
+        ("oci:layout", "etc/passwd", 28),
+    ] {
+        let words = ["--size", "512M", "--from", from, "--force", "--label", "seeded"];
+        let report = create(&bench, "disk", &words);
+        assert_eq!(report["size"], 512 * MIB);
+        assert_eq!(report["label"], "seeded");
+        assert!(report["from"]["content"]["files"].as_u64().unwrap() > 0, "{report:#}");
+        assert_eq!(report["from"]["image"]["uuid"], report["uuid"]);
+        gate::assert_clean(&bench.path("disk"));
+        let Some(mount) = Mount::new(&bench.path("disk"), Access::ReadOnly) else { continue };
+        assert_eq!(fs::metadata(mount.path().join(name)).unwrap().len(), size, "{from}");
+        mount.close();
+    }
+    let report = create(&bench, "fitted", &["--from", "seed.tar", "--size", "fit+10M"]);
+    assert!(report["available"].as_u64().unwrap() >= 10 * MIB);
+    gate::assert_clean(&bench.path("fitted"));
+}
+
+/// Beyond its room the kernel places descriptors in the groups that they describe.
+#[test]
+fn a_seeded_disk_boots_and_grows_beyond_its_room_while_it_is_mounted() {
+    let bench = Bench::new();
+    write_layout(&bench.path("layout"), &[image(Compression::Zstd)]);
+    let words = ["--size", "128M", "--max-size", "20G", "--from", "oci:layout"];
+    create(&bench, "disk", &words);
+    let disk = bench.path("disk");
+    File::options().write(true).open(&disk).unwrap().set_len(64 << 30).unwrap();
+    let Some(console) = boot(&disk, Task::Grow) else { return };
+    for words in ["bed: grown", "guest: read everything", "guest: done"] {
+        assert!(console.contains(words), "no \"{words}\" in:\n{console}");
+    }
+    gate::assert_clean(&disk);
+    if judge::all(&["dumpe2fs"]) {
+        assert!(gate::dump(&disk).unwrap().has("meta_bg"));
+    }
+}
+
+#[test]
+fn a_seed_that_is_not_there_or_does_not_fit_leaves_nothing() {
+    let bench = Bench::new();
+    for (words, code, reason) in [
+        (&["--from", "./none"][..], 66, "./none"),
+        (&["--from", "/no/such.tar"], 66, "/no/such.tar"),
+        (&["--from", "dir:none"], 66, "none"),
+        (&["--from", "tar:x", "--uid", "0"], 2, "--uid"),
+        (&["--from", "dir:x", "--platform", "linux/arm64"], 2, "--platform"),
+        (&["--from", "oci:x", "--pull", "never"], 2, "--pull"),
+    ] {
+        let message = create_fails(&bench, "disk", &[&["--size", "8M"], words].concat(), code);
+        assert!(message.contains(reason), "{message}");
+    }
+    assert_eq!(everything(&bench).len(), 0);
+    fs::create_dir(bench.path("seed")).unwrap();
+    fs::write(bench.path("seed/large"), vec![1; 9 << 20]).unwrap();
+    let message = create_fails(&bench, "disk", &["--size", "8M", "--from", "seed"], 73);
+    assert!(message.contains("image is full"), "{message}");
+    assert_eq!(everything(&bench).len(), 1);
+}
