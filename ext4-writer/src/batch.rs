@@ -162,6 +162,17 @@ impl<S: Sink> Batch<S> {
         self.append_zeros(rest)
     }
 
+    /// Writes whole blocks, of which none is all zeros, from where they are.
+    pub(crate) fn write_blocks(&mut self, at: BlockIndex, blocks: &[u8]) -> Result<()> {
+        self.flush()?;
+        let (offset, length) = (self.block_size.offset(at), widen(blocks.len()));
+        let done = self.sink.write_at(offset, blocks).map(|()| self.written += length);
+        self.checked(done, offset, length)?;
+        self.start = at + self.block_size.whole_blocks(length);
+        self.high_water = self.high_water.max(self.start);
+        Ok(())
+    }
+
     /// Makes a run read as zeros again.
     pub(crate) fn zero(&mut self, run: Run) -> Result<()> {
         self.flush()?;

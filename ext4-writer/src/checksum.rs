@@ -159,7 +159,9 @@ impl FsSeed {
         descriptor.checksum = U16::ZERO;
         if self.enabled {
             let covered = descriptor.as_bytes().get(..length).unwrap_or_default();
-            descriptor.checksum = U16::new(self.descriptor_sum(group, covered));
+            // Its checksum is zero still.
+            let with_group = fold(self.seed, &group.get().to_le_bytes());
+            descriptor.checksum = U16::new(low16(fold(with_group, covered)));
         }
         Sealed(descriptor)
     }

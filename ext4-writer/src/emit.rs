@@ -18,12 +18,14 @@ use crate::plan::superblock::{self, Sources};
 use crate::plan::xattr::Lists;
 use crate::plan::{Plan, journal};
 use crate::record::inode::{BLOCK_MAP_SIZE, Inode};
+use crate::record::superblock::Superblock;
 use crate::sink::{Prior, Sink, widen};
 use crate::tree::{Content, Extent, Node, NodeId, Tree};
 use crate::units::{BlockCount, BlockIndex, InodeNumber, Run};
 
 /// Where the superblock begins in its block, when that is block 0.
 const BOOT_SECTORS: usize = 1024;
+const SUPERBLOCK_LEN: usize = size_of::<Superblock>();
 const ONE: BlockCount = BlockCount::new(1);
 
 /// Writes all metadata of a plan, the superblock last.
@@ -372,34 +374,44 @@ impl<S: Sink> Emitter<'_, S> {
         let layout = plan.placed.space.layout();
         let copies: Vec<u64> =
             layout.copies_below(u64::from(plan.placed.geometry.groups)).collect();
+        let mut copy = self.copy_without_superblock()?;
+        let block_len = self.format.block.len();
         for group in copies.into_iter().rev() {
             let start = layout.group_start(group);
-            self.descriptors(start + BlockCount::new(1))?;
+            let (first, descriptors) = copy.split_at_mut_checked(block_len).ok_or(COPY_HAS_ROOM)?;
+            first.fill(0);
+            let boot = if start == BlockIndex::new(0) { BOOT_SECTORS } else { 0 };
             let superblock = superblock::render(&sources, group);
-            let mut block = Vec::with_capacity(self.format.block.len());
-            if start == BlockIndex::new(0) {
-                block.resize(BOOT_SECTORS, 0);
+            let place = first.get_mut(boot..boot + SUPERBLOCK_LEN);
+            place.ok_or(COPY_HAS_ROOM)?.copy_from_slice(superblock.as_bytes());
+            if group > 0 {
+                self.batch.write_blocks(start, &copy)?;
+                continue;
             }
-            block.extend_from_slice(superblock.as_bytes());
-            if group == 0 {
-                self.batch.barrier()?;
-            }
-            self.batch.write_block(start, &block)?;
+            self.batch.write_blocks(start + ONE, descriptors)?;
+            self.batch.barrier()?;
+            self.batch.write_blocks(start, first)?;
         }
         Ok(())
     }
 
-    fn descriptors(&mut self, at: BlockIndex) -> Result<()> {
-        self.batch.seek(at)?;
-        for descriptor in &self.plan.groups.descriptors {
-            let bytes = descriptor.as_bytes().get(..self.format.descriptor_len());
-            self.batch.append(bytes.ok_or(DESCRIPTORS_ARE_LONG)?)?;
+    /// A block for the superblock, then those of all descriptors, which are the same everywhere.
+    fn copy_without_superblock(&self) -> Result<Vec<u8>> {
+        let length = self.format.descriptor_len();
+        let descriptors = &self.plan.groups.descriptors;
+        let block = self.format.block.len();
+        let mut blocks = Vec::with_capacity(2 * block + descriptors.len() * length);
+        blocks.resize(block, 0);
+        for descriptor in descriptors {
+            let bytes = descriptor.as_bytes().get(..length);
+            blocks.extend_from_slice(bytes.ok_or(COPY_HAS_ROOM)?);
         }
-        self.batch.pad()
+        blocks.resize(blocks.len().next_multiple_of(block), 0);
+        Ok(blocks)
     }
 }
 
-const DESCRIPTORS_ARE_LONG: Error = internal("a descriptor is no longer than its record");
+const COPY_HAS_ROOM: Error = internal("a copy has room for superblock and descriptors");
 
 /// The inodes before the first one that a node can have, but for the root.
 struct OwnInodes {

@@ -30,7 +30,7 @@ impl BlockMap {
 
     /// The blocks of a group that are free.
     pub(crate) fn free_in(&self, group: u32) -> BlockCount {
-        self.free_runs(group).iter().map(|run| run.length).sum()
+        self.free_runs(group).map(|run| run.length).sum()
     }
 
     /// Whether the kernel can work the group's bitmap out by itself: nothing is in it but what it
@@ -40,7 +40,8 @@ impl BlockMap {
         let start = self.layout.group_start(number);
         group + 1 < self.groups
             && start >= self.layout.group_start(1)
-            && self.free_in(group) == self.end_of_group(number) - start - self.kept(number)
+            && (start >= self.end_of_use
+                || self.free_in(group) == self.end_of_group(number) - start - self.kept(number))
     }
 
     /// The group's bitmap: ones for blocks in use and for those behind the filesystem's end.
@@ -69,20 +70,18 @@ impl BlockMap {
     }
 
     /// The free runs inside a group.
-    fn free_runs(&self, group: u32) -> Vec<Run> {
+    fn free_runs(&self, group: u32) -> impl Iterator<Item = Run> {
         let group = u64::from(group);
         let (start, end) = (self.layout.group_start(group), self.end_of_group(group));
         let first = self.free.partition_point(|run| run.end() <= start);
-        let mut runs = Vec::new();
-        for run in self.free.iter().skip(first).take_while(|run| run.start < end) {
+        let inside = self.free.iter().skip(first).take_while(move |run| run.start < end);
+        let inside = inside.map(move |run| {
             let from = run.start.max(start);
-            runs.push(Run::new(from, run.end().min(end) - from));
-        }
+            Run::new(from, run.end().min(end) - from)
+        });
         let unused = self.end_of_use.max(start + self.kept(group));
-        if unused < end {
-            runs.push(Run::new(unused, end - unused));
-        }
-        runs
+        let behind = (unused < end).then(|| Run::new(unused, end - unused));
+        inside.chain(behind)
     }
 }
 
