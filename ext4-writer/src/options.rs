@@ -317,7 +317,7 @@ impl Options {
     }
 
     /// These options with room to grow that costs an empty disk little, unless
-    /// [`max_size`](Self::max_size) or a fitted size says otherwise: to 32 times its size and at
+    /// [`max_size`](Self::max_size) or a fitted size says otherwise: to 8 times its size and at
     /// least to 256 GiB, but neither beyond 16 TiB nor beyond 1,024 times its size, which is the
     /// usual room.
     ///
@@ -332,7 +332,7 @@ impl Options {
         const MOST: u64 = 16 << 40;
         if let (Size::Fixed(bytes), None) = (self.size, self.max_size) {
             let usual = bytes.saturating_mul(1024);
-            let modest = bytes.saturating_mul(32).max(LEAST).min(usual).min(MOST);
+            let modest = bytes.saturating_mul(8).max(LEAST).min(usual).min(MOST);
             self.max_size = Some(modest.max(bytes));
         }
         self

@@ -121,7 +121,7 @@ fn of_disks(word: Arg) -> Arg {
         }
         "uuid" => "The filesystem's UUID [default: a random one]",
         "max_size" => {
-            "How large the filesystem can grow in the guest without moving anything [default: 32 \
+            "How large the filesystem can grow in the guest without moving anything [default: 8 \
              times its size, at least 256G]"
         }
         _ if needs_source(&word) => return word.requires("from"),
