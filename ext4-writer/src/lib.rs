@@ -269,7 +269,27 @@
 //! A new file reads as zeros where nothing was written; a disk that was in use does not. Where a
 //! sink says so ([`Prior::Unknown`]), as a [`DeviceSink`] does, zeros are written too, and
 //! so is all else that must be zero; [`Options::lazy_itable_init`] and
-//! [`Options::lazy_journal_init`] say what may be left for later.
+//! [`Options::lazy_journal_init`] say what may be left for later. What a device holds before it is
+//! overwritten is told by [`signature::signatures`], how large a filesystem it can hold by
+//! [`largest_size`].
+//!
+//! ```
+//! use ext4_writer::signature::signatures;
+//! use ext4_writer::{Builder, MemorySink, Options, Size};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut options = Options::new(Size::Fixed(8 << 30)).with_modest_growth();
+//! options.label = b"work".to_vec();
+//! # options.size = Size::Fixed(64 << 20);
+//! let builder = Builder::create(MemorySink::new(), options)?;
+//! let (summary, sink) = builder.finish()?;
+//! // An empty disk of 8 GiB is 240 KiB of writes.
+//! assert!(summary.written < 240 << 10);
+//! let found = signatures(&sink.into_bytes())?;
+//! assert_eq!((found[0].format, found[0].label.as_slice()), ("ext4", &b"work"[..]));
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # Determinism
 //!

@@ -1,8 +1,11 @@
 //! Filesystems that begin with a tree.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-use std::process::Output;
+use std::path::Path;
+use std::process::{Output, Stdio};
 
 use banger_test_support::boot::{Task, boot};
 use banger_test_support::layers::{Compression, Layer, write_layout};
@@ -149,4 +152,29 @@ fn a_seed_that_is_not_there_or_does_not_fit_leaves_nothing() {
     let message = create_fails(&bench, "disk", &["--size", "8M", "--from", "seed"], 73);
     assert!(message.contains("image is full"), "{message}");
     assert_eq!(everything(&bench).len(), 1);
+}
+
+/// Begins a disk from an archive that never ends, and ends it when it says that it is at work.
+fn interrupted(bench: &Bench, place: &Path) -> Option<i32> {
+    let mut child = bench
+        .command([OsStr::new("disk"), OsStr::new("create"), place.as_os_str()])
+        .args(["--size", "16M", "--from", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    while !said.next().unwrap().unwrap().contains("resolving") {}
+    judge::succeed("kill", ["-s", "INT", &child.id().to_string()]);
+    child.wait().unwrap().code()
+}
+
+#[test]
+fn an_interrupted_disk_is_not_there() {
+    if !judge::all(&["kill"]) {
+        return;
+    }
+    let bench = Bench::new();
+    assert_eq!(interrupted(&bench, &bench.path("disk")), Some(130));
+    assert_eq!(everything(&bench), Vec::<std::path::PathBuf>::new());
 }
