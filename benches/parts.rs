@@ -5,6 +5,7 @@
 use std::hint::black_box;
 use std::io::{self, Read, Write as _};
 
+use banger::digest::Digest;
 use banger::flatten::{FlattenOptions, Flattener};
 use banger::layer::{Archive, LayerBlob, LayerStream, Limits};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -17,23 +18,35 @@ const FILES_PER_DIRECTORY: usize = 250;
 const ENTRIES: usize = DIRECTORIES * (FILES_PER_DIRECTORY + 1);
 const SIZE: Size = Size::Fit { free_bytes: 0, free_inodes: 0 };
 
-criterion_group!(parts, finish, read_entries, flatten, decompress);
+criterion_group!(parts, finish, read_entries, flatten, decompress, checksums);
 criterion_main!(parts);
 
-/// All metadata of many small files: planned, rendered, given to a sink that keeps nothing.
+/// All metadata of many small files: planned, rendered with its checksums, given to a sink that
+/// keeps nothing; and the declaring of them, without which nothing is planned.
 fn finish(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("finish");
-    group.throughput(elements());
-    group.bench_function("plan and emit", |bencher| {
-        bencher.iter_batched(declare, complete, BatchSize::LargeInput);
-    });
+    group.sample_size(10);
+    for directories in [DIRECTORIES, MILLION] {
+        let files = directories * FILES_PER_DIRECTORY;
+        group.throughput(Throughput::Elements(u64::try_from(files).unwrap()));
+        group.bench_function(format!("declare {files} files"), |bencher| {
+            bencher.iter_with_large_drop(|| declare(directories));
+        });
+        group.bench_function(format!("plan and emit {files} files"), |bencher| {
+            let declare = || declare(directories);
+            bencher.iter_batched(declare, complete, BatchSize::PerIteration);
+        });
+    }
     group.finish();
 }
 
-fn declare() -> Builder<CountingSink> {
+/// As many directories as hold a million files.
+const MILLION: usize = 1_000_000 / FILES_PER_DIRECTORY;
+
+fn declare(directories: usize) -> Builder<CountingSink> {
     let metadata = Metadata::root_owned(0o644, Timestamp::from_seconds(1_700_000_000));
     let mut builder = Builder::create(CountingSink::new(), Options::new(SIZE)).unwrap();
-    for directory in 0..DIRECTORIES {
+    for directory in 0..directories {
         let name = format!("directory-{directory}");
         let parent = builder.add_directory(builder.root(), name.as_bytes(), &metadata).unwrap();
         for file in 0..FILES_PER_DIRECTORY {
@@ -111,6 +124,22 @@ fn decompress(criterion: &mut Criterion) {
                 },
                 BatchSize::LargeInput,
             );
+        });
+    }
+    group.finish();
+}
+
+/// What every byte of a layer and every block of metadata passes through.
+fn checksums(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("checksum");
+    for (name, length) in [("a layer's chunk", 512 << 10), ("a block", 4096)] {
+        let bytes: Vec<u8> = (0..length).map(|n: u32| n.to_le_bytes()[0]).collect();
+        group.throughput(Throughput::Bytes(u64::from(length)));
+        group.bench_function(format!("sha256 of {name}"), |bencher| {
+            bencher.iter(|| Digest::sha256_of(black_box(&bytes)));
+        });
+        group.bench_function(format!("crc32c of {name}"), |bencher| {
+            bencher.iter(|| crc32c::crc32c(black_box(&bytes)));
         });
     }
     group.finish();
