@@ -249,7 +249,7 @@ impl<S: Sink> Batch<S> {
 
     /// Makes the buffer larger and keeps what is in it.
     fn grow(&mut self) -> Result<()> {
-        let mut larger = pages(PAGES.min(self.buffer.len() * 4))?;
+        let mut larger = pages(PAGES.min(self.buffer.len() * 2))?;
         let filled = self.buffer.as_bytes().get(..self.filled).ok_or(BUFFER_HAS_ROOM)?;
         let place = larger.as_mut_bytes().get_mut(..filled.len()).ok_or(BUFFER_HAS_ROOM)?;
         place.copy_from_slice(filled);
