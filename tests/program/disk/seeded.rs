@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use banger_test_support::boot::{Task, boot};
+use banger_test_support::device::LoopDevice;
 use banger_test_support::layers::{Compression, Layer, write_layout};
 use banger_test_support::mount::{Access, Mount};
 use banger_test_support::tree::{Entry, Kind};
@@ -82,6 +83,25 @@ fn a_tree_that_an_ordinary_user_holds_becomes_anybodys() {
     );
     assert_eq!(unknown.status.code(), Some(65), "{}", judge::text(&unknown));
     assert!(!bench.path("none").exists());
+}
+
+#[test]
+fn what_a_user_may_not_write_to_is_denied_even_by_force() {
+    if !judge::kernel() || !judge::all(&["setpriv"]) {
+        return;
+    }
+    let bench = Bench::new();
+    open_to_all(&bench.path(""));
+    fs::write(bench.path("roots"), vec![1; 1 << 20]).unwrap();
+    fs::set_permissions(bench.path("roots"), fs::Permissions::from_mode(0o644)).unwrap();
+    let device = LoopDevice::over(&bench.path("roots")).unwrap();
+    for place in [bench.path("roots"), device.path().to_owned()] {
+        let place = place.to_str().unwrap();
+        let made = as_user(&bench, &["disk", "create", place, "--size", "8M", "--force"]);
+        assert_eq!(made.status.code(), Some(77), "{}", judge::text(&made));
+        assert!(judge::text(&made).contains(place), "{}", judge::text(&made));
+    }
+    assert!(fs::read(bench.path("roots")).unwrap() == vec![1; 1 << 20]);
 }
 
 #[test]
