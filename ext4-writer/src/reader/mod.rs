@@ -245,6 +245,15 @@ impl<S: Source> Reader<S> {
         ReadDirectory::new(&self.device, &self.layout, directory)
     }
 
+    /// All names in a directory, without `.` and `..`, in the order of their bytes; unlike
+    /// [`read_directory`](Self::read_directory) it holds them all.
+    ///
+    /// # Errors
+    /// When it is no directory, is damaged, or has a name twice.
+    pub fn names(&self, directory: &Inode) -> ReadResult<Vec<DirectoryEntry>> {
+        walk::names(self, directory)
+    }
+
     /// Everything from `start` on downwards, names in the order of their bytes.
     #[must_use]
     pub fn walk(&self, start: &Inode) -> Walk<'_, S> {

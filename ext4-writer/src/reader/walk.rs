@@ -29,40 +29,48 @@ pub struct WalkEntry {
 pub struct Walk<'a, S> {
     reader: &'a Reader<S>,
     start: Option<Inode>,
-    /// What is left of the directories on the way, the next name last.
+    /// Where the walk is: one path for all levels, which may be many and deep.
+    path: Vec<u8>,
+    /// What is left of the directories on the way.
     pending: Vec<Level>,
     visited: BTreeSet<u32>,
     failed: bool,
 }
 
 struct Level {
-    path: Vec<u8>,
+    /// How much of the path leads to the directory.
+    length: usize,
+    /// The next name last.
     names: Vec<DirectoryEntry>,
 }
 
 impl<'a, S: Source> Walk<'a, S> {
     pub(crate) fn new(reader: &'a Reader<S>, start: Inode) -> Self {
-        let (pending, visited) = (Vec::new(), BTreeSet::new());
-        Self { reader, start: Some(start), pending, visited, failed: false }
+        let (path, pending, visited) = (Vec::new(), Vec::new(), BTreeSet::new());
+        Self { reader, start: Some(start), path, pending, visited, failed: false }
     }
 
     fn step(&mut self) -> Option<ReadResult<WalkEntry>> {
         if let Some(start) = self.start.take() {
-            return Some(self.enter(Vec::new(), start));
+            return Some(self.enter(start));
         }
         loop {
             let level = self.pending.last_mut()?;
+            self.path.truncate(level.length);
             let Some(entry) = level.names.pop() else {
                 self.pending.pop();
                 continue;
             };
-            let separator: &[u8] = if level.path.is_empty() { b"" } else { b"/" };
-            let path = [&level.path, separator, &entry.name].concat();
-            return Some(self.reader.inode(entry.inode).and_then(|inode| self.enter(path, inode)));
+            if !self.path.is_empty() {
+                self.path.push(b'/');
+            }
+            self.path.extend_from_slice(&entry.name);
+            return Some(self.reader.inode(entry.inode).and_then(|inode| self.enter(inode)));
         }
     }
 
-    fn enter(&mut self, path: Vec<u8>, inode: Inode) -> ReadResult<WalkEntry> {
+    fn enter(&mut self, inode: Inode) -> ReadResult<WalkEntry> {
+        let path = &self.path;
         if inode.is(FileKind::Directory) {
             if inode.has(Flags::ENCRYPT) {
                 return Err(ReadError::Encrypted { inode: inode.number() });
@@ -74,19 +82,27 @@ impl<'a, S: Source> Walk<'a, S> {
             if path.len() > MAX_PATH {
                 return Err(inode.corrupt(format!("its path has {} bytes", path.len())));
             }
-            let mut names: Vec<_> =
-                self.reader.read_directory(&inode)?.collect::<ReadResult<_>>()?;
-            names.sort_by(|one, other| other.name.cmp(&one.name));
-            let behind = names.iter().skip(1);
-            let mut pairs = names.iter().zip(behind);
-            if let Some((one, _)) = pairs.find(|(one, other)| one.name == other.name) {
-                let name = one.name.escape_ascii();
-                return Err(inode.corrupt(format!("it has the name \"{name}\" twice")));
-            }
-            self.pending.push(Level { path: path.clone(), names });
+            let mut names = names(self.reader, &inode)?;
+            names.reverse();
+            self.pending.push(Level { length: path.len(), names });
         }
-        Ok(WalkEntry { path, inode })
+        Ok(WalkEntry { path: path.clone(), inode })
     }
+}
+
+/// All names of a directory in the order of their bytes, each once.
+pub(crate) fn names<S: Source>(
+    reader: &Reader<S>,
+    directory: &Inode,
+) -> ReadResult<Vec<DirectoryEntry>> {
+    let mut names: Vec<_> = reader.read_directory(directory)?.collect::<ReadResult<_>>()?;
+    names.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut pairs = names.iter().zip(names.iter().skip(1));
+    if let Some((one, _)) = pairs.find(|(one, other)| one.name == other.name) {
+        let name = one.name.escape_ascii();
+        return Err(directory.corrupt(format!("it has the name \"{name}\" twice")));
+    }
+    Ok(names)
 }
 
 impl<S: Source> Iterator for Walk<'_, S> {
