@@ -19,6 +19,7 @@ mod pax;
 mod pool;
 mod sparse;
 mod stream;
+mod writer;
 mod zstandard;
 
 pub use archive::{Archive, Body};
@@ -27,3 +28,4 @@ pub use entry::{Entry, EntryKind, Xattr};
 pub use limits::{Limits, flag};
 pub use lookahead::{LookAhead, Memory};
 pub use stream::{LayerBlob, LayerStream, LayerTotals};
+pub use writer::ArchiveWriter;
