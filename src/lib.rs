@@ -4,6 +4,7 @@
 //! words; a [`source`] names the layers and the [`cache`] holds their blobs; [`layer`] turns a
 //! blob into tar entries; [`flatten`] applies them onto the tree of an `ext4_writer::Builder`,
 //! [`inject`] adds the guest's own files; [`image`] owns the file, [`report`] says what happened.
+//! [`look`] reads what is in an image.
 
 pub mod cache;
 pub mod cli;
@@ -14,6 +15,7 @@ pub mod flatten;
 pub mod image;
 pub mod inject;
 pub mod layer;
+pub mod look;
 pub mod report;
 pub mod source;
 

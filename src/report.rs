@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod disk;
+pub mod look;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read, Write as _};
@@ -86,12 +87,7 @@ impl Report {
             say(&format!("banger: {error}"));
             return;
         }
-        let document = json!({ "error": {
-            "kind": error.kind(),
-            "message": error.message(),
-            "hint": error.advice(),
-            "exit_code": error.exit_code(),
-        }});
+        let document = json!({ "error": described(error) });
         // A standard output that cannot be written to leaves the exit code to tell.
         let _ = print(&format!("{document:#}"));
     }
@@ -139,6 +135,16 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// An error for machines.
+fn described(error: &Error) -> serde_json::Value {
+    json!({
+        "kind": error.kind(),
+        "message": error.message(),
+        "hint": error.advice(),
+        "exit_code": error.exit_code(),
+    })
 }
 
 fn say(line: &str) {

@@ -8,7 +8,7 @@ const ORDER: &[&[&str]] = &[
     &["demo"],
     &["report"],
     &["pull"],
-    &["image"],
+    &["image", "look"],
     &["inject"],
     &["flatten"],
     &["source"],

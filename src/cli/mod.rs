@@ -8,6 +8,7 @@ mod demo;
 mod disk;
 mod effort;
 mod layering;
+mod look;
 mod network;
 mod owning;
 mod pull;
@@ -50,6 +51,8 @@ enum ImageCommand {
     Pull(Box<pull::Pull>),
     /// Write an image or a root filesystem of this host as an ext4 disk, without a network
     Build(Box<build::Build>),
+    #[command(flatten)]
+    Look(look::LookCommand),
 }
 
 /// How a command speaks.
@@ -78,6 +81,7 @@ impl Cli {
             Command::Disk(disk) => disk.report(),
             Command::Auth(auth::AuthCommand::Check(check)) => check.voice.report(),
             Command::Image(ImageCommand::Build(build)) => build.report(),
+            Command::Image(ImageCommand::Look(look)) => look.report(),
             Command::Cache(cache) => cache.report(),
             Command::Demo(demo) => demo.voice.report(),
         }
@@ -87,6 +91,7 @@ impl Cli {
     /// something.
     pub fn run(self) -> Result<u8, Error> {
         match self.command {
+            Command::Image(ImageCommand::Look(look)) => return look.run(),
             Command::Cache(cache) => return cache.run(),
             Command::Image(ImageCommand::Pull(pull)) => pull.run(),
             Command::Disk(disk) => disk.run(),

@@ -3,6 +3,7 @@
 use ext4_writer::{Builder, FileKind, NodeId, Sink, Special};
 
 use crate::error::{Error, Result};
+use crate::look::mode_text;
 use crate::report::TreeLine;
 
 /// Every name of the tree, directories before what they hold.
@@ -64,47 +65,5 @@ fn size_text<S: Sink>(builder: &Builder<S>, node: NodeId) -> String {
         }
         Some(Special::Fifo | Special::Socket) => "0".to_owned(),
         None => builder.file_size(node).map(|size| size.to_string()).unwrap_or_default(),
-    }
-}
-
-/// Ten letters as `ls -l` has them.
-fn mode_text(kind: FileKind, mode: u16) -> String {
-    let letter = match kind {
-        FileKind::Regular => '-',
-        FileKind::Directory => 'd',
-        FileKind::Symlink => 'l',
-        FileKind::CharacterDevice => 'c',
-        FileKind::BlockDevice => 'b',
-        FileKind::Fifo => 'p',
-        FileKind::Socket => 's',
-    };
-    // For each of owner, group and others: their bits, and the special bit shown at their "x".
-    let classes = [(6, 0o4000, 's', 'S'), (3, 0o2000, 's', 'S'), (0, 0o1000, 't', 'T')];
-    let mut text = String::from(letter);
-    for (shift, special, with, without) in classes {
-        let bits = mode >> shift;
-        let may_execute = bits & 1 != 0;
-        text.push(if bits & 4 == 0 { '-' } else { 'r' });
-        text.push(if bits & 2 == 0 { '-' } else { 'w' });
-        text.push(match (mode & special != 0, may_execute) {
-            (true, true) => with,
-            (true, false) => without,
-            (false, true) => 'x',
-            (false, false) => '-',
-        });
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn modes_are_shown_as_ls_shows_them() {
-        assert_eq!(mode_text(FileKind::Regular, 0o4755), "-rwsr-xr-x");
-        assert_eq!(mode_text(FileKind::Directory, 0o1777), "drwxrwxrwt");
-        assert_eq!(mode_text(FileKind::Regular, 0o2644), "-rw-r-Sr--");
-        assert_eq!(mode_text(FileKind::CharacterDevice, 0o600), "crw-------");
     }
 }

@@ -1,0 +1,196 @@
+//! An image that is opened to be looked into: a file or a block device, from some byte on.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use ext4_writer::reader::{Facts, Inode, Links, ReadError, Reader, Recovery, Source};
+use rustix::fs::OFlags;
+
+use super::foreign::{self, Found};
+use crate::error::{Error, Result};
+
+/// An image of which everything can be asked; nothing is ever written to it.
+#[derive(Debug)]
+pub struct Image {
+    pub(super) reader: Reader<Window>,
+    name: String,
+}
+
+/// The bytes of a file from some byte on.
+#[derive(Clone, Debug)]
+pub struct Window {
+    file: Arc<File>,
+    offset: u64,
+}
+
+impl Source for Window {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let place = offset.checked_add(self.offset).ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.file.read_at(place, buffer)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.file.length()?.saturating_sub(self.offset))
+    }
+}
+
+impl Image {
+    /// Opens the filesystem that begins at the byte `offset` of a file or a block device.
+    pub fn open(path: &Path, offset: u64) -> Result<Self> {
+        let name = path.display().to_string();
+        let window = Window { file: Arc::new(open(path, &name)?), offset };
+        let length = window.file.length().map_err(|error| unreadable(&name, error))?;
+        if offset != 0 && offset >= length {
+            let message = format!("--offset {offset} is behind the end of {name}");
+            return Err(Error::usage(message).hint(format!("it has {length} bytes")));
+        }
+        match Reader::open(window.clone()) {
+            Ok(reader) => Ok(Self { reader, name }),
+            Err(error) => Err(refused(&name, error, &window)),
+        }
+    }
+
+    /// What the image is called in messages.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the superblock says.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        self.reader.facts()
+    }
+
+    /// What the journal was replayed for, if it had to be.
+    #[must_use]
+    pub fn recovery(&self) -> Option<Recovery> {
+        self.reader.recovery()
+    }
+
+    /// What has to be said of everything that is read from this image.
+    #[must_use]
+    pub fn caveat(&self) -> Option<String> {
+        let Self { name, .. } = self;
+        match self.recovery() {
+            Some(Recovery { transactions: 0, .. }) => {
+                Some(format!("{name} was not unmounted; its journal has nothing to replay"))
+            }
+            Some(Recovery { transactions, blocks }) => Some(format!(
+                "{name} was not unmounted: {blocks} blocks of {transactions} transactions are read \
+                 from its journal, which is left as it is"
+            )),
+            None if self.facts().has_errors => Some(format!(
+                "the kernel found errors in {name}, which e2fsck did not repair since"
+            )),
+            None if !self.facts().is_clean => {
+                Some(format!("{name} was not unmounted and has no journal: it may be inconsistent"))
+            }
+            None => None,
+        }
+    }
+
+    /// The inode at a path from the root on, or, in the words of debugfs, `<N>` that of number N.
+    pub fn resolve(&self, path: &[u8], links: Links) -> Result<Inode> {
+        if let Some(number) = numbered(path) {
+            return self.reader.inode(number).map_err(|error| match error {
+                ReadError::NoSuchInode { .. } | ReadError::FreeInode { .. } => {
+                    Error::not_found(self.cannot_read()).because(error)
+                }
+                error => self.failed(error),
+            });
+        }
+        self.reader.lookup(path, links).map_err(|error| match error {
+            ReadError::WrongKind { .. } => {
+                let what = path.escape_ascii();
+                let message = format!("there is no \"{what}\" in {}", self.name);
+                Error::not_found(message).because(error)
+            }
+            error => self.failed(error),
+        })
+    }
+
+    /// An error of the reader, as one of this program.
+    pub(super) fn failed(&self, error: ReadError) -> Error {
+        classed(self.cannot_read(), error)
+    }
+
+    /// An error of the reader that reading this path met.
+    pub(super) fn failed_at(&self, path: &[u8], error: ReadError) -> Error {
+        let path = path.escape_ascii();
+        classed(format!("cannot read \"{path}\" in {}", self.name), error)
+    }
+
+    /// An error of one of the reader's streams at this path.
+    pub(super) fn broken_at(&self, path: &[u8], error: io::Error) -> Error {
+        match error.downcast::<ReadError>() {
+            Ok(error) => self.failed_at(path, error),
+            Err(error) => Error::io(self.cannot_read()).because(error),
+        }
+    }
+
+    fn cannot_read(&self) -> String {
+        format!("cannot read {}", self.name)
+    }
+}
+
+/// The number in `<N>`.
+fn numbered(path: &[u8]) -> Option<u32> {
+    let digits = path.strip_prefix(b"<")?.strip_suffix(b">")?;
+    let is_plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    str::from_utf8(digits).ok()?.parse().ok().filter(|_| is_plain)
+}
+
+fn open(path: &Path, name: &str) -> Result<File> {
+    // A pipe would wait for somebody who writes.
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = file.map_err(|error| unreadable(name, error))?;
+    let kind = file.metadata().map_err(|error| unreadable(name, error))?.file_type();
+    if kind.is_file() || kind.is_block_device() {
+        return Ok(file);
+    }
+    let what = if kind.is_dir() { "a directory" } else { "neither a file nor a block device" };
+    Err(Error::not_found(format!("cannot read the image {name}: it is {what}")))
+}
+
+fn unreadable(name: &str, error: io::Error) -> Error {
+    let message = format!("cannot read the image {name}");
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::not_found(message),
+        io::ErrorKind::PermissionDenied => Error::denied(message),
+        _ => Error::io(message),
+    }
+    .because(error)
+}
+
+fn refused(name: &str, error: ReadError, window: &Window) -> Error {
+    let message = format!("cannot read the image {name}");
+    let foreign = match error {
+        ReadError::NotExt4 { .. } => foreign::found(window).or_else(|| foreign::archive(window)),
+        _ => None,
+    };
+    match foreign {
+        None => classed(message, error),
+        Some(Found { what, hint: None }) => Error::bad_data(format!("{message}: it is {what}")),
+        Some(Found { what, hint: Some(hint) }) => {
+            Error::bad_data(format!("{message}: it is {what}")).hint(hint)
+        }
+    }
+}
+
+fn classed(message: String, error: ReadError) -> Error {
+    match &error {
+        ReadError::Io { source, .. } => match source.kind() {
+            io::ErrorKind::UnexpectedEof => Error::bad_data(message),
+            io::ErrorKind::PermissionDenied => Error::denied(message),
+            _ => Error::io(message),
+        },
+        ReadError::NotFound { .. } => Error::not_found(message),
+        _ => Error::bad_data(message),
+    }
+    .because(error)
+}

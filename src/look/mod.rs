@@ -1,0 +1,25 @@
+//! What is in an image: its names, contents, inodes and facts, as an archive, and against another.
+//!
+//! Everything here reads, and trusts nothing that it reads: an [`Image`] may hold any bytes. What
+//! is long is handed out piece by piece; what is kept in memory is the names of the directories on
+//! the way, the numbers of those that were seen, and the first names of inodes with several.
+
+mod capability;
+mod content;
+mod flags;
+mod foreign;
+mod image;
+mod list;
+mod stat;
+mod status;
+mod summary;
+mod values;
+
+pub use content::copy;
+pub use flags::flag_letters;
+pub use image::{Image, Window};
+pub use list::{Depth, Line, Listing, Step, Wanted};
+pub use stat::Stat;
+pub use status::{Status, kind_word, mode_text, time_text};
+pub use summary::{Oci, Summary};
+pub use values::{Meaning, meaning};

@@ -1,0 +1,329 @@
+//! What was found in an image. Long results are printed while they are made, as lines or as one
+//! JSON document that ends with the error that ended it, or `null`.
+//!
+//! Names of an image are any bytes but `/` and NUL. People see printable UTF-8 as it is and all
+//! else escaped, so that every name is one line and no name moves a terminal's cursor: `\n`, `\t`,
+//! `\\`, `\x1b`. In JSON a name that is not UTF-8 has U+FFFD in place of what is not, and a member
+//! beside it, such as `path_hex`, with all its bytes.
+
+mod names;
+mod stat;
+mod summary;
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
+
+use serde::Serialize;
+use serde::ser::{SerializeSeq as _, Serializer};
+
+use super::{Report, described};
+use crate::error::{Error, Result};
+use crate::look::{Image, Status, flag_letters, kind_word, mode_text, time_text};
+
+pub use names::Style;
+
+/// The exit code of a program whose reader went away, as the shell tells it of one that SIGPIPE
+/// ended.
+const READER_LEFT: u8 = 141;
+
+/// Standard output, for results that are long or not text.
+#[derive(Debug)]
+pub struct Output {
+    out: BufWriter<Stdout>,
+    reader_left: bool,
+}
+
+impl Report {
+    /// Standard output for the bytes of a result.
+    #[must_use]
+    pub fn output(self) -> Output {
+        Output { out: BufWriter::with_capacity(64 << 10, io::stdout()), reader_left: false }
+    }
+
+    /// Says what has to be said of everything that is read from an image.
+    pub fn caveat(self, image: &Image) {
+        if let Some(line) = image.caveat() {
+            self.step(&line);
+        }
+    }
+}
+
+impl Output {
+    /// Whether a person would see the bytes.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    /// An error that writing answered.
+    #[must_use]
+    pub fn unwritten(error: io::Error) -> Error {
+        Error::io("cannot write to standard output").because(error)
+    }
+
+    /// Writes what is left; the exit code of the whole work. A reader that went away, as `head`
+    /// does, is no error of ours.
+    pub fn end(mut self, done: Result<u8>) -> Result<u8> {
+        let flushed = self.flush();
+        match done {
+            _ if self.reader_left => Ok(READER_LEFT),
+            Ok(code) => flushed.map(|()| code).map_err(Self::unwritten),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn noted<T>(&mut self, done: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &done {
+            self.reader_left |= error.kind() == io::ErrorKind::BrokenPipe;
+        }
+        done
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let done = self.out.write(bytes);
+        self.noted(done)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let done = self.out.flush();
+        self.noted(done)
+    }
+}
+
+/// The image that a result is of.
+#[derive(Debug, Serialize)]
+struct Head {
+    image: String,
+    recovery: Option<RecoveryText>,
+}
+
+/// What a journal was replayed for, in memory.
+#[derive(Debug, Serialize)]
+struct RecoveryText {
+    transactions: u32,
+    blocks: u64,
+}
+
+impl Head {
+    fn of(image: &Image) -> Self {
+        let recovery = image.recovery();
+        let recovery = recovery.map(|recovery| RecoveryText {
+            transactions: recovery.transactions,
+            blocks: recovery.blocks,
+        });
+        Self { image: image.name().to_owned(), recovery }
+    }
+}
+
+/// The error that ended a document, once there is one.
+#[derive(Default)]
+struct Failure(RefCell<Option<Error>>);
+
+impl Failure {
+    /// The exit code of a document that was printed to its end.
+    fn code(&self) -> u8 {
+        self.0.borrow().as_ref().map_or(0, Error::exit_code)
+    }
+}
+
+impl Serialize for Failure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.borrow().as_ref().map(described).serialize(serializer)
+    }
+}
+
+/// A list of a document that is made while it is printed; it ends at the first error.
+struct Stream<'a, I> {
+    items: RefCell<I>,
+    failure: &'a Failure,
+}
+
+impl<'a, I> Stream<'a, I> {
+    fn new(items: I, failure: &'a Failure) -> Self {
+        Self { items: RefCell::new(items), failure }
+    }
+}
+
+impl<T: Serialize, I: Iterator<Item = Result<T>>> Serialize for Stream<'_, I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(None)?;
+        let mut failure = self.failure.0.borrow_mut();
+        // Behind an error of an earlier list nothing is asked for.
+        while failure.is_none() {
+            match self.items.borrow_mut().next() {
+                None => break,
+                Some(Ok(item)) => list.serialize_element(&item)?,
+                Some(Err(error)) => *failure = Some(error),
+            }
+        }
+        list.end()
+    }
+}
+
+/// Prints a document.
+fn document<T: Serialize>(out: &mut Output, value: &T) -> Result<()> {
+    let printed = serde_json::to_writer_pretty(&mut *out, value).map_err(io::Error::from);
+    printed.and_then(|()| out.write_all(b"\n")).map_err(Output::unwritten)
+}
+
+/// A name for people: one line, and nothing that a terminal acts on.
+fn shown(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            match letter {
+                '\\' => text.push_str("\\\\"),
+                '\n' => text.push_str("\\n"),
+                '\r' => text.push_str("\\r"),
+                '\t' => text.push_str("\\t"),
+                letter if letter.is_control() || is_invisible(letter) => {
+                    push_hex(&mut text, letter.encode_utf8(&mut [0; 4]).as_bytes());
+                }
+                letter => text.push(letter),
+            }
+        }
+        push_hex(&mut text, chunk.invalid());
+    }
+    text
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\\x{byte:02x}");
+    }
+}
+
+/// Letters that show nothing, or turn the direction of those that follow.
+fn is_invisible(letter: char) -> bool {
+    matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// The bytes of a text that is not UTF-8.
+fn hex_of(bytes: &[u8]) -> Option<String> {
+    str::from_utf8(bytes).is_err().then(|| hex(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+macro_rules! names {
+    ($($type:ident { $text:ident, $hex:ident }),* $(,)?) => {$(
+        /// Bytes as members of a JSON object.
+        #[derive(Debug, Serialize)]
+        struct $type {
+            $text: String,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            $hex: Option<String>,
+        }
+
+        impl $type {
+            fn new(bytes: &[u8]) -> Self {
+                Self { $text: String::from_utf8_lossy(bytes).into_owned(), $hex: hex_of(bytes) }
+            }
+        }
+    )*};
+}
+
+names! {
+    PathText { path, path_hex },
+    TargetText { target, target_hex },
+    NameText { name, name_hex },
+    LabelText { label, label_hex },
+    LastMountedText { last_mounted, last_mounted_hex },
+}
+
+/// What an inode says, for machines.
+#[derive(Debug, Serialize)]
+struct StatusText {
+    inode: u32,
+    r#type: &'static str,
+    permissions: String,
+    mode: String,
+    uid: u32,
+    gid: u32,
+    links: u16,
+    size: u64,
+    blocks: u64,
+    device: Option<String>,
+    modified: String,
+    accessed: String,
+    changed: String,
+    created: Option<String>,
+    flags: String,
+    flags_word: u32,
+    generation: u32,
+    project: u32,
+}
+
+impl StatusText {
+    fn new(status: &Status) -> Self {
+        Self {
+            inode: status.inode,
+            r#type: kind_word(status.kind),
+            permissions: mode_text(status.kind, status.mode),
+            mode: format!("{:04o}", status.mode),
+            uid: status.uid,
+            gid: status.gid,
+            links: status.links,
+            size: status.size,
+            blocks: status.sectors,
+            device: status.device.map(|device| format!("{}:{}", device.major, device.minor)),
+            modified: time_text(status.modified),
+            accessed: time_text(status.accessed),
+            changed: time_text(status.changed),
+            created: status.created.map(time_text),
+            flags: flag_letters(status.flags),
+            flags_word: status.flags,
+            generation: status.generation,
+            project: status.project,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_line_and_moves_no_cursor() {
+        for (name, expected) in [
+            (&b"plain name"[..], "plain name"),
+            ("größe".as_bytes(), "größe"),
+            (b"a\nb\tc\r", "a\\nb\\tc\\r"),
+            (b"\x1b[31mred", "\\x1b[31mred"),
+            (b"not \xff UTF-8", "not \\xff UTF-8"),
+            (b"dev-disk\\x2dby", "dev-disk\\\\x2dby"),
+            ("turn\u{202e}ed \u{85}".as_bytes(), "turn\\xe2\\x80\\xaeed \\xc2\\x85"),
+        ] {
+            assert_eq!(shown(name), expected);
+        }
+    }
+
+    #[test]
+    fn a_document_ends_with_the_error_that_ended_its_list() {
+        #[derive(Serialize)]
+        #[serde(bound = "")]
+        struct Document<'a, I>
+        where
+            Stream<'a, I>: Serialize,
+        {
+            items: Stream<'a, I>,
+            more: Stream<'a, I>,
+            error: &'a Failure,
+        }
+        let failure = Failure::default();
+        let items = || vec![Ok(1), Err(Error::bad_data("bad")), Ok(2)].into_iter();
+        let (items, more) = (Stream::new(items(), &failure), Stream::new(items(), &failure));
+        let text = serde_json::to_string(&Document { items, more, error: &failure }).unwrap();
+        let expected = r#"{"items":[1],"more":[],"error":{"exit_code":65,"hint":null,"kind":"bad-data","message":"bad"}}"#;
+        assert_eq!((text.as_str(), failure.code()), (expected, 65));
+    }
+}

@@ -1,0 +1,200 @@
+//! One inode, with everything that is known of it.
+
+use std::io::{self, Write};
+
+use ext4_writer::reader::{Attribute, AttributePlace, Extent};
+use serde::Serialize;
+
+use super::{
+    Failure, Head, NameText, Output, PathText, StatusText, Stream, TargetText, document, hex, shown,
+};
+use crate::error::Result;
+use crate::look::{Image, Meaning, Stat, meaning};
+use crate::report::{Format, Report};
+
+/// How much of a value that is no text people see.
+const BYTES_SHOWN: usize = 128;
+
+impl Report {
+    /// Prints what is known of an inode; the exit code.
+    pub fn stat(self, image: &Image, stat: &Stat<'_>) -> Result<u8> {
+        let mut out = self.output();
+        let done = match self.format {
+            Format::Json => stat_json(&mut out, image, stat),
+            Format::Text => stat_text(&mut out, stat).map(|()| 0),
+        };
+        out.end(done)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(bound = "")]
+struct Document<'a, E, M>
+where
+    Stream<'a, E>: Serialize,
+    Stream<'a, M>: Serialize,
+{
+    #[serde(flatten)]
+    head: Head,
+    #[serde(flatten)]
+    path: PathText,
+    #[serde(flatten)]
+    status: StatusText,
+    #[serde(flatten)]
+    target: Option<TargetText>,
+    attributes: Vec<AttributeText>,
+    /// Where the inode is, in bytes.
+    offset: u64,
+    checksum: &'static str,
+    inline: bool,
+    extents: Stream<'a, E>,
+    map_blocks: Stream<'a, M>,
+    error: &'a Failure,
+}
+
+#[derive(Serialize)]
+struct AttributeText {
+    #[serde(flatten)]
+    name: NameText,
+    place: &'static str,
+    inode: Option<u32>,
+    text: Option<String>,
+    hex: String,
+}
+
+#[derive(Serialize)]
+struct ExtentText {
+    logical: u64,
+    physical: u64,
+    length: u64,
+    unwritten: bool,
+}
+
+fn stat_json(out: &mut Output, image: &Image, stat: &Stat<'_>) -> Result<u8> {
+    let failure = Failure::default();
+    let extents = stat.extents()?.map(|extent| {
+        extent.map(|extent| ExtentText {
+            logical: extent.file_block,
+            physical: extent.block,
+            length: extent.length,
+            unwritten: extent.unwritten,
+        })
+    });
+    let value = Document {
+        head: Head::of(image),
+        path: PathText::new(&stat.path),
+        status: StatusText::new(&stat.status),
+        target: stat.target.as_deref().map(TargetText::new),
+        attributes: stat.attributes.iter().map(attribute_json).collect(),
+        offset: stat.place,
+        checksum: checksum(stat),
+        inline: stat.is_inline,
+        extents: Stream::new(extents, &failure),
+        map_blocks: Stream::new(stat.map_blocks()?, &failure),
+        error: &failure,
+    };
+    document(out, &value)?;
+    Ok(failure.code())
+}
+
+fn checksum(stat: &Stat<'_>) -> &'static str {
+    if stat.is_summed { "verified" } else { "none" }
+}
+
+fn place(attribute: &Attribute) -> (&'static str, Option<u32>) {
+    match attribute.place {
+        AttributePlace::Inode => ("inode", None),
+        AttributePlace::Block => ("block", None),
+        AttributePlace::ValueInode(inode) => ("value-inode", Some(inode)),
+    }
+}
+
+fn attribute_json(attribute: &Attribute) -> AttributeText {
+    let (place, inode) = place(attribute);
+    let text = match meaning(&attribute.name, &attribute.value) {
+        Meaning::Words(text) | Meaning::Text(text) => Some(text),
+        Meaning::Bytes => None,
+    };
+    let name = NameText::new(&attribute.name);
+    AttributeText { name, place, inode, text, hex: hex(&attribute.value) }
+}
+
+fn stat_text(out: &mut Output, stat: &Stat<'_>) -> Result<()> {
+    print_facts(out, stat).map_err(Output::unwritten)?;
+    for attribute in &stat.attributes {
+        print_attribute(out, attribute).map_err(Output::unwritten)?;
+    }
+    let mut is_first = true;
+    for extent in stat.extents()? {
+        print_extent(out, extent?, is_first).map_err(Output::unwritten)?;
+        is_first = false;
+    }
+    for block in stat.map_blocks()? {
+        writeln!(out, "{:<12}{}", "map block", block?).map_err(Output::unwritten)?;
+    }
+    Ok(())
+}
+
+fn print_facts(out: &mut Output, stat: &Stat<'_>) -> io::Result<()> {
+    let status = StatusText::new(&stat.status);
+    let mut line = |name: &str, value: &str| writeln!(out, "{name:<12}{value}");
+    line("path", &shown(&stat.path))?;
+    line("inode", &format!("{} (at byte {})", status.inode, stat.place))?;
+    line("type", status.r#type)?;
+    if let Some(target) = &stat.target {
+        line("target", &shown(target))?;
+    }
+    line("mode", &format!("{} {}", status.mode, status.permissions))?;
+    line("owner", &format!("{}:{}", status.uid, status.gid))?;
+    line("links", &status.links.to_string())?;
+    line("size", &status.size.to_string())?;
+    line("blocks", &format!("{} of 512 bytes", status.blocks))?;
+    if let Some(device) = &status.device {
+        line("device", device)?;
+    }
+    line("modified", &status.modified)?;
+    line("accessed", &status.accessed)?;
+    line("changed", &status.changed)?;
+    line("created", status.created.as_deref().unwrap_or("not recorded"))?;
+    line("flags", &format!("{:#x} {}", status.flags_word, status.flags))?;
+    line("generation", &status.generation.to_string())?;
+    line("project", &status.project.to_string())?;
+    line("checksum", checksum(stat))?;
+    if stat.is_inline {
+        line("content", "in the inode")?;
+    }
+    Ok(())
+}
+
+fn print_attribute(out: &mut Output, attribute: &Attribute) -> io::Result<()> {
+    let value = match meaning(&attribute.name, &attribute.value) {
+        Meaning::Words(words) => words,
+        Meaning::Text(text) => format!("\"{}\"", shown(text.as_bytes())),
+        Meaning::Bytes => bytes(&attribute.value),
+    };
+    let place = match place(attribute) {
+        ("inode", _) => String::new(),
+        (_, Some(inode)) => format!(" (in inode {inode})"),
+        (place, None) => format!(" (in a {place})"),
+    };
+    writeln!(out, "{:<12}{} = {value}{place}", "attribute", shown(&attribute.name))
+}
+
+/// A value that is no text.
+fn bytes(value: &[u8]) -> String {
+    match value.get(..BYTES_SHOWN) {
+        Some(start) if value.len() > BYTES_SHOWN => {
+            format!("0x{}… ({} bytes)", hex(start), value.len())
+        }
+        _ => format!("0x{}", hex(value)),
+    }
+}
+
+fn print_extent(out: &mut Output, extent: Extent, is_first: bool) -> io::Result<()> {
+    if is_first {
+        writeln!(out, "{:<12}{:>12} {:>12} {:>10}", "extents", "logical", "physical", "length")?;
+    }
+    let Extent { file_block, block, length, unwritten } = extent;
+    let mark = if unwritten { " unwritten" } else { "" };
+    writeln!(out, "{:<12}{file_block:>12} {block:>12} {length:>10}{mark}", "")
+}

@@ -1,0 +1,199 @@
+//! A filesystem as a whole.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::{Head, LabelText, LastMountedText, Output, document, shown};
+use crate::error::Result;
+use crate::look::{Image, Oci, Summary, time_text};
+use crate::report::{Format, Report, bytes};
+
+impl Report {
+    /// Prints what is known of a filesystem; the exit code.
+    pub fn inspected(self, image: &Image, summary: &Summary) -> Result<u8> {
+        let mut out = self.output();
+        let value = Text::new(image, summary);
+        let done = match self.format {
+            Format::Json => document(&mut out, &value),
+            Format::Text => print(&mut out, &value).map_err(Output::unwritten),
+        };
+        out.end(done.map(|()| 0))
+    }
+}
+
+#[derive(Serialize)]
+struct Text {
+    #[serde(flatten)]
+    head: Head,
+    #[serde(flatten)]
+    label: LabelText,
+    uuid: String,
+    features: Vec<String>,
+    profile: Option<&'static str>,
+    size: u64,
+    block_size: u64,
+    cluster_size: u64,
+    inode_size: u64,
+    blocks: u64,
+    free_blocks: u64,
+    reserved_blocks: u64,
+    inodes: u32,
+    free_inodes: u64,
+    groups: u32,
+    groups_per_flex: u64,
+    journal: Option<u64>,
+    state: &'static str,
+    errors: u32,
+    mounts: u16,
+    #[serde(flatten)]
+    last_mounted: LastMountedText,
+    made: String,
+    mounted: Option<String>,
+    written: Option<String>,
+    checked: Option<String>,
+    written_kib: u64,
+    hash_seed: String,
+    os: Option<String>,
+    oci: Option<serde_json::Value>,
+    oci_problem: Option<String>,
+}
+
+/// 8-4-4-4-12 digits.
+fn uuid(bytes: [u8; 16]) -> String {
+    let number = u128::from_be_bytes(bytes);
+    let digits = format!("{number:032x}");
+    let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+}
+
+impl Text {
+    fn new(image: &Image, summary: &Summary) -> Self {
+        let facts = &summary.facts;
+        // A time of 0 is that of what never happened.
+        let time = |time: ext4_writer::Timestamp| (time.seconds != 0).then(|| time_text(time));
+        let (oci, oci_problem) = match &summary.oci {
+            Oci::Unknown => (None, None),
+            Oci::Known(value) => (Some(value.clone()), None),
+            Oci::Unusable(why) => (None, Some(why.clone())),
+        };
+        Self {
+            head: Head::of(image),
+            label: LabelText::new(&facts.label),
+            uuid: uuid(facts.uuid),
+            features: facts.features.names(),
+            profile: summary.profile,
+            size: facts.blocks.saturating_mul(facts.block_size),
+            block_size: facts.block_size,
+            cluster_size: facts.cluster_size,
+            inode_size: facts.inode_size,
+            blocks: facts.blocks,
+            free_blocks: summary.free_blocks,
+            reserved_blocks: facts.reserved_blocks,
+            inodes: facts.inodes,
+            free_inodes: summary.free_inodes,
+            groups: facts.groups,
+            groups_per_flex: facts.groups_per_flex,
+            journal: summary.journal,
+            state: match (facts.has_errors, facts.is_clean) {
+                (true, _) => "errors",
+                (false, true) => "clean",
+                (false, false) => "not clean",
+            },
+            errors: facts.errors,
+            mounts: facts.mounts,
+            last_mounted: LastMountedText::new(&facts.last_mounted),
+            made: time_text(facts.made),
+            mounted: time(facts.mounted),
+            written: time(facts.written),
+            checked: time(facts.checked),
+            written_kib: facts.written_kib,
+            hash_seed: uuid(facts.hash_seed),
+            os: summary.os.clone(),
+            oci,
+            oci_problem,
+        }
+    }
+}
+
+fn print(out: &mut Output, text: &Text) -> io::Result<()> {
+    let mut line = |name: &str, value: &str| writeln!(out, "{name:<12}{value}");
+    let never = |time: &Option<String>| time.clone().unwrap_or_else(|| "never".to_owned());
+    let free = text.free_blocks.saturating_mul(text.block_size);
+    let reserved = text.reserved_blocks.saturating_mul(text.block_size);
+    let block = match text.cluster_size {
+        size if size == text.block_size => format!("{} bytes", text.block_size),
+        size => format!("{} bytes, in clusters of {size}", text.block_size),
+    };
+    line("image", &shown(text.head.image.as_bytes()))?;
+    line("label", &named(&text.label.label))?;
+    line("uuid", &text.uuid)?;
+    line("size", &format!("{} ({} blocks)", bytes(text.size), text.blocks))?;
+    line("free", &format!("{} ({} blocks)", bytes(free), text.free_blocks))?;
+    line("reserved", &format!("{} ({} blocks)", bytes(reserved), text.reserved_blocks))?;
+    line("inodes", &format!("{} of {} free", text.free_inodes, text.inodes))?;
+    line("block", &block)?;
+    line("inode", &format!("{} bytes", text.inode_size))?;
+    line("groups", &format!("{}, {} to a flex group", text.groups, text.groups_per_flex))?;
+    line("journal", &text.journal.map_or_else(|| "none inside".to_owned(), bytes))?;
+    line("features", &text.features.join(" "))?;
+    line("profile", text.profile.unwrap_or("none has just these features"))?;
+    line("state", &state(text))?;
+    line("mounts", &format!("{} since the last check", text.mounts))?;
+    line("mounted on", &named(&text.last_mounted.last_mounted))?;
+    line("made", &text.made)?;
+    line("mounted", &never(&text.mounted))?;
+    line("written", &never(&text.written))?;
+    line("checked", &never(&text.checked))?;
+    line("system", &shown(text.os.as_deref().unwrap_or("unknown").as_bytes()))?;
+    if let Some(problem) = &text.oci_problem {
+        line("origin", &shown(problem.as_bytes()))?;
+    }
+    match &text.oci {
+        // What JSON escapes is what a terminal would act on, but for few letters.
+        Some(value) => line("origin", &printable(&format!("{value:#}"))),
+        None if text.oci_problem.is_none() => line("origin", "unknown"),
+        None => Ok(()),
+    }
+}
+
+/// A name that may be empty.
+fn named(name: &str) -> String {
+    if name.is_empty() { "none".to_owned() } else { shown(name.as_bytes()) }
+}
+
+fn state(text: &Text) -> String {
+    match &text.head.recovery {
+        Some(recovery) => format!(
+            "{}, read as after its recovery ({} blocks of {} transactions)",
+            text.state, recovery.blocks, recovery.transactions
+        ),
+        None if text.errors > 0 => format!("{} ({} of them)", text.state, text.errors),
+        None => text.state.to_owned(),
+    }
+}
+
+/// JSON of several lines, with what is not printable escaped.
+fn printable(json: &str) -> String {
+    let lines = json.lines().map(|line| {
+        let escape = |letter: char| match letter {
+            letter if letter.is_control() || super::is_invisible(letter) => {
+                format!("\\u{:04x}", u32::from(letter))
+            }
+            letter => letter.to_string(),
+        };
+        line.chars().map(escape).collect::<String>()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids_are_shown_as_everybody_shows_them() {
+        let bytes = std::array::from_fn(|place| u8::try_from(place).unwrap() * 17);
+        assert_eq!(uuid(bytes), "00112233-4455-6677-8899-aabbccddeeff");
+    }
+}
