@@ -105,7 +105,8 @@ impl<T> Bounded<T> {
         self.total
     }
 
-    pub(super) fn push(&mut self, item: T) {
+    /// Adds an item, which is kept if it is one of the first.
+    pub fn push(&mut self, item: T) {
         self.total = self.total.saturating_add(1);
         if self.items.len() < KEPT {
             self.items.push(item);

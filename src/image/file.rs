@@ -128,6 +128,11 @@ impl Draft {
         Ok(FileSink { file })
     }
 
+    /// The file, for what is not a filesystem.
+    pub fn file(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
     /// Gives the file its name, for good: the directory is synced too.
     pub fn publish(mut self) -> Result<PathBuf> {
         self.name().map_err(|error| match error.kind() {

@@ -6,16 +6,19 @@
 
 mod capability;
 mod content;
+mod export;
 mod flags;
 mod foreign;
 mod image;
 mod list;
+mod names;
 mod stat;
 mod status;
 mod summary;
 mod values;
 
 pub use content::copy;
+pub use export::{Exported, export};
 pub use flags::flag_letters;
 pub use image::{Image, Window};
 pub use list::{Depth, Line, Listing, Step, Wanted};

@@ -1,6 +1,7 @@
 //! The commands that look into images.
 
 mod cat;
+mod export;
 mod inspect;
 mod ls;
 mod stat;
@@ -27,6 +28,8 @@ pub(crate) enum LookCommand {
     Stat(stat::Stat),
     /// Say what an image is: its superblock, sizes, features and where it comes from
     Inspect(inspect::Inspect),
+    /// Write everything in an image as a tar archive
+    Export(export::Export),
 }
 
 /// Where an image is.
@@ -55,6 +58,7 @@ impl LookCommand {
             Self::Cat(cat) => cat.report(),
             Self::Stat(stat) => stat.voice.report(),
             Self::Inspect(inspect) => inspect.voice.report(),
+            Self::Export(export) => export.voice.report(),
         }
     }
 
@@ -66,6 +70,7 @@ impl LookCommand {
             Self::Cat(cat) => cat.run(report),
             Self::Stat(stat) => stat.run(report),
             Self::Inspect(inspect) => inspect.run(report),
+            Self::Export(export) => export.run(report),
         }
     }
 }

@@ -1,0 +1,85 @@
+//! `banger image export`.
+
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::{Place, Voice};
+use crate::error::{Error, Result};
+use crate::image::Draft;
+use crate::look::{Image, export};
+use crate::report::look::Output;
+use crate::report::{Format, Report};
+
+/// Write everything in an image as a tar archive
+///
+/// The archive is of PAX form, in the order of names, with owners, modes, times to the nanosecond,
+/// extended attributes, ACLs, hard links, devices and holes: `banger image build tar:FILE` makes
+/// the same tree of it. What an archive cannot hold is listed.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    place: Place,
+    /// Write to this file [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace FILE if it exists
+    #[arg(long, requires = "output")]
+    force: bool,
+    #[command(flatten)]
+    pub(super) voice: Voice,
+}
+
+impl Export {
+    pub(super) fn run(self, report: Report) -> Result<u8> {
+        match &self.output {
+            Some(path) => self.to_file(path, report),
+            None => self.to_stdout(report),
+        }
+    }
+
+    fn to_stdout(&self, report: Report) -> Result<u8> {
+        let mut out = report.output();
+        if self.voice.format == Format::Json {
+            return Err(Error::usage("--format json would print into the archive")
+                .hint("name a file by --output"));
+        }
+        if out.is_terminal() {
+            return Err(Error::usage("an archive is nothing for a terminal")
+                .hint("name a file by --output, or redirect standard output"));
+        }
+        let image = self.place.open(report)?;
+        let done = {
+            let progress = report.progress(used(&image));
+            export(&image, &mut out, &|count| progress.advance(count), Output::unwritten)
+        };
+        let done = done.map(|(_, exported)| report.lost(&exported));
+        out.end(done.map(|()| 0))
+    }
+
+    fn to_file(&self, path: &Path, report: Report) -> Result<u8> {
+        let image = self.place.open(report)?;
+        let draft = Draft::create(path, self.force)?;
+        let unwritten =
+            |error| Error::io(format!("cannot write {}", path.display())).because(error);
+        let mut out = BufWriter::with_capacity(1 << 20, draft.file().map_err(unwritten)?);
+        let exported = {
+            let progress = report.progress(used(&image));
+            let (_, exported) =
+                export(&image, &mut out, &|count| progress.advance(count), unwritten)?;
+            exported
+        };
+        out.flush().map_err(unwritten)?;
+        out.get_ref().sync_all().map_err(unwritten)?;
+        let path = draft.publish()?;
+        report.exported(&image, path.display().to_string(), &exported)?;
+        Ok(0)
+    }
+}
+
+/// The bytes of everything in an image, more or less.
+fn used(image: &Image) -> u64 {
+    let facts = image.facts();
+    facts.blocks.saturating_sub(facts.free_blocks).saturating_mul(facts.block_size)
+}
