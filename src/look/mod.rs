@@ -6,6 +6,8 @@
 
 mod capability;
 mod content;
+mod diff;
+mod difference;
 mod export;
 mod flags;
 mod foreign;
@@ -18,6 +20,8 @@ mod summary;
 mod values;
 
 pub use content::copy;
+pub use diff::{Comparison, Differences, Scope};
+pub use difference::{Detail, Difference, Kind, Value};
 pub use export::{Exported, export};
 pub use flags::flag_letters;
 pub use image::{Image, Window};

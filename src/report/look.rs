@@ -6,6 +6,7 @@
 //! `\\`, `\x1b`. In JSON a name that is not UTF-8 has U+FFFD in place of what is not, and a member
 //! beside it, such as `path_hex`, with all its bytes.
 
+mod differences;
 mod exported;
 mod names;
 mod stat;

@@ -1,6 +1,7 @@
 //! The commands that look into images.
 
 mod cat;
+mod diff;
 mod export;
 mod inspect;
 mod ls;
@@ -30,6 +31,8 @@ pub(crate) enum LookCommand {
     Inspect(inspect::Inspect),
     /// Write everything in an image as a tar archive
     Export(export::Export),
+    /// Compare the trees of two images (exit code 1 if they differ)
+    Diff(diff::Diff),
 }
 
 /// Where an image is.
@@ -59,6 +62,7 @@ impl LookCommand {
             Self::Stat(stat) => stat.voice.report(),
             Self::Inspect(inspect) => inspect.voice.report(),
             Self::Export(export) => export.voice.report(),
+            Self::Diff(diff) => diff.voice.report(),
         }
     }
 
@@ -71,6 +75,7 @@ impl LookCommand {
             Self::Stat(stat) => stat.run(report),
             Self::Inspect(inspect) => inspect.run(report),
             Self::Export(export) => export.run(report),
+            Self::Diff(diff) => diff.run(report),
         }
     }
 }

@@ -1,0 +1,134 @@
+//! In what two inodes of the same name differ.
+
+use ext4_writer::reader::{Attribute, DeviceNumber};
+use ext4_writer::{FileFlags, FileKind};
+
+use super::{Meaning, Status, flag_letters, kind_word, meaning, time_text};
+
+/// A path in which two trees differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The path from the root on.
+    pub path: Vec<u8>,
+    /// Which tree has it.
+    pub kind: Kind,
+    /// What it is, in the second tree where that has it.
+    pub what: FileKind,
+    /// In what it differs.
+    pub details: Vec<Detail>,
+}
+
+/// Which of two trees has a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only the second.
+    Added,
+    /// Only the first.
+    Removed,
+    /// Both.
+    Changed,
+}
+
+/// One fact in which two inodes differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detail {
+    /// Which fact.
+    pub fact: &'static str,
+    /// The name of an extended attribute.
+    pub attribute: Option<Vec<u8>>,
+    /// What the first has.
+    pub from: Option<Value>,
+    /// What the second has.
+    pub to: Option<Value>,
+}
+
+/// A fact's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Words.
+    Text(String),
+    /// A number.
+    Number(u64),
+    /// Bytes that mean a name.
+    Name(Vec<u8>),
+    /// Other bytes.
+    Bytes(Vec<u8>),
+}
+
+/// The differences of two inodes while they are gathered.
+#[derive(Default)]
+pub(super) struct Details(pub(super) Vec<Detail>);
+
+impl Details {
+    /// Compares one fact.
+    pub(super) fn compare(&mut self, fact: &'static str, from: Option<Value>, to: Option<Value>) {
+        if from != to {
+            self.0.push(Detail { fact, attribute: None, from, to });
+        }
+    }
+
+    /// Says that a fact differs which is too long to be shown.
+    pub(super) fn note(&mut self, fact: &'static str) {
+        self.0.push(Detail { fact, attribute: None, from: None, to: None });
+    }
+
+    /// Compares what every inode says, but for its times.
+    pub(super) fn statuses(&mut self, a: &Status, b: &Status) {
+        let text = |text: String| Some(Value::Text(text));
+        self.compare("type", text(kind_word(a.kind).into()), text(kind_word(b.kind).into()));
+        let mode = |status: &Status| text(format!("{:04o}", status.mode));
+        self.compare("mode", mode(a), mode(b));
+        let number = |number: u32| Some(Value::Number(number.into()));
+        self.compare("uid", number(a.uid), number(b.uid));
+        self.compare("gid", number(a.gid), number(b.gid));
+        if (a.kind, b.kind) == (FileKind::Regular, FileKind::Regular) {
+            self.compare("size", Some(Value::Number(a.size)), Some(Value::Number(b.size)));
+        }
+        let device =
+            |device: DeviceNumber| Value::Text(format!("{}:{}", device.major, device.minor));
+        self.compare("device", a.device.map(device), b.device.map(device));
+        let flags = |status: &Status| {
+            text(flag_letters(status.flags & FileFlags::all().bits())).filter(|_| status.flags != 0)
+        };
+        let is_set = |value: &Value| *value != Value::Text(String::new());
+        self.compare("flags", flags(a).filter(is_set), flags(b).filter(is_set));
+        self.compare("project", number(a.project), number(b.project));
+    }
+
+    /// Compares times of modification.
+    pub(super) fn times(&mut self, a: &Status, b: &Status) {
+        let time = |status: &Status| Some(Value::Text(time_text(status.modified)));
+        self.compare("modified", time(a), time(b));
+    }
+
+    /// Compares extended attributes, whatever their order and places.
+    pub(super) fn attributes(&mut self, mut a: Vec<Attribute>, mut b: Vec<Attribute>) {
+        for list in [&mut a, &mut b] {
+            list.sort_by(|one, other| one.name.cmp(&other.name));
+        }
+        let (mut a, mut b) = (a.into_iter().peekable(), b.into_iter().peekable());
+        loop {
+            let (from, to) = match (a.peek(), b.peek()) {
+                (None, None) => return,
+                (Some(one), Some(other)) if one.name == other.name => (a.next(), b.next()),
+                (Some(one), Some(other)) if one.name > other.name => (None, b.next()),
+                (Some(_), _) => (a.next(), None),
+                (None, Some(_)) => (None, b.next()),
+            };
+            let name = from.as_ref().or(to.as_ref()).map(|attribute| attribute.name.clone());
+            let (from, to) = (from.map(value), to.map(value));
+            if from != to {
+                self.0.push(Detail { fact: "attribute", attribute: name, from, to });
+            }
+        }
+    }
+}
+
+/// The value as people write it, where that says everything.
+fn value(attribute: Attribute) -> Value {
+    match meaning(&attribute.name, &attribute.value) {
+        Meaning::Words(words) => Value::Text(words),
+        Meaning::Text(text) if text.len() == attribute.value.len() => Value::Text(text),
+        _ => Value::Bytes(attribute.value),
+    }
+}

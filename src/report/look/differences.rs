@@ -1,0 +1,199 @@
+//! In what two images differ.
+
+use std::cell::Cell;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::{Failure, Head, NameText, Output, PathText, Stream, document, hex, shown};
+use crate::error::Result;
+use crate::look::{Comparison, Detail, Difference, Kind, Value, kind_word};
+use crate::report::{Format, Report};
+
+/// The exit code of a comparison that found differences, as `diff` has it.
+const DIFFERENT: u8 = 1;
+/// How much of a value that is no text people see.
+const BYTES_SHOWN: usize = 32;
+
+/// How many paths of each kind there were.
+#[derive(Default)]
+struct Counts {
+    added: Cell<u64>,
+    removed: Cell<u64>,
+    changed: Cell<u64>,
+}
+
+impl Counts {
+    fn count(&self, kind: Kind) {
+        let cell = match kind {
+            Kind::Added => &self.added,
+            Kind::Removed => &self.removed,
+            Kind::Changed => &self.changed,
+        };
+        cell.set(cell.get().saturating_add(1));
+    }
+
+    fn code(&self) -> u8 {
+        let is_same = [&self.added, &self.removed, &self.changed].iter().all(|one| one.get() == 0);
+        if is_same { 0 } else { DIFFERENT }
+    }
+}
+
+impl Report {
+    /// Prints the differences of two images; the exit code: 0 without any, 1 with some.
+    pub fn differences(self, comparison: Comparison<'_>) -> Result<u8> {
+        let (mut out, counts) = (self.output(), Counts::default());
+        let done = match self.format {
+            Format::Json => differences_json(&mut out, comparison, &counts),
+            Format::Text => differences_text(&mut out, comparison, &counts),
+        };
+        let done = done.and_then(|code| out.end(Ok(code)));
+        if matches!(done, Ok(DIFFERENT)) {
+            let Counts { added, removed, changed } = counts;
+            let (added, removed, changed) = (added.get(), removed.get(), changed.get());
+            self.step(&format!("{added} added, {removed} removed, {changed} changed"));
+        }
+        done
+    }
+}
+
+#[derive(Serialize)]
+#[serde(bound = "")]
+struct Document<'a, I>
+where
+    Stream<'a, I>: Serialize,
+{
+    a: Head,
+    b: Head,
+    differences: Stream<'a, I>,
+    added: &'a Cell<u64>,
+    removed: &'a Cell<u64>,
+    changed: &'a Cell<u64>,
+    error: &'a Failure,
+}
+
+#[derive(Serialize)]
+struct DifferenceText {
+    #[serde(flatten)]
+    path: PathText,
+    change: &'static str,
+    r#type: &'static str,
+    details: Vec<DetailText>,
+}
+
+#[derive(Serialize)]
+struct DetailText {
+    fact: &'static str,
+    #[serde(flatten)]
+    attribute: Option<NameText>,
+    from: Option<ValueText>,
+    to: Option<ValueText>,
+}
+
+/// Numbers as numbers, text as strings, and what is no text as its bytes.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ValueText {
+    Number(u64),
+    Text(String),
+    Bytes { hex: String },
+}
+
+impl From<&Value> for ValueText {
+    fn from(value: &Value) -> Self {
+        match value {
+            Value::Number(number) => Self::Number(*number),
+            Value::Text(text) => Self::Text(text.clone()),
+            Value::Bytes(bytes) => Self::Bytes { hex: hex(bytes) },
+            Value::Name(name) => match str::from_utf8(name) {
+                Ok(name) => Self::Text(name.to_owned()),
+                Err(_) => Self::Bytes { hex: hex(name) },
+            },
+        }
+    }
+}
+
+fn differences_json(out: &mut Output, comparison: Comparison<'_>, counts: &Counts) -> Result<u8> {
+    let failure = Failure::default();
+    let differences = comparison.differences()?.map(|difference| {
+        difference.map(|difference| {
+            counts.count(difference.kind);
+            let detail = |detail: &Detail| DetailText {
+                fact: detail.fact,
+                attribute: detail.attribute.as_deref().map(NameText::new),
+                from: detail.from.as_ref().map(ValueText::from),
+                to: detail.to.as_ref().map(ValueText::from),
+            };
+            DifferenceText {
+                path: PathText::new(&difference.path),
+                change: match difference.kind {
+                    Kind::Added => "added",
+                    Kind::Removed => "removed",
+                    Kind::Changed => "changed",
+                },
+                r#type: kind_word(difference.what),
+                details: difference.details.iter().map(detail).collect(),
+            }
+        })
+    });
+    let value = Document {
+        a: Head::of(comparison.a),
+        b: Head::of(comparison.b),
+        differences: Stream::new(differences, &failure),
+        added: &counts.added,
+        removed: &counts.removed,
+        changed: &counts.changed,
+        error: &failure,
+    };
+    document(out, &value)?;
+    Ok(match failure.code() {
+        0 => counts.code(),
+        code => code,
+    })
+}
+
+fn differences_text(out: &mut Output, comparison: Comparison<'_>, counts: &Counts) -> Result<u8> {
+    for difference in comparison.differences()? {
+        let difference = difference?;
+        counts.count(difference.kind);
+        print(out, &difference).map_err(Output::unwritten)?;
+    }
+    Ok(counts.code())
+}
+
+fn print(out: &mut Output, difference: &Difference) -> io::Result<()> {
+    let sign = match difference.kind {
+        Kind::Added => '+',
+        Kind::Removed => '-',
+        Kind::Changed => '~',
+    };
+    let details: Vec<_> = difference.details.iter().map(detail).collect();
+    let gap = if details.is_empty() { "" } else { "  " };
+    writeln!(out, "{sign} {}{gap}{}", shown(&difference.path), details.join(", "))
+}
+
+fn detail(detail: &Detail) -> String {
+    let fact = match &detail.attribute {
+        Some(name) => format!("{} {}", detail.fact, shown(name)),
+        None => detail.fact.to_owned(),
+    };
+    match (&detail.from, &detail.to) {
+        (None, None) => fact,
+        (from, to) => format!("{fact} {} -> {}", value(from.as_ref()), value(to.as_ref())),
+    }
+}
+
+fn value(value: Option<&Value>) -> String {
+    match value {
+        None => "none".to_owned(),
+        Some(Value::Number(number)) => number.to_string(),
+        Some(Value::Text(text)) => shown(text.as_bytes()),
+        Some(Value::Name(name)) => shown(name),
+        Some(Value::Bytes(bytes)) => match bytes.get(..BYTES_SHOWN) {
+            Some(start) if bytes.len() > BYTES_SHOWN => {
+                format!("0x{}… ({} bytes)", hex(start), bytes.len())
+            }
+            _ => format!("0x{}", hex(bytes)),
+        },
+    }
+}
