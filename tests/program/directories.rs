@@ -20,26 +20,43 @@ use rustix::fs::{CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
 use crate::banger::{Bench, open_to_all, program_for_everybody};
 
 /// A directory of the kernel's own making, on an ext4 that holds whatever ext4 can.
-struct Source {
-    mount: Mount,
+pub(crate) struct Source {
+    pub(crate) mount: Mount,
+    /// The bytes of a block.
+    block: usize,
 }
 
 impl Source {
     /// `None`, with a line, where no filesystem can be made and mounted.
     fn new(bench: &Bench) -> Option<Self> {
+        Self::on(bench, "source.img", 4096, &["-t", "ext4", "-I", "256"])
+    }
+
+    /// On a filesystem of mke2fs with these options; the image stays in `bench`.
+    pub(crate) fn on(bench: &Bench, name: &str, block: usize, options: &[&str]) -> Option<Self> {
         if !judge::all(&["mke2fs"]) {
             return None;
         }
-        let image = bench.path("source.img");
+        let image = bench.path(name);
         File::create(&image).unwrap().set_len(256 << 20).unwrap();
-        judge::succeed(
-            "mke2fs",
-            ["-q", "-t", "ext4", "-b", "4096", "-I", "256", image.to_str().unwrap()],
-        );
-        Some(Self { mount: Mount::new(&image, Access::ReadWrite)? })
+        let (image_text, block_text) = (image.to_str().unwrap(), block.to_string());
+        let words = ["-q", "-F", "-b", &block_text].into_iter().chain(options.iter().copied());
+        judge::succeed("mke2fs", words.chain([image_text]));
+        Some(Self { mount: Mount::new(&image, Access::ReadWrite)?, block })
     }
 
-    fn path(&self, name: impl AsRef<[u8]>) -> PathBuf {
+    /// Something of everything that a tar archive can hold, and a socket.
+    pub(crate) fn fill(&self) {
+        sizes(self);
+        directories(self);
+        links(self);
+        special(self);
+        names(self);
+        metadata(self);
+        self.time("", 1_650_000_000, 5);
+    }
+
+    pub(crate) fn path(&self, name: impl AsRef<[u8]>) -> PathBuf {
         self.mount.path().join(OsStr::from_bytes(name.as_ref()))
     }
 
@@ -47,7 +64,7 @@ impl Source {
         format!("dir:{}", self.mount.path().display())
     }
 
-    fn file(&self, name: impl AsRef<[u8]>, content: &[u8]) -> PathBuf {
+    pub(crate) fn file(&self, name: impl AsRef<[u8]>, content: &[u8]) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
@@ -61,11 +78,11 @@ impl Source {
         rustix::fs::mknodat(CWD, &path, kind, Mode::from_raw_mode(0o640), device).unwrap();
     }
 
-    fn xattr(&self, name: &str, key: &str, value: &[u8]) {
+    pub(crate) fn xattr(&self, name: &str, key: &str, value: &[u8]) {
         rustix::fs::lsetxattr(self.path(name), key, value, XattrFlags::empty()).unwrap();
     }
 
-    fn time(&self, name: &str, seconds: i64, nanoseconds: i64) {
+    pub(crate) fn time(&self, name: &str, seconds: i64, nanoseconds: i64) {
         let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
         let times = Timestamps { last_access: time, last_modification: time };
         let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
@@ -110,7 +127,7 @@ fn directories(source: &Source) {
 
 fn links(source: &Source) {
     fs::create_dir(source.path("links")).unwrap();
-    for length in [1, 59, 60, 61, 255, 4095] {
+    for length in [1, 59, 60, 61, 255, source.block.min(4096) - 1] {
         let target: String = (0..length).map(|n| if n % 101 == 100 { '/' } else { 't' }).collect();
         symlink(target, source.path(format!("links/{length}"))).unwrap();
     }
@@ -146,7 +163,10 @@ fn names(source: &Source) {
     ] {
         source.file([&b"names/"[..], name].concat(), name);
     }
-    // Names that would hide others in a layer.
+}
+
+/// Names that would hide others in a layer.
+fn hiding_names(source: &Source) {
     for name in [".wh.sp ace\ttab\nnl", ".wh..wh..opq", ".wh.", ".wh..wh.plnk/x"] {
         source.file(format!("names/{name}"), b"literal");
     }
@@ -172,7 +192,7 @@ fn metadata(source: &Source) {
     }
     source.xattr("xattr/user", "user.a", b"1\n\0");
     source.xattr("xattr/user", "user.empty", b"");
-    source.xattr("xattr/large", "user.large", &[b'B'; 3000]);
+    source.xattr("xattr/large", "user.large", &vec![b'B'; source.block / 4 * 3 - 72]);
     let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     source.xattr("xattr/capability", "security.capability", &capability);
     source.xattr("xattr/acl", "system.posix_acl_access", &acl(1000));
@@ -195,13 +215,8 @@ fn acl(user: u32) -> Vec<u8> {
 fn a_directory_is_kept_as_the_kernel_shows_it() {
     let bench = Bench::new();
     let Some(source) = Source::new(&bench) else { return };
-    sizes(&source);
-    directories(&source);
-    links(&source);
-    special(&source);
-    names(&source);
-    metadata(&source);
-    source.time("", 1_650_000_000, 5);
+    source.fill();
+    hiding_names(&source);
     let report = bench.build(&source.origin(), "disk.ext4", &["--size", "fit+1M"]);
     gate::assert_clean(&bench.path("disk.ext4"));
     let mount = Mount::new(&bench.path("disk.ext4"), Access::ReadOnly).unwrap();

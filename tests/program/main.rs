@@ -17,6 +17,7 @@ mod failures;
 mod faults;
 mod image;
 mod layering;
+mod look;
 mod options;
 mod origins;
 mod policy;
