@@ -34,7 +34,9 @@ fn main() -> Result<()> {
     };
     let layer = LayerStream::open(layer, &limits)?;
     let draft = Draft::create(Path::new(output), true)?;
-    let sink = Output { file: draft.sink()?, is_synced };
+    let file = draft.sink()?;
+    let file = if is_synced { file } else { file.unhurried() };
+    let sink = Output { file, is_synced };
 
     // How much room there is to be is said when the content is known.
     let options = Options::new(Size::Fit { free_bytes: 0, free_inodes: 0 });

@@ -8,7 +8,7 @@ use crate::layer::Memory;
 /// How much of the host a pull may take.
 #[derive(Debug, Args)]
 pub(super) struct Effort {
-    /// How many layers are fetched at once, and decompressed [default: 4, and as many as there are
+    /// How many layers are fetched at once, and decompressed [default: 4, and one for every two
     /// processors]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(super) jobs: Option<u16>,
@@ -20,8 +20,10 @@ pub(super) struct Effort {
 impl Effort {
     /// What decompressing ahead may take.
     pub(super) fn memory(&self) -> Memory {
+        // A layer keeps two processors busy: one inflates, one hashes and writes. More at once than
+        // that only drive each other out of the caches.
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-        let layers = self.jobs.map_or_else(processors, usize::from);
+        let layers = self.jobs.map_or_else(|| processors().div_ceil(2), usize::from);
         Memory { bytes: self.memory, layers }
     }
 }

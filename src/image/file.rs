@@ -10,6 +10,7 @@ use ext4_writer::{Sink, zero_by_writing};
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::behind::Behind;
 use crate::error::{Error, Result};
 
 /// How many names are tried for a temporary file before the directory is given up.
@@ -125,7 +126,7 @@ impl Draft {
     /// The place for the filesystem's bytes.
     pub fn sink(&self) -> Result<FileSink> {
         let file = self.file.try_clone().map_err(|error| cannot_create(&self.output, error))?;
-        Ok(FileSink { file })
+        Ok(FileSink { file, behind: Some(Behind::default()) })
     }
 
     /// The file, for what is not a filesystem.
@@ -235,11 +236,25 @@ fn unused_name<T>(
 #[derive(Debug)]
 pub struct FileSink {
     file: File,
+    /// None where the file is not going to be synced.
+    behind: Option<Behind>,
+}
+
+impl FileSink {
+    /// The same, with the time of writing left to the kernel: for a file that is not synced.
+    #[must_use]
+    pub fn unhurried(self) -> Self {
+        Self { behind: None, ..self }
+    }
 }
 
 impl Sink for FileSink {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+        self.file.write_all_at(bytes, offset)?;
+        if let Some(behind) = &mut self.behind {
+            behind.wrote(&self.file, offset, bytes.len());
+        }
+        Ok(())
     }
 
     fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {

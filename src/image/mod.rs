@@ -1,5 +1,6 @@
 //! Layers to an image file: flattened onto a filesystem, which is published when all is proven.
 
+mod behind;
 mod blank;
 mod busy;
 mod device;

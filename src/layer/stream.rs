@@ -283,12 +283,6 @@ struct Producer {
     diff_id: Option<Digest>,
 }
 
-/// What becomes of the chunks on their way.
-struct Way {
-    hasher: Option<Hasher>,
-    messages: Sender<Result<Message>>,
-}
-
 impl Producer {
     /// Starts the thread that reads and decompresses.
     fn spawn<R>(self, reader: R, messages: Sender<Result<Message>>) -> io::Result<()>
@@ -322,30 +316,39 @@ impl Producer {
             compression == Compression::None && expected == Some(got.algorithm())
         });
         let wanted = self.diff_id.as_ref().filter(|_| known.is_none());
-        let hasher = wanted.map(|expected| Hasher::new(expected.algorithm()));
+        let Some(wanted) = wanted.map(Digest::algorithm) else {
+            self.produce(&mut input, |message| {
+                messages.send(with(message, known.as_ref())).is_ok()
+            });
+            return Ok(());
+        };
         let (chunks, on_their_way) = mpsc::channel();
         thread::scope(|scope| {
-            let way = Way { hasher, messages };
             thread::Builder::new()
                 .name("hash".to_owned())
-                .spawn_scoped(scope, move || way.run(&on_their_way, known))
+                .spawn_scoped(scope, move || hash(&on_their_way, Hasher::new(wanted), &messages))
                 .map_err(|error| {
                     let name = &self.name;
                     Error::io(format!("cannot start a thread for {name}")).because(error)
                 })?;
-            self.produce(&mut input, &chunks);
+            self.produce(&mut input, |message| chunks.send(message).is_ok());
             // Without it the hashing would wait for more.
             drop(chunks);
             Ok(())
         })
     }
 
-    fn produce<R: Read>(&self, input: &mut Decompressor<R>, chunks: &Sender<Result<Message>>) {
+    /// Decompresses until the end, an error, or until a message is not wanted.
+    fn produce<R: Read>(
+        &self,
+        input: &mut Decompressor<R>,
+        mut send: impl FnMut(Result<Message>) -> bool,
+    ) {
         let mut produced: u64 = 0;
         while let Some(bytes) = self.share.take() {
             let message = self.next_message(input, bytes, &mut produced);
             let is_last = !matches!(message, Ok(Message::Data(_)));
-            if chunks.send(message).is_err() || is_last {
+            if !send(message) || is_last {
                 return;
             }
         }
@@ -386,25 +389,28 @@ impl Producer {
     }
 }
 
-impl Way {
-    /// Hashes what passes, and says at the end what came of it, or what was `known` before.
-    fn run(mut self, chunks: &Receiver<Result<Message>>, mut known: Option<Digest>) {
-        for mut message in chunks {
-            match &mut message {
-                Ok(Message::Data(chunk)) => {
-                    if let Some(hasher) = &mut self.hasher {
-                        hasher.update(chunk.filled());
-                    }
-                }
-                Ok(Message::End(ended)) => {
-                    ended.diff_id = self.hasher.take().map(Hasher::finish).or(known.take());
-                }
-                Ok(Message::Begin(_)) | Err(_) => {}
-            }
-            if self.messages.send(message).is_err() {
-                return;
-            }
+/// Hashes what passes, and says at the end what came of it.
+fn hash(
+    chunks: &Receiver<Result<Message>>,
+    mut hasher: Hasher,
+    messages: &Sender<Result<Message>>,
+) {
+    for message in chunks {
+        if let Ok(Message::Data(chunk)) = &message {
+            hasher.update(chunk.filled());
         }
+        let diff_id = matches!(message, Ok(Message::End(_))).then(|| hasher.clone().finish());
+        if messages.send(with(message, diff_id.as_ref())).is_err() {
+            return;
+        }
+    }
+}
+
+/// The message with what the diff ID was found to be, if it is the last.
+fn with(message: Result<Message>, diff_id: Option<&Digest>) -> Result<Message> {
+    match message? {
+        Message::End(ended) => Ok(Message::End(Ended { diff_id: diff_id.cloned(), ..ended })),
+        other => Ok(other),
     }
 }
 
