@@ -81,6 +81,11 @@ impl<S: Sink> Batch<S> {
         self.sink.capacity()
     }
 
+    /// The sink; what is in the buffer is not in it.
+    pub(crate) fn sink(&self) -> &S {
+        &self.sink
+    }
+
     /// The bytes that the sink has been given.
     pub(crate) fn written(&self) -> u64 {
         self.written

@@ -16,6 +16,8 @@ use crate::options::{Options, Size};
 use crate::plan::Plan;
 use crate::plan::legal::check_fixed;
 use crate::plan::split::Split;
+use crate::readback;
+use crate::reader::Source;
 use crate::sink::Sink;
 use crate::tree::{Content, LOST_AND_FOUND, MAX_LINKS, NodeId, Tree, empty_directory};
 use crate::units::{BlockCount, BlockIndex};
@@ -558,6 +560,39 @@ impl<S: Sink> Builder<S> {
     }
 }
 
+impl<S: Sink + Source> Builder<S> {
+    /// Fills `buffer` from the byte `offset` of a regular file on, as far as the file goes;
+    /// returns how many bytes that were. What is still buffered is written first.
+    ///
+    /// # Errors
+    /// When the node is no regular file, or the sink fails.
+    pub fn read_at(&mut self, node: NodeId, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        self.batch.flush()?;
+        let wrong_kind =
+            Error::WrongKind { operation: "read its content", needs: "a regular file" };
+        match &self.tree.node(node)?.content {
+            Content::Inline(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                let rest = bytes.get(start..).unwrap_or_default();
+                let length = rest.len().min(buffer.len());
+                for (to, from) in buffer.iter_mut().zip(rest) {
+                    *to = *from;
+                }
+                Ok(length)
+            }
+            Content::Regular { size, extents } => {
+                let length = size.saturating_sub(offset).min(crate::sink::widen(buffer.len()));
+                let length = usize::try_from(length).unwrap_or(buffer.len());
+                let buffer = buffer.get_mut(..length).unwrap_or_default();
+                let sink = self.batch.sink();
+                readback::load(sink, self.format.block, extents.as_slice(), offset, buffer)?;
+                Ok(length)
+            }
+            _ => Err(wrong_kind),
+        }
+    }
+}
+
 /// A buffer before the sink, when the sink is ready for the filesystem.
 fn prepare<S: Sink>(mut sink: S, options: &Options, format: &Format) -> Result<Batch<S>> {
     let length = match options.size {
@@ -712,6 +747,47 @@ mod tests {
         }
         let (summary, _) = builder.finish().unwrap();
         assert_eq!(summary.size, 128 << 20);
+    }
+
+    #[test]
+    fn contents_are_read_back_with_their_holes_and_zeros() {
+        use crate::sink::MemorySink;
+        for profile in [crate::Profile::Default, crate::Profile::Max] {
+            let options = Options::for_profile(profile, fit(0, 0).size);
+            let mut builder = Builder::create(MemorySink::new(), options).unwrap();
+            let text: Vec<u8> = (0..10_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+            let mut add = |name: &[u8], size, segments: &[Segment], mut bytes: &[u8]| {
+                let content = FileContent::sparse(size, segments, &mut bytes);
+                let added = builder.add_file(Tree::ROOT, name, &Metadata::default(), content);
+                let added = added.unwrap();
+                (added, builder.file_size(added).unwrap())
+            };
+            let part = |offset, length| Segment { offset, length };
+            let short = add(b"short", 5, &[part(0, 5)], b"hello");
+            let sparse = add(b"sparse", 40_000, &[part(9_000, 10_000)], &text);
+            let zeros = add(b"zeros", 9_000, &[part(0, 9_000)], &[0; 9_000]);
+            let hole = add(b"hole", 1 << 30, &[], b"");
+            let mut read = |(node, size): (NodeId, u64), offset, length: usize| {
+                let mut buffer = vec![0xaa; length];
+                let got = builder.read_at(node, offset, &mut buffer).unwrap();
+                assert_eq!(
+                    u64::try_from(got).unwrap(),
+                    size.saturating_sub(offset).min(crate::sink::widen(length))
+                );
+                buffer.truncate(got);
+                buffer
+            };
+            assert_eq!(read(short, 0, 100), b"hello");
+            assert_eq!(read(short, 3, 1), b"l");
+            assert_eq!(read(short, 9, 1), b"");
+            let whole = [vec![0; 9_000], text.clone(), vec![0; 21_000]].concat();
+            assert!(read(sparse, 0, 50_000) == whole);
+            assert!(read(sparse, 8_999, 5_000) == whole[8_999..13_999]);
+            assert!(read(zeros, 0, 9_000) == vec![0; 9_000]);
+            assert!(read(hole, (1 << 30) - 5, 100) == vec![0; 5]);
+            let directory = builder.read_at(Tree::ROOT, 0, &mut [0]);
+            assert!(matches!(directory, Err(Error::WrongKind { .. })), "{directory:?}");
+        }
     }
 
     #[test]

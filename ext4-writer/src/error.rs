@@ -182,6 +182,15 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// What was written could not be read back.
+    ReadImage {
+        /// Where in the image, in bytes.
+        offset: u64,
+        /// How many bytes.
+        length: u64,
+        /// Why.
+        source: io::Error,
+    },
     /// An earlier failure of the sink left the image in an unknown state.
     Poisoned,
     /// A promise of this library's own code broke; please report it.
@@ -213,6 +222,9 @@ impl fmt::Display for Error {
             }
             Self::WriteImage { offset, length, source } => {
                 write!(f, "cannot write {length} bytes at byte {offset} of the image: {source}")
+            }
+            Self::ReadImage { offset, length, source } => {
+                write!(f, "cannot read {length} bytes at byte {offset} of the image: {source}")
             }
             Self::ContentShort { expected, got } => {
                 write!(f, "content ended after {got} of {expected} bytes")
@@ -289,7 +301,9 @@ impl Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::ReadContent { source, .. } | Self::WriteImage { source, .. } => Some(source),
+            Self::ReadContent { source, .. }
+            | Self::WriteImage { source, .. }
+            | Self::ReadImage { source, .. } => Some(source),
             _ => None,
         }
     }

@@ -328,6 +328,7 @@ mod geometry;
 mod metadata;
 mod options;
 mod plan;
+mod readback;
 pub mod reader;
 mod record;
 pub mod signature;

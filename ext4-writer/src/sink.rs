@@ -182,6 +182,12 @@ impl MemorySink {
         Self::default()
     }
 
+    /// The image so far.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The image.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::path::Path;
 /// From the uppermost to the lowest; the modules of a row do not import one another.
 const ORDER: &[&[&str]] = &[
     &["builder", "device", "signature"],
-    &["emit"],
+    &["emit", "readback"],
     &["plan", "content", "reader"],
     &["tree", "geometry", "batch", "anchors"],
     &["attributes", "alloc", "dirhash", "format"],

@@ -5,7 +5,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use crate::sink::widen;
+use crate::sink::{MemorySink, widen};
 
 /// A place that holds an image: reads at any position, in any order.
 pub trait Source {
@@ -92,5 +92,16 @@ impl Source for Vec<u8> {
 
     fn length(&self) -> io::Result<u64> {
         self.as_slice().length()
+    }
+}
+
+/// What was written so far: a builder on such a sink can read contents back.
+impl Source for MemorySink {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.bytes().read_at(offset, buffer)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(widen(self.bytes().len()))
     }
 }

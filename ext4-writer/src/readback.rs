@@ -1,0 +1,48 @@
+//! Contents read back from the sink, before the filesystem is finished.
+
+use crate::error::{Error, Result, internal};
+use crate::reader::Source;
+use crate::sink::widen;
+use crate::tree::Extent;
+use crate::units::{BlockCount, BlockSize};
+
+/// Fills `buffer` from the byte `offset` of a file on, which it must not pass the end of.
+pub(crate) fn load<S: Source>(
+    sink: &S,
+    block_size: BlockSize,
+    extents: &[Extent],
+    offset: u64,
+    buffer: &mut [u8],
+) -> Result<()> {
+    let end = offset.saturating_add(widen(buffer.len()));
+    buffer.fill(0);
+    for extent in extents.iter().filter(|extent| !extent.unwritten) {
+        let first = block_size.bytes_in(BlockCount::new(u64::from(extent.at.get())));
+        let (from, to) = (
+            offset.max(first),
+            end.min(first.saturating_add(block_size.bytes_in(extent.run.length))),
+        );
+        if from >= to {
+            continue;
+        }
+        let place = |at: u64| usize::try_from(at.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let target = buffer.get_mut(place(from)..place(to)).ok_or(EXTENT_IS_CLIPPED)?;
+        let at = block_size.offset(extent.run.start).saturating_add(from.saturating_sub(first));
+        read_back(sink, at, target)?;
+    }
+    Ok(())
+}
+
+/// Reads from a sink that may end early: zeros at its end were not written.
+fn read_back<S: Source>(sink: &S, offset: u64, target: &mut [u8]) -> Result<()> {
+    let length = widen(target.len());
+    let failed = |source| Error::ReadImage { offset, length, source };
+    let there = sink.length().map_err(failed)?.saturating_sub(offset).min(length);
+    let there = usize::try_from(there).unwrap_or(usize::MAX);
+    match target.get_mut(..there) {
+        Some([]) | None => Ok(()),
+        Some(target) => sink.read_at(offset, target).map_err(failed),
+    }
+}
+
+const EXTENT_IS_CLIPPED: Error = internal("what is read of an extent lies inside the buffer");
