@@ -8,6 +8,7 @@
 mod attributes;
 mod history;
 mod links;
+mod look;
 mod outcome;
 mod path;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use links::PendingLinks;
 use path::{CleanPath, Meaning};
 use walk::Missing;
 
+pub use look::Seen;
 pub use outcome::{Bounded, Counts, Flattened, LowerLink, Remark};
 
 /// What an entry's path means that leads through a symbolic link of a lower layer.

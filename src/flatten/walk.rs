@@ -19,6 +19,9 @@ pub(super) enum Missing {
     /// Find nothing, and change nothing either: links of lower layers are followed whatever the
     /// semantics are.
     Look,
+    /// As [`Missing::Look`], and what the path ends at may be anything. Too many links lead
+    /// nowhere, as in the kernel.
+    Leaf,
     /// Look among what this layer has taken away.
     Ghosts,
 }
@@ -35,6 +38,12 @@ struct Walk<'p> {
 }
 
 impl Walk<'_> {
+    /// Whether nothing is left to walk.
+    fn is_done(&self) -> bool {
+        let rest = self.text.get(self.position..).unwrap_or_default();
+        rest.iter().all(|byte| *byte == b'/')
+    }
+
     /// The next part that is neither empty nor `.`.
     fn next_part(&mut self) -> Option<Vec<u8>> {
         loop {
@@ -82,6 +91,11 @@ impl<S: Sink> Flattener<'_, S> {
         }
     }
 
+    /// What this clean path leads to, links at its end too.
+    pub(super) fn leaf(&mut self, path: &[u8]) -> Result<Option<NodeId>> {
+        self.walk(path, Missing::Leaf)
+    }
+
     fn walk(&mut self, path: &[u8], missing: Missing) -> Result<Option<NodeId>> {
         let root = self.builder.root();
         let text = Cow::Borrowed(path);
@@ -104,7 +118,7 @@ impl<S: Sink> Flattener<'_, S> {
                     None => self.ghost(walk.at, &part),
                     passable => passable,
                 },
-                Missing::Make | Missing::Stop | Missing::Look => live,
+                Missing::Make | Missing::Stop | Missing::Look | Missing::Leaf => live,
             };
             match (node, self.kind_of(node)?) {
                 (Some(node), Some(FileKind::Directory)) => walk.descend(&part, node),
@@ -118,12 +132,18 @@ impl<S: Sink> Flattener<'_, S> {
                         continue;
                     }
                     if is_lower
-                        && missing != Missing::Look
+                        && !matches!(missing, Missing::Look | Missing::Leaf)
                         && let Some(link) = self.lower_link(&walk, &part, node)
                     {
                         self.outcome.followed.push(link);
                     }
+                    if missing == Missing::Leaf && walk.hops >= self.options.limits.hops {
+                        return Ok(None);
+                    }
                     self.follow(&mut walk, node)?;
+                }
+                (Some(node), Some(_)) if missing == Missing::Leaf && walk.is_done() => {
+                    return Ok(Some(node));
                 }
                 _ if missing == Missing::Make => {
                     let node = self.imply_directory(walk.at, &part)?;
