@@ -73,6 +73,12 @@ impl Addition {
         Ok(Self { source, destination: destination.to_vec(), mode, uid, gid })
     }
 
+    /// Where it goes, as it was said.
+    #[must_use]
+    pub fn destination(&self) -> &[u8] {
+        &self.destination
+    }
+
     /// Fails when the source cannot be read, before any long work begins.
     pub fn check(&self) -> Result<()> {
         let metadata = host("add", &self.source, fs::metadata(&self.source))?;

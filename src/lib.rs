@@ -3,8 +3,8 @@
 //! The rooms stand in the order in which the data walks: the [`cli`] makes a checked job out of
 //! words; a [`source`] names the layers and the [`cache`] holds their blobs; [`layer`] turns a
 //! blob into tar entries; [`flatten`] applies them onto the tree of an `ext4_writer::Builder`,
-//! [`inject`] adds the guest's own files; [`image`] owns the file, [`report`] says what happened.
-//! [`look`] reads what is in an image.
+//! [`inject`] adds files of the host and [`guest`] an init; [`image`] owns the file, [`look`] reads
+//! what is in one, [`report`] says what happened.
 
 pub mod cache;
 pub mod cli;
@@ -12,6 +12,7 @@ pub mod demo;
 pub mod digest;
 pub mod error;
 pub mod flatten;
+pub mod guest;
 pub mod image;
 pub mod inject;
 pub mod layer;

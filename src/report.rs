@@ -177,6 +177,10 @@ pub struct Pulled {
     pub content: Content,
     /// The filesystem.
     pub image: Image,
+    /// What the kernel has to be told so that the image starts as its config says.
+    pub kernel_words: Option<String>,
+    /// The file that describes the image.
+    pub description: Option<String>,
     /// How long everything took, in milliseconds.
     pub milliseconds: Stages,
     /// What the layers hold and the image does not.
@@ -385,6 +389,12 @@ impl Pulled {
         line("disk", self.image.text());
         line("time", self.milliseconds.text());
         line("path", self.image.path.clone());
+        if let Some(description) = &self.description {
+            line("described", description.clone());
+        }
+        if let Some(words) = &self.kernel_words {
+            line("boot with", format!("{words} on the kernel's command line"));
+        }
         for (title, notes, total) in [
             ("not in the image", &self.losses, self.losses_total),
             ("warnings", &self.warnings, self.warnings_total),

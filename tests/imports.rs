@@ -9,6 +9,7 @@ const ORDER: &[&[&str]] = &[
     &["report"],
     &["pull"],
     &["image", "look"],
+    &["guest"],
     &["inject"],
     &["flatten"],
     &["source"],

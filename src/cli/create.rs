@@ -13,11 +13,13 @@ use ext4_writer::{Metadata, Options, Timestamp, largest_size};
 use super::Voice;
 use super::disk::Disk;
 use super::effort::Effort;
+use super::guest::GuestWords;
 use super::layering::{LIMITS, Layering};
 use super::network::Network;
 use super::pull::{Job, image, source_date_epoch, suits_platform};
 use crate::cache::Cache;
 use crate::error::{Error, Result};
+use crate::guest::Guest;
 use crate::image::{Blank, ImageSize, Place, PlaceKind, Recipe, Root, Vacancy, random_uuid};
 use crate::inject::{HostTree, Owner, OwnerMap, OwnerRange, Owners};
 use crate::report::Report;
@@ -275,13 +277,15 @@ fn job(shape: Shape, seed: Seed, origin: Origin) -> Result<Job> {
         epoch: Timestamp::default(),
         additions: Vec::new(),
         overlays: Vec::new(),
+        guest: Guest::default(),
         latest: None,
         semantics: seed.layering.semantics.into(),
         strict: seed.layering.strict,
         limits: seed.layering.limits.limits(),
         memory: seed.effort.memory(),
     };
-    Ok(Job { origin, platform, options, recipe, tree, derive_uuid, now: Some(now()) })
+    let (now, guest) = (Some(now()), GuestWords::default());
+    Ok(Job { origin, platform, options, recipe, tree, derive_uuid, now, guest })
 }
 
 /// The source that `--from` names: a directory or an archive of that name, if there is one.

@@ -6,11 +6,13 @@ use clap::Args;
 use ext4_writer::{Options, Size};
 
 use super::Voice;
+use super::guest::GuestWords;
 use super::pull::Job;
 use super::tree;
 use crate::cache::Cache;
 use crate::demo::DemoRegistry;
 use crate::error::{Error, Result};
+use crate::guest::Guest;
 use crate::image::{ImageSize, Place, Recipe, Root};
 use crate::layer::{Limits, Memory};
 use crate::report::Demonstrated;
@@ -42,6 +44,7 @@ impl Demo {
             tree: None,
             derive_uuid: true,
             now: None,
+            guest: GuestWords::default(),
         };
         // A cache of its own: the demonstration fetches everything, and leaves nothing.
         let directory = tempfile::tempdir().map_err(|error| {
@@ -73,6 +76,7 @@ impl Demo {
             epoch: ext4_writer::Timestamp::default(),
             additions: Vec::new(),
             overlays: Vec::new(),
+            guest: Guest::default(),
             latest: None,
             semantics: crate::flatten::LayerSemantics::default(),
             strict: false,

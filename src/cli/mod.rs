@@ -7,6 +7,7 @@ mod create;
 mod demo;
 mod disk;
 mod effort;
+mod guest;
 mod layering;
 mod look;
 mod network;

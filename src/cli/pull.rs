@@ -11,13 +11,15 @@ use ext4_writer::{Builder, Summary, Timestamp};
 use super::Voice;
 use super::disk::Disk;
 use super::effort::Effort;
+use super::guest::GuestWords;
 use super::layering::Layering;
 use super::network::Network;
 use super::owning::Owning;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::flatten::{Bounded, Flattened, LowerLink, Remark};
-use crate::image::{Base, Built, ImageSink, Place, Recipe, Root, build};
+use crate::guest::Guest;
+use crate::image::{Base, Built, ImageSink, Place, Recipe, Root, build, uuid_text};
 use crate::inject::{Addition, HostTree};
 use crate::layer::{LayerBlob, Limits, LookAhead, flag};
 use crate::report::{Content, Image, LayerLine, Note, Pulled, Report, Stages};
@@ -39,6 +41,8 @@ pub(crate) struct Pull {
     disk: Disk,
     #[command(flatten)]
     inject: Inject,
+    #[command(flatten)]
+    guest: GuestWords,
     #[command(flatten)]
     network: Network,
     #[command(flatten)]
@@ -120,6 +124,8 @@ pub(super) struct Job {
     pub(super) derive_uuid: bool,
     /// The time of what has none of its own, if not that at which the image was made.
     pub(super) now: Option<Timestamp>,
+    /// What the image is to get beside its layers.
+    pub(super) guest: GuestWords,
 }
 
 impl Pull {
@@ -160,6 +166,7 @@ impl Pull {
             epoch: Timestamp::default(),
             additions: self.inject.add,
             overlays: self.inject.overlay,
+            guest: Guest::default(),
             latest: None,
             semantics: self.layering.semantics.into(),
             strict: self.layering.strict,
@@ -167,7 +174,9 @@ impl Pull {
             memory: self.effort.memory(),
         };
         let derive_uuid = recipe.filesystem.uuid.is_none();
-        Ok(Job { origin, platform, options, recipe, tree, derive_uuid, now: None })
+        let guest = self.guest;
+        let now = None;
+        Ok(Job { origin, platform, options, recipe, tree, derive_uuid, now, guest })
     }
 }
 
@@ -182,6 +191,7 @@ impl Job {
     ) -> Result<Pulled> {
         let start = Instant::now();
         self.recipe.check()?;
+        self.guest.check_output(&self.recipe)?;
         report.step(&format!("resolving {}", self.origin));
         let found = self.find(cache)?;
         let image = found.image();
@@ -191,6 +201,7 @@ impl Job {
         self.recipe.latest = source_date_epoch()?;
         let now = || self.now.unwrap_or_else(|| created(&image.config));
         self.recipe.epoch = self.recipe.latest.unwrap_or_else(now);
+        self.recipe.guest = self.guest.guest(image, &self.origin, &self.recipe)?;
         if self.derive_uuid {
             self.recipe.filesystem.uuid = Some(self.recipe.derived_uuid(&image.identity));
         }
@@ -338,6 +349,11 @@ fn describe(image: &source::Image, built: &Built, recipe: &Recipe) -> Pulled {
         layers: image.layers.iter().zip(&built.layers).map(layer).collect(),
         content: content(&built.flattened),
         image: self::image(&built.path, &built.summary, &recipe.filesystem.label),
+        kernel_words: built
+            .description
+            .as_ref()
+            .and_then(|description| description.kernel_words().map(ToOwned::to_owned)),
+        description: built.described.as_ref().map(|path| path.display().to_string()),
         milliseconds: Stages { resolve: 0, layers: 0, finish: 0, total: 0 },
         losses: remarks(losses),
         losses_total: losses.total(),
@@ -400,19 +416,6 @@ fn note(path: &[u8], reason: &str) -> Note {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The customary form of a UUID: 8-4-4-4-12 hexadecimal digits (RFC 9562, section 4).
-fn uuid_text(uuid: [u8; 16]) -> String {
-    let hex = format!("{:032x}", u128::from_be_bytes(uuid));
-    let mut rest = hex.as_str();
-    let mut groups = Vec::new();
-    for length in [8, 4, 4, 4, 12] {
-        let (group, behind) = rest.split_at_checked(length).unwrap_or((rest, ""));
-        groups.push(group);
-        rest = behind;
-    }
-    groups.join("-")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ext4_writer::reader::Source;
 use ext4_writer::{Sink, zero_by_writing};
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -17,15 +18,13 @@ use crate::error::{Error, Result};
 const NAME_ATTEMPTS: u32 = 100;
 
 /// What an interruption finds.
-static STAGE: Mutex<Stage> = Mutex::new(Stage::Nothing);
+static STAGE: Mutex<Stage> = Mutex::new(Stage { named: Vec::new(), is_published: false });
 
-enum Stage {
-    /// No draft, or one that goes without a trace.
-    Nothing,
-    /// A draft with a temporary name.
-    Named(PathBuf),
-    /// An image that has its own name: the work is done.
-    Published,
+struct Stage {
+    /// The drafts that have a temporary name; others go without a trace.
+    named: Vec<PathBuf>,
+    /// Whether the image has its own name: then the work is done, but for what lies beside it.
+    is_published: bool,
 }
 
 fn stage() -> MutexGuard<'static, Stage> {
@@ -36,14 +35,12 @@ fn stage() -> MutexGuard<'static, Stage> {
 /// is too late, and whoever works comes to the end by himself. No image is published meanwhile.
 pub fn interrupt(end: impl FnOnce()) {
     let mut stage = stage();
-    match &*stage {
-        Stage::Published => return,
-        Stage::Named(path) => {
-            // The process ends: there is nobody left to tell.
-            let _ = fs::remove_file(path);
-            *stage = Stage::Nothing;
-        }
-        Stage::Nothing => {}
+    if stage.is_published {
+        return;
+    }
+    for path in stage.named.drain(..) {
+        // The process ends: there is nobody left to tell.
+        let _ = fs::remove_file(path);
     }
     end();
 }
@@ -70,7 +67,7 @@ struct Temporary(PathBuf);
 
 impl Temporary {
     fn new(path: PathBuf) -> Self {
-        *stage() = Stage::Named(path.clone());
+        stage().named.push(path.clone());
         Self(path)
     }
 }
@@ -78,9 +75,7 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         let mut stage = stage();
-        if matches!(&*stage, Stage::Named(path) if *path == self.0) {
-            *stage = Stage::Nothing;
-        }
+        stage.named.retain(|path| *path != self.0);
         // It may have got its final name already; then there is nothing to remove.
         let _ = fs::remove_file(&self.0);
     }
@@ -90,7 +85,7 @@ impl Draft {
     /// A new file in the directory of `output`, which must not exist unless it may be replaced.
     pub fn create(output: &Path, replace: bool) -> Result<Self> {
         check_output(output, replace)?;
-        *stage() = Stage::Nothing;
+        stage().is_published = false;
         let directory = match output.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
@@ -165,7 +160,7 @@ impl Draft {
             (Some(temporary), false) => fs::hard_link(&temporary.0, &self.output),
             (None, _) => self.link_to(&self.output),
         }?;
-        *stage = Stage::Published;
+        stage.is_published = true;
         Ok(())
     }
 
@@ -201,7 +196,7 @@ fn exists(output: &Path) -> Error {
 }
 
 fn cannot_create(output: &Path, error: io::Error) -> Error {
-    Error::cannot_create(format!("cannot create the image {}", output.display())).because(error)
+    Error::cannot_create(format!("cannot create {}", output.display())).because(error)
 }
 
 fn named_file(output: &Path, directory: &Path) -> Result<(File, Temporary)> {
@@ -271,6 +266,17 @@ impl Sink for FileSink {
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_all()
+    }
+}
+
+/// What was written can be read back.
+impl Source for FileSink {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
     }
 }
 

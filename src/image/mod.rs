@@ -1,6 +1,7 @@
 //! Layers to an image file: flattened onto a filesystem, which is published when all is proven.
 
 mod behind;
+mod beside;
 mod blank;
 mod busy;
 mod device;
@@ -18,9 +19,11 @@ use ext4_writer::{Builder, CountingSink, Options, Size, Summary, Timestamp};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::flatten::{FlattenOptions, Flattened, Flattener, LayerSemantics};
+use crate::guest::{Description, Guest};
 use crate::inject::{Addition, HostTree, add_files, add_tree, open_overlay};
 use crate::layer::{LayerStream, LayerTotals, Limits, Memory};
 
+pub use beside::check as check_description;
 pub use blank::{Blank, Made, Root, random_uuid};
 pub use device::DiscardingSink;
 pub use file::{Draft, FileSink, check_output, interrupt};
@@ -51,6 +54,8 @@ pub struct Recipe {
     pub additions: Vec<Addition>,
     /// Archives to apply as last layers.
     pub overlays: Vec<PathBuf>,
+    /// What makes a machine of the image, behind all layers.
+    pub guest: Guest,
     /// The latest time that a file may bear.
     pub latest: Option<Timestamp>,
     /// What paths through symbolic links of lower layers mean.
@@ -74,6 +79,10 @@ pub struct Built {
     pub flattened: Flattened,
     /// What was read of each layer.
     pub layers: Vec<LayerTotals>,
+    /// What the image says of itself.
+    pub description: Option<Description>,
+    /// Where the same lies beside it.
+    pub described: Option<PathBuf>,
     /// How long the layers took.
     pub flattening: Duration,
     /// How long the filesystem's own structures, the sync and the renaming took.
@@ -84,6 +93,7 @@ pub struct Built {
 #[derive(Debug)]
 pub struct Ready {
     output: Output,
+    replace: bool,
     built: Built,
 }
 
@@ -91,9 +101,36 @@ impl Ready {
     /// Gives the image its name, when nothing can be wrong with it any more.
     pub fn publish(self) -> Result<Built> {
         let start = Instant::now();
+        let output = &self.built.path;
+        let described = match &self.built.description {
+            Some(description) => {
+                let document = description.beside(self.facts())?;
+                Some(beside::prepare(output, self.replace, &document)?)
+            }
+            None => None,
+        };
+        if self.replace && matches!(self.output, Output::File(_)) {
+            beside::retire(output)?;
+        }
         let path = self.output.publish()?;
+        let described = described
+            .map(Draft::publish)
+            .transpose()
+            .map_err(|error| error.hint(format!("{} is complete all the same", path.display())))?;
         let finishing = self.built.finishing.saturating_add(start.elapsed());
-        Ok(Built { path, finishing, ..self.built })
+        Ok(Built { path, described, finishing, ..self.built })
+    }
+
+    /// What the description beside the image says of its file.
+    fn facts(&self) -> serde_json::Value {
+        let Summary { size, block_size, inodes, uuid, .. } = self.built.summary;
+        serde_json::json!({
+            "name": self.built.path.file_name().map(|name| name.to_string_lossy()),
+            "size": size,
+            "block_size": block_size,
+            "inodes": inodes,
+            "uuid": uuid_text(uuid),
+        })
     }
 }
 
@@ -133,6 +170,7 @@ pub fn build(
     for overlay in &recipe.overlays {
         layering.apply_layer(open_overlay(overlay, &recipe.limits)?)?;
     }
+    let description = recipe.guest.apply(&mut layering, recipe.epoch)?;
     let flattened = layering.finish()?;
     recipe.root.apply(&mut builder).map_err(|error| refused(&recipe.output, error))?;
     look(&builder)?;
@@ -140,8 +178,17 @@ pub fn build(
     let summary = finish(recipe, builder)?;
     let finishing = start.elapsed().saturating_sub(flattening);
     let path = recipe.output.clone();
-    let built = Built { path, summary, flattened, layers: totals, flattening, finishing };
-    Ok(Ready { output, built })
+    let built = Built {
+        path,
+        summary,
+        flattened,
+        layers: totals,
+        description,
+        described: None,
+        flattening,
+        finishing,
+    };
+    Ok(Ready { output, replace: recipe.replace, built })
 }
 
 fn finish(recipe: &Recipe, mut builder: Builder<ImageSink>) -> Result<Summary> {
@@ -203,8 +250,30 @@ impl Recipe {
         if self.root != Root::default() {
             words = format!("{words}\n{:?}", self.root);
         }
+        // Both hold the program's version.
+        let version = env!("CARGO_PKG_VERSION");
+        if self.guest.description.is_some() {
+            words = format!("{words}\ndescribed by {version}");
+        }
+        if self.guest.start.is_some() {
+            words = format!("{words}\nstarted by {version}");
+        }
         version_8_uuid(&Digest::sha256_of(words.as_bytes()))
     }
+}
+
+/// The customary form of a UUID: 8-4-4-4-12 hexadecimal digits (RFC 9562, section 4).
+#[must_use]
+pub fn uuid_text(uuid: [u8; 16]) -> String {
+    let hex = format!("{:032x}", u128::from_be_bytes(uuid));
+    let mut rest = hex.as_str();
+    let mut groups = Vec::new();
+    for length in [8, 4, 4, 4, 12] {
+        let (group, behind) = rest.split_at_checked(length).unwrap_or((rest, ""));
+        groups.push(group);
+        rest = behind;
+    }
+    groups.join("-")
 }
 
 /// A UUID of version 8, "vendor-specific" (RFC 9562, section 5.8), out of a digest.

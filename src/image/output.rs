@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ext4_writer::reader::Source;
 use ext4_writer::{Prior, Sink};
 
 use super::device::DiscardingSink;
@@ -124,5 +125,22 @@ impl Sink for ImageSink {
 
     fn sync(&mut self) -> io::Result<()> {
         self.sink().sync()
+    }
+}
+
+/// What was written can be read back.
+impl Source for ImageSink {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.read_at(offset, buffer),
+            Self::Device(device) => device.file().read_at(offset, buffer),
+        }
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        match self {
+            Self::File(file) => file.length(),
+            Self::Device(device) => device.file().length(),
+        }
     }
 }

@@ -15,6 +15,7 @@ mod directories;
 mod disk;
 mod failures;
 mod faults;
+mod guest;
 mod image;
 mod layering;
 mod look;

@@ -187,10 +187,17 @@ pub fn host_architecture() -> &'static str {
 
 /// Writes an OCI image layout whose tag `latest` is `images`: an index where there are several.
 pub fn write_layout(directory: &Path, images: &[Image]) {
+    write_layout_of(directory, images, &json!({}));
+}
+
+/// The same for images whose containers are to be run as `execution` says, the `config` of the
+/// config.
+pub fn write_layout_of(directory: &Path, images: &[Image], execution: &Value) {
     fs::create_dir_all(directory.join("blobs/sha256")).expect("a directory for the blobs");
     fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
         .expect("a file in the layout");
-    let manifests: Vec<Value> = images.iter().map(|image| manifest(directory, image)).collect();
+    let manifests: Vec<Value> =
+        images.iter().map(|image| manifest(directory, image, execution)).collect();
     let mut tagged = match manifests.as_slice() {
         [only] => only.clone(),
         _ => blob(directory, INDEX, index(&manifests).to_string().as_bytes()),
@@ -208,12 +215,12 @@ fn index(manifests: &[Value]) -> Value {
     json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests })
 }
 
-fn manifest(directory: &Path, image: &Image) -> Value {
+fn manifest(directory: &Path, image: &Image, execution: &Value) -> Value {
     let diff_ids: Vec<String> = image.layers.iter().map(|layer| digest(layer)).collect();
     let config = json!({
         "architecture": image.architecture,
         "os": "linux",
-        "config": {},
+        "config": execution,
         "rootfs": { "type": "layers", "diff_ids": diff_ids },
     });
     let layers: Vec<Value> = image

@@ -1,0 +1,281 @@
+//! Images that run as machines: the generated init under a real kernel, what an image says of
+//! itself, and what would keep it from booting.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use banger_test_support::boot::Machine;
+use banger_test_support::layers::{Compression, Image, Layer, host_architecture, write_layout_of};
+use banger_test_support::tree::{Entry, Kind};
+use banger_test_support::{debugfs, gate, judge};
+use serde_json::{Value, json};
+
+use crate::banger::Bench;
+
+const INIT: &str = "bed.init=/sbin/banger-init";
+
+fn put(layer: &mut Layer, path: &str, mode: u16, content: &[u8]) {
+    layer.put(path, &Entry::new(Kind::file(content), mode), content);
+}
+
+/// A small root filesystem: busybox under two names, two users, a directory of one of them in
+/// /run.
+fn root(shell: &str) -> Option<Layer> {
+    let busybox = fs::read(judge::program("busybox")?).unwrap();
+    let mut layer = Layer::new();
+    put(&mut layer, "bin/busybox", 0o755, &busybox);
+    layer.put("bin/sh", &Entry::new(Kind::Symlink(shell.into()), 0o777), b"");
+    put(
+        &mut layer,
+        "etc/passwd",
+        0o644,
+        b"root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/srv/app:\n",
+    );
+    put(&mut layer, "etc/group", 0o644, b"root:x:0:\napp:x:1001:\nmore:x:2000:x,app\n");
+    put(&mut layer, "etc/hostname", 0o644, b"small\n");
+    let directory = Entry::new(Kind::Directory, 0o750);
+    layer.put("run/app/", &directory.owned_by(1000, 1001), b"");
+    Some(layer)
+}
+
+/// An image layout, as a source.
+fn layout(bench: &Bench, name: &str, layers: Vec<Vec<u8>>, execution: &Value) -> String {
+    let (architecture, compression) = (host_architecture(), Compression::None);
+    let image = Image { architecture, layers, compression };
+    write_layout_of(&bench.path(name), &[image], execution);
+    format!("oci:{name}")
+}
+
+/// A program for busybox's shell.
+fn shell(script: &str) -> Value {
+    json!(["/bin/busybox", "sh", "-c", script])
+}
+
+/// The content of a file of an image, by debugfs.
+fn cat(image: &Path, path: &str) -> String {
+    debugfs::read(image, &format!("cat {path}"))
+}
+
+#[test]
+fn the_init_runs_the_program_of_the_image_as_its_config_says() {
+    let bench = Bench::new();
+    let Some(root) = root("busybox") else { return };
+    let script = r#"
+        echo "whoami: $(id)"; echo "where: $(pwd)"; echo "count: $#"; echo "first: <$1>"
+        echo "value: <$VALUE>"; echo "home: $HOME"; echo "host: $HOSTNAME $(hostname)"
+        echo "mine: $(stat -c %u:%g:%a /run/app)"; touch /run/app/pid && echo "written"
+        for at in /proc /sys /dev /dev/pts /run /tmp; do
+            grep -q " $at " /proc/mounts && echo "mounted: $at"
+        done
+        echo "loopback: $(ip -4 addr show lo | grep -c 127.0.0.1/8)"
+        echo "lease: $(ip -4 addr show eth0 | grep -c 10.0.2.15/24)"; cat /etc/resolv.conf
+        echo hello > /dev/stdout
+        (sleep 1 & exec sleep 0.2) & sleep 3
+        echo "zombies: $(grep -l '^State:.*zombie' /proc/[0-9]*/status | wc -l)"
+        exit 7"#;
+    let mut command = shell(script);
+    let words = command.as_array_mut().unwrap();
+    words.extend([json!("sh"), json!("it's $(a) `word`\nof \"two\" lines"), json!("-n")]);
+    let execution = json!({
+        "Cmd": command,
+        "User": "app",
+        "WorkingDir": "/srv/made for it",
+        "Env": ["VALUE=$HOME 'and' \"so on\" ünïcödé"],
+    });
+    let source = layout(&bench, "layout", vec![root.finish()], &execution);
+    let report = bench.build(&source, "disk.ext4", &["--init"]);
+    assert_eq!(report["kernel_words"], "init=/sbin/banger-init");
+    let disk = bench.path("disk.ext4");
+    gate::assert_clean(&disk);
+    let (machine, _) = Machine::new(&disk).word(INIT).forward(80);
+    let Some(guest) = machine.start() else { return };
+    let console = guest.end();
+    for line in [
+        "whoami: uid=1000(app) gid=1001(app) groups=1001(app),2000(more)",
+        "where: /srv/made for it",
+        "count: 2",
+        "first: <it's $(a) `word`\nof \"two\" lines>",
+        "value: <$HOME 'and' \"so on\" ünïcödé>",
+        "home: /srv/app",
+        "host: small small",
+        "mine: 1000:1001:750",
+        "written",
+        "mounted: /proc\nmounted: /sys\nmounted: /dev\nmounted: /dev/pts\nmounted: /run\nmounted: /tmp",
+        "loopback: 1",
+        "lease: 1",
+        "nameserver 10.0.2.3",
+        "hello",
+        "zombies: 0",
+        "banger: exit status 7",
+    ] {
+        assert!(console.contains(line), "no \"{line}\" in:\n{console}");
+    }
+    gate::assert_clean(&disk);
+}
+
+#[test]
+fn signals_reach_the_program_and_a_second_disk_is_unmounted() {
+    let bench = Bench::new();
+    let Some(root) = root("/bin/busybox") else { return };
+    // The shell that is process 1 ignores nothing that it forwards; the program ends by its own
+    // signal, after it has written to the work disk.
+    let script = r#"
+        mkdir -p /work && mount /dev/vdb /work && cat /work/seed && echo kept > /work/made
+        trap 'echo "asked to stop"; echo late >> /work/made; exit 3' USR1
+        trap 'echo "told to reload"' HUP
+        kill -HUP 1; kill -QUIT 1; sleep 0.5; echo "ready"
+        while :; do sleep 0.1; done"#;
+    let execution = json!({ "Entrypoint": shell(script), "StopSignal": "SIGUSR1" });
+    let source = layout(&bench, "layout", vec![root.finish()], &execution);
+    bench.build(&source, "disk.ext4", &["--init"]);
+    fs::create_dir(bench.path("seed")).unwrap();
+    fs::write(bench.path("seed/seed"), "seeded\n").unwrap();
+    bench.build("dir:seed", "work.ext4", &["--size", "64M"]);
+    let (disk, work) = (bench.path("disk.ext4"), bench.path("work.ext4"));
+    let Some(mut guest) = Machine::new(&disk).disk(&work).word(INIT).start() else { return };
+    guest.wait_for("ready");
+    guest.press_ctrl_alt_del();
+    let console = guest.end();
+    for line in ["seeded", "told to reload", "asked to stop", "banger: exit status 3"] {
+        assert!(console.contains(line), "no \"{line}\" in:\n{console}");
+    }
+    gate::assert_clean(&disk);
+    gate::assert_clean(&work);
+    assert_eq!(cat(&work, "/made"), "kept\nlate\n");
+}
+
+#[test]
+fn a_program_that_is_not_there_ends_the_machine_with_127() {
+    let bench = Bench::new();
+    let Some(root) = root("busybox") else { return };
+    let source =
+        layout(&bench, "layout", vec![root.finish()], &json!({ "Cmd": ["no such thing"] }));
+    bench.build(&source, "disk.ext4", &["--init"]);
+    let disk = bench.path("disk.ext4");
+    let Some(guest) = Machine::new(&disk).word(INIT).word("banger.reboot").start() else { return };
+    let console = guest.end();
+    assert!(console.contains("banger: exit status 127"), "{console}");
+    gate::assert_clean(&disk);
+}
+
+/// The real application of the corpora, which are too large to be here: `BANGER_CORPORA` names
+/// their directory.
+#[test]
+fn an_application_answers_through_the_network_until_it_is_stopped() {
+    let Some(corpora) = std::env::var_os("BANGER_CORPORA").map(PathBuf::from) else {
+        let _ = writeln!(std::io::stderr(), "skip: BANGER_CORPORA names no corpora");
+        return;
+    };
+    let bench = Bench::new();
+    let layer = fs::read(corpora.join("python-ml/flat.tar")).unwrap();
+    let execution = json!({
+        "Entrypoint": ["python3", "-m", "http.server"],
+        "Cmd": ["8000"],
+        "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "PYTHONUNBUFFERED=1"],
+        "WorkingDir": "/etc",
+        "User": "nobody",
+        "StopSignal": "SIGINT",
+    });
+    let source = layout(&bench, "layout", vec![layer], &execution);
+    bench.build(&source, "disk.ext4", &["--init"]);
+    let disk = bench.path("disk.ext4");
+    let (machine, port) =
+        Machine::new(&disk).word(INIT).word("bed.network").memory(512).forward(8000);
+    let Some(mut guest) = machine.start() else { return };
+    guest.wait_for("Serving HTTP");
+    let answer = get(port, "/passwd");
+    assert!(answer.starts_with("HTTP/1.0 200") && answer.contains("root:x:0:0:"), "{answer}");
+    guest.press_ctrl_alt_del();
+    let console = guest.end();
+    assert!(console.contains("Keyboard interrupt received"), "{console}");
+    assert!(console.contains("banger: exit status 0"), "{console}");
+    gate::assert_clean(&disk);
+}
+
+/// What a server on this machine answers, as soon as it does.
+fn get(port: u16, path: &str) -> String {
+    let start = Instant::now();
+    loop {
+        let asked = TcpStream::connect(("127.0.0.1", port)).and_then(|mut stream| {
+            stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        });
+        match asked {
+            Ok(answer) if !answer.is_empty() => return answer,
+            _ => assert!(start.elapsed() < Duration::from_secs(60), "{asked:?}"),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn an_image_says_what_it_is_inside_and_beside_it() {
+    let bench = Bench::new();
+    let mut layer = Layer::new();
+    put(&mut layer, "etc/os-release", 0o644, b"ID=none\n");
+    let execution = json!({ "Cmd": ["run"], "Labels": { "a": "b" } });
+    let source = layout(&bench, "secret-path", vec![layer.finish()], &execution);
+    fs::write(bench.path("added"), "x").unwrap();
+    let options = ["--metadata", "--add", "added:/srv/added", "--label", "here"];
+    let report = bench.build(&source, "disk.ext4", &options);
+    assert!(report["description"].as_str().unwrap().ends_with("disk.ext4.json"));
+    assert_eq!(report["kernel_words"], Value::Null);
+    let inside = cat(&bench.path("disk.ext4"), "/etc/banger/image.json");
+    assert!(!inside.contains("secret-path"), "{inside}");
+    let inside: Value = serde_json::from_str(&inside).unwrap();
+    let beside = fs::read_to_string(bench.path("disk.ext4.json")).unwrap();
+    let mut beside: Value = serde_json::from_str(&beside).unwrap();
+    let file = beside.as_object_mut().unwrap().remove("file").unwrap();
+    assert_eq!(inside, beside);
+    assert_eq!(file["uuid"], report["image"]["uuid"]);
+    assert_eq!(file["size"], report["image"]["size"]);
+    assert_eq!(inside["identity"], report["identity"]);
+    assert_eq!(inside["manifest"], report["manifest"]);
+    assert_eq!(inside["layers"][0]["digest"], report["layers"][0]["digest"]);
+    assert_eq!(inside["platform"], format!("linux/{}", host_architecture()));
+    assert_eq!(inside["config"]["config"], execution);
+    assert_eq!(inside["banger"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(inside["options"]["additions"][0], "/srv/added");
+    assert_eq!(inside["options"]["label"], "here");
+    // The same again gives the same bytes, and neither file is replaced without being asked.
+    bench.build(&source, "again.ext4", &options);
+    let bytes = |name: &str| fs::read(bench.path(name)).unwrap();
+    assert!(bytes("disk.ext4") == bytes("again.ext4"));
+    fs::remove_file(bench.path("again.ext4")).unwrap();
+    let words = ["image", "build", &source, "again.ext4", "--quiet", "--metadata"];
+    let refused = bench.run(words);
+    assert_eq!(refused.status.code(), Some(73), "{}", judge::text(&refused));
+    assert!(judge::text(&refused).contains("again.ext4.json exists; --force replaces it"));
+    assert!(!bench.path("again.ext4").exists());
+    // An image without one does not lie beside the description of the one before.
+    bench.build(&source, "again.ext4", &["--force"]);
+    assert!(bench.path("again.ext4").exists() && !bench.path("again.ext4.json").exists());
+}
+
+#[test]
+fn an_init_that_could_not_work_is_refused_when_the_image_is_made() {
+    let bench = Bench::new();
+    let refused = |name: &str, layer: Layer, execution: Value, why: &str| {
+        let source = layout(&bench, name, vec![layer.finish()], &execution);
+        let message = bench.build_fails(&source, &["--init"], 65);
+        assert!(message.contains(why), "{message}");
+        assert!(!bench.path("none.ext4.json").exists());
+    };
+    let program = json!({ "Cmd": ["/app"] });
+    let Some(whole) = root("busybox") else { return };
+    refused("nothing", whole, json!({}), "neither Entrypoint nor Cmd");
+    let mut distroless = Layer::new();
+    put(&mut distroless, "app", 0o755, b"\x7fELF");
+    refused("distroless", distroless, program.clone(), "no /bin/sh");
+    let with = |user: &str| json!({ "Cmd": ["/app"], "User": user });
+    refused("stranger", root("busybox").unwrap(), with("daemon"), "knows no user \"daemon\"");
+    // Nothing there can become a number that no login has.
+    refused("number", root("busybox").unwrap(), with("4242:1"), "to run as 4242:1, and the image");
+    let message = bench.build_fails("dir:.", &["--init"], 65);
+    assert!(message.contains("neither Entrypoint nor Cmd"), "{message}");
+}
