@@ -16,6 +16,7 @@ pub mod guest;
 pub mod image;
 pub mod inject;
 pub mod layer;
+pub mod lint;
 pub mod look;
 pub mod report;
 pub mod source;

@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod disk;
+mod lint;
 pub mod look;
 
 use std::fmt::Write as _;
@@ -13,6 +14,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::error::{Error, Result};
+
+pub use lint::{FindingLine, Linted};
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -181,6 +184,8 @@ pub struct Pulled {
     pub kernel_words: Option<String>,
     /// The file that describes the image.
     pub description: Option<String>,
+    /// What would keep the image from booting, or surprise whoever boots it.
+    pub findings: Vec<FindingLine>,
     /// How long everything took, in milliseconds.
     pub milliseconds: Stages,
     /// What the layers hold and the image does not.
@@ -402,6 +407,14 @@ impl Pulled {
             ("hidden symbolic links", &self.hidden_symlinks, self.hidden_symlinks_total),
         ] {
             push_notes(&mut text, title, notes, total);
+        }
+        if !self.findings.is_empty() {
+            let _ = writeln!(text, "before it boots ({}):", self.findings.len());
+            let mut findings = String::new();
+            lint::push_findings(&mut findings, &self.findings);
+            for line in findings.lines() {
+                let _ = writeln!(text, "  {line}");
+            }
         }
         text
     }

@@ -9,7 +9,7 @@ const ORDER: &[&[&str]] = &[
     &["report"],
     &["pull"],
     &["image", "look"],
-    &["guest"],
+    &["guest", "lint"],
     &["inject"],
     &["flatten"],
     &["source"],

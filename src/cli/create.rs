@@ -285,7 +285,9 @@ fn job(shape: Shape, seed: Seed, origin: Origin) -> Result<Job> {
         memory: seed.effort.memory(),
     };
     let (now, guest) = (Some(now()), GuestWords::default());
-    Ok(Job { origin, platform, options, recipe, tree, derive_uuid, now, guest })
+    // It is to hold data, not to boot.
+    let is_linted = false;
+    Ok(Job { origin, platform, options, recipe, tree, derive_uuid, now, guest, is_linted })
 }
 
 /// The source that `--from` names: a directory or an archive of that name, if there is one.

@@ -45,6 +45,7 @@ impl Demo {
             derive_uuid: true,
             now: None,
             guest: GuestWords::default(),
+            is_linted: false,
         };
         // A cache of its own: the demonstration fetches everything, and leaves nothing.
         let directory = tempfile::tempdir().map_err(|error| {

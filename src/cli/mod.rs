@@ -9,6 +9,7 @@ mod disk;
 mod effort;
 mod guest;
 mod layering;
+mod lint;
 mod look;
 mod network;
 mod owning;
@@ -52,6 +53,8 @@ enum ImageCommand {
     Pull(Box<pull::Pull>),
     /// Write an image or a root filesystem of this host as an ext4 disk, without a network
     Build(Box<build::Build>),
+    /// Say what would keep an image from booting, or make its guest a surprise
+    Lint(lint::Lint),
     #[command(flatten)]
     Look(look::LookCommand),
 }
@@ -82,6 +85,7 @@ impl Cli {
             Command::Disk(disk) => disk.report(),
             Command::Auth(auth::AuthCommand::Check(check)) => check.voice.report(),
             Command::Image(ImageCommand::Build(build)) => build.report(),
+            Command::Image(ImageCommand::Lint(lint)) => lint.voice.report(),
             Command::Image(ImageCommand::Look(look)) => look.report(),
             Command::Cache(cache) => cache.report(),
             Command::Demo(demo) => demo.voice.report(),
@@ -94,6 +98,7 @@ impl Cli {
         match self.command {
             Command::Image(ImageCommand::Look(look)) => return look.run(),
             Command::Cache(cache) => return cache.run(),
+            Command::Image(ImageCommand::Lint(lint)) => return lint.run(),
             Command::Image(ImageCommand::Pull(pull)) => pull.run(),
             Command::Disk(disk) => disk.run(),
             Command::Auth(auth::AuthCommand::Check(check)) => check.run(),

@@ -13,15 +13,17 @@ use super::disk::Disk;
 use super::effort::Effort;
 use super::guest::GuestWords;
 use super::layering::Layering;
+use super::lint;
 use super::network::Network;
 use super::owning::Owning;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::flatten::{Bounded, Flattened, LowerLink, Remark};
 use crate::guest::Guest;
-use crate::image::{Base, Built, ImageSink, Place, Recipe, Root, build, uuid_text};
+use crate::image::{Base, Built, ImageSink, Place, Ready, Recipe, Root, build, uuid_text};
 use crate::inject::{Addition, HostTree};
 use crate::layer::{LayerBlob, Limits, LookAhead, flag};
+use crate::lint::lint_or_say_why;
 use crate::report::{Content, Image, LayerLine, Note, Pulled, Report, Stages};
 use crate::source::{self, Config, Found, Origin, Platform, Transfer};
 
@@ -126,6 +128,8 @@ pub(super) struct Job {
     pub(super) now: Option<Timestamp>,
     /// What the image is to get beside its layers.
     pub(super) guest: GuestWords,
+    /// Whether the finished image is looked at before it gets its name.
+    pub(super) is_linted: bool,
 }
 
 impl Pull {
@@ -175,8 +179,8 @@ impl Pull {
         };
         let derive_uuid = recipe.filesystem.uuid.is_none();
         let guest = self.guest;
-        let now = None;
-        Ok(Job { origin, platform, options, recipe, tree, derive_uuid, now, guest })
+        let (now, is_linted) = (None, true);
+        Ok(Job { origin, platform, options, recipe, tree, derive_uuid, now, guest, is_linted })
     }
 }
 
@@ -210,8 +214,15 @@ impl Job {
             report.step("a cached layer was damaged and is moved aside; pulling again");
             filled = fill(&self.recipe, self.tree.as_ref(), &found, report, &mut look);
         }
-        let (built, transfer) = filled?;
+        let (ready, transfer) = filled?;
+        let findings = if self.is_linted {
+            lint_or_say_why(ready.file()?, image.platform.as_ref())
+        } else {
+            Vec::new()
+        };
+        let built = ready.publish()?;
         let mut pulled = describe(image, &built, &self.recipe);
+        pulled.findings = lint::lines(findings);
         pulled.content.fetched = transfer.fetched;
         pulled.content.cached = transfer.cached;
         pulled.milliseconds = Stages {
@@ -236,15 +247,15 @@ impl Job {
     }
 }
 
-/// Applies the layers as they arrive. The image gets its name when all of them are proven and
-/// those that were fetched are safe in the cache.
+/// Applies the layers as they arrive. The image is ready for its name when all of them are proven
+/// and those that were fetched are safe in the cache.
 fn fill(
     recipe: &Recipe,
     tree: Option<&HostTree>,
     found: &Found,
     report: Report,
     look: &mut dyn FnMut(&Builder<ImageSink>) -> Result<()>,
-) -> Result<(Built, Transfer)> {
+) -> Result<(Ready, Transfer)> {
     let (image, blobs) = (found.image(), found.blobs());
     let transfer = blobs.transfer();
     report.step(&announcement(image, transfer.fetched, recipe));
@@ -270,7 +281,7 @@ fn fill(
         progress.now("proving the layers");
     }
     blobs.finish()?;
-    Ok((ready.publish()?, transfer))
+    Ok((ready, transfer))
 }
 
 fn announcement(image: &source::Image, missing: u64, recipe: &Recipe) -> String {
@@ -353,6 +364,7 @@ fn describe(image: &source::Image, built: &Built, recipe: &Recipe) -> Pulled {
             .description
             .as_ref()
             .and_then(|description| description.kernel_words().map(ToOwned::to_owned)),
+        findings: Vec::new(),
         description: built.described.as_ref().map(|path| path.display().to_string()),
         milliseconds: Stages { resolve: 0, layers: 0, finish: 0, total: 0 },
         losses: remarks(losses),

@@ -120,13 +120,13 @@ impl Draft {
 
     /// The place for the filesystem's bytes.
     pub fn sink(&self) -> Result<FileSink> {
-        let file = self.file.try_clone().map_err(|error| cannot_create(&self.output, error))?;
+        let file = self.file()?;
         Ok(FileSink { file, behind: Some(Behind::default()) })
     }
 
-    /// The file, for what is not a filesystem.
-    pub fn file(&self) -> io::Result<File> {
-        self.file.try_clone()
+    /// The file, to read what was written, or for what is not a filesystem.
+    pub fn file(&self) -> Result<File> {
+        self.file.try_clone().map_err(|error| cannot_create(&self.output, error))
     }
 
     /// Gives the file its name, for good: the directory is synced too.

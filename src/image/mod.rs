@@ -10,6 +10,7 @@ mod output;
 mod size;
 mod vacancy;
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -98,6 +99,11 @@ pub struct Ready {
 }
 
 impl Ready {
+    /// The image's bytes.
+    pub fn file(&self) -> Result<File> {
+        self.output.file()
+    }
+
     /// Gives the image its name, when nothing can be wrong with it any more.
     pub fn publish(self) -> Result<Built> {
         let start = Instant::now();

@@ -1,5 +1,6 @@
 //! Where a filesystem goes: a new file, or a device in place.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -56,6 +57,16 @@ impl Output {
         };
         let sink = ImageSink::File(draft.sink()?);
         Ok((Self::File(draft), sink))
+    }
+
+    /// The bytes that were written, to be read.
+    pub(super) fn file(&self) -> Result<File> {
+        match self {
+            Self::File(draft) => draft.file(),
+            Self::Device(path) => File::open(path).map_err(|error| {
+                Error::io(format!("cannot read {}", path.display())).because(error)
+            }),
+        }
     }
 
     /// Gives a file its name.

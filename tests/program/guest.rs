@@ -279,3 +279,74 @@ fn an_init_that_could_not_work_is_refused_when_the_image_is_made() {
     let message = bench.build_fails("dir:.", &["--init"], 65);
     assert!(message.contains("neither Entrypoint nor Cmd"), "{message}");
 }
+
+#[test]
+fn what_would_keep_an_image_from_booting_is_said_by_pull_and_by_lint() {
+    let bench = Bench::new();
+    let mut layer = Layer::new();
+    // The init is a script for a shell that is not there, and the shell a program of a foreign
+    // machine: the header of one for RISC-V of 64 bits.
+    put(&mut layer, "sbin/init", 0o755, b"#!/bin/bash\n");
+    let mut program = b"\x7fELF\x02\x01\x01".to_vec();
+    program.resize(64, 0);
+    program[18] = 243;
+    put(&mut layer, "bin/sh", 0o755, &program);
+    put(&mut layer, "etc/passwd", 0o644, b"root:x:0:0:::\n");
+    put(&mut layer, "etc/fstab", 0o644, b"/dev/sda1 / ext4 defaults 0 1\n");
+    let source = layout(&bench, "layout", vec![layer.finish()], &json!({}));
+    let report = bench.build(&source, "disk.ext4", &[]);
+    let ids = |findings: &Value| {
+        let findings = findings.as_array().unwrap().iter();
+        let word = |finding: &Value| format!("{} {}", finding["severity"], finding["id"]);
+        findings.map(|finding| word(finding).replace('"', "")).collect::<Vec<_>>()
+    };
+    let expected = [
+        "error missing-interpreter",
+        "error wrong-architecture",
+        "error no-mount-point",
+        "warning no-mount-point",
+        "warning no-mount-point",
+        "warning no-mount-point",
+        "warning no-mount-point",
+        "warning unknown-device",
+        "warning no-resolv-conf",
+    ];
+    assert_eq!(ids(&report["findings"]), expected);
+    // The image itself does not say what it is for, so its one program is right by itself.
+    let lint = |options: &[&str]| {
+        let words = ["image", "lint", "disk.ext4"];
+        bench.run(words.iter().chain(options))
+    };
+    let platform = format!("linux/{}", host_architecture());
+    let found = lint(&["--format", "json", "--platform", &platform]);
+    assert_eq!(found.status.code(), Some(65), "{}", judge::text(&found));
+    let found: Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!(found["findings"], report["findings"]);
+    let found = judge::text(&lint(&[]));
+    assert!(!found.contains("wrong-architecture"), "{found}");
+    let message = "error missing-interpreter: /sbin/init: the init is a script for /bin/bash, which is not there";
+    assert!(found.lines().any(|known| known == message), "{found}");
+    let missing = bench.run(["image", "lint", "none.ext4"]);
+    assert_eq!(missing.status.code(), Some(66), "{}", judge::text(&missing));
+    let not_one = bench.run(["image", "lint", "layout/oci-layout"]);
+    assert_eq!(not_one.status.code(), Some(65), "{}", judge::text(&not_one));
+}
+
+#[test]
+fn nothing_is_said_of_an_image_that_boots_and_lint_reads_what_others_made() {
+    let bench = Bench::new();
+    let Some(root) = root("busybox") else { return };
+    let source = layout(&bench, "layout", vec![root.finish()], &json!({ "Cmd": ["busybox"] }));
+    let report = bench.build(&source, "disk.ext4", &["--init"]);
+    assert_eq!(report["findings"], json!([]));
+    let found = bench.run(["image", "lint", "disk.ext4"]);
+    assert_eq!(found.status.code(), Some(0), "{}", judge::text(&found));
+    if !judge::all(&["mke2fs"]) {
+        return;
+    }
+    let made = bench.path("made.ext4");
+    judge::succeed("mke2fs", ["-q", "-t", "ext4", made.to_str().unwrap(), "8M"]);
+    let found = bench.run(["image", "lint", "made.ext4"]);
+    assert_eq!(found.status.code(), Some(65), "{}", judge::text(&found));
+    assert!(judge::text(&found).contains("error no-init: there is no init and no shell"));
+}

@@ -63,7 +63,7 @@ impl Export {
         let draft = Draft::create(path, self.force)?;
         let unwritten =
             |error| Error::io(format!("cannot write {}", path.display())).because(error);
-        let mut out = BufWriter::with_capacity(1 << 20, draft.file().map_err(unwritten)?);
+        let mut out = BufWriter::with_capacity(1 << 20, draft.file()?);
         let exported = {
             let progress = report.progress(used(&image));
             let (_, exported) =

@@ -1,0 +1,70 @@
+//! `banger image lint`: what would keep an image from booting.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use clap::Args;
+use ext4_writer::reader::ReadError;
+
+use super::Voice;
+use crate::error::{Error, Result};
+use crate::lint::{Finding, Severity, lint};
+use crate::report::{FindingLine, Linted};
+use crate::source::Platform;
+
+/// The exit code where something was found that keeps the image from booting: bad data.
+const FOUND: u8 = 65;
+
+/// Say what would keep an image from booting, or make its guest a surprise
+#[derive(Debug, Args)]
+pub(crate) struct Lint {
+    /// The image, a file or a device
+    image: PathBuf,
+    /// What its programs have to be made for [default: what the image says of itself]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<Platform>,
+    #[command(flatten)]
+    pub(super) voice: Voice,
+}
+
+impl Lint {
+    /// Prints what is found; the exit code tells whether there was an error among it.
+    pub(super) fn run(self) -> Result<u8> {
+        let path = self.image.display();
+        let file = File::open(&self.image).map_err(|error| {
+            let message = format!("cannot open {path}");
+            match error.kind() {
+                ErrorKind::NotFound => Error::not_found(message).because(error),
+                ErrorKind::PermissionDenied => Error::denied(message).because(error),
+                _ => Error::io(message).because(error),
+            }
+        })?;
+        let findings = lint(file, self.platform.as_ref()).map_err(|error| {
+            let message = format!("cannot look at {path}");
+            match error {
+                ReadError::Io { .. } => Error::io(message).because(error),
+                _ => Error::bad_data(message).because(error),
+            }
+        })?;
+        let errors = findings.iter().any(|finding| finding.severity == Severity::Error);
+        let path = path.to_string();
+        self.voice.report().linted(&Linted { path, findings: lines(findings) })?;
+        Ok(if errors { FOUND } else { 0 })
+    }
+}
+
+/// Findings as the report shows them.
+pub(super) fn lines(findings: Vec<Finding>) -> Vec<FindingLine> {
+    let line = |finding: Finding| FindingLine {
+        id: finding.id,
+        severity: match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        },
+        path: finding.path,
+        message: finding.message,
+        hint: finding.hint,
+    };
+    findings.into_iter().map(line).collect()
+}

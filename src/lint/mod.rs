@@ -1,0 +1,155 @@
+//! What would keep an image from booting, or make its guest a surprise, said before the machine
+//! hangs: a look at a finished filesystem.
+
+mod elf;
+mod programs;
+mod system;
+mod systemd;
+mod tree;
+
+use ext4_writer::reader::{ReadError, ReadResult, Source};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::source::Platform;
+use elf::Machine;
+use tree::Tree;
+
+/// The init that `--init` writes, and where it says what it starts.
+const GENERATED_INIT: &[u8] = b"/sbin/banger-init";
+const DESCRIPTION: &[u8] = b"/etc/banger/image.json";
+/// The longest description that is read: it holds the image's config.
+const MAX_DESCRIPTION: usize = 16 << 20;
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The image does not boot, or not into what it is for.
+    Error,
+    /// It boots, and something will be missing or odd.
+    Warning,
+}
+
+/// Something that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// A name that stays the same from version to version.
+    pub id: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is about, if it is about one file.
+    pub path: Option<String>,
+    /// What was found.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Finding {
+    fn new(id: &'static str, severity: Severity, message: impl Into<String>) -> Self {
+        Self { id, severity, path: None, message: message.into(), hint: None }
+    }
+
+    fn error(id: &'static str, message: impl Into<String>) -> Self {
+        Self::new(id, Severity::Error, message)
+    }
+
+    fn warning(id: &'static str, message: impl Into<String>) -> Self {
+        Self::new(id, Severity::Warning, message)
+    }
+
+    fn at(mut self, path: &[u8]) -> Self {
+        self.path = Some(shown(path));
+        self
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// What an image says of itself, as far as the checks want to know.
+#[derive(Default)]
+struct Said {
+    platform: Option<Platform>,
+    /// The program that the generated init starts, its PATH and its directory.
+    command: Option<String>,
+    path: Option<String>,
+    directory: String,
+}
+
+/// An image being looked at.
+struct Look<S> {
+    tree: Tree<S>,
+    said: Said,
+    has_generated_init: bool,
+    /// What programs have to be made for: what is known, or what the first of them is.
+    machine: Option<Machine>,
+    findings: Vec<Finding>,
+}
+
+/// Looks at a filesystem; its programs are to be for `platform`, or else for what the image says,
+/// or at least all for the same.
+pub fn lint<S: Source>(source: S, platform: Option<&Platform>) -> Result<Vec<Finding>, ReadError> {
+    let tree = Tree::open(source)?;
+    let said = said(&tree)?;
+    let wanted = platform.or(said.platform.as_ref());
+    let machine = wanted.and_then(|platform| Machine::of(&platform.architecture));
+    let has_generated_init = tree.file(GENERATED_INIT)?.is_some();
+    let mut look = Look { tree, said, has_generated_init, machine, findings: Vec::new() };
+    look.programs()?;
+    look.systemd()?;
+    look.system()?;
+    Ok(look.findings)
+}
+
+/// The same where not being able to look is a finding too.
+pub fn lint_or_say_why<S: Source>(source: S, platform: Option<&Platform>) -> Vec<Finding> {
+    lint(source, platform).unwrap_or_else(|error| {
+        vec![Finding::error("unreadable", format!("the image cannot be looked at: {error}"))]
+    })
+}
+
+impl<S> Look<S> {
+    fn find(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+}
+
+fn said<S: Source>(tree: &Tree<S>) -> ReadResult<Said> {
+    let Some(document) = tree.read(DESCRIPTION, MAX_DESCRIPTION)? else {
+        return Ok(Said::default());
+    };
+    // What is no description says nothing.
+    let document: Value = serde_json::from_slice(&document).unwrap_or_default();
+    let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+    let platform = document.get("platform").and_then(Value::as_str);
+    let start = document.get("start").cloned().unwrap_or_default();
+    let environment = start.get("environment").and_then(Value::as_array);
+    let variables = environment.into_iter().flatten().filter_map(Value::as_str);
+    Ok(Said {
+        platform: platform.and_then(|platform| platform.parse().ok()),
+        command: start.get("command").and_then(|words| words.get(0)).and_then(text),
+        path: variables
+            .filter_map(|entry| entry.strip_prefix("PATH="))
+            .next_back()
+            .map(ToOwned::to_owned),
+        directory: start.get("directory").and_then(text).unwrap_or_default(),
+    })
+}
+
+/// As much of a name as a message shows.
+const MAX_SHOWN: usize = 200;
+
+/// A name of the image for a message.
+fn shown(name: &[u8]) -> String {
+    match name.get(..MAX_SHOWN) {
+        Some(start) if name.len() > MAX_SHOWN => format!("{}...", start.escape_ascii()),
+        _ => name.escape_ascii().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

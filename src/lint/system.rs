@@ -1,0 +1,117 @@
+//! The files that a system reads early: who there is, what to mount, whom to ask for names.
+
+use ext4_writer::reader::{ReadResult, Source};
+
+use super::{Finding, Look};
+
+const PASSWD: &[u8] = b"/etc/passwd";
+const FSTAB: &[u8] = b"/etc/fstab";
+const RESOLV_CONF: &[u8] = b"/etc/resolv.conf";
+/// As much of such a file as is read.
+const MAX_FILE: usize = 1 << 20;
+/// How many lines of fstab are complained about.
+const MAX_LINES: usize = 20;
+
+impl<S: Source> Look<S> {
+    /// Looks at them.
+    pub(super) fn system(&mut self) -> ReadResult<()> {
+        self.passwd()?;
+        self.mount_points()?;
+        self.fstab()?;
+        self.resolv_conf()
+    }
+
+    fn passwd(&mut self) -> ReadResult<()> {
+        let Some(passwd) = self.tree.read(PASSWD, MAX_FILE)? else {
+            let message = "there are no users: logins and many services fail";
+            self.find(Finding::warning("no-passwd", message).at(PASSWD));
+            return Ok(());
+        };
+        let is_root = |line: &[u8]| line.split(|byte| *byte == b':').nth(2) == Some(b"0");
+        if !passwd.split(|byte| *byte == b'\n').any(is_root) {
+            let message = "nobody has the number 0: root has no name, home or shell";
+            self.find(Finding::warning("no-root", message).at(PASSWD));
+        }
+        Ok(())
+    }
+
+    fn mount_points(&mut self) -> ReadResult<()> {
+        for path in [&b"/dev"[..], b"/proc", b"/sys", b"/run", b"/tmp"] {
+            if self.tree.is_directory(path)? {
+                continue;
+            }
+            let finding = if path == b"/dev" {
+                // The kernel cannot mount it, and opens no console for the init.
+                Finding::error("no-mount-point", "without this directory the guest has no console")
+            } else {
+                Finding::warning(
+                    "no-mount-point",
+                    "this directory, which is mounted on, is missing",
+                )
+            };
+            self.find(finding.at(path));
+        }
+        Ok(())
+    }
+
+    /// Names the lines that wait for devices which the machine may not have.
+    fn fstab(&mut self) -> ReadResult<()> {
+        let Some(fstab) = self.tree.read(FSTAB, MAX_FILE)? else { return Ok(()) };
+        let mut named = 0;
+        for line in fstab.split(|byte| *byte == b'\n') {
+            let line = String::from_utf8_lossy(line);
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            let [device, at, _, options, ..] = fields.as_slice() else { continue };
+            let mut options = options.split(',');
+            let may_miss = options.any(|option| matches!(option, "noauto" | "nofail"));
+            if device.starts_with('#') || may_miss || !self.is_foreign(device) {
+                continue;
+            }
+            let (device, at) = (super::shown(device.as_bytes()), super::shown(at.as_bytes()));
+            let message = format!("{at} is to be mounted from {device}, which is not this disk");
+            self.find(
+                Finding::warning("unknown-device", message)
+                    .at(FSTAB)
+                    .hint("take the line out, or add the option nofail"),
+            );
+            named += 1;
+            if named == MAX_LINES {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether fstab means a device other than this one.
+    fn is_foreign(&self, device: &str) -> bool {
+        let facts = self.tree.facts();
+        let device = device.replace('"', "");
+        match device.split_once('=') {
+            Some(("UUID", wanted)) => {
+                let wanted = u128::from_str_radix(&wanted.replace('-', ""), 16);
+                wanted != Ok(u128::from_be_bytes(facts.uuid))
+            }
+            Some(("LABEL", wanted)) => wanted.as_bytes() != facts.label,
+            // The image has no partition table.
+            Some(("PARTUUID" | "PARTLABEL" | "ID", _)) => true,
+            _ => device.starts_with("/dev/") && device != "/dev/root",
+        }
+    }
+
+    fn resolv_conf(&mut self) -> ReadResult<()> {
+        // The generated init writes it, with what DHCP says; systemd's link leads to what a
+        // service will write.
+        if self.has_generated_init || (self.is_systemd()? && self.tree.is_there(RESOLV_CONF)?) {
+            return Ok(());
+        }
+        if self.tree.read(RESOLV_CONF, 1)?.unwrap_or_default().is_empty() {
+            let message = "it says no name server: names will not be found";
+            self.find(
+                Finding::warning("no-resolv-conf", message)
+                    .at(RESOLV_CONF)
+                    .hint("add one by --add, or a service that writes it"),
+            );
+        }
+        Ok(())
+    }
+}
