@@ -73,6 +73,13 @@ impl Addition {
         Ok(Self { source, destination: destination.to_vec(), mode, uid, gid })
     }
 
+    /// The contents of a directory into the root.
+    #[must_use]
+    pub fn contents(directory: &Path) -> Self {
+        let source = directory.join(".");
+        Self { source, destination: b"/".to_vec(), mode: None, uid: 0, gid: 0 }
+    }
+
     /// Where it goes, as it was said.
     #[must_use]
     pub fn destination(&self) -> &[u8] {
@@ -149,7 +156,7 @@ impl Addition {
 pub fn add_files<S: Sink>(flattener: &mut Flattener<'_, S>, additions: &[Addition]) -> Result<()> {
     flattener.begin_addition("the added files")?;
     for addition in additions {
-        add(flattener, addition)?;
+        add_below(flattener, addition)?;
     }
     flattener.end_layer()
 }
@@ -161,8 +168,10 @@ pub fn open_overlay(path: &Path, limits: &Limits) -> Result<LayerStream> {
     LayerStream::open(LayerBlob { name, reader, verified: None, diff_id: None }, limits)
 }
 
-/// Walks a source without recursion: directories can be as deep as the host's.
-fn add<S: Sink>(flattener: &mut Flattener<'_, S>, addition: &Addition) -> Result<()> {
+/// Adds one thing to the layer that was begun.
+///
+/// It is walked without recursion: directories can be as deep as the host's.
+pub fn add_below<S: Sink>(flattener: &mut Flattener<'_, S>, addition: &Addition) -> Result<()> {
     let target = addition.target(flattener)?;
     let mut waiting = Vec::new();
     match target {

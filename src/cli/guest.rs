@@ -1,17 +1,19 @@
 //! The words that make a machine of an image.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::error::Result;
 use crate::flatten::LayerSemantics;
-use crate::guest::{Description, Guest};
+use crate::guest::{Bundle, Description, Guest};
 use crate::image::{ImageSize, Recipe, check_description};
 use crate::inject::Addition;
 use crate::source::{Image, Origin};
 
 /// What the image gets beside its layers.
-#[derive(Clone, Copy, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(super) struct GuestWords {
     /// Put an init into the image that starts its program as a container engine would, and a
     /// description as --metadata does; the kernel has to be told init=/sbin/banger-init
@@ -20,16 +22,26 @@ pub(super) struct GuestWords {
     /// Describe the image: /etc/banger/image.json in it, OUTPUT.json beside it
     #[arg(long = "metadata")]
     describe: bool,
+    /// Add a bundle of agents, a directory or an archive of it: files below rootfs/, which become
+    /// root's, and guest.toml, which says what systemd is to enable
+    #[arg(long, value_name = "DIR|TAR")]
+    guest: Vec<PathBuf>,
 }
 
 impl GuestWords {
+    /// The agents, as they are known before the image is.
+    pub(super) fn bundles(&self) -> Guest {
+        let bundles = self.guest.iter().cloned().map(Bundle::new).collect();
+        Guest { bundles, ..Guest::default() }
+    }
+
     /// Whether the image says what it is.
-    fn has_description(self) -> bool {
+    fn has_description(&self) -> bool {
         self.init || self.describe
     }
 
     /// Refuses a place for the description that cannot be written to, before the long work.
-    pub(super) fn check_output(self, recipe: &Recipe) -> Result<()> {
+    pub(super) fn check_output(&self, recipe: &Recipe) -> Result<()> {
         if self.has_description() {
             check_description(&recipe.output, recipe.replace)
         } else {
@@ -38,20 +50,20 @@ impl GuestWords {
     }
 
     /// What the image gets, refused where it makes no sense for this one.
-    pub(super) fn guest(self, image: &Image, origin: &Origin, recipe: &Recipe) -> Result<Guest> {
+    pub(super) fn guest(&self, image: &Image, origin: &Origin, recipe: &Recipe) -> Result<Guest> {
         let has_name = matches!(origin, Origin::Registry(_) | Origin::DockerDaemon(_));
         let description = self
             .has_description()
             .then(|| Description::new(image, has_name, self.options(recipe)))
             .transpose()?;
         let start = self.init.then(|| image.config.clone());
-        let guest = Guest { start, description };
+        let guest = Guest { start, description, ..self.bundles() };
         guest.check()?;
         Ok(guest)
     }
 
     /// What was asked for, without paths of the host.
-    fn options(self, recipe: &Recipe) -> Value {
+    fn options(&self, recipe: &Recipe) -> Value {
         let filesystem = &recipe.filesystem;
         let additions = recipe.additions.iter().map(Addition::destination);
         json!({
@@ -72,6 +84,12 @@ impl GuestWords {
             "epoch": recipe.epoch.seconds,
             "additions": additions.map(|path| path.escape_ascii().to_string()).collect::<Vec<_>>(),
             "overlays": recipe.overlays.len(),
+            "guests": recipe
+                .guest
+                .bundles
+                .iter()
+                .map(|bundle| bundle.name().to_string_lossy())
+                .collect::<Vec<_>>(),
         })
     }
 }

@@ -19,7 +19,6 @@ use super::owning::Owning;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::flatten::{Bounded, Flattened, LowerLink, Remark};
-use crate::guest::Guest;
 use crate::image::{Base, Built, ImageSink, Place, Ready, Recipe, Root, build, uuid_text};
 use crate::inject::{Addition, HostTree};
 use crate::layer::{LayerBlob, Limits, LookAhead, flag};
@@ -170,7 +169,7 @@ impl Pull {
             epoch: Timestamp::default(),
             additions: self.inject.add,
             overlays: self.inject.overlay,
-            guest: Guest::default(),
+            guest: self.guest.bundles(),
             latest: None,
             semantics: self.layering.semantics.into(),
             strict: self.layering.strict,

@@ -19,10 +19,16 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Whether it is a regular file.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        self.kind == FileKind::Regular
+    }
+
     /// Whether root could run it.
     #[must_use]
     pub fn is_program(&self) -> bool {
-        self.kind == FileKind::Regular && self.mode & 0o111 != 0
+        self.is_file() && self.mode & 0o111 != 0
     }
 }
 

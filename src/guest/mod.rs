@@ -1,13 +1,15 @@
-//! What an image gets so that it runs as a machine: an init that starts its program, and a
-//! description of itself.
+//! What an image gets so that it runs as a machine: agents, an init that starts its program, and
+//! a description of itself.
 //!
-//! All of it is applied through the [`Flattener`] as one more layer, and follows from the image
+//! All of it is applied through the [`Flattener`] as further layers, and follows from the image
 //! and the options alone.
 
+mod bundle;
 mod description;
 mod init;
 mod quote;
 mod tools;
+mod units;
 mod user;
 
 use ext4_writer::reader::Source;
@@ -15,17 +17,20 @@ use ext4_writer::{Sink, Timestamp};
 
 use crate::error::Result;
 use crate::flatten::Flattener;
-use crate::layer::{Entry, EntryKind};
+use crate::layer::{Entry, EntryKind, Limits};
 use crate::source::Config;
 use init::Program;
 use tools::Tools;
 use user::Names;
 
+pub use bundle::Bundle;
 pub use description::{DESCRIPTION_PATH, Description};
 
 /// What an image is to get.
 #[derive(Clone, Debug, Default)]
 pub struct Guest {
+    /// Agents, each a layer behind those of the image.
+    pub bundles: Vec<Bundle>,
     /// How a container of it would be run, if an init is to do so.
     pub start: Option<Config>,
     /// What it says of itself, if it is to.
@@ -42,7 +47,17 @@ impl Guest {
         self.start.as_ref().map_or(Ok(()), |config| Program::of(config).map(drop))
     }
 
-    /// Puts everything into the image, which has all its other files by now; returns the
+    /// Puts the agents into the image, which has its layers by now.
+    pub fn apply_bundles<S: Sink + Source>(
+        &self,
+        image: &mut Flattener<'_, S>,
+        limits: &Limits,
+        time: Timestamp,
+    ) -> Result<()> {
+        self.bundles.iter().try_for_each(|bundle| bundle.apply(image, limits, time))
+    }
+
+    /// Puts the rest into the image, which has all its other files by now; returns the
     /// description as it became.
     pub fn apply<S: Sink + Source>(
         &self,
@@ -136,7 +151,7 @@ mod tests {
 
     /// The tree of an image that got an init, without the script's text.
     fn started(image: &str, config: Config) -> Result<String> {
-        let guest = Guest { start: Some(config), description: None };
+        let guest = Guest { start: Some(config), ..Guest::default() };
         let image = vec![layer(image)];
         let outcome = flatten_and(image, 5, |flattener| {
             guest.apply(flattener, Timestamp::from_seconds(5)).map(drop)

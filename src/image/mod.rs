@@ -170,6 +170,7 @@ pub fn build(
     for layer in layers {
         totals.push(layering.apply_layer(layer?)?);
     }
+    recipe.guest.apply_bundles(&mut layering, &recipe.limits, recipe.epoch)?;
     if !recipe.additions.is_empty() {
         add_files(&mut layering, &recipe.additions)?;
     }
@@ -214,6 +215,7 @@ impl Recipe {
         Builder::create(CountingSink::new(), self.options())
             .map_err(|error| refused(&self.output, error))?;
         self.additions.iter().try_for_each(Addition::check)?;
+        self.guest.bundles.iter().try_for_each(|bundle| bundle.check(&self.limits))?;
         for overlay in &self.overlays {
             open_overlay(overlay, &self.limits)?;
         }
@@ -255,6 +257,9 @@ impl Recipe {
         }
         if self.root != Root::default() {
             words = format!("{words}\n{:?}", self.root);
+        }
+        if !self.guest.bundles.is_empty() {
+            words = format!("{words}\n{:?}", self.guest.bundles);
         }
         // Both hold the program's version.
         let version = env!("CARGO_PKG_VERSION");

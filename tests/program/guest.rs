@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use banger_test_support::boot::Machine;
 use banger_test_support::layers::{Compression, Image, Layer, host_architecture, write_layout_of};
+use banger_test_support::mount::{Access, Mount};
 use banger_test_support::tree::{Entry, Kind};
 use banger_test_support::{debugfs, gate, judge};
 use serde_json::{Value, json};
@@ -349,4 +350,113 @@ fn nothing_is_said_of_an_image_that_boots_and_lint_reads_what_others_made() {
     let found = bench.run(["image", "lint", "made.ext4"]);
     assert_eq!(found.status.code(), Some(65), "{}", judge::text(&found));
     assert!(judge::text(&found).contains("error no-init: there is no init and no shell"));
+}
+
+/// A bundle of an agent, as a directory: a service whose file says who wants it, and a timer whose
+/// file does not.
+fn bundle(bench: &Bench, name: &str) -> PathBuf {
+    let bundle = bench.path(name);
+    let file = |path: &str, content: &str| {
+        let path = bundle.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    };
+    let enable =
+        r#"enable = ["agent.service", { unit = "agent.timer", wanted-by = "timers.target" }]"#;
+    file("guest.toml", enable);
+    file("rootfs/usr/bin/agent", "#!/bin/sh\n");
+    file("rootfs/lib/systemd/system/agent.timer", "[Timer]\nOnBootSec=1\n");
+    let service = "[Service]\nExecStart=/usr/bin/agent\n[Install]\nWantedBy=multi-user.target\n";
+    file("rootfs/lib/systemd/system/agent.service", service);
+    bundle
+}
+
+/// An image with what looks like systemd, whose /lib is a link as in every distribution.
+fn with_systemd(bench: &Bench) -> String {
+    let mut layer = Layer::new();
+    layer.put("usr/lib/", &Entry::new(Kind::Directory, 0o755), b"");
+    layer.put("lib", &Entry::new(Kind::Symlink(b"usr/lib".to_vec()), 0o777), b"");
+    put(&mut layer, "usr/lib/systemd/systemd", 0o755, b"x");
+    layout(bench, "layout", vec![layer.finish()], &json!({}))
+}
+
+#[test]
+fn agents_of_a_bundle_are_enabled_as_systemctl_sees_it() {
+    let bench = Bench::new();
+    let source = with_systemd(&bench);
+    let directory = bundle(&bench, "agents");
+    let archive = bench.path("agents.tar");
+    let words = ["--owner=1000", "--group=1000", "-C", directory.to_str().unwrap(), "-czf"];
+    judge::succeed("tar", words.iter().chain(&[archive.to_str().unwrap(), "."]));
+    for guest in ["agents", "agents.tar"] {
+        bench.build(&source, "disk.ext4", &["--guest", guest, "--force", "--metadata"]);
+        let disk = bench.path("disk.ext4");
+        gate::assert_clean(&disk);
+        let inside: Value = serde_json::from_str(&cat(&disk, "/etc/banger/image.json")).unwrap();
+        assert_eq!(inside["options"]["guests"], json!([guest]));
+        let Some(mount) = Mount::new(&disk, Access::ReadOnly) else { return };
+        let tree = mount.tree();
+        let agent = tree.get(b"usr/bin/agent").unwrap();
+        assert_eq!((agent.uid, agent.gid), (0, 0), "{guest}");
+        assert!(tree.get(b"usr/lib/systemd/system/agent.service").is_some(), "{guest}");
+        assert!(tree.get(b"guest.toml").is_none() && tree.get(b"rootfs").is_none(), "{guest}");
+        let link = |path: &str| match &tree.get(path.as_bytes()).unwrap().kind {
+            Kind::Symlink(target) => String::from_utf8(target.clone()).unwrap(),
+            kind => panic!("{path} is {kind:?}"),
+        };
+        let units = "etc/systemd/system";
+        let service = link(&format!("{units}/multi-user.target.wants/agent.service"));
+        assert_eq!(service, "/usr/lib/systemd/system/agent.service");
+        let timer = link(&format!("{units}/timers.target.wants/agent.timer"));
+        assert_eq!(timer, "/usr/lib/systemd/system/agent.timer");
+        if let Some(systemctl) = judge::program("systemctl") {
+            let root = format!("--root={}", mount.path().display());
+            for unit in ["agent.service", "agent.timer"] {
+                let said = judge::run(&systemctl, [&root, "is-enabled", unit]);
+                assert_eq!(judge::text(&said).trim(), "enabled", "{guest}: {unit}");
+            }
+        }
+        mount.close();
+    }
+}
+
+#[test]
+fn a_bundle_that_is_none_is_refused_with_the_reason() {
+    let bench = Bench::new();
+    let source = with_systemd(&bench);
+    let refused = |guest: &str, code: i32, why: &str| {
+        let message = bench.build_fails(&source, &["--guest", guest], code);
+        assert!(message.contains(why), "{message}");
+    };
+    refused("none", 66, "cannot read the guest bundle none");
+    fs::create_dir_all(bench.path("tree/etc")).unwrap();
+    refused("tree", 65, "it has \"etc\" beside guest.toml and rootfs/");
+    let manifest = |text: &str| {
+        fs::create_dir_all(bench.path("b/rootfs")).unwrap();
+        fs::write(bench.path("b/guest.toml"), text).unwrap();
+    };
+    manifest("enable = [\n 5 ]");
+    refused("b", 65, "line 1 of guest.toml: a unit is a name, or has unit and wanted-by");
+    manifest("start = []");
+    refused("b", 65, "unknown field `start`");
+    manifest("enable = [\"no.service\"]");
+    refused("b", 66, "cannot enable no.service of the guest bundle b: neither the bundle nor");
+    let mut archive = Layer::new();
+    put(&mut archive, "rootfs/a", 0o644, b"");
+    put(&mut archive, "etc/passwd", 0o644, b"");
+    fs::write(bench.path("b.tar"), archive.finish()).unwrap();
+    refused("b.tar", 65, "it has \"etc/passwd\" beside guest.toml and rootfs/");
+    let mut archive = Layer::new();
+    put(&mut archive, "rootfs/usr/.wh.lib", 0o644, b"");
+    fs::write(bench.path("b.tar"), archive.finish()).unwrap();
+    refused("b.tar", 65, "would hide another file");
+    // Archivers refuse to write such a path.
+    let mut header = tar::Header::new_gnu();
+    let path = b"rootfs/../../etc/passwd";
+    header.as_gnu_mut().unwrap().name[..path.len()].copy_from_slice(path);
+    header.set_mode(0o644);
+    header.set_size(0);
+    header.set_cksum();
+    fs::write(bench.path("b.tar"), [header.as_bytes(), &[0; 1024][..]].concat()).unwrap();
+    refused("b.tar", 65, "leads out of the root");
 }
