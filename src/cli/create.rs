@@ -264,7 +264,8 @@ fn job(shape: Shape, seed: Seed, origin: Origin) -> Result<Job> {
         _ => None,
     };
     let platform = seed.platform.map_or_else(|| Ok(Platform::host()), |text| text.parse())?;
-    let options = seed.network.options(seed.effort.jobs)?;
+    let mut options = seed.network.options(seed.effort.jobs)?;
+    seed.layering.limits.apply(&mut options.limits);
     let Shape { output, place, replace, size, filesystem, root } = shape;
     let derive_uuid = filesystem.uuid.is_none();
     let recipe = Recipe {
@@ -281,7 +282,7 @@ fn job(shape: Shape, seed: Seed, origin: Origin) -> Result<Job> {
         latest: None,
         semantics: seed.layering.semantics.into(),
         strict: seed.layering.strict,
-        limits: seed.layering.limits.limits(),
+        limits: options.limits.layer.clone(),
         memory: seed.effort.memory(),
     };
     let (now, guest) = (Some(now()), GuestWords::default());

@@ -5,7 +5,8 @@ use clap::Args;
 use crate::error::{Error, Result};
 use crate::flatten::LayerSemantics;
 use crate::image::parse_bytes;
-use crate::layer::Limits;
+use crate::layer::{MAX_SYMLINK, MAX_XATTR};
+use crate::source::Limits;
 
 /// How layers become one tree.
 #[derive(Debug, Args)]
@@ -78,6 +79,12 @@ pub(super) struct Bounds {
     /// Bytes of a path [default: 4096]
     #[arg(long = "max-path", value_name = "BYTES", hide_short_help = true, help_heading = LIMITS)]
     path: Option<usize>,
+    /// Bytes of the target of a symbolic link, not more than a kernel follows [default: 4095]
+    #[arg(long = "max-link", value_name = "BYTES", value_parser = parse_symlink, hide_short_help = true, help_heading = LIMITS)]
+    symlink: Option<usize>,
+    /// Bytes of the value of an attribute, not more than a kernel shows [default: 64K]
+    #[arg(long = "max-xattr-value", value_name = "SIZE", value_parser = parse_xattr, hide_short_help = true, help_heading = LIMITS)]
+    xattr: Option<usize>,
     /// Bytes of the attributes of a file [default: 64K]
     #[arg(long = "max-xattrs", value_name = "SIZE", value_parser = parse_length, hide_short_help = true, help_heading = LIMITS)]
     xattrs: Option<usize>,
@@ -90,31 +97,69 @@ pub(super) struct Bounds {
     /// Directories that symbolic links lead through, all paths together [default: 10000000]
     #[arg(long = "max-detours", value_name = "COUNT", hide_short_help = true, help_heading = LIMITS)]
     detours: Option<u64>,
+    /// Bytes of an index or a manifest [default: 4M]
+    #[arg(long = "max-manifest", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true, help_heading = LIMITS)]
+    manifest: Option<u64>,
+    /// Bytes of a config [default: 8M]
+    #[arg(long = "max-config", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true, help_heading = LIMITS)]
+    config: Option<u64>,
+    /// Bytes of the list of images in a layout or an archive [default: 4M]
+    #[arg(long = "max-archive-index", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true, help_heading = LIMITS)]
+    list: Option<u64>,
+    /// Entries of an index, and images in an archive [default: 10000]
+    #[arg(long = "max-index-entries", value_name = "COUNT", hide_short_help = true, help_heading = LIMITS)]
+    index_entries: Option<usize>,
+    /// Indexes that lead to one another [default: 3]
+    #[arg(long = "max-nesting", value_name = "COUNT", hide_short_help = true, help_heading = LIMITS)]
+    nesting: Option<u16>,
 }
 
 impl Bounds {
-    /// The limits: what was said, and the defaults for the rest.
-    pub(super) fn limits(&self) -> Limits {
-        let usual = Limits::default();
-        Limits {
-            layers: self.layers.unwrap_or(usual.layers),
-            blob: self.blob.unwrap_or(usual.blob),
-            layer: self.layer.unwrap_or(usual.layer),
-            image: self.image.unwrap_or(usual.image),
-            ratio: self.ratio.unwrap_or(usual.ratio),
-            ratio_free: usual.ratio_free,
-            ignored: self.ignored.unwrap_or(usual.ignored),
-            zstd_window_log: self.window.unwrap_or(usual.zstd_window_log),
-            entries: self.entries.unwrap_or(usual.entries),
-            metadata: self.metadata.unwrap_or(usual.metadata),
-            extension: self.header.unwrap_or(usual.extension),
-            path: self.path.unwrap_or(usual.path),
-            symlink: usual.symlink,
-            xattrs: self.xattrs.unwrap_or(usual.xattrs),
-            sparse_segments: self.sparse.unwrap_or(usual.sparse_segments),
-            hops: self.hops.unwrap_or(usual.hops),
-            detours: self.detours.unwrap_or(usual.detours),
+    /// Sets the limits that were said.
+    pub(super) fn apply(&self, limits: &mut Limits) {
+        fn set<T: Copy>(limit: &mut T, said: Option<T>) {
+            *limit = said.unwrap_or(*limit);
         }
+        let layer = &mut limits.layer;
+        set(&mut layer.layers, self.layers);
+        set(&mut layer.blob, self.blob);
+        set(&mut layer.layer, self.layer);
+        set(&mut layer.image, self.image);
+        set(&mut layer.ratio, self.ratio);
+        set(&mut layer.ignored, self.ignored);
+        set(&mut layer.zstd_window_log, self.window);
+        set(&mut layer.entries, self.entries);
+        set(&mut layer.metadata, self.metadata);
+        set(&mut layer.extension, self.header);
+        set(&mut layer.path, self.path);
+        set(&mut layer.symlink, self.symlink);
+        set(&mut layer.xattrs, self.xattrs);
+        set(&mut layer.xattr, self.xattr);
+        set(&mut layer.sparse_segments, self.sparse);
+        set(&mut layer.hops, self.hops);
+        set(&mut layer.detours, self.detours);
+        set(&mut limits.manifest, self.manifest);
+        set(&mut limits.config, self.config);
+        set(&mut limits.list, self.list);
+        set(&mut limits.entries, self.index_entries);
+        set(&mut limits.nesting, self.nesting);
+    }
+}
+
+fn parse_symlink(text: &str) -> Result<usize> {
+    at_most(MAX_SYMLINK, text)
+}
+
+fn parse_xattr(text: &str) -> Result<usize> {
+    at_most(MAX_XATTR, text)
+}
+
+fn at_most(most: usize, text: &str) -> Result<usize> {
+    match parse_length(text)? {
+        length if length > most => {
+            Err(Error::usage(format!("{length} bytes are more than the {most} of the kernel")))
+        }
+        length => Ok(length),
     }
 }
 
@@ -140,6 +185,7 @@ mod tests {
 
     use super::*;
     use crate::layer::flag;
+    use crate::source::limits::flag as documents;
 
     #[derive(Parser)]
     struct Words {
@@ -147,7 +193,7 @@ mod tests {
         layering: Layering,
     }
 
-    const FLAGS: [&str; 15] = [
+    const FLAGS: [&str; 22] = [
         flag::LAYERS,
         flag::BLOB,
         flag::LAYER,
@@ -159,18 +205,29 @@ mod tests {
         flag::METADATA,
         flag::HEADER,
         flag::PATH,
+        flag::SYMLINK,
         flag::XATTRS,
+        flag::XATTR,
         flag::SPARSE,
         flag::HOPS,
         flag::DETOURS,
+        documents::MANIFEST,
+        documents::CONFIG,
+        documents::LIST,
+        documents::ENTRIES,
+        documents::NESTING,
     ];
+
+    fn limits(words: &[&str]) -> Limits {
+        let words = Words::try_parse_from([&["banger"], words].concat());
+        let words = words.unwrap_or_else(|error| panic!("{error}"));
+        let mut limits = Limits::default();
+        words.layering.limits.apply(&mut limits);
+        limits
+    }
 
     #[test]
     fn every_flag_that_an_error_names_lifts_its_limit() {
-        let limits = |words: &[&str]| {
-            let words = Words::try_parse_from([&["banger"], words].concat());
-            words.unwrap_or_else(|error| panic!("{error}")).layering.limits.limits()
-        };
         assert_eq!(limits(&[]), Limits::default());
         for flag in FLAGS {
             assert_ne!(limits(&[flag, "1234"]), Limits::default(), "{flag}");
@@ -189,9 +246,16 @@ mod tests {
             };
             let help = argument.get_help().unwrap().to_string();
             let (_, shown) = help.rsplit_once("[default: ").unwrap();
-            let words = ["banger".to_owned(), format!("--{long}"), shown.replace(']', "")];
-            let limits = Words::try_parse_from(words).unwrap().layering.limits.limits();
-            assert_eq!(limits, Limits::default(), "{long}: {shown}");
+            let said = limits(&[&format!("--{long}"), &shown.replace(']', "")]);
+            assert_eq!(said, Limits::default(), "{long}: {shown}");
+        }
+    }
+
+    #[test]
+    fn what_no_kernel_knows_is_no_limit() {
+        for words in [["--max-link", "4096"], ["--max-xattr-value", "65537"]] {
+            let error = Words::try_parse_from([&["banger"], &words[..]].concat()).err().unwrap();
+            assert!(error.to_string().contains("more than the"), "{error}");
         }
     }
 

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::layering::LIMITS;
 use crate::error::{Error, Result};
+use crate::image::parse_bytes;
 use crate::source::credentials::{self, Search};
 use crate::source::hosts::{Identity, Wishes};
-use crate::source::{Options, Origin, Pull};
+use crate::source::limits::flag;
+use crate::source::{Limits, Options, Origin, Pull};
 
 /// How a registry is spoken with.
 #[derive(Debug, Args)]
@@ -31,6 +34,34 @@ pub(super) struct Network {
     login: Login,
     #[command(flatten)]
     tls: Tls,
+    #[command(flatten)]
+    servers: Servers,
+}
+
+/// How much of what servers say is put up with.
+#[derive(Debug, Args)]
+struct Servers {
+    /// Bytes of a token server's answer [default: 1M]
+    #[arg(long = "max-token", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true, help_heading = LIMITS)]
+    token: Option<u64>,
+    /// Bytes that are read of a server's error [default: 64K]
+    #[arg(long = "max-error", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true, help_heading = LIMITS)]
+    refusal: Option<u64>,
+    /// Redirects of a request [default: 10]
+    #[arg(long = "max-redirects", value_name = "COUNT", hide_short_help = true, help_heading = LIMITS)]
+    redirects: Option<u16>,
+}
+
+impl Servers {
+    fn limits(&self) -> Limits {
+        let usual = Limits::default();
+        Limits {
+            token: self.token.unwrap_or(usual.token),
+            refusal: self.refusal.unwrap_or(usual.refusal),
+            redirects: self.redirects.unwrap_or(usual.redirects),
+            ..usual
+        }
+    }
 }
 
 /// Who we are.
@@ -70,7 +101,7 @@ struct Tls {
 
 impl Network {
     /// The words that are about registries.
-    pub(super) const WORDS: [&str; 12] = [
+    pub(super) const WORDS: [&str; 15] = [
         "pull",
         "allow_foreign_urls",
         "retry",
@@ -83,6 +114,9 @@ impl Network {
         "hosts_dir",
         "insecure",
         "plain_http",
+        "token",
+        "refusal",
+        "redirects",
     ];
 
     /// Refuses what was said about registries when none is asked.
@@ -98,9 +132,10 @@ impl Network {
 
     /// The flags that were given.
     fn given(&self) -> Vec<&'static str> {
-        let Self { pull, allow_foreign_urls, retry, timeout, login, tls } = self;
+        let Self { pull, allow_foreign_urls, retry, timeout, login, tls, servers } = self;
         let Login { authfile, creds_stdin } = login;
         let Tls { ca_file, cert_file, key_file, hosts_dir, insecure, plain_http } = tls;
+        let Servers { token, refusal, redirects } = servers;
         let flags = [
             ("--pull", pull.is_some()),
             ("--allow-foreign-urls", *allow_foreign_urls),
@@ -114,6 +149,9 @@ impl Network {
             ("--hosts-dir", hosts_dir.is_some()),
             ("--insecure", *insecure),
             ("--plain-http", *plain_http),
+            (flag::TOKEN, token.is_some()),
+            (flag::REFUSAL, refusal.is_some()),
+            (flag::REDIRECTS, redirects.is_some()),
         ];
         flags.into_iter().filter_map(|(flag, is_given)| is_given.then_some(flag)).collect()
     }
@@ -121,7 +159,7 @@ impl Network {
     /// The checked words, for so many requests at once; credentials are read from standard input
     /// when it was asked for.
     pub(super) fn options(self, jobs: Option<u16>) -> Result<Options> {
-        let Self { pull, allow_foreign_urls, retry, timeout, login, tls } = self;
+        let Self { pull, allow_foreign_urls, retry, timeout, login, tls, servers } = self;
         let given = if login.creds_stdin {
             Some(credentials::from_input(std::io::stdin().lock())?)
         } else {
@@ -143,6 +181,7 @@ impl Network {
             credentials: Search { given, authfile: login.authfile },
             pull: pull.unwrap_or(usual.pull),
             foreign_urls: allow_foreign_urls,
+            limits: servers.limits(),
             jobs: jobs.map_or(usual.jobs, usize::from),
             retries: retry.unwrap_or(usual.retries),
             connect_timeout: timeout.unwrap_or(usual.connect_timeout),
@@ -240,6 +279,25 @@ mod tests {
         assert!(allowed.options(None).unwrap().foreign_urls);
         let jobs = |words| network(&[]).options(words).unwrap().jobs;
         assert_eq!((jobs(None), jobs(Some(1))), (4, 1));
+    }
+
+    #[test]
+    fn every_limit_of_servers_is_lifted_by_its_flag_and_has_the_default_of_the_help() {
+        let limits =
+            |words: [&str; 2]| network(&words.map(str::to_owned)).options(None).unwrap().limits;
+        let command = Words::command();
+        let arguments = command.get_arguments().filter_map(|argument| {
+            let long = argument.get_long().filter(|long| long.starts_with("max-"))?;
+            Some((format!("--{long}"), argument.get_help()?.to_string()))
+        });
+        let arguments: Vec<_> = arguments.collect();
+        let known: Vec<_> = arguments.iter().map(|(flag, _)| flag.as_str()).collect();
+        assert_eq!(known, [flag::TOKEN, flag::REFUSAL, flag::REDIRECTS]);
+        for (flag, help) in &arguments {
+            assert_ne!(limits([flag, "1234"]), Limits::default(), "{flag}");
+            let (_, shown) = help.rsplit_once("[default: ").unwrap();
+            assert_eq!(limits([flag, shown.trim_end_matches(']')]), Limits::default(), "{flag}");
+        }
     }
 
     #[test]

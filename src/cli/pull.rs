@@ -158,7 +158,8 @@ impl Pull {
             Some(output) => output,
             None => PathBuf::from(origin.default_output_name()?),
         };
-        let options = self.network.options(self.effort.jobs)?;
+        let mut options = self.network.options(self.effort.jobs)?;
+        self.layering.limits.apply(&mut options.limits);
         let recipe = Recipe {
             output,
             place: Place::File,
@@ -173,7 +174,7 @@ impl Pull {
             latest: None,
             semantics: self.layering.semantics.into(),
             strict: self.layering.strict,
-            limits: self.layering.limits.limits(),
+            limits: options.limits.layer.clone(),
             memory: self.effort.memory(),
         };
         let derive_uuid = recipe.filesystem.uuid.is_none();
@@ -239,7 +240,7 @@ impl Job {
             return Found::remote(origin, platform, &cache()?, &self.options);
         }
         let Some(tree) = &self.tree else {
-            return Found::local(origin, platform, &self.recipe.limits);
+            return Found::local(origin, platform, &self.options.limits);
         };
         let listed = tree.list()?;
         Ok(Found::tree(origin, listed.digest, listed.bytes))

@@ -11,7 +11,7 @@ use super::header::{BLOCK, BLOCK_BYTES, Header, Reason, until_nul};
 use super::input::read_full;
 use super::pax::{Records, Scope};
 use super::sparse::{self, Layout, SparseError};
-use super::{Entry, EntryKind, Limits, flag};
+use super::{Entry, EntryKind, Limits, MAX_SYMLINK, MAX_XATTR, flag};
 use crate::error::{Error, Result, carried};
 
 /// Bodies that nobody reads are skipped in pieces of this size.
@@ -316,17 +316,36 @@ impl<R: Read> Archive<R> {
             Err(self.refuse(&why))
         };
         let lift = |error: Error| error.hint(flag::raise(flag::PATH));
+        let lift_symlink = |error: Error| match self.limits.symlink {
+            // No kernel follows longer ones.
+            MAX_SYMLINK.. => error,
+            _ => error.hint(flag::raise(flag::SYMLINK)),
+        };
         at_most("path", path.len(), self.limits.path).map_err(lift)?;
         match kind {
             EntryKind::Symlink | EntryKind::HardLink if link.is_empty() => {
                 Err(self.refuse(&format!("a {kind} without a target")))
             }
-            EntryKind::Symlink => at_most("target", link.len(), self.limits.symlink),
+            EntryKind::Symlink => {
+                at_most("target", link.len(), self.limits.symlink).map_err(lift_symlink)
+            }
             _ => at_most("target", link.len(), self.limits.path).map_err(lift),
         }
     }
 
     fn verify_xattrs(&self, entry: &Entry) -> Result<()> {
+        let limit = self.limits.xattr;
+        if let Some(xattr) = entry.xattrs.iter().find(|xattr| xattr.value.len() > limit) {
+            let (name, length) = (shorten(&xattr.name), xattr.value.len());
+            let why = format!(
+                "its attribute \"{name}\" has {length} bytes, at most {limit} are possible"
+            );
+            return Err(match limit {
+                // No kernel shows longer ones.
+                MAX_XATTR.. => self.refuse(&why),
+                _ => self.refuse(&why).hint(flag::raise(flag::XATTR)),
+            });
+        }
         let sizes = entry.xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len());
         let size = sizes.fold(0, usize::saturating_add);
         let limit = self.limits.xattrs;

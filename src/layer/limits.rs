@@ -28,10 +28,12 @@ pub struct Limits {
     pub extension: u64,
     /// Bytes of an entry's path, and of a hard link's target.
     pub path: usize,
-    /// Bytes of a symbolic link's target; ext4 holds no more.
+    /// Bytes of a symbolic link's target, at most [`MAX_SYMLINK`].
     pub symlink: usize,
     /// Bytes of the names and values of one entry's extended attributes.
     pub xattrs: usize,
+    /// Bytes of the value of one extended attribute, at most [`MAX_XATTR`].
+    pub xattr: usize,
     /// Data segments of one sparse file.
     pub sparse_segments: usize,
     /// Symbolic links in one path.
@@ -40,6 +42,11 @@ pub struct Limits {
     /// names them, over a whole image.
     pub detours: u64,
 }
+
+/// The longest target of a symbolic link that a kernel follows: `PATH_MAX` without the NUL.
+pub const MAX_SYMLINK: usize = 4095;
+/// The longest value of an attribute that a kernel hands to a program: `XATTR_SIZE_MAX`.
+pub const MAX_XATTR: usize = 64 << 10;
 
 /// What lifts each bound.
 pub mod flag {
@@ -65,8 +72,12 @@ pub mod flag {
     pub const HEADER: &str = "--max-header";
     /// Lifts [`Limits::path`](super::Limits::path).
     pub const PATH: &str = "--max-path";
+    /// Lifts [`Limits::symlink`](super::Limits::symlink).
+    pub const SYMLINK: &str = "--max-link";
     /// Lifts [`Limits::xattrs`](super::Limits::xattrs).
     pub const XATTRS: &str = "--max-xattrs";
+    /// Lifts [`Limits::xattr`](super::Limits::xattr).
+    pub const XATTR: &str = "--max-xattr-value";
     /// Lifts [`Limits::sparse_segments`](super::Limits::sparse_segments).
     pub const SPARSE: &str = "--max-sparse";
     /// Lifts [`Limits::hops`](super::Limits::hops).
@@ -99,8 +110,9 @@ impl Default for Limits {
             metadata: GIB,
             extension: MIB,
             path: 4096,
-            symlink: 4095,
+            symlink: MAX_SYMLINK,
             xattrs: 64 * KIB,
+            xattr: MAX_XATTR,
             sparse_segments: 10_000,
             hops: 40,
             detours: 10_000_000,

@@ -25,7 +25,7 @@ mod zstandard;
 pub use archive::{Archive, Body};
 pub use decompress::Compression;
 pub use entry::{Entry, EntryKind, Xattr};
-pub use limits::{Limits, flag};
+pub use limits::{Limits, MAX_SYMLINK, MAX_XATTR, flag};
 pub use lookahead::{LookAhead, Memory};
 pub use stream::{LayerBlob, LayerStream, LayerTotals};
 pub use writer::ArchiveWriter;

@@ -4,11 +4,10 @@ use super::blob::BlobReader;
 use super::local::{Local, LocalImage};
 use super::platform::Platform;
 use super::registry::{Downloads, Options, Registry};
-use super::{Config, Image, Layer, Origin};
+use super::{Config, Image, Layer, Limits, Origin};
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::layer::Limits;
 
 /// An image ready to be read.
 #[derive(Debug)]

@@ -10,23 +10,12 @@ use std::marker::PhantomData;
 use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::limits::flag;
 use super::platform::Platform;
-use super::{Layer, excerpt};
+use super::{Layer, Limits, excerpt};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 
-/// The longest index or manifest that is read (containerd and containers/image: 4 MiB).
-pub const MAX_MANIFEST: u64 = 4 << 20;
-/// The longest config that is read.
-pub const MAX_CONFIG: u64 = 8 << 20;
-/// The longest layer that is fetched, compressed.
-pub const MAX_LAYER: u64 = 32 << 30;
-/// How many layers an image may have; container engines stop at some 127.
-pub const MAX_LAYERS: usize = 1000;
-/// How many entries an index may have.
-pub const MAX_ENTRIES: usize = 10_000;
-/// How many indexes may be nested.
-pub const MAX_NESTING: usize = 3;
 /// How many addresses a descriptor may name.
 const MAX_URLS: usize = 100;
 /// How many entries a list inside a config may have, other than its layers.
@@ -170,15 +159,14 @@ pub struct History {
 struct Shape {
     schema_version: Option<u64>,
     media_type: Option<String>,
-    manifests: Option<IgnoredAny>,
-    layers: Option<IgnoredAny>,
+    manifests: Option<Count>,
+    layers: Option<Count>,
     config: Option<IgnoredAny>,
     fs_layers: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
 struct IndexDocument {
-    #[serde(deserialize_with = "list::<_, _, MAX_ENTRIES>")]
     manifests: Vec<EntryDocument>,
 }
 
@@ -217,7 +205,6 @@ struct PlatformDocument {
 #[derive(Deserialize)]
 struct ManifestDocument {
     config: Descriptor,
-    #[serde(deserialize_with = "list::<_, _, MAX_LAYERS>")]
     layers: Vec<Descriptor>,
 }
 
@@ -239,8 +226,18 @@ struct ConfigDocument {
 struct RootFs {
     #[serde(rename = "type")]
     kind: Option<String>,
-    #[serde(default, deserialize_with = "list::<_, _, MAX_LAYERS>")]
-    diff_ids: Vec<Digest>,
+    diff_ids: Option<Vec<Digest>>,
+}
+
+/// How many layers a config knows of.
+#[derive(Deserialize)]
+struct ConfigShape {
+    rootfs: Option<RootFsShape>,
+}
+
+#[derive(Deserialize)]
+struct RootFsShape {
+    diff_ids: Option<Count>,
 }
 
 /// The part of a config that docker wrote first, hence its names.
@@ -268,18 +265,21 @@ impl Document {
     /// here said it is; it must not contradict the document.
     ///
     /// A document that could be read in two ways is refused (CVE-2021-41190).
-    pub fn parse(body: &[u8], content_type: Option<&str>) -> Result<Self> {
+    pub fn parse(body: &[u8], content_type: Option<&str>, limits: &Limits) -> Result<Self> {
         let shape: Shape = from_json(body, "manifest")?;
+        let count = |list: &Option<Count>| list.as_ref().map_or(0, |Count(count)| *count);
         match shape.kind(content_type)? {
             Kind::Index => {
+                limits.check_entries("the image's index", count(&shape.manifests))?;
                 let document: IndexDocument = from_json(body, "index")?;
                 let entries = document.manifests.into_iter().map(Entry::from).collect();
                 Ok(Self::Index(Index { entries }))
             }
             Kind::Manifest => {
+                limits.check_layers("the manifest", count(&shape.layers))?;
                 let document: ManifestDocument = from_json(body, "manifest")?;
                 let manifest = Manifest { config: document.config, layers: document.layers };
-                manifest.check()?;
+                manifest.check(limits)?;
                 Ok(Self::Manifest(manifest))
             }
         }
@@ -373,8 +373,8 @@ fn is_generic(media_type: &str) -> bool {
 }
 
 impl Manifest {
-    /// Refuses what is no container image, and sizes beyond every limit.
-    fn check(&self) -> Result<()> {
+    /// Refuses what is no container image, and sizes beyond the limits.
+    fn check(&self, limits: &Limits) -> Result<()> {
         let config_type = self.config.media_type.as_str();
         if !CONFIG_TYPES.contains(&config_type) {
             return Err(Error::bad_data(format!(
@@ -382,10 +382,11 @@ impl Manifest {
                 excerpt(config_type)
             )));
         }
-        if self.config.size > MAX_CONFIG {
-            return Err(Error::bad_data(format!(
-                "the image's config is {} bytes long; at most {MAX_CONFIG} are read",
-                self.config.size
+        let bound = limits.of_config();
+        if self.config.size > bound.bytes {
+            return Err(bound.refuse(format!(
+                "the image's config is {} bytes long, at most {} are read",
+                self.config.size, bound.bytes
             )));
         }
         for (number, layer) in (1_usize..).zip(&self.layers) {
@@ -400,11 +401,12 @@ impl Manifest {
                     excerpt(media_type)
                 )));
             }
-            if layer.size > MAX_LAYER {
+            let (size, limit) = (layer.size, limits.layer.blob);
+            if size > limit {
                 return Err(Error::bad_data(format!(
-                    "layer {number} is {} bytes long; at most {MAX_LAYER} are fetched",
-                    layer.size
-                )));
+                    "layer {number} has {size} compressed bytes, at most {limit} are fetched"
+                ))
+                .hint(flag::raise(flag::BLOB)));
             }
         }
         Ok(())
@@ -436,7 +438,10 @@ impl Manifest {
 
 impl Config {
     /// Parses a config, and keeps the document.
-    pub fn parse(body: Vec<u8>) -> Result<Self> {
+    pub fn parse(body: Vec<u8>, limits: &Limits) -> Result<Self> {
+        let shape: ConfigShape = from_json(&body, "config")?;
+        let layers = shape.rootfs.and_then(|rootfs| rootfs.diff_ids);
+        limits.check_layers("the image's config", layers.map_or(0, |Count(count)| count))?;
         let document: ConfigDocument = from_json(&body, "config")?;
         if let Some(kind) = document.rootfs.kind.as_deref().filter(|&kind| kind != "layers") {
             return Err(Error::bad_data(format!(
@@ -459,7 +464,7 @@ impl Config {
             volumes: execution.volumes,
             labels: execution.labels.unwrap_or_default(),
             stop_signal: execution.stop_signal,
-            diff_ids: document.rootfs.diff_ids,
+            diff_ids: document.rootfs.diff_ids.unwrap_or_default(),
             history: document.history,
             raw: body,
         })
@@ -478,6 +483,34 @@ fn from_json<'de, T: Deserialize<'de>>(body: &'de [u8], what: &str) -> Result<T>
         // The parser repeats values of the document, whatever their length.
         Error::bad_data(format!("the image's {what} is malformed: {}", excerpt(&error.to_string())))
     })
+}
+
+/// How many entries a list has; none of them is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Count(pub(super) usize);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Counter;
+
+        impl<'de> Visitor<'de> for Counter {
+            type Value = Count;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Count, A::Error> {
+                let mut count = 0_usize;
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    count = count.saturating_add(1);
+                }
+                Ok(Count(count))
+            }
+        }
+
+        deserializer.deserialize_seq(Counter)
+    }
 }
 
 /// A list of at most `MAX` entries, or `null`, which is how Go writes an empty one.
@@ -583,7 +616,7 @@ mod tests {
     }
 
     fn parse(document: &Value, content_type: Option<&str>) -> Result<Document> {
-        Document::parse(document.to_string().as_bytes(), content_type)
+        Document::parse(document.to_string().as_bytes(), content_type, &Limits::default())
     }
 
     fn refusal(document: &Value, content_type: Option<&str>) -> String {
@@ -633,7 +666,8 @@ mod tests {
         index_with_config["config"] = manifest()["config"].clone();
         assert!(refusal(&index_with_config, None).contains("at once"));
         let doubled = manifest().to_string().replace("\"layers\"", "\"layers\":[],\"layers\"");
-        assert_eq!(Document::parse(doubled.as_bytes(), None).unwrap_err().exit_code(), 65);
+        let doubled = Document::parse(doubled.as_bytes(), None, &Limits::default());
+        assert_eq!(doubled.unwrap_err().exit_code(), 65);
     }
 
     #[test]
@@ -714,7 +748,7 @@ mod tests {
 
     #[test]
     fn malformed_documents_are_bad_data() {
-        let html = Document::parse(b"<html>", Some("text/html")).unwrap_err();
+        let html = Document::parse(b"<html>", Some("text/html"), &Limits::default()).unwrap_err();
         assert_eq!(html.exit_code(), 65);
         for document in [
             json!({}),
@@ -726,22 +760,46 @@ mod tests {
             changed(manifest(), "/layers/0/size", json!("1")),
             changed(manifest(), "/layers/0", json!({"size": 1})),
             changed(manifest(), "/layers", json!("x".repeat(1 << 20))),
-            changed(manifest(), "/config/size", json!(MAX_CONFIG + 1)),
-            changed(manifest(), "/layers/0/size", json!(MAX_LAYER + 1)),
         ] {
             assert!(refusal(&document, None).len() < 500);
         }
     }
 
+    /// A document over a limit names the flag that lifts it, and passes when that is lifted.
+    fn lifted(document: &Value, flag: &str, lift: impl Fn(&mut Limits)) -> String {
+        let error = parse(document, None).unwrap_err();
+        assert_eq!(error.exit_code(), 65, "{error}");
+        assert_eq!(error.advice(), Some(flag::raise(flag).as_str()), "{error}");
+        let mut limits = Limits::default();
+        lift(&mut limits);
+        Document::parse(document.to_string().as_bytes(), None, &limits).unwrap();
+        error.message()
+    }
+
     #[test]
-    fn lists_have_limits() {
+    fn lists_and_sizes_have_limits_that_can_be_lifted() {
         let layers = |count| changed(manifest(), "/layers", (0..count).map(layer).collect());
-        assert!(parse(&layers(MAX_LAYERS), None).is_ok());
-        assert!(refusal(&layers(MAX_LAYERS + 1), None).contains("more than 1000 entries"));
+        assert!(parse(&layers(1000), None).is_ok());
+        let message = lifted(&layers(1001), flag::LAYERS, |limits| limits.layer.layers = 1001);
+        assert_eq!(message, "the manifest has 1001 layers, at most 1000 are read");
         let entry = index()["manifests"][0].clone();
         let entries = |count| changed(index(), "/manifests", vec![entry.clone(); count].into());
-        assert!(parse(&entries(MAX_ENTRIES), None).is_ok());
-        assert!(refusal(&entries(MAX_ENTRIES + 1), None).contains("more than 10000 entries"));
+        assert!(parse(&entries(10_000), None).is_ok());
+        let message = lifted(&entries(10_001), flag::ENTRIES, |limits| limits.entries = 10_001);
+        assert_eq!(message, "the image's index has 10001 entries, at most 10000 are read");
+        let length = (8 << 20) + 1;
+        let long = changed(manifest(), "/config/size", json!(length));
+        lifted(&long, flag::CONFIG, |limits| limits.config = length);
+        let blob = (32_u64 << 30) + 1;
+        let large = changed(manifest(), "/layers/0/size", json!(blob));
+        lifted(&large, flag::BLOB, |limits| limits.layer.blob = blob);
+        let diff_ids = (0..1001).map(digest).collect::<Vec<_>>();
+        let deep = changed(config(), "/rootfs/diff_ids", json!(diff_ids));
+        let error = parse_config(&deep).unwrap_err();
+        assert_eq!(error.advice(), Some(flag::raise(flag::LAYERS).as_str()), "{error}");
+        let mut limits = Limits::default();
+        limits.layer.layers = 1001;
+        assert_eq!(Config::parse(deep.to_string().into(), &limits).unwrap().diff_ids.len(), 1001);
     }
 
     fn config() -> Value {
@@ -760,7 +818,7 @@ mod tests {
     }
 
     fn parse_config(document: &Value) -> Result<Config> {
-        Config::parse(document.to_string().into_bytes())
+        Config::parse(document.to_string().into_bytes(), &Limits::default())
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod blob;
 pub mod credentials;
 pub mod found;
 pub mod hosts;
+pub mod limits;
 pub mod local;
 pub mod manifest;
 pub mod origin;
@@ -14,6 +15,7 @@ mod select;
 
 pub use blob::BlobReader;
 pub use found::{Blobs, Found, Transfer};
+pub use limits::Limits;
 pub use local::{Local, LocalImage};
 pub use manifest::{Config, History};
 pub use origin::Origin;

@@ -26,7 +26,8 @@ use self::transport::{Length, Object, Transport};
 use super::blob::prefixed;
 use super::credentials::Search;
 use super::hosts::Wishes;
-use super::manifest::{self, Config, Descriptor, Document, MAX_CONFIG, MAX_MANIFEST};
+use super::limits::{Bound, Limits};
+use super::manifest::{Config, Descriptor, Document};
 use super::platform::Platform;
 use super::{Image, Layer, Reference, select};
 use crate::cache::Cache;
@@ -59,6 +60,8 @@ pub struct Options {
     pub pull: Pull,
     /// Whether a layer that the registry lacks may come from where its manifest says.
     pub foreign_urls: bool,
+    /// How much the image and its registry may ask of us.
+    pub limits: Limits,
     /// How many requests run at the same time.
     pub jobs: usize,
     /// How often a request is repeated that failed in a way that may pass.
@@ -81,6 +84,7 @@ impl Default for Options {
             credentials: Search::default(),
             pull: Pull::default(),
             foreign_urls: false,
+            limits: Limits::default(),
             jobs: 4,
             retries: 4,
             retry_delay: Duration::from_millis(250),
@@ -123,6 +127,7 @@ struct Connection {
     transport: Transport,
     reference: Reference,
     cache: Cache,
+    limits: Limits,
     jobs: usize,
     pull: Pull,
     patience: Duration,
@@ -152,6 +157,7 @@ impl Registry {
             transport: Transport::new(reference, options)?,
             reference: reference.clone(),
             cache: cache.clone(),
+            limits: options.limits.clone(),
             jobs: options.jobs.max(1),
             pull: options.pull,
             patience: options.stall_timeout.saturating_add(options.patience),
@@ -188,8 +194,9 @@ impl Connection {
         let mut index_digest = None;
         let mut promised = None;
         let origin = self.reference.to_string();
-        for _ in 0..=manifest::MAX_NESTING {
-            let document = Document::parse(&found.body, found.content_type.as_deref())
+        for _ in 0..=self.limits.nesting {
+            let declared = found.content_type.as_deref();
+            let document = Document::parse(&found.body, declared, &self.limits)
                 .map_err(|error| self.unusable(&error))?;
             self.cache.store(&found.digest, &found.body)?;
             match document {
@@ -215,11 +222,7 @@ impl Connection {
                 }
             }
         }
-        Err(Error::bad_data(format!(
-            "{} nests indexes more than {} deep",
-            self.reference,
-            manifest::MAX_NESTING
-        )))
+        Err(self.limits.nested_too_deep(&origin))
     }
 
     /// The document that the reference names.
@@ -230,7 +233,7 @@ impl Connection {
             None => self.cache.known(&self.reference.to_string()),
         };
         if let Some(digest) = &known
-            && let Some(body) = self.cache.document(digest, MAX_MANIFEST)?
+            && let Some(body) = self.cache.document(digest, self.limits.manifest)?
         {
             return Ok(Found { digest: digest.clone(), body, content_type: None });
         }
@@ -239,7 +242,8 @@ impl Connection {
             None => self.reference.tag().unwrap_or("latest").to_owned(),
         };
         let object = Object::Manifest(name);
-        let response = self.transport.document(&object, Length::AtMost(MAX_MANIFEST)).await?;
+        let response =
+            self.transport.document(&object, Length::AtMost(self.limits.of_manifest())).await?;
         let (body, content_type) = (response.body, response.content_type);
         if let Some(digest) = self.reference.digest() {
             return Ok(Found { digest: digest.clone(), body, content_type });
@@ -269,24 +273,32 @@ impl Connection {
 
     /// The document behind an entry of an index.
     async fn manifest(&self, entry: &Descriptor) -> Result<Found> {
-        let (digest, body) = (entry.digest.clone(), self.body(entry, MAX_MANIFEST).await?);
+        let digest = entry.digest.clone();
+        let object = Object::Manifest(digest.to_string());
+        let body = self.body(entry, &object, self.limits.of_manifest()).await?;
         // What the index calls it binds as a server's word does.
         let content_type = Some(entry.media_type.clone()).filter(|name| !name.is_empty());
         Ok(Found { digest, body, content_type })
     }
 
     async fn config(&self, descriptor: &Descriptor) -> Result<Config> {
-        let body = self.body(descriptor, MAX_CONFIG).await?;
-        Config::parse(body).map_err(|error| self.unusable(&error))
+        let object = Object::Config(descriptor.digest.clone());
+        let body = self.body(descriptor, &object, self.limits.of_config()).await?;
+        Config::parse(body, &self.limits).map_err(|error| self.unusable(&error))
     }
 
     /// The bytes of a manifest or a config, from the cache or the registry, verified.
-    async fn body(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+    async fn body(
+        &self,
+        descriptor: &Descriptor,
+        object: &Object,
+        bound: Bound,
+    ) -> Result<Vec<u8>> {
         let Descriptor { digest, size, .. } = descriptor;
-        if *size > limit {
-            return Err(Error::bad_data(format!(
-                "{digest} of {} is {size} bytes long; at most {limit} are read",
-                self.reference
+        if *size > bound.bytes {
+            return Err(bound.refuse(format!(
+                "{object} of {} is {size} bytes long, at most {} are read",
+                self.reference, bound.bytes
             )));
         }
         loop {
@@ -296,11 +308,7 @@ impl Connection {
                 return Ok(body);
             }
             let Claimed::Ours(mut incoming) = claimed else { continue };
-            let object = match limit {
-                MAX_CONFIG => Object::Config(digest.clone()),
-                _ => Object::Manifest(digest.to_string()),
-            };
-            let body = self.transport.document(&object, Length::Exactly(*size)).await?.body;
+            let body = self.transport.document(object, Length::Exactly(*size)).await?.body;
             incoming.restart()?;
             incoming.append(&body)?;
             incoming.verify()?.publish()?;

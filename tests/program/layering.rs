@@ -11,17 +11,14 @@ fn directory(layer: &mut Layer, path: &str, mode: u16) {
     layer.put(path, &Entry::new(Kind::Directory, mode), b"");
 }
 
-fn file(layer: &mut Layer, path: &str) {
-    layer.put(path, &Entry::new(Kind::file(b"x"), 0o644), b"x");
-}
-
 /// `/lib` is a link of the lower layer; the upper one has a file below it.
 fn image(loss: bool) -> Image {
     let mut lower = Layer::new();
     directory(&mut lower, "usr/lib/", 0o750);
     lower.put("lib", &Entry::new(Kind::Symlink(b"usr/lib".to_vec()), 0o777), b"");
     let mut upper = Layer::new();
-    file(&mut upper, "lib/new");
+    let entry = Entry::new(Kind::file(b"x"), 0o644).with_attribute(b"user.note", b"kept");
+    upper.put("lib/new", &entry, b"x");
     if loss {
         let entry =
             Entry::new(Kind::file(b"x"), 0o644).with_attribute(b"user.overlay.origin", b"y");
@@ -98,6 +95,9 @@ fn limits_are_raised_and_lowered_by_their_flags() {
         ("--max-metadata", "10", "1K"),
         ("--max-header", "10", "1K"),
         ("--max-path", "4", "8"),
+        ("--max-link", "6", "7"),
+        ("--max-xattr-value", "3", "4"),
+        ("--max-xattrs", "12", "13"),
         ("--max-hops", "0", "1"),
         ("--max-detours", "0", "1000"),
     ] {

@@ -6,6 +6,7 @@
 mod auth;
 mod banger;
 mod boot;
+mod bounds;
 mod cache;
 mod crowd;
 mod daemon;

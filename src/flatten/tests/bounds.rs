@@ -65,6 +65,8 @@ fn every_limit_is_kept_and_its_error_names_the_flag_that_lifts_it() {
         (flag::PATH, Limits { path: 10, ..usual() }, &["a/b/c/d/e/f=1"]),
         (flag::PATH, Limits { path: 10, ..usual() }, &["f=1 l=>../x/y/z/../../f"]),
         (flag::XATTRS, Limits { xattrs: 20, ..usual() }, &["x:user.a={v*9} x:user.b=1 f=1"]),
+        (flag::SYMLINK, Limits { symlink: 5, ..usual() }, &["l->target"]),
+        (flag::XATTR, Limits { xattr: 8, ..usual() }, &["x:user.a={v*9} f=1"]),
         (
             flag::SPARSE,
             Limits { sparse_segments: 1, ..usual() },

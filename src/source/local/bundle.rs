@@ -38,7 +38,7 @@ enum Member {
 
 impl Bundle {
     /// Reads the headers of the uncompressed archive in `file`; no content is read.
-    pub(super) fn scan(file: File, name: &str) -> Result<Self> {
+    pub(super) fn scan(file: File, name: &str, limits: &Limits) -> Result<Self> {
         let failed = |error| super::folder::failed(name, error);
         let length = file.metadata().map_err(failed)?.len();
         let mut cursor = file.try_clone().map_err(failed)?;
@@ -46,7 +46,7 @@ impl Bundle {
         cursor.rewind().map_err(failed)?;
         let mut bundle =
             Self { name: name.to_owned(), file: Arc::new(file), members: BTreeMap::new() };
-        let mut archive = Archive::new(cursor, name, &Limits::default());
+        let mut archive = Archive::new(cursor, name, limits);
         let mut names = 0_usize;
         while let Some(entry) = archive.next_entry()? {
             names = names.saturating_add(entry.path.len()).saturating_add(entry.link.len());
@@ -151,16 +151,17 @@ mod tests {
 
     use super::*;
     use crate::layer::forge::Forge;
+    use crate::source::limits::Bound;
 
     fn scan(archive: &[u8]) -> Result<Bundle> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(archive).unwrap();
         std::io::Seek::rewind(&mut file).unwrap();
-        Bundle::scan(file, "a.tar")
+        Bundle::scan(file, "a.tar", &Limits::default())
     }
 
     fn content(bundle: &Bundle, path: &str) -> Vec<u8> {
-        bundle.find(path).unwrap().unwrap().document(1 << 20).unwrap()
+        bundle.find(path).unwrap().unwrap().document(Bound::fixed(1 << 20)).unwrap()
     }
 
     #[test]

@@ -4,17 +4,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::fmt;
+
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::LocalImage;
 use super::bundle::Bundle;
 use super::piece::{Piece, verify};
+use super::{LocalImage, Wanted};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
-use crate::source::manifest::{self, Config, MAX_CONFIG, MAX_ENTRIES, MAX_LAYERS, MAX_MANIFEST};
+use crate::source::manifest::{Config, Count};
 use crate::source::origin::Choice;
-use crate::source::platform::Platform;
-use crate::source::{Image, Layer, excerpt, select};
+use crate::source::{Image, Layer, Limits, excerpt, select};
 
 /// What a layer of such an archive is: told apart by its first bytes.
 const LAYER_TYPE: &str = "application/vnd.docker.image.rootfs.diff.tar";
@@ -24,32 +26,60 @@ const LAYER_TYPE: &str = "application/vnd.docker.image.rootfs.diff.tar";
 #[serde(rename_all = "PascalCase")]
 struct Item {
     config: String,
-    #[serde(default, deserialize_with = "manifest::list::<_, _, MAX_ENTRIES>")]
-    repo_tags: Vec<String>,
-    #[serde(deserialize_with = "manifest::list::<_, _, MAX_LAYERS>")]
+    repo_tags: Option<Vec<String>>,
     layers: Vec<String>,
 }
 
-/// All of `manifest.json`.
-#[derive(Debug)]
-struct Items(Vec<Item>);
+/// How much there is of everything in `manifest.json`; none of it is kept.
+#[derive(Debug, Default)]
+struct Sizes {
+    images: usize,
+    /// Of all images together.
+    names: usize,
+    /// Of the image that has the most.
+    layers: usize,
+}
 
-impl<'de> Deserialize<'de> for Items {
+impl<'de> Deserialize<'de> for Sizes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        manifest::list::<_, _, MAX_ENTRIES>(deserializer).map(Self)
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Shape {
+            repo_tags: Option<Count>,
+            layers: Option<Count>,
+        }
+
+        struct Summing;
+
+        impl<'de> Visitor<'de> for Summing {
+            type Value = Sizes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of images")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Sizes, A::Error> {
+                let count = |list: Option<Count>| list.map_or(0, |Count(count)| count);
+                let mut sizes = Sizes::default();
+                while let Some(Shape { repo_tags, layers }) = list.next_element()? {
+                    sizes.images = sizes.images.saturating_add(1);
+                    sizes.names = sizes.names.saturating_add(count(repo_tags));
+                    sizes.layers = sizes.layers.max(count(layers));
+                }
+                Ok(sizes)
+            }
+        }
+
+        deserializer.deserialize_seq(Summing)
     }
 }
 
-/// Finds the image that is meant. `origin` is for messages.
-pub(super) fn resolve(
-    bundle: &Bundle,
-    choice: Option<&Choice>,
-    platform: &Platform,
-    origin: &str,
-) -> Result<LocalImage> {
-    let item = choose(items(bundle)?, choice, bundle, origin)?;
-    let (identity, body) = config(bundle, &item)?;
-    let config = Config::parse(body)?;
+/// Finds the image that is wanted.
+pub(super) fn resolve(bundle: &Bundle, wanted: &Wanted<'_>) -> Result<LocalImage> {
+    let Wanted { platform, origin, limits, .. } = *wanted;
+    let item = choose(items(bundle, limits)?, bundle, wanted)?;
+    let (identity, body) = config(bundle, &item, limits)?;
+    let config = Config::parse(body, limits)?;
     if item.layers.len() != config.diff_ids.len() {
         return Err(Error::bad_data(format!(
             "manifest.json has {} layers, but the config has {} diff IDs",
@@ -88,7 +118,7 @@ pub(super) fn resolve(
     LocalImage::new(image, pieces)
 }
 
-fn items(bundle: &Bundle) -> Result<Vec<Item>> {
+fn items(bundle: &Bundle, limits: &Limits) -> Result<Vec<Item>> {
     let Some(list) = bundle.find("manifest.json")? else {
         return Err(Error::bad_data(format!(
             "{} has no manifest.json: it is not what docker save writes",
@@ -96,25 +126,29 @@ fn items(bundle: &Bundle) -> Result<Vec<Item>> {
         ))
         .hint("a root filesystem is tar:FILE, an image layout is oci-archive:FILE"));
     };
-    let Items(items) = serde_json::from_slice(&list.document(MAX_MANIFEST)?).map_err(|error| {
+    parse(&list.document(limits.of_list())?, limits)
+}
+
+fn parse(body: &[u8], limits: &Limits) -> Result<Vec<Item>> {
+    let malformed = |error: serde_json::Error| {
         // The parser repeats values of the document, whatever their length.
         let why = excerpt(&error.to_string());
         Error::bad_data(format!("its manifest.json is malformed: {why}"))
-    })?;
-    Ok(items)
+    };
+    let Sizes { images, names, layers } = serde_json::from_slice(body).map_err(malformed)?;
+    limits.check_entries("its manifest.json", images)?;
+    limits.check_entries("the names in its manifest.json", names)?;
+    limits.check_layers("its manifest.json", layers)?;
+    serde_json::from_slice(body).map_err(malformed)
 }
 
 /// Whether this is the list of images of such an archive.
-pub(super) fn is_list(body: &[u8]) -> bool {
-    serde_json::from_slice::<Items>(body).is_ok_and(|Items(items)| !items.is_empty())
+pub(super) fn is_list(body: &[u8], limits: &Limits) -> bool {
+    parse(body, limits).is_ok_and(|items| !items.is_empty())
 }
 
-fn choose(
-    items: Vec<Item>,
-    choice: Option<&Choice>,
-    bundle: &Bundle,
-    origin: &str,
-) -> Result<Item> {
+fn choose(items: Vec<Item>, bundle: &Bundle, wanted: &Wanted<'_>) -> Result<Item> {
+    let Wanted { choice, origin, limits, .. } = *wanted;
     let place = match choice {
         Some(Choice::Number(number)) => *number,
         Some(Choice::Digest(wanted)) => {
@@ -122,7 +156,7 @@ fn choose(
             let mut place = None;
             for (number, item) in items.iter().enumerate() {
                 // A hostile list could name one large config thousands of times.
-                if seen.insert(&item.config) && config(bundle, item)?.0 == *wanted {
+                if seen.insert(&item.config) && config(bundle, item, limits)?.0 == *wanted {
                     place = Some(number);
                     break;
                 }
@@ -132,7 +166,8 @@ fn choose(
             })?
         }
         Some(Choice::Name(_)) | None => {
-            let names: Vec<_> = items.iter().map(|item| item.repo_tags.clone()).collect();
+            let names: Vec<_> =
+                items.iter().map(|item| item.repo_tags.clone().unwrap_or_default()).collect();
             match *select::by_name(&names, select::name_of(choice), origin)? {
                 [place] => place,
                 _ => {
@@ -149,9 +184,9 @@ fn choose(
 }
 
 /// The config with its digest, which is the image's ID.
-fn config(bundle: &Bundle, item: &Item) -> Result<(Digest, Vec<u8>)> {
+fn config(bundle: &Bundle, item: &Item, limits: &Limits) -> Result<(Digest, Vec<u8>)> {
     let piece = bundle.find(&item.config)?.ok_or_else(|| lacking(bundle, &item.config))?;
-    let body = piece.document(MAX_CONFIG)?;
+    let body = piece.document(limits.of_config())?;
     let digest = Digest::sha256_of(&body);
     if let Some(promised) = digest_in(&item.config) {
         verify(piece.name(), &digest, &promised)?;

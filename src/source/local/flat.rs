@@ -10,9 +10,8 @@ use super::spool::{self, Spooled};
 use super::{LocalImage, docker, folder, shown};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
-use crate::layer::{Archive, Compression, Limits};
-use crate::source::manifest::{Config, MAX_MANIFEST};
-use crate::source::{Image, Layer};
+use crate::layer::{self, Archive, Compression};
+use crate::source::{Config, Image, Layer, Limits};
 
 /// What such a layer is: told apart by its first bytes.
 const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -30,7 +29,7 @@ pub(super) struct Flat {
 
 impl Flat {
     /// Reads a file once for its digest, which names the image; a pipe is kept in a copy.
-    pub(super) fn open(path: &Path, limits: &Limits) -> Result<Self> {
+    pub(super) fn open(path: &Path, limits: &layer::Limits) -> Result<Self> {
         let name = shown(path);
         let file = spool::open(path, &name)?;
         let metadata = file.metadata().map_err(|error| folder::failed(&name, error))?;
@@ -82,18 +81,19 @@ impl Flat {
 
 /// Whether the members of an archive are those of an image, in either form, rather than a root
 /// filesystem.
-pub(super) fn holds_an_image(mut file: File, name: &str) -> Result<bool> {
+pub(super) fn holds_an_image(mut file: File, name: &str, limits: &Limits) -> Result<bool> {
     file.rewind().map_err(|error| folder::failed(name, error))?;
-    let mut archive = Archive::new(file, name, &Limits::default());
+    let mut archive = Archive::new(file, name, &limits.layer);
     let (mut has_marker, mut has_index, mut has_list) = (false, false, false);
     while let Some(entry) = archive.next_entry()? {
         match entry.path.strip_prefix(b"./").unwrap_or(&entry.path) {
             b"oci-layout" => has_marker = true,
             b"index.json" => has_index = true,
-            b"manifest.json" if entry.size <= MAX_MANIFEST => {
+            b"manifest.json" if entry.size <= limits.list => {
                 // A root filesystem may have a file of this name.
                 let mut body = Vec::new();
-                has_list = archive.body().read_to_end(&mut body).is_ok() && docker::is_list(&body);
+                has_list =
+                    archive.body().read_to_end(&mut body).is_ok() && docker::is_list(&body, limits);
             }
             _ => {}
         }

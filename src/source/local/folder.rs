@@ -112,7 +112,7 @@ mod tests {
         symlink("blobs", layout.join("alias")).unwrap();
         let folder = Folder::open(&layout).unwrap();
         let found = folder.find("blobs/sha256/real").unwrap().unwrap();
-        assert_eq!(found.document(9).unwrap(), b"real");
+        assert_eq!(found.document(crate::source::limits::Bound::fixed(9)).unwrap(), b"real");
         assert!(folder.find("blobs/sha256/none").unwrap().is_none());
         for path in [
             "blobs/sha256/out",

@@ -5,18 +5,16 @@
 use serde::Deserialize;
 
 use super::piece::{Piece, verify};
-use super::{LocalImage, Shelf};
+use super::{LocalImage, Shelf, Wanted};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::source::manifest::{
-    self, Config, Descriptor, Document, Entry, Index, MAX_CONFIG, MAX_MANIFEST, Manifest,
-};
+use crate::source::limits::Bound;
+use crate::source::manifest::{Config, Descriptor, Document, Entry, Index, Manifest};
 use crate::source::origin::Choice;
-use crate::source::platform::Platform;
-use crate::source::{Image, excerpt, select};
+use crate::source::{Image, Limits, excerpt, select};
 
 /// The longest `oci-layout` file that is read: a version is all that it holds.
-const MAX_MARKER: u64 = 64 << 10;
+const MAX_MARKER: Bound = Bound::fixed(64 << 10);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -24,28 +22,25 @@ struct Marker {
     image_layout_version: String,
 }
 
-/// Finds the image that is meant. `origin` is for messages.
-pub(super) fn resolve(
-    shelf: &Shelf,
-    choice: Option<&Choice>,
-    platform: &Platform,
-    origin: &str,
-) -> Result<LocalImage> {
+/// Finds the image that is wanted. `origin` is for messages.
+pub(super) fn resolve(shelf: &Shelf, wanted: &Wanted<'_>) -> Result<LocalImage> {
+    let Wanted { platform, origin, limits, .. } = *wanted;
     check_version(shelf)?;
-    let mut entry = choose(root(shelf)?, choice, platform, origin)?;
+    let mut entry = choose(root(shelf, limits)?, wanted)?;
     let (mut index_digest, mut promised) = (None, entry.platform.take());
-    for _ in 0..=manifest::MAX_NESTING {
+    for _ in 0..=limits.nesting {
         let Entry { descriptor, .. } = entry;
-        let body = document(shelf, &descriptor, MAX_MANIFEST)?;
+        let body = document(shelf, &descriptor, ("the manifest", limits.of_manifest()))?;
         let declared = Some(descriptor.media_type.as_str()).filter(|name| !name.is_empty());
-        match Document::parse(&body, declared)? {
+        match Document::parse(&body, declared, limits)? {
             Document::Index(index) => {
                 index_digest.get_or_insert(descriptor.digest);
                 entry = select::by_platform(index, platform, origin)?;
                 promised = entry.platform.take().or(promised);
             }
             Document::Manifest(manifest) => {
-                let config = Config::parse(document(shelf, &manifest.config, MAX_CONFIG)?)?;
+                let bound = ("the config", limits.of_config());
+                let config = Config::parse(document(shelf, &manifest.config, bound)?, limits)?;
                 let image = Image {
                     reference: origin.to_owned(),
                     index_digest,
@@ -59,8 +54,7 @@ pub(super) fn resolve(
             }
         }
     }
-    let limit = manifest::MAX_NESTING;
-    Err(Error::bad_data(format!("it nests indexes more than {limit} deep")))
+    Err(limits.nested_too_deep("it"))
 }
 
 fn check_version(shelf: &Shelf) -> Result<()> {
@@ -78,23 +72,19 @@ fn check_version(shelf: &Shelf) -> Result<()> {
     Ok(())
 }
 
-fn root(shelf: &Shelf) -> Result<Index> {
+fn root(shelf: &Shelf, limits: &Limits) -> Result<Index> {
     let file = shelf
         .find("index.json")?
         .ok_or_else(|| Error::bad_data(format!("{} has no index.json", shelf.name())))?;
-    match Document::parse(&file.document(MAX_MANIFEST)?, None)? {
+    match Document::parse(&file.document(limits.of_list())?, None, limits)? {
         Document::Index(index) => Ok(index),
         Document::Manifest(_) => Err(Error::bad_data("its index.json is no index")),
     }
 }
 
 /// The entry that the words mean, and among those of one name the one for the platform.
-fn choose(
-    index: Index,
-    choice: Option<&Choice>,
-    platform: &Platform,
-    origin: &str,
-) -> Result<Entry> {
+fn choose(index: Index, wanted: &Wanted<'_>) -> Result<Entry> {
+    let Wanted { choice, platform, origin, .. } = *wanted;
     let missing = |what: String| Error::not_found(format!("{origin} has no image {what}"));
     match choice {
         Some(Choice::Number(number)) => {
@@ -134,11 +124,14 @@ fn blob(shelf: &Shelf, digest: &Digest, what: &str) -> Result<Piece> {
 }
 
 /// The bytes of a manifest or a config, verified.
-fn document(shelf: &Shelf, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+fn document(
+    shelf: &Shelf,
+    descriptor: &Descriptor,
+    (what, bound): (&str, Bound),
+) -> Result<Vec<u8>> {
     let Descriptor { digest, size, .. } = descriptor;
-    let what = if limit == MAX_CONFIG { "the config" } else { "the manifest" };
     let piece = blob(shelf, digest, what)?;
-    let body = piece.document(limit)?;
+    let body = piece.document(bound)?;
     if piece.len() != *size {
         let (name, length) = (piece.name(), piece.len());
         return Err(Error::bad_data(format!(

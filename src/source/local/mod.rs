@@ -24,9 +24,8 @@ use self::piece::Piece;
 use super::blob::{BlobReader, prefixed};
 use super::origin::{Choice, DaemonImage, Origin, Place};
 use super::platform::Platform;
-use super::{Image, Layer};
+use super::{Image, Layer, Limits};
 use crate::error::{Error, Result};
-use crate::layer::Limits;
 
 /// Something on this host that holds one image or several.
 #[derive(Debug)]
@@ -34,6 +33,16 @@ pub struct Local {
     origin: String,
     holding: Holding,
     choice: Option<Choice>,
+    limits: Limits,
+}
+
+/// Which image of several is wanted, and how much of it is put up with.
+struct Wanted<'a> {
+    choice: Option<&'a Choice>,
+    platform: &'a Platform,
+    /// For messages.
+    origin: &'a str,
+    limits: &'a Limits,
 }
 
 #[derive(Debug)]
@@ -121,33 +130,31 @@ impl Local {
             }
             Origin::DockerDaemon(image) => {
                 let name = origin.to_string();
-                let spooled = spool::spool(daemon::export(image)?, &name, limits)?;
-                let holding = docker_or_layout(Bundle::scan(spooled.file, &name)?);
+                let spooled = spool::spool(daemon::export(image)?, &name, &limits.layer)?;
+                let holding = docker_or_layout(Bundle::scan(spooled.file, &name, &limits.layer)?);
                 (holding, chosen(image))
             }
-            Origin::Tar(path) => (Holding::Flat(flat::Flat::open(path, limits)?), None),
+            Origin::Tar(path) => (Holding::Flat(flat::Flat::open(path, &limits.layer)?), None),
             Origin::Stdin => (sniff(io::stdin(), &origin.to_string(), limits)?, None),
             Origin::Registry(_) | Origin::Directory(_) => {
                 return Err(Error::internal(format!("{origin} is no local image")));
             }
         };
-        Ok(Self { origin: origin.to_string(), holding, choice })
+        Ok(Self { origin: origin.to_string(), holding, choice, limits: limits.clone() })
     }
 
     /// Finds the image for `platform`: index, manifest and config, each verified, and the place of
     /// each layer.
     pub fn resolve(&self, platform: &Platform) -> Result<LocalImage> {
-        let found = match &self.holding {
-            Holding::Layout(layout) => {
-                layout::resolve(layout, self.choice.as_ref(), platform, &self.origin)
-            }
-            Holding::Docker(bundle) => {
-                docker::resolve(bundle, self.choice.as_ref(), platform, &self.origin)
-            }
-            Holding::Flat(flat) => flat.image(&self.origin),
+        let Self { origin, holding, choice, limits } = self;
+        let wanted = Wanted { choice: choice.as_ref(), platform, origin, limits };
+        let found = match holding {
+            Holding::Layout(layout) => layout::resolve(layout, &wanted),
+            Holding::Docker(bundle) => docker::resolve(bundle, &wanted),
+            Holding::Flat(flat) => flat.image(origin),
         };
         found.map_err(|error| match error {
-            Error::BadData(_) => prefixed(&format!("cannot use {}", self.origin), &error),
+            Error::BadData(_) => prefixed(&format!("cannot use {origin}"), &error),
             error => error,
         })
     }
@@ -167,7 +174,8 @@ fn chosen(image: &DaemonImage) -> Option<Choice> {
 
 fn archive(place: &Place, limits: &Limits) -> Result<Bundle> {
     let name = shown(&place.path);
-    Bundle::scan(spool::archive(&place.path, &name, limits)?, &name)
+    let limits = &limits.layer;
+    Bundle::scan(spool::archive(&place.path, &name, limits)?, &name, limits)
 }
 
 /// An archive may hold both forms, as those of docker save since version 25 do: the one with
@@ -184,11 +192,11 @@ fn sniff<R>(stream: R, name: &str, limits: &Limits) -> Result<Holding>
 where
     R: Read + Send + 'static,
 {
-    let spooled = spool::spool(spool::check_stream(stream, name)?, name, limits)?;
+    let spooled = spool::spool(spool::check_stream(stream, name)?, name, &limits.layer)?;
     let file = |file: &File| file.try_clone().map_err(|error| folder::failed(name, error));
     let copy = file(&spooled.file)?;
-    if flat::holds_an_image(file(&spooled.file)?, name)? {
-        return Ok(docker_or_layout(Bundle::scan(copy, name)?));
+    if flat::holds_an_image(file(&spooled.file)?, name, limits)? {
+        return Ok(docker_or_layout(Bundle::scan(copy, name, &limits.layer)?));
     }
     Ok(Holding::Flat(flat::Flat::spooled(spooled, name)?))
 }

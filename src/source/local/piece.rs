@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, Result, carried};
+use crate::source::limits::Bound;
 
 /// Bytes of a file, read from the first. Copies read on their own.
 #[derive(Clone, Debug)]
@@ -33,12 +34,11 @@ impl Piece {
     }
 
     /// All bytes of a small piece.
-    pub(super) fn document(&self, limit: u64) -> Result<Vec<u8>> {
-        if self.length > limit {
-            let (name, length) = (&self.name, self.length);
-            return Err(Error::bad_data(format!(
-                "{name} is {length} bytes long; at most {limit} are read"
-            )));
+    pub(super) fn document(&self, bound: Bound) -> Result<Vec<u8>> {
+        if self.length > bound.bytes {
+            let (name, length, limit) = (&self.name, self.length, bound.bytes);
+            let message = format!("{name} is {length} bytes long, at most {limit} are read");
+            return Err(bound.refuse(message));
         }
         let mut body = Vec::new();
         match self.clone().read_to_end(&mut body) {
@@ -174,15 +174,15 @@ mod tests {
     #[test]
     fn a_piece_is_its_stretch_and_nothing_else() {
         let piece = piece(b"0123456789", 3, 4);
-        assert_eq!(piece.document(4).unwrap(), b"3456");
+        assert_eq!(piece.document(Bound::fixed(4)).unwrap(), b"3456");
         assert_eq!(piece.head::<2>().unwrap(), b"34");
         assert_eq!(piece.digest(Algorithm::Sha256).unwrap(), Digest::sha256_of(b"3456"));
-        assert_eq!(piece.document(3).unwrap_err().exit_code(), 65);
+        assert_eq!(piece.document(Bound::fixed(3)).unwrap_err().exit_code(), 65);
     }
 
     #[test]
     fn a_file_that_was_cut_is_an_error() {
-        assert_eq!(piece(b"0123", 2, 4).document(9).unwrap_err().exit_code(), 74);
+        assert_eq!(piece(b"0123", 2, 4).document(Bound::fixed(9)).unwrap_err().exit_code(), 74);
     }
 
     #[test]

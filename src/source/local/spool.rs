@@ -29,8 +29,9 @@ where
     let reader = Hashing { reader, hasher: Arc::clone(&hasher) };
     let blob = LayerBlob { name: name.to_owned(), reader, verified: None, diff_id: None };
     // An archive may hold all layers of an image.
-    let limits = Limits { layer: limits.image, ..limits.clone() };
+    let limits = Limits { layer: u64::MAX, ..limits.clone() };
     let mut stream = LayerStream::open(blob, &limits)?;
+    stream.bound(limits.image);
     let (directory, mut file) = temporary()?;
     let mut buffer = vec![0; 256 << 10];
     loop {
@@ -186,6 +187,7 @@ mod tests {
         let limits = Limits { image: 1 << 20, ..Limits::default() };
         let error = spool(io::repeat(7), "s", &limits).unwrap_err();
         assert_eq!(error.exit_code(), 65);
+        assert_eq!(error.advice(), Some("raise --max-image if you trust the image"));
         let cut = gzip(&vec![3; 1 << 16]);
         let cut = io::Cursor::new(cut[..cut.len() - 9].to_vec());
         assert_eq!(spool(cut, "s", &Limits::default()).unwrap_err().exit_code(), 65);

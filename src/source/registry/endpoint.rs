@@ -99,7 +99,7 @@ impl Endpoint {
             .get_or_try_init(async || tls::token_client(&self.host, &self.options))
             .await
             .map_err(|error: Error| Failure::from(error))?;
-        let login = Login { client, host: &self.host, credentials };
+        let login = Login { client, host: &self.host, credentials, options: &self.options };
         shown.challenges.clone_from(&challenges);
         let renewed = login.answer(&challenges).await?;
         shown.header.clone_from(&renewed);

@@ -16,7 +16,8 @@ use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Client, Url};
 
 use super::Options;
-use super::tls::{MAX_REDIRECTS, make};
+use super::tls::{follow_at_most, make};
+use super::transport::cause;
 use crate::error::{Error, Result};
 use crate::source::excerpt;
 use crate::source::hosts::{Host, Serves, Trust};
@@ -121,17 +122,15 @@ impl Door {
         }
     }
 
-    fn follow(self, attempt: Attempt<'_>) -> Action {
+    fn follow(self, attempt: Attempt<'_>, most: u16) -> Action {
         let is_secure = attempt.previous().last().is_some_and(|last| last.scheme() == "https");
         if let Some(why) = self.refusal(attempt.url()) {
             let host = excerpt(attempt.url().host_str().unwrap_or_default());
             attempt.error(format!("it redirects to \"{host}\", {why}"))
         } else if is_secure && attempt.url().scheme() == "http" {
             attempt.error("it redirects from https to http")
-        } else if attempt.previous().len() > MAX_REDIRECTS {
-            attempt.error(format!("it redirects more than {MAX_REDIRECTS} times"))
         } else {
-            attempt.follow()
+            follow_at_most(most, attempt)
         }
     }
 }
@@ -188,14 +187,7 @@ impl StdError for Inward {}
 
 /// Whether an error comes from a name that leads inwards.
 pub(super) fn leads_inwards(error: &(dyn StdError + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.is::<Inward>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    cause::<Inward>(error).is_some()
 }
 
 /// A foreign address, and a client that shows it nothing.
@@ -233,8 +225,9 @@ impl Foreign {
             trust: Trust { authorities, ..Trust::default() },
             is_mirror: true,
         };
+        let most = options.limits.redirects;
         let http = make(&host, options, |builder| {
-            let policy = Policy::custom(move |attempt| door.follow(attempt));
+            let policy = Policy::custom(move |attempt| door.follow(attempt, most));
             builder.redirect(policy).referer(false).dns_resolver(Guide::new(door))
         })?;
         Ok(Self { url, http, name })

@@ -1,5 +1,6 @@
 //! The HTTP clients: whom they believe, what they show, which redirects they follow.
 
+use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::net::IpAddr;
@@ -14,9 +15,6 @@ use crate::source::hosts::{Host, Identity};
 
 const USER_AGENT: &str = concat!("banger/", env!("CARGO_PKG_VERSION"));
 
-/// How many redirects are followed.
-pub(super) const MAX_REDIRECTS: usize = 10;
-
 /// The longest file of certificates that is read.
 const MAX_CERTIFICATES: u64 = 4 << 20;
 
@@ -25,12 +23,18 @@ const ROOTS: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// A client for one host's documents and blobs.
 pub(super) fn client(host: &Host, options: &Options) -> Result<Client> {
-    make(host, options, |builder| builder.redirect(Policy::custom(follow)))
+    let most = options.limits.redirects;
+    make(host, options, |builder| {
+        builder.redirect(Policy::custom(move |attempt| follow(attempt, most)))
+    })
 }
 
 /// A client for the host's token server: it is shown a password, which stays with it.
 pub(super) fn token_client(host: &Host, options: &Options) -> Result<Client> {
-    make(host, options, |builder| builder.redirect(Policy::custom(stay)))
+    let most = options.limits.redirects;
+    make(host, options, |builder| {
+        builder.redirect(Policy::custom(move |attempt| stay(attempt, most)))
+    })
 }
 
 /// A client for `host`, with what `dress` adds.
@@ -133,7 +137,7 @@ fn pem(path: &Path) -> Result<Vec<u8>> {
 
 /// Follows a redirect unless it leaves TLS, turns to this host, or never ends. The client itself
 /// keeps the token from going to another host.
-fn follow(attempt: Attempt<'_>) -> Action {
+fn follow(attempt: Attempt<'_>, most: u16) -> Action {
     let previous = attempt.previous().last();
     let from = |scheme: &str| previous.is_some_and(|previous| previous.scheme() == scheme);
     let turns_inwards =
@@ -142,25 +146,43 @@ fn follow(attempt: Attempt<'_>) -> Action {
         attempt.error("the registry redirects from https to http")
     } else if turns_inwards {
         attempt.error("the registry redirects to an address of this host or link")
-    } else if attempt.previous().len() > MAX_REDIRECTS {
-        attempt.error(format!("the registry redirects more than {MAX_REDIRECTS} times"))
+    } else {
+        follow_at_most(most, attempt)
+    }
+}
+
+/// Follows a redirect within one host.
+fn stay(attempt: Attempt<'_>, most: u16) -> Action {
+    let is_same =
+        attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
+    if is_same {
+        follow_at_most(most, attempt)
+    } else {
+        attempt.error("the token server redirects to another host")
+    }
+}
+
+/// Follows a redirect unless there were too many before it.
+pub(super) fn follow_at_most(most: u16, attempt: Attempt<'_>) -> Action {
+    // The first of the addresses is the one that was asked for.
+    if attempt.previous().len() > usize::from(most) {
+        attempt.error(TooManyRedirects(most))
     } else {
         attempt.follow()
     }
 }
 
-/// Follows a redirect within one host.
-fn stay(attempt: Attempt<'_>) -> Action {
-    let is_same =
-        attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
-    if !is_same {
-        attempt.error("the token server redirects to another host")
-    } else if attempt.previous().len() > MAX_REDIRECTS {
-        attempt.error(format!("the token server redirects more than {MAX_REDIRECTS} times"))
-    } else {
-        attempt.follow()
+/// A request that is sent on and on.
+#[derive(Debug)]
+pub(super) struct TooManyRedirects(u16);
+
+impl fmt::Display for TooManyRedirects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it redirects more than {} times", self.0)
     }
 }
+
+impl std::error::Error for TooManyRedirects {}
 
 /// Whether an address is of this host or of its link, where only neighbours are (RFC 3927, 4291).
 pub(super) fn is_inside(url: &Url) -> bool {

@@ -9,23 +9,23 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use std::time::SystemTime;
 
+use super::Options;
 use super::challenge::Challenge;
 use super::retry::{Failure, may_pass, retry_after};
-use super::tls::is_inside;
-use super::transport::{explained, some_of};
+use super::tls::{TooManyRedirects, is_inside};
+use super::transport::{Beginning, Cut, cause, explained};
 use crate::error::Error;
 use crate::source::credentials::{Credentials, Secret};
 use crate::source::excerpt;
 use crate::source::hosts::Host;
-
-/// The longest answer of a token server that is read.
-const MAX_TOKEN: usize = 1 << 20;
+use crate::source::limits::flag;
 
 /// Who asks for a token, for what.
 pub(super) struct Login<'a> {
     pub(super) client: &'a Client,
     pub(super) host: &'a Host,
     pub(super) credentials: Option<&'a Credentials>,
+    pub(super) options: &'a Options,
 }
 
 #[derive(Deserialize)]
@@ -181,7 +181,11 @@ impl Login<'_> {
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
         request.send().await.map_err(|error| {
-            let asked = Error::unavailable(format!("cannot get a token for {}", self.host.name));
+            let mut asked =
+                Error::unavailable(format!("cannot get a token for {}", self.host.name));
+            if cause::<TooManyRedirects>(&error).is_some() {
+                asked = asked.hint(flag::raise(flag::REDIRECTS));
+            }
             let transient = !error.is_builder() && !error.is_redirect();
             // An address may hold what is to stay secret.
             Failure { transient, ..asked.because(error.without_url()).into() }
@@ -206,7 +210,10 @@ impl Login<'_> {
     async fn read(&self, realm: &Url, mut response: Response) -> Result<HeaderValue, Failure> {
         let status = response.status();
         let after = retry_after(response.headers(), SystemTime::now());
-        let body = some_of(&mut response, MAX_TOKEN).await;
+        let (limits, window) = (&self.options.limits, self.options.stall_timeout);
+        let bound = limits.of_token();
+        let limit = if status.is_success() { bound.bytes } else { limits.refusal };
+        let Beginning { body, cut } = Beginning::of(&mut response, limit, window).await;
         let server = realm.host_str().unwrap_or_default();
         let repository = &self.host.repository;
         if !status.is_success() {
@@ -229,12 +236,20 @@ impl Login<'_> {
                 _ => Error::unavailable(said).into(),
             });
         }
-        let nonsense = || {
-            Failure::from(Error::unavailable(format!(
-                "{} gave no token for {repository}: {server} answered with nonsense",
-                self.host.name
-            )))
-        };
+        let name = &self.host.name;
+        let none = |why: &str| format!("{name} gave no token for {repository}: {server} {why}");
+        match cut {
+            None => {}
+            Some(Cut::Broken) => {
+                let error = Error::unavailable(none("broke off its answer"));
+                return Err(Failure::transient(error));
+            }
+            Some(Cut::Long) => {
+                let why = format!("answered with more than {limit} bytes");
+                return Err(bound.refuse(none(&why)).into());
+            }
+        }
+        let nonsense = || Failure::from(Error::unavailable(none("answered with nonsense")));
         // What the parser would repeat may be the token.
         let answer: Answer = serde_json::from_slice(&body).map_err(|_| nonsense())?;
         let token = [answer.access_token, answer.token].into_iter().find(|token| !token.is_empty());
@@ -258,7 +273,8 @@ mod tests {
     fn is_asked(api: &str, realm: &str) -> bool {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (client, host) = (Client::new(), Host::for_test(api));
-        let login = Login { client: &client, host: &host, credentials: None };
+        let login =
+            Login { client: &client, host: &host, credentials: None, options: &Options::default() };
         login.realm(&challenge(realm, "")).map_err(|failure| failure.error.exit_code()) != Err(77)
     }
 
@@ -296,7 +312,8 @@ mod tests {
     fn the_scope_of_the_challenge_is_added_to_ours() {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (client, host) = (Client::new(), Host::for_test("https://registry.example/v2"));
-        let login = Login { client: &client, host: &host, credentials: None };
+        let login =
+            Login { client: &client, host: &host, credentials: None, options: &Options::default() };
         let scopes = |scope: &str| login.scopes(&challenge("https://x/", scope));
         assert_eq!(scopes(""), ["repository:a/b:pull"]);
         assert_eq!(scopes("repository:a/b:pull"), ["repository:a/b:pull"]);
@@ -309,7 +326,9 @@ mod tests {
         let (client, host) = (Client::new(), Host::for_test("https://registry.example/v2"));
         let secret = |text: &str| Secret::new(text.to_owned());
         let credentials = Credentials::Password(secret("u"), secret("hunter2"));
-        let login = Login { client: &client, host: &host, credentials: Some(&credentials) };
+        let options = Options::default();
+        let credentials = Some(&credentials);
+        let login = Login { client: &client, host: &host, credentials, options: &options };
         assert_eq!(login.without_secrets("no such user"), ": no such user");
         assert_eq!(login.without_secrets("bad password hunter2"), "");
     }

@@ -20,17 +20,17 @@ use serde::Deserialize;
 use super::endpoint::Endpoint;
 use super::foreign::{Foreign, leads_inwards};
 use super::retry::{Failure, Tries, may_pass, retry_after};
+use super::tls::TooManyRedirects;
 use super::{Options, Pull, challenge};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::source::hosts::{self, Places};
+use crate::source::limits::{Bound, flag};
 use crate::source::manifest::ACCEPTED;
 use crate::source::{Layer, Reference, excerpt};
 
 /// Source: OCI distribution-spec, "Pulling manifests".
 const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
-/// How much of an error's body is read.
-const MAX_ERROR_BODY: usize = 64 << 10;
 /// How often a request is answered with another login: what another request got meanwhile may be
 /// worn out as well.
 const LOGINS: usize = 2;
@@ -106,7 +106,7 @@ enum Extent {
 /// How long a document may be.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Length {
-    AtMost(u64),
+    AtMost(Bound),
     Exactly(u64),
 }
 
@@ -264,14 +264,17 @@ impl Transport {
             value.and_then(|value| value.to_str().ok()).map(str::to_owned)
         };
         let (content_type, digest) = (header(CONTENT_TYPE), header(DOCKER_CONTENT_DIGEST));
-        let (Length::AtMost(limit) | Length::Exactly(limit)) = length;
+        let bound = match length {
+            Length::AtMost(bound) => bound,
+            Length::Exactly(size) => Bound::fixed(size),
+        };
         let mut bytes = Vec::new();
         while let Some(chunk) = body.chunk().await? {
             bytes.extend_from_slice(&chunk);
-            if u64::try_from(bytes.len()).is_ok_and(|length| length > limit) {
-                let error = Error::bad_data(format!(
-                    "{object} of {} is longer than the {limit} bytes that it may have",
-                    self.reference
+            if u64::try_from(bytes.len()).is_ok_and(|length| length > bound.bytes) {
+                let error = bound.refuse(format!(
+                    "{object} of {} is longer than the {} bytes that it may have",
+                    self.reference, bound.bytes
                 ));
                 return Err(error.into());
             }
@@ -539,6 +542,9 @@ impl Transport {
                 transient = false;
             }
             _ if leads_inwards(&error) => transient = false,
+            _ if cause::<TooManyRedirects>(&error).is_some() => {
+                failure = failure.hint(flag::raise(flag::REDIRECTS));
+            }
             // The other side says what it did not like, such as that no certificate was shown.
             Some(rustls::Error::AlertReceived(_)) => transient = false,
             _ => {}
@@ -553,7 +559,9 @@ impl Transport {
     async fn refusal(&self, giver: Giver<'_>, object: &Object, mut response: Response) -> Failure {
         let status = response.status();
         let after = retry_after(response.headers(), SystemTime::now());
-        let reason = explained(&some_of(&mut response, MAX_ERROR_BODY).await);
+        let (limit, window) = (self.options.limits.refusal, self.options.stall_timeout);
+        let body = Beginning::of(&mut response, limit, window).await.body;
+        let reason = explained(&body);
         let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         let who = match giver {
             Giver::Registry(_) => self.reference.registry(),
@@ -665,15 +673,43 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// The beginning of a body, at most `limit` bytes and what came with the last of them.
-pub(super) async fn some_of(response: &mut Response, limit: usize) -> Vec<u8> {
-    let mut body = Vec::new();
-    while body.len() < limit
-        && let Ok(Some(chunk)) = response.chunk().await
-    {
-        body.extend_from_slice(&chunk);
+/// The beginning of a body.
+pub(super) struct Beginning {
+    pub(super) body: Vec<u8>,
+    /// Why it is not all.
+    pub(super) cut: Option<Cut>,
+}
+
+/// Why a body was not read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// It is longer than it may be.
+    Long,
+    /// It broke off, or came too slowly.
+    Broken,
+}
+
+impl Beginning {
+    /// At most `limit` bytes of a body that may be as slow as any other.
+    pub(super) async fn of(response: &mut Response, limit: u64, window: Duration) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let (mut body, mut pace) = (Vec::new(), Pace::new(window));
+        loop {
+            let chunk = match response.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => return Self { body, cut: None },
+                Err(_) => return Self { body, cut: Some(Cut::Broken) },
+            };
+            body.extend_from_slice(&chunk);
+            if body.len() > limit {
+                body.truncate(limit);
+                return Self { body, cut: Some(Cut::Long) };
+            }
+            if !pace.holds(u64::try_from(chunk.len()).unwrap_or(u64::MAX)) {
+                return Self { body, cut: Some(Cut::Broken) };
+            }
+        }
     }
-    body
 }
 
 /// The words of an error's body: a registry's JSON, or the beginning of anything else.
@@ -697,6 +733,20 @@ pub(super) fn explained(body: &[u8]) -> String {
         Some(Reason { code, message }) => excerpt(&format!("{code}: {message}")),
         None => excerpt(String::from_utf8_lossy(body).trim()),
     }
+}
+
+/// The first cause of an error that is of this type.
+pub(super) fn cause<'a, T: StdError + 'static>(
+    error: &'a (dyn StdError + 'static),
+) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// The fault of TLS among the causes of an error. It hides in I/O errors, which name the causes of

@@ -1,0 +1,132 @@
+//! How much the documents of an image, and the servers that give them, may ask of us.
+
+use crate::error::Error;
+use crate::layer;
+
+/// The bounds of one image. The error of each names the flag that lifts it, see [`flag`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of an index or a manifest (containerd and containers/image: 4 MiB).
+    pub manifest: u64,
+    /// Bytes of a config.
+    pub config: u64,
+    /// Bytes of the list of images in a layout or in an archive of docker save.
+    pub list: u64,
+    /// Entries of an index, and images in such a list.
+    pub entries: usize,
+    /// Indexes that lead to one another.
+    pub nesting: u16,
+    /// Bytes of a token server's answer.
+    pub token: u64,
+    /// Bytes that are read of an answer which is an error.
+    pub refusal: u64,
+    /// Redirects of one request.
+    pub redirects: u16,
+    /// The bounds of the layers.
+    pub layer: layer::Limits,
+}
+
+/// What lifts each bound.
+pub mod flag {
+    pub use crate::layer::flag::{BLOB, LAYERS, raise};
+
+    /// Lifts [`Limits::manifest`](super::Limits::manifest).
+    pub const MANIFEST: &str = "--max-manifest";
+    /// Lifts [`Limits::config`](super::Limits::config).
+    pub const CONFIG: &str = "--max-config";
+    /// Lifts [`Limits::list`](super::Limits::list).
+    pub const LIST: &str = "--max-archive-index";
+    /// Lifts [`Limits::entries`](super::Limits::entries).
+    pub const ENTRIES: &str = "--max-index-entries";
+    /// Lifts [`Limits::nesting`](super::Limits::nesting).
+    pub const NESTING: &str = "--max-nesting";
+    /// Lifts [`Limits::token`](super::Limits::token).
+    pub const TOKEN: &str = "--max-token";
+    /// Lifts [`Limits::refusal`](super::Limits::refusal).
+    pub const REFUSAL: &str = "--max-error";
+    /// Lifts [`Limits::redirects`](super::Limits::redirects).
+    pub const REDIRECTS: &str = "--max-redirects";
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const KIB: u64 = 1 << 10;
+        const MIB: u64 = 1 << 20;
+        Self {
+            manifest: 4 * MIB,
+            config: 8 * MIB,
+            list: 4 * MIB,
+            entries: 10_000,
+            nesting: 3,
+            token: MIB,
+            refusal: 64 * KIB,
+            redirects: 10,
+            layer: layer::Limits::default(),
+        }
+    }
+}
+
+/// How long a document may be, and what lifts that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bound {
+    pub(super) bytes: u64,
+    flag: &'static str,
+}
+
+impl Bound {
+    /// A bound that no flag lifts, since nobody has a reason to.
+    pub(super) const fn fixed(bytes: u64) -> Self {
+        Self { bytes, flag: "" }
+    }
+
+    /// An error about this bound.
+    pub(super) fn refuse(self, message: String) -> Error {
+        let error = Error::bad_data(message);
+        if self.flag.is_empty() { error } else { error.hint(flag::raise(self.flag)) }
+    }
+}
+
+impl Limits {
+    pub(super) fn of_manifest(&self) -> Bound {
+        Bound { bytes: self.manifest, flag: flag::MANIFEST }
+    }
+
+    pub(super) fn of_config(&self) -> Bound {
+        Bound { bytes: self.config, flag: flag::CONFIG }
+    }
+
+    pub(super) fn of_list(&self) -> Bound {
+        Bound { bytes: self.list, flag: flag::LIST }
+    }
+
+    pub(super) fn of_token(&self) -> Bound {
+        Bound { bytes: self.token, flag: flag::TOKEN }
+    }
+
+    /// Refuses an index, or a list of images, with too many entries.
+    pub(super) fn check_entries(&self, what: &str, count: usize) -> Result<(), Error> {
+        let limit = self.entries;
+        if count <= limit {
+            return Ok(());
+        }
+        Err(Error::bad_data(format!("{what} has {count} entries, at most {limit} are read"))
+            .hint(flag::raise(flag::ENTRIES)))
+    }
+
+    /// Refuses a document that lists too many layers.
+    pub(super) fn check_layers(&self, what: &str, count: usize) -> Result<(), Error> {
+        let limit = self.layer.layers;
+        if count <= usize::from(limit) {
+            return Ok(());
+        }
+        Err(Error::bad_data(format!("{what} has {count} layers, at most {limit} are read"))
+            .hint(flag::raise(flag::LAYERS)))
+    }
+
+    /// The error of indexes that lead on and on; `what` leads to them.
+    pub(super) fn nested_too_deep(&self, what: &str) -> Error {
+        let limit = self.nesting;
+        Error::bad_data(format!("{what} nests indexes more than {limit} deep"))
+            .hint(flag::raise(flag::NESTING))
+    }
+}
