@@ -68,6 +68,25 @@ impl Credentials {
         Self::Password(Secret::new(user), Secret::new(password))
     }
 
+    /// Whether a text repeats one of the secrets, as it is or as a header shows it.
+    #[must_use]
+    pub fn are_told_by(&self, text: &str) -> bool {
+        use base64::Engine as _;
+        let tells = |secret: &str| !secret.is_empty() && text.contains(secret);
+        let tells_pair = |user: &Secret, password: &Secret| {
+            let pair = format!("{}:{}", user.reveal(), password.reveal());
+            let shown = base64::engine::general_purpose::STANDARD.encode(pair);
+            tells(password.reveal()) || tells(&shown)
+        };
+        match self {
+            Self::Password(user, password) => tells_pair(user, password),
+            Self::Identity(token, None) | Self::Bearer(token) => tells(token.reveal()),
+            Self::Identity(token, Some((user, password))) => {
+                tells(token.reveal()) || tells_pair(user, password)
+            }
+        }
+    }
+
     /// What they are, without what they say.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -287,3 +287,28 @@ fn a_token_server_that_is_not_to_be_trusted_is_shown_nothing() {
     assert!(message.contains("redirects to another host"), "{message}");
     assert!(spy.log().is_empty(), "{:?}", spy.log());
 }
+
+#[test]
+fn a_registry_that_repeats_what_it_was_shown_is_not_repeated() {
+    let login = format!("alice:{PASSWORD}");
+    let header = format!("Basic {}", encoded(&login));
+    for echo in [PASSWORD.to_owned(), header.clone(), format!("{}{header}", " ".repeat(300))] {
+        let shown = header.clone();
+        let registry = Proxy::start("nobody", move |request, _| {
+            if request.header("authorization").is_none() {
+                return Reply::new(401, b"").with("WWW-Authenticate", "Basic realm=\"x\"");
+            }
+            assert_eq!(request.header("authorization"), Some(shown.as_str()));
+            let reason =
+                json!({ "errors": [{ "code": "DENIED", "message": format!("not {echo}") }] });
+            Reply::new(403, reason.to_string().as_bytes())
+        });
+        let bench = Bench::new();
+        let login = bench.login(&registry.host());
+        let reference = format!("{}/app:latest", registry.host());
+        let message = bench.pull_fails(&reference, &["--authfile", &login], 77);
+        assert!(message.contains("answered 403"), "{message}");
+        let secrets = [PASSWORD, header.trim_start_matches("Basic ")];
+        assert!(secrets.iter().all(|secret| !message.contains(secret)), "{message}");
+    }
+}

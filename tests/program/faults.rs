@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use banger_test_support::gate;
 use banger_test_support::layers::{Compression, Image, Layer, digest, host_architecture};
-use banger_test_support::proxy::{Count, Manner, Proxy, Reply, Request, Upstream};
+use banger_test_support::proxy::{Count, Manner, Proxy, Reply, Request, Silent, Upstream};
 use banger_test_support::registry::Registry;
 use banger_test_support::tree::{Entry, Kind};
 
@@ -239,6 +239,40 @@ fn a_body_that_drips_next_to_nothing_is_given_up() {
     };
     let words = "fewer than 1024 bytes came within 3 s";
     refuses(&["--timeout", "3s", "--retry", "0"], (69, words), drip);
+}
+
+#[test]
+fn an_error_that_drips_next_to_nothing_is_told_without_its_end() {
+    let proxy = Proxy::start("nobody", |_, _| {
+        let text = serde_json::json!({ "a": "x".repeat(60_000), "errors": [{ "message": "end" }] });
+        let drip = Manner::Drip(1, Duration::from_millis(20));
+        Reply::new(403, text.to_string().as_bytes()).sent(drip)
+    });
+    let reference = format!("{}/image:latest", proxy.host());
+    let message = Bench::new().pull_fails(&reference, &["--timeout", "3s"], 77);
+    assert!(!message.contains(": end"), "{message}");
+}
+
+#[test]
+fn a_host_that_never_answers_is_unavailable_after_the_time_that_was_given() {
+    let silent = Silent::start();
+    let host = silent.host();
+    let bench = Bench::new();
+    let words = ["--timeout", "1s", "--retry", "1"];
+    let message = bench.pull_fails(&format!("{host}/image:latest"), &words, 69);
+    let expected = "no connection came about within 1 s; --timeout allows more";
+    assert!(message.trim_end().ends_with(expected), "{message}");
+    assert!(message.contains(&format!("manifest latest of {host}/image:latest")), "{message}");
+    // A mirror that never answers is passed over once and for all.
+    let Some(bed) = Bed::new() else { return };
+    let conf = format!(
+        "[[registry]]\nlocation='{}'\n[[registry.mirror]]\nlocation='{host}'\ninsecure=true\n",
+        bed.registry.host()
+    );
+    fs::write(bench.path("registries.conf"), conf).unwrap();
+    let reference = format!("{}/image:latest", bed.registry.host());
+    bench.pull(&reference, "disk", &["--timeout", "1s", "--retry", "0"]);
+    assert!(fs::read(bench.path("disk")).unwrap() == bed.right, "another image");
 }
 
 #[test]

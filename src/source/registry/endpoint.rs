@@ -1,6 +1,7 @@
 //! One host that may have the repository, and who we are to it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use reqwest::Client;
 use reqwest::header::HeaderValue;
@@ -61,6 +62,16 @@ impl Endpoint {
         self.shown.lock().await.header.clone()
     }
 
+    /// Whether a text repeats what the host was shown: it knows that, but no message tells it on.
+    pub(super) async fn is_told_by(&self, text: &str) -> bool {
+        let shown = self.shown().await;
+        let header = shown.as_ref().and_then(|header| header.to_str().ok());
+        let token = header.and_then(|header| header.split_once(' ')).map(|(_, token)| token);
+        let found = self.credentials.get().and_then(Option::as_ref);
+        token.is_some_and(|token| text.contains(token))
+            || found.is_some_and(|found| found.credentials.are_told_by(text))
+    }
+
     /// The schemes that the host asked for; none when it did not ask.
     pub(super) async fn asked(&self) -> Vec<String> {
         let shown = self.shown.lock().await;
@@ -104,6 +115,11 @@ impl Endpoint {
         let renewed = login.answer(&challenges).await?;
         shown.header.clone_from(&renewed);
         Ok(renewed)
+    }
+
+    /// How long a connection may take to come about.
+    pub(super) fn connecting(&self) -> Duration {
+        self.options.connect_timeout
     }
 
     /// Whether nobody answered there.

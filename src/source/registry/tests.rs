@@ -700,8 +700,8 @@ fn a_silent_server_is_given_up() {
     let registry = Registry::connect(&reference, &served.cache, &options).unwrap();
     let image = registry.resolve(&Platform::new("linux", "amd64", None)).unwrap();
     let downloads = registry.download(&image);
-    assert_refused(read(downloads.open(0).unwrap()), 69, "timed out");
-    assert_refused(downloads.finish(), 69, "timed out");
+    assert_refused(read(downloads.open(0).unwrap()), 69, "nothing came for 0.1 s; --timeout");
+    assert_refused(downloads.finish(), 69, "nothing came for 0.1 s");
 }
 
 #[test]

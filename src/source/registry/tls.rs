@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Certificate, Client, ClientBuilder, Url};
@@ -14,6 +15,9 @@ use crate::error::{Error, Result};
 use crate::source::hosts::{Host, Identity};
 
 const USER_AGENT: &str = concat!("banger/", env!("CARGO_PKG_VERSION"));
+
+/// How much sooner a connection is given up than the silence of a server.
+const CONNECTED: Duration = Duration::from_millis(250);
 
 /// The longest file of certificates that is read.
 const MAX_CERTIFICATES: u64 = 4 << 20;
@@ -50,11 +54,17 @@ pub(super) fn make(
     for path in &host.trust.authorities {
         extra.extend(certificates(path)?);
     }
+    // The client counts the silence of a server from before there is a connection. Of two equal
+    // times the connection's is to end first, since it tells more.
+    let silence = match options.stall_timeout {
+        time if time == options.connect_timeout => time.saturating_add(CONNECTED),
+        time => time,
+    };
     let builder = || {
         let builder = Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(options.connect_timeout)
-            .read_timeout(options.stall_timeout);
+            .read_timeout(silence);
         let mut builder = dress(builder);
         if host.is_loopback() {
             builder = builder.no_proxy();

@@ -193,17 +193,12 @@ impl Login<'_> {
     }
 
     /// The reason of a refusal, unless it repeats what it refuses.
-    fn without_secrets(&self, reason: &str) -> String {
-        let secret = match self.credentials {
-            Some(
-                Credentials::Password(_, secret)
-                | Credentials::Identity(secret, _)
-                | Credentials::Bearer(secret),
-            ) => Some(secret),
-            None => None,
-        };
-        let repeats = secret
-            .is_some_and(|secret| !secret.reveal().is_empty() && reason.contains(secret.reveal()));
+    fn without_secrets(&self, body: &[u8]) -> String {
+        let reason = explained(body);
+        let text = String::from_utf8_lossy(body);
+        let repeats = self.credentials.is_some_and(|credentials| {
+            credentials.are_told_by(&text) || credentials.are_told_by(&reason)
+        });
         if reason.is_empty() || repeats { String::new() } else { format!(": {reason}") }
     }
 
@@ -217,7 +212,7 @@ impl Login<'_> {
         let server = realm.host_str().unwrap_or_default();
         let repository = &self.host.repository;
         if !status.is_success() {
-            let reason = self.without_secrets(&explained(&body));
+            let reason = self.without_secrets(&body);
             let said = format!(
                 "{} gave no token for {repository}: {server} answered {}{reason}",
                 self.host.name,
@@ -327,10 +322,19 @@ mod tests {
         let secret = |text: &str| Secret::new(text.to_owned());
         let credentials = Credentials::Password(secret("u"), secret("hunter2"));
         let options = Options::default();
-        let credentials = Some(&credentials);
-        let login = Login { client: &client, host: &host, credentials, options: &options };
-        assert_eq!(login.without_secrets("no such user"), ": no such user");
-        assert_eq!(login.without_secrets("bad password hunter2"), "");
+        let told = |credentials: &Credentials, reason: &str| {
+            let credentials = Some(credentials);
+            let login = Login { client: &client, host: &host, credentials, options: &options };
+            login.without_secrets(reason.as_bytes())
+        };
+        assert_eq!(told(&credentials, "no such user"), ": no such user");
+        let far = format!("{}hunter2", " ".repeat(1000));
+        // The second is what the header shows.
+        for reason in ["bad password hunter2", "bad login dTpodW50ZXIy", &far] {
+            assert_eq!(told(&credentials, reason), "");
+        }
+        let beside = Some((secret("u"), secret("hunter2")));
+        assert_eq!(told(&Credentials::Identity(secret("i"), beside), "what is hunter2"), "");
     }
 
     #[test]

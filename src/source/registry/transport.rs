@@ -37,6 +37,8 @@ const LOGINS: usize = 2;
 /// A body that brings fewer bytes within the time that a server may be silent is as good as
 /// silent.
 const MIN_PACE: u64 = 1 << 10;
+/// What to try when a server is too slow.
+const MORE_TIME: &str = "--timeout allows more";
 
 /// What is asked for.
 #[derive(Debug)]
@@ -480,7 +482,8 @@ impl Transport {
             Giver::Registry(endpoint) => self.send_with_login(endpoint, extent, object).await,
             Giver::Foreign(Foreign { url, http, .. }) => {
                 let request = requested(http, url.as_str(), extent);
-                request.send().await.map_err(|error| self.broken(object, error))
+                let connecting = self.options.connect_timeout;
+                request.send().await.map_err(|error| self.broken(object, error, connecting))
             }
         }
     }
@@ -524,13 +527,22 @@ impl Transport {
         if let Some(header) = login {
             request = request.header(AUTHORIZATION, header.clone());
         }
-        request.send().await.map_err(|error| self.broken(object, error))
+        let connecting = endpoint.connecting();
+        request.send().await.map_err(|error| self.broken(object, error, connecting))
     }
 
-    /// A request that got no answer, or an answer that broke off.
-    fn broken(&self, object: &Object, error: reqwest::Error) -> Failure {
-        let mut failure =
-            Error::unavailable(format!("cannot fetch {object} of {}", self.reference));
+    /// A request that got no answer, or an answer that broke off; a connection had so much time.
+    fn broken(&self, object: &Object, error: reqwest::Error, connecting: Duration) -> Failure {
+        let doing = format!("cannot fetch {object} of {}", self.reference);
+        let unreachable = error.is_connect() || error.is_timeout();
+        let error = match self.overdue(&error, connecting) {
+            Some(why) => {
+                let error = Error::unavailable(format!("{doing}: {why}"));
+                return Failure { unreachable, ..Failure::transient(error.hint(MORE_TIME)) };
+            }
+            None => error,
+        };
+        let mut failure = Error::unavailable(doing);
         let mut transient = !error.is_builder() && !error.is_redirect();
         match tls_fault(&error) {
             Some(rustls::Error::InvalidMessage(_)) => {
@@ -549,10 +561,25 @@ impl Transport {
             Some(rustls::Error::AlertReceived(_)) => transient = false,
             _ => {}
         }
-        let unreachable = error.is_connect() || error.is_timeout();
         // An address can hold the signature of a redirect, which is a secret.
         let error = failure.because(error.without_url());
         Failure { transient, unreachable, ..error.into() }
+    }
+
+    /// What took longer than it may, in numbers; nothing when the error is another.
+    fn overdue(&self, error: &reqwest::Error, connecting: Duration) -> Option<String> {
+        // The kernel gives up by itself after some minutes.
+        let is_kernels = cause::<std::io::Error>(error).is_some_and(|e| e.raw_os_error().is_some());
+        match (error.is_timeout() && !is_kernels, error.is_connect()) {
+            (false, _) => None,
+            (true, true) => {
+                Some(format!("no connection came about within {} s", connecting.as_secs_f32()))
+            }
+            (true, false) => {
+                let silent = self.options.stall_timeout.as_secs_f32();
+                Some(format!("nothing came for {silent} s"))
+            }
+        }
     }
 
     /// What an answer other than success means.
@@ -561,7 +588,13 @@ impl Transport {
         let after = retry_after(response.headers(), SystemTime::now());
         let (limit, window) = (self.options.limits.refusal, self.options.stall_timeout);
         let body = Beginning::of(&mut response, limit, window).await.body;
-        let reason = explained(&body);
+        let mut reason = explained(&body);
+        if let Giver::Registry(endpoint) = giver {
+            let text = String::from_utf8_lossy(&body);
+            if endpoint.is_told_by(&text).await || endpoint.is_told_by(&reason).await {
+                reason.clear();
+            }
+        }
         let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         let who = match giver {
             Giver::Registry(_) => self.reference.registry(),
@@ -631,14 +664,20 @@ impl Body<'_> {
         &mut self,
     ) -> Result<Option<impl std::ops::Deref<Target = [u8]> + use<>>, Failure> {
         let chunk = self.response.chunk().await;
-        let chunk = chunk.map_err(|error| self.transport.broken(self.object, error))?;
+        let chunk = chunk.map_err(|error| {
+            let connecting = self.transport.options.connect_timeout;
+            self.transport.broken(self.object, error, connecting)
+        })?;
         let length = chunk.as_deref().map_or(0, <[u8]>::len);
         if chunk.is_some() && !self.pace.holds(u64::try_from(length).unwrap_or(u64::MAX)) {
             let seconds = self.pace.window.as_secs_f32();
-            return Err(Failure::transient(Error::unavailable(format!(
-                "cannot fetch {} of {}: fewer than {MIN_PACE} bytes came within {seconds} s",
-                self.object, self.transport.reference
-            ))));
+            return Err(Failure::transient(
+                Error::unavailable(format!(
+                    "cannot fetch {} of {}: fewer than {MIN_PACE} bytes came within {seconds} s",
+                    self.object, self.transport.reference
+                ))
+                .hint(MORE_TIME),
+            ));
         }
         Ok(chunk)
     }

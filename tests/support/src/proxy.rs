@@ -308,6 +308,36 @@ fn take_length(headers: &mut Vec<(String, String)>) -> Option<u64> {
     headers.remove(at).1.parse().ok()
 }
 
+/// A port of this host where no connection comes about: the queue of those that nobody accepts is
+/// full, and the kernel leaves further ones without an answer.
+#[derive(Debug)]
+pub struct Silent {
+    listener: TcpListener,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Silent {
+    /// Fills the queue of a new port.
+    #[must_use]
+    pub fn start() -> Self {
+        const WAIT: Duration = Duration::from_millis(500);
+        const ENOUGH: usize = 64;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free loopback port");
+        rustix::net::listen(&listener, 0).expect("a queue of none");
+        let address = listener.local_addr().expect("a listener has an address");
+        let connect = |_| TcpStream::connect_timeout(&address, WAIT).ok();
+        let waiting: Vec<_> = (0..ENOUGH).map_while(connect).collect();
+        assert!(waiting.len() < ENOUGH, "a queue of none takes everybody");
+        Self { listener, _waiting: waiting }
+    }
+
+    /// `127.0.0.1:PORT`.
+    #[must_use]
+    pub fn host(&self) -> String {
+        self.listener.local_addr().expect("a listener has an address").to_string()
+    }
+}
+
 /// A rule that treats the first requests of a kind otherwise: counts them.
 #[derive(Debug, Default)]
 pub struct Count(Mutex<std::collections::BTreeMap<String, usize>>);
