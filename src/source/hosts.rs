@@ -11,6 +11,9 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::header::HeaderMap;
 
 use super::Reference;
 use crate::error::{Error, Result};
@@ -77,6 +80,10 @@ pub(super) struct Host {
     pub(super) serves: Serves,
     /// How TLS is spoken with it.
     pub(super) trust: Trust,
+    /// What is said to it, and to nobody else, with every request.
+    pub(super) headers: HeaderMap,
+    /// How long a connection to it may take, if that is less than is usual.
+    pub(super) dial_timeout: Option<Duration>,
     /// Whether it is a stand-in for the registry.
     pub(super) is_mirror: bool,
 }
@@ -92,8 +99,27 @@ impl Host {
             namespace: None,
             serves: Serves { tags: true, digests: true },
             trust: Trust::default(),
+            headers: HeaderMap::new(),
+            dial_timeout: None,
             is_mirror: false,
         }
+    }
+
+    /// The same host once for each certificate that can be shown to it: one is shown at a time.
+    fn showing_each(self, identities: Vec<Identity>) -> Vec<Self> {
+        if identities.is_empty() {
+            return vec![self];
+        }
+        let showing = |identity| {
+            let trust = Trust { identity: Some(identity), ..self.trust.clone() };
+            Self { trust, ..self.clone() }
+        };
+        identities.into_iter().map(showing).collect()
+    }
+
+    /// How long a connection to it may take where `usual` is allowed.
+    pub(super) fn connecting(&self, usual: Duration) -> Duration {
+        self.dial_timeout.map_or(usual, |own| own.min(usual))
     }
 
     /// Whether http is spoken.
@@ -202,18 +228,10 @@ fn stand(
     plain_by_custom: bool,
 ) -> Result<Vec<Host>> {
     let is_origin = !place.is_mirror;
-    let insecure = (wishes.insecure && is_origin) || place.insecure;
-    let mut trust = Trust { insecure, ..local.trust() };
-    let mut server = None;
-    if let Some((api, extra)) = local.server()? {
-        server = Some(api);
-        trust.authorities.extend(extra.authorities);
-        trust.insecure |= extra.insecure;
-        trust.identity = extra.identity.or(trust.identity);
-    }
-    trust.authorities.extend(wishes.authorities.iter().cloned());
+    let (server, mut manner) = local.server()?;
+    manner.authorities.extend(wishes.authorities.iter().cloned());
     if is_origin && let Some(identity) = &wishes.identity {
-        trust.identity = Some(identity.clone());
+        manner.identities = vec![identity.clone()];
     }
     let address = super::reference::address_of(&place.name);
     let plain = format!("http://{address}/v2");
@@ -223,19 +241,25 @@ fn stand(
         api,
         namespace: None,
         serves: place.serves,
-        trust: trust.clone(),
+        trust: Trust {
+            insecure: (wishes.insecure && is_origin) || place.insecure || manner.insecure,
+            authorities: manner.authorities.clone(),
+            identity: None,
+        },
+        headers: manner.headers.clone(),
+        dial_timeout: manner.dial_timeout,
         is_mirror: place.is_mirror,
     };
     if (wishes.plain_http && is_origin) || plain_by_custom {
         return Ok(vec![host(plain)]);
     }
     let secure = host(server.unwrap_or_else(|| format!("https://{address}/v2")));
-    // containers-registries.conf(5): an insecure location may also speak http.
-    Ok(if place.insecure {
-        vec![Host { is_mirror: true, ..secure }, host(plain)]
-    } else {
-        vec![secure]
-    })
+    let mut ways = secure.showing_each(manner.identities.clone());
+    if place.insecure {
+        // containers-registries.conf(5): an insecure location may also speak http.
+        ways.push(host(plain));
+    }
+    Ok(ways)
 }
 
 /// The text of a file of configuration; nothing when there is none.
@@ -262,9 +286,9 @@ fn unreadable(path: &Path, error: std::io::Error) -> Error {
     Error::io(format!("cannot read the configuration {}", path.display())).because(error)
 }
 
+/// `why` repeats nothing of the file that could be long or do harm to a terminal.
 fn malformed(path: &Path, why: impl std::fmt::Display) -> Error {
-    let why: String = why.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    Error::bad_data(format!("cannot use {}: {}", path.display(), super::excerpt(&why)))
+    Error::bad_data(format!("cannot use {}: {why}", path.display()))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::process::Output;
 
 use banger_test_support::judge;
 use banger_test_support::layers::Compression;
-use banger_test_support::proxy::{Proxy, Reply};
+use banger_test_support::proxy::{Proxy, Reply, Silent};
 use banger_test_support::registry::Registry;
 use banger_test_support::tls::{Certificates, NAME};
 
@@ -262,4 +262,79 @@ fn the_hosts_of_containerd_are_asked_with_the_registrys_name_and_without_its_pas
     assert!(log.iter().all(|request| request.target.ends_with(&namespace)), "{log:?}");
     assert!(log.iter().all(|request| request.header("authorization").is_none()), "{log:?}");
     assert!(guarded.log().contains("/v2/app/blobs/"));
+}
+
+/// What containerd would read about a registry.
+fn hosts_toml(bench: &Bench, host: &str, text: &str) -> String {
+    let hosts = hosts(bench, host);
+    fs::write(bench.path("certs.d").join(host).join("hosts.toml"), text).unwrap();
+    hosts
+}
+
+#[test]
+fn of_several_certificates_in_hosts_toml_the_one_that_is_accepted_is_shown() {
+    let Some((registry, certificates, _open)) = secure(true) else { return };
+    let (bench, host) = (Bench::new(), registry.host());
+    let path = |name: &str| certificates.path(name).display().to_string();
+    // The server's own certificate is none that a client may show.
+    let wrong = format!("['{}', '{}']", path("server.pem"), path("server.key"));
+    let right = format!("['{}', '{}']", path("client.pem"), path("client.key"));
+    let reference = format!("{host}/app:latest");
+    for (number, pairs) in [[&wrong, &right], [&right, &wrong]].into_iter().enumerate() {
+        let pairs = format!("ca = '{}'\nclient = [{}, {}]\n", path("ca.pem"), pairs[0], pairs[1]);
+        let hosts = hosts_toml(&bench, &host, &pairs);
+        bench.pull(&reference, &number.to_string(), &["--hosts-dir", &hosts]);
+        let words = ["auth", "check", &reference, "--hosts-dir", &hosts];
+        let result = bench.run(words);
+        assert!(result.status.success(), "{}", judge::text(&result));
+        fs::remove_dir_all(bench.path("cache")).unwrap();
+    }
+    let none = format!("ca = '{}'\nclient = [{wrong}, {wrong}]\n", path("ca.pem"));
+    let hosts = hosts_toml(&bench, &host, &none);
+    let bench = Bench::new();
+    bench.pull_fails(&reference, &["--hosts-dir", &hosts, "--retry", "0"], 69);
+}
+
+#[test]
+fn the_headers_of_hosts_toml_are_for_their_host_alone() {
+    let Some(registry) = open() else { return };
+    let storage = Proxy::start(&registry.host(), |request, upstream| upstream.answer(request));
+    let elsewhere = storage.host();
+    let guard = Proxy::start(&registry.host(), move |request, upstream| {
+        if request.header("x-key") != Some("hunter2") {
+            return Reply::new(403, b"who are you?");
+        }
+        if request.target.contains("/blobs/") {
+            let place = format!("http://{elsewhere}{}", request.target);
+            return Reply::new(307, b"").with("Location", &place);
+        }
+        upstream.answer(request)
+    });
+    let (bench, host) = (Bench::new(), guard.host());
+    let reference = format!("{host}/app:latest");
+    bench.pull_fails(&reference, &[], 77);
+    let text = format!("server = 'http://{host}'\n[header]\nX-Key = 'hunter2'\n");
+    let hosts = hosts_toml(&bench, &host, &text);
+    bench.pull(&reference, "a", &["--hosts-dir", &hosts]);
+    assert!(storage.log().len() >= 4, "{:?}", storage.log());
+    assert!(storage.log().iter().all(|request| request.header("x-key").is_none()));
+    // A mirror has headers of its own, and the registry is not told them.
+    let text = format!("server = 'http://{host}'\n[host.'http://{host}'.header]\nX-Key = ['no']\n");
+    let hosts = hosts_toml(&bench, &host, &text);
+    let bench = Bench::new();
+    let message = bench.pull_fails(&reference, &["--hosts-dir", &hosts], 77);
+    assert!(!message.contains("hunter2"), "{message}");
+    let keys: Vec<_> = guard.log().iter().map(|r| r.header("x-key").map(str::to_owned)).collect();
+    assert_eq!(keys[keys.len() - 2..], [Some("no".to_owned()), None]);
+}
+
+#[test]
+fn the_dial_timeout_of_hosts_toml_bounds_a_connection() {
+    let silent = Silent::start();
+    let (bench, host) = (Bench::new(), silent.host());
+    let text = format!("server = 'http://{host}'\ndial_timeout = '700ms'\n");
+    let hosts = hosts_toml(&bench, &host, &text);
+    let words = ["--hosts-dir", &hosts, "--retry", "0"];
+    let message = bench.pull_fails(&format!("{host}/app:latest"), &words, 69);
+    assert!(message.contains("no connection came about within 0.7 s"), "{message}");
 }

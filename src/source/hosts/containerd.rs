@@ -3,19 +3,40 @@
 //! Source: containerd, docs/hosts.md and core/remotes/docker/config/hosts.go.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use reqwest::Url;
+use reqwest::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, RANGE, TRANSFER_ENCODING,
+};
 use serde::Deserialize;
 
 use super::{Host, Identity, Serves, Trust, malformed, text_of};
 use crate::error::Result;
+
+/// How many certificates can be shown to a host, one after the other.
+const MAX_IDENTITIES: usize = 16;
+/// How many lines a host's header may have.
+const MAX_HEADERS: usize = 100;
 
 /// What the first directory that knows a host says of it.
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     path: PathBuf,
     document: Document,
-    trust: Trust,
+    /// What the certificates beside the file say of the host itself.
+    beside: Manner,
+}
+
+/// How a host is to be spoken with.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Manner {
+    pub(super) insecure: bool,
+    pub(super) authorities: Vec<PathBuf>,
+    /// The certificates that can be shown, in the order in which they are tried.
+    pub(super) identities: Vec<Identity>,
+    pub(super) headers: HeaderMap,
+    pub(super) dial_timeout: Option<Duration>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -28,18 +49,28 @@ struct Document {
     settings: Settings,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 struct Settings {
     capabilities: Option<Vec<String>>,
     ca: Option<OneOrMore>,
     client: Option<toml::Value>,
+    /// May be secret: it is shown to the host alone.
+    #[serde(default)]
+    header: toml::Table,
+    dial_timeout: Option<String>,
     #[serde(default)]
     skip_verify: bool,
     #[serde(default)]
     override_path: bool,
 }
 
-#[derive(Debug, Deserialize)]
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Settings")
+    }
+}
+
+#[derive(Deserialize)]
 #[serde(untagged)]
 enum OneOrMore {
     One(PathBuf),
@@ -65,27 +96,26 @@ impl Directory {
     fn read(path: PathBuf) -> Result<Self> {
         let file = path.join("hosts.toml");
         let document = match text_of(&file)? {
-            Some(text) => toml::from_str(&text).map_err(|error| malformed(&file, error))?,
+            Some(text) => {
+                toml::from_str(&text).map_err(|error| malformed(&file, place_of(&error, &text)))?
+            }
             None => Document::default(),
         };
-        let trust = beside(&path)?;
-        Ok(Self { path, document, trust })
+        let beside = beside(&path)?;
+        Ok(Self { path, document, beside })
     }
 
-    /// What the certificates in the directory say of the host itself.
-    pub(super) fn trust(&self) -> Trust {
-        self.trust.clone()
-    }
-
-    /// The address of the API of the host itself, when the file gives another.
-    pub(super) fn server(&self) -> Result<Option<(String, Trust)>> {
-        let Some(server) = &self.document.server else { return Ok(None) };
+    /// The address of the API of the host itself, when the file gives another, and how it is
+    /// spoken with.
+    pub(super) fn server(&self) -> Result<(Option<String>, Manner)> {
         let settings = &self.document.settings;
+        let manner = settings.manner(&self.path)?.after(self.beside.clone());
+        let Some(server) = &self.document.server else { return Ok((None, manner)) };
         let url = address(server).ok_or_else(|| {
             let why = format!("{} is no address of a server", quoted(server));
             malformed(&self.path.join("hosts.toml"), why)
         })?;
-        Ok(Some((settings.api(&url), settings.trust(&self.path)?)))
+        Ok((Some(settings.api(&url)), manner))
     }
 
     /// The mirrors that the file names for `repository` of `registry`.
@@ -93,7 +123,9 @@ impl Directory {
         let file = self.path.join("hosts.toml");
         let mut mirrors = Vec::new();
         for (name, value) in std::mem::take(&mut self.document.host) {
-            let settings: Settings = value.try_into().map_err(|error| malformed(&file, error))?;
+            let settings: Settings = value.try_into().map_err(|error| {
+                malformed(&file, format!("host {}: {}", quoted(&name), expectation(&error)))
+            })?;
             let url = address(&name).ok_or_else(|| {
                 malformed(&file, format!("{} is no address of a host", quoted(&name)))
             })?;
@@ -103,15 +135,20 @@ impl Directory {
             };
             let host = url.host_str().unwrap_or_default();
             let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-            mirrors.push(Host {
+            let Manner { insecure, authorities, identities, headers, dial_timeout } =
+                settings.manner(&self.path)?;
+            let host = Host {
                 name: format!("{host}{port}"),
                 repository: repository.to_owned(),
                 api: settings.api(&url),
                 namespace: Some(registry.to_owned()),
                 serves: Serves { tags: can("resolve"), digests: can("pull") },
-                trust: settings.trust(&self.path)?,
+                trust: Trust { insecure, authorities, identity: None },
+                headers,
+                dial_timeout,
                 is_mirror: true,
-            });
+            };
+            mirrors.extend(host.showing_each(identities));
         }
         Ok(mirrors)
     }
@@ -127,49 +164,156 @@ impl Settings {
         format!("{address}/v2")
     }
 
-    fn trust(&self, directory: &Path) -> Result<Trust> {
+    fn manner(&self, directory: &Path) -> Result<Manner> {
         let authorities = match &self.ca {
             None => Vec::new(),
             Some(OneOrMore::One(path)) => vec![directory.join(path)],
             Some(OneOrMore::More(paths)) => paths.iter().map(|path| directory.join(path)).collect(),
         };
-        let identity = match &self.client {
+        let refuse = |why: String| malformed(&directory.join("hosts.toml"), why);
+        let identities = match &self.client {
+            None => Vec::new(),
+            Some(value) => identities(value, directory).ok_or_else(|| {
+                refuse(format!(
+                    "\"client\" names neither a file, nor up to {MAX_IDENTITIES} files, nor so many \
+                     pairs of a certificate and its key"
+                ))
+            })?,
+        };
+        let dial_timeout = match &self.dial_timeout {
             None => None,
-            Some(value) => Some(identity(value, directory).ok_or_else(|| {
-                let what = "\"client\" names neither a file nor a certificate and its key";
-                malformed(&directory.join("hosts.toml"), what)
+            Some(text) => Some(duration(text).ok_or_else(|| {
+                let shown = crate::source::excerpt(text);
+                refuse(format!("\"dial_timeout\" is \"{shown}\", which is no time such as 5s"))
             })?),
         };
-        Ok(Trust { insecure: self.skip_verify, authorities, identity })
+        let headers = headers(&self.header).map_err(refuse)?;
+        let insecure = self.skip_verify;
+        Ok(Manner { insecure, authorities, identities, headers, dial_timeout })
     }
 }
 
-/// One file with both, or the first pair of a list: one certificate is shown.
-fn identity(value: &toml::Value, directory: &Path) -> Option<Identity> {
-    let first = match value {
-        toml::Value::Array(list) => list.first()?,
-        single => single,
+impl Manner {
+    /// The same, and what is said elsewhere where it says nothing.
+    fn after(mut self, other: Self) -> Self {
+        self.authorities.splice(..0, other.authorities);
+        if self.identities.is_empty() {
+            self.identities = other.identities;
+        }
+        self
+    }
+}
+
+/// One file with both, several of them, or pairs.
+fn identities(value: &toml::Value, directory: &Path) -> Option<Vec<Identity>> {
+    let list = match value {
+        toml::Value::Array(list) => list.as_slice(),
+        single => std::slice::from_ref(single),
     };
-    match first {
-        toml::Value::String(file) => {
-            let both = directory.join(file);
-            Some(Identity { certificate: both.clone(), key: both })
+    let found: Option<Vec<_>> = list.iter().map(|one| identity(one, directory)).collect();
+    found.filter(|found| found.len() <= MAX_IDENTITIES)
+}
+
+fn identity(value: &toml::Value, directory: &Path) -> Option<Identity> {
+    let place = |value: &toml::Value| {
+        Some(value.as_str().filter(|name| !name.is_empty())?).map(|name| directory.join(name))
+    };
+    let (certificate, key) = match value {
+        toml::Value::Array(pair) => match pair.as_slice() {
+            // containerd 1.7 takes a pair whose second part is empty for one file with both.
+            [both, key] if key.as_str() == Some("") => (place(both)?, place(both)?),
+            [certificate, key] => (place(certificate)?, place(key)?),
+            _ => return None,
+        },
+        both => (place(both)?, place(both)?),
+    };
+    Some(Identity { certificate, key })
+}
+
+/// The header lines of a table from names to one value or several. The values stay out of the
+/// error: a token may be among them.
+fn headers(table: &toml::Table) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in table {
+        let shown = crate::source::excerpt(name);
+        let refuse = |why: &str| format!("the header \"{shown}\" {why}");
+        let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refuse("has no name"))?;
+        if [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, RANGE].contains(&parsed) {
+            return Err(refuse("is not for a configuration to set"));
         }
-        toml::Value::Array(pair) => {
-            let certificate = directory.join(pair.first()?.as_str()?);
-            let key = match pair.get(1).and_then(toml::Value::as_str) {
-                Some(key) if !key.is_empty() => directory.join(key),
-                _ => certificate.clone(),
-            };
-            Some(Identity { certificate, key })
+        let values = match value {
+            toml::Value::Array(values) => values.as_slice(),
+            single => std::slice::from_ref(single),
+        };
+        for value in values {
+            let text = value.as_str().ok_or_else(|| refuse("is neither a text nor a list"))?;
+            let mut value =
+                HeaderValue::from_str(text).map_err(|_| refuse("has a value that is none"))?;
+            value.set_sensitive(true);
+            headers.append(&parsed, value);
         }
-        _ => None,
+        if headers.len() > MAX_HEADERS {
+            return Err(format!("there are more than {MAX_HEADERS} lines of headers"));
+        }
+    }
+    Ok(headers)
+}
+
+/// A time as Go writes it: numbers, each with a unit, such as `1m30s` or `0.5s`.
+///
+/// Source: Go, `time.ParseDuration`.
+fn duration(text: &str) -> Option<Duration> {
+    const UNITS: [(&str, f64); 8] = [
+        ("ns", 1e-9),
+        ("us", 1e-6),
+        ("\u{b5}s", 1e-6),
+        ("\u{3bc}s", 1e-6),
+        ("ms", 1e-3),
+        ("s", 1.0),
+        ("m", 60.0),
+        ("h", 3600.0),
+    ];
+    let mut rest = text;
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let (number, behind) = rest.split_at(rest.find(|c: char| !is_of_number(c))?);
+        let (unit, after) = behind.split_at(behind.find(is_of_number).unwrap_or(behind.len()));
+        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
+        seconds += number.parse::<f64>().ok()? * factor;
+        rest = after;
+    }
+    Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero())
+}
+
+fn is_of_number(c: char) -> bool {
+    c.is_ascii_digit() || c == '.'
+}
+
+/// Where a file is wrong and what belongs there. What stands there is not repeated: it may be a
+/// header with a token.
+fn place_of(error: &toml::de::Error, text: &str) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let why = expectation(error);
+    match before {
+        Some(before) => format!("line {}: {why}", before.matches('\n').count().saturating_add(1)),
+        None => why,
+    }
+}
+
+fn expectation(error: &toml::de::Error) -> String {
+    match error.message().rsplit_once("expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None => "it is not what such a file holds".to_owned(),
     }
 }
 
 /// An address for people: one that holds a password is not repeated.
 fn quoted(text: &str) -> String {
-    if text.contains('@') { "an address with a password".to_owned() } else { format!("\"{text}\"") }
+    if text.contains('@') {
+        "an address with a password".to_owned()
+    } else {
+        format!("\"{}\"", crate::source::excerpt(text))
+    }
 }
 
 /// An address of http or https without a name and a password in it.
@@ -185,27 +329,31 @@ fn address(text: &str) -> Option<Url> {
     usable.then_some(url)
 }
 
-/// `*.crt` are trusted; `NAME.cert` is shown, with the key in `NAME.key`.
+/// `*.crt` are trusted; each `NAME.cert` is shown, with the key in `NAME.key`.
 ///
 /// Source: docker, "Verify repository client with certificates"; containers-certs.d(5).
-fn beside(directory: &Path) -> Result<Trust> {
+fn beside(directory: &Path) -> Result<Manner> {
     let entries =
         std::fs::read_dir(directory).map_err(|error| super::unreadable(directory, error))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.sort();
-    let mut trust = Trust::default();
+    let mut manner = Manner::default();
     for path in files {
         match path.extension().and_then(std::ffi::OsStr::to_str) {
-            Some("crt") => trust.authorities.push(path),
-            Some("cert") if trust.identity.is_none() => {
+            Some("crt") => manner.authorities.push(path),
+            Some("cert") => {
                 let key = path.with_extension("key");
                 if !key.is_file() {
                     return Err(malformed(&path, "the key beside it is missing"));
                 }
-                trust.identity = Some(Identity { certificate: path, key });
+                manner.identities.push(Identity { certificate: path, key });
             }
             _ => {}
         }
     }
-    Ok(trust)
+    if manner.identities.len() > MAX_IDENTITIES {
+        let why = format!("it has more than {MAX_IDENTITIES} certificates to show");
+        return Err(malformed(directory, why));
+    }
+    Ok(manner)
 }

@@ -153,7 +153,11 @@ fn best(name: &str, files: &[PathBuf]) -> Result<Option<(PathBuf, Registry)>> {
 }
 
 fn parse(path: &Path, text: &str) -> Result<Vec<Registry>> {
-    let document: Document = toml::from_str(text).map_err(|error| malformed(path, error))?;
+    let document: Document = toml::from_str(text).map_err(|error| {
+        // It shows the line, over several lines.
+        let why = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        malformed(path, crate::source::excerpt(&why))
+    })?;
     if document.registries.is_some() {
         return Err(malformed(path, "it is of version 1, which is obsolete")
             .hint("write [[registry]] tables"));

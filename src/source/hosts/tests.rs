@@ -184,6 +184,90 @@ fn the_hosts_of_containerd_are_asked_in_their_order() {
 }
 
 #[test]
+fn each_client_certificate_of_containerd_is_a_way_of_its_own() {
+    let fixture = Fixture::new();
+    fixture.write(
+        "certs.d/h.example/hosts.toml",
+        r#"
+        client = ["both.pem", ["c.pem", "/k.pem"], ["old.pem", ""]]
+        [host."https://m.example"]
+          client = "m.pem"
+        "#,
+    );
+    let hosts = fixture.find("h.example/x").unwrap();
+    let shown = |host: &Host| {
+        let Identity { certificate, key } = host.trust.identity.clone().unwrap();
+        (host.api.clone(), certificate, key)
+    };
+    let place = |name: &str| fixture.path("certs.d/h.example").join(name);
+    let own = "https://h.example/v2".to_owned();
+    assert_eq!(
+        hosts.iter().map(shown).collect::<Vec<_>>(),
+        [
+            ("https://m.example/v2".to_owned(), place("m.pem"), place("m.pem")),
+            (own.clone(), place("both.pem"), place("both.pem")),
+            (own.clone(), place("c.pem"), "/k.pem".into()),
+            (own, place("old.pem"), place("old.pem")),
+        ]
+    );
+    // None but the mirror is a stand-in: what the user gave for the registry is shown to it.
+    assert_eq!(
+        hosts.iter().map(|host| host.is_mirror).collect::<Vec<_>>(),
+        [true, false, false, false]
+    );
+}
+
+#[test]
+fn headers_and_times_of_containerd_are_the_hosts_own() {
+    let fixture = Fixture::new();
+    fixture.write(
+        "certs.d/h.example/hosts.toml",
+        r#"
+        dial_timeout = "1m0.5s"
+        ca = "own.pem"
+        [header]
+          Authorization = "Basic hunter2"
+        [host."https://m.example"]
+          dial_timeout = "200ms"
+          [host."https://m.example".header]
+            X-Two = ["one", "two"]
+        "#,
+    );
+    let [mirror, own] = fixture.find("h.example/x").unwrap().try_into().unwrap();
+    assert_eq!(mirror.headers.get_all("x-two").iter().collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!((mirror.headers.len(), own.headers.len()), (2, 1));
+    assert_eq!(own.headers["authorization"], "Basic hunter2");
+    assert!(!format!("{own:?}").contains("hunter2"));
+    let usual = Duration::from_secs(30);
+    assert_eq!(mirror.connecting(usual), Duration::from_millis(200));
+    assert_eq!(own.dial_timeout, Some(Duration::from_millis(60_500)));
+    assert_eq!(own.connecting(usual), usual, "no more than was asked for");
+    // What is said of the host itself needs no other address of it.
+    assert_eq!(own.trust.authorities, [fixture.path("certs.d/h.example/own.pem")]);
+}
+
+#[test]
+fn an_error_in_hosts_toml_names_the_line_and_no_secret() {
+    for (text, words) in [
+        ("\n[header]\nAuthorization = Basic hunter2", "line 3: "),
+        ("[host.'https://x']\nskip_verify = 'hunter2'", "expected a boolean"),
+        ("[host.'https://x']\nheader = 'hunter2'", "expected a"),
+        ("header = 'hunter2'", "line 1: expected a"),
+        ("[header]\nx = [1, 'hunter2']", "the header \"x\" is neither"),
+        ("[header]\nx = \"hunter2\\u0001\"", "the header \"x\" has a value"),
+        ("[header]\n'x y' = 'hunter2'", "the header \"x y\" has no name"),
+        ("[header]\nHost = 'hunter2'", "not for a configuration"),
+    ] {
+        let fixture = Fixture::new();
+        fixture.write("certs.d/h.example/hosts.toml", text);
+        let error = fixture.find("h.example/x").unwrap_err();
+        assert_eq!(error.exit_code(), 65, "{error}");
+        let message = error.to_string();
+        assert!(message.contains(words) && !message.contains("hunter2"), "{text}: {message}");
+    }
+}
+
+#[test]
 fn the_default_directory_is_for_every_other_host() {
     let fixture = Fixture::new();
     fixture.write("certs.d/_default/hosts.toml", "[host.'http://mirror.example']");
@@ -237,6 +321,14 @@ fn malformed_configuration_is_told_with_its_file() {
         ("certs.d/h.example/hosts.toml", "server = 'ftp://x'"),
         ("certs.d/h.example/hosts.toml", "[host.'https://u:p@x']"),
         ("certs.d/h.example/hosts.toml", "[host.'https://x']\nclient = 1"),
+        ("certs.d/h.example/hosts.toml", "client = [['one.pem']]"),
+        ("certs.d/h.example/hosts.toml", "client = [['1', '2', '3']]"),
+        ("certs.d/h.example/hosts.toml", "client = ['']"),
+        ("certs.d/h.example/hosts.toml", "dial_timeout = 'soon'"),
+        ("certs.d/h.example/hosts.toml", "dial_timeout = '5'"),
+        ("certs.d/h.example/hosts.toml", "dial_timeout = '0s'"),
+        ("certs.d/h.example/hosts.toml", "dial_timeout = '-1s'"),
+        ("certs.d/h.example/hosts.toml", "dial_timeout = '99999999999999999999999h'"),
     ] {
         let fixture = Fixture::new();
         fixture.write(name, text);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::Client;
-use reqwest::header::HeaderValue;
+use reqwest::header::{HeaderMap, HeaderValue};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::task::block_in_place;
 
@@ -22,6 +22,8 @@ use crate::source::hosts::Host;
 pub(super) struct Endpoint {
     pub(super) host: Host,
     pub(super) http: Client,
+    /// Asks where the host sends us on to, if that must not hear what the host is told.
+    pub(super) onward: Option<Client>,
     options: Options,
     search: Search,
     tokens: OnceCell<Client>,
@@ -40,6 +42,12 @@ struct Shown {
 impl Endpoint {
     pub(super) fn new(host: Host, options: &Options) -> Result<Self> {
         let http = tls::client(&host, options)?;
+        let onward = if host.headers.is_empty() {
+            None
+        } else {
+            let bare = Host { headers: HeaderMap::new(), ..host.clone() };
+            Some(tls::client(&bare, options)?)
+        };
         let mut search = options.credentials.clone();
         if host.is_mirror {
             // What the user gave is for the registry that the user named.
@@ -48,6 +56,7 @@ impl Endpoint {
         Ok(Self {
             host,
             http,
+            onward,
             options: options.clone(),
             search,
             tokens: OnceCell::new(),
@@ -119,7 +128,7 @@ impl Endpoint {
 
     /// How long a connection may take to come about.
     pub(super) fn connecting(&self) -> Duration {
-        self.options.connect_timeout
+        self.host.connecting(self.options.connect_timeout)
     }
 
     /// Whether nobody answered there.

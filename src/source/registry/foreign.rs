@@ -12,6 +12,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::HeaderMap;
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Client, Url};
 
@@ -223,6 +224,8 @@ impl Foreign {
             namespace: None,
             serves: Serves { tags: false, digests: true },
             trust: Trust { authorities, ..Trust::default() },
+            headers: HeaderMap::new(),
+            dial_timeout: None,
             is_mirror: true,
         };
         let most = options.limits.redirects;

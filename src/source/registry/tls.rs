@@ -28,9 +28,19 @@ const ROOTS: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 /// A client for one host's documents and blobs.
 pub(super) fn client(host: &Host, options: &Options) -> Result<Client> {
     let most = options.limits.redirects;
+    let has_headers = !host.headers.is_empty();
     make(host, options, |builder| {
-        builder.redirect(Policy::custom(move |attempt| follow(attempt, most)))
+        builder.redirect(Policy::custom(move |attempt| {
+            // What the host is told is not for the one that it sends us on to.
+            if has_headers && leaves(&attempt) { attempt.stop() } else { follow(attempt, most) }
+        }))
     })
+}
+
+/// Whether a redirect leads to another host than the one before it.
+fn leaves(attempt: &Attempt<'_>) -> bool {
+    let before = attempt.previous().last();
+    before.is_some_and(|before| before.origin() != attempt.url().origin())
 }
 
 /// A client for the host's token server: it is shown a password, which stays with it.
@@ -56,14 +66,15 @@ pub(super) fn make(
     }
     // The client counts the silence of a server from before there is a connection. Of two equal
     // times the connection's is to end first, since it tells more.
+    let connecting = host.connecting(options.connect_timeout);
     let silence = match options.stall_timeout {
-        time if time == options.connect_timeout => time.saturating_add(CONNECTED),
+        time if time == connecting => time.saturating_add(CONNECTED),
         time => time,
     };
     let builder = || {
         let builder = Client::builder()
             .user_agent(USER_AGENT)
-            .connect_timeout(options.connect_timeout)
+            .connect_timeout(connecting)
             .read_timeout(silence);
         let mut builder = dress(builder);
         if host.is_loopback() {
@@ -145,19 +156,25 @@ fn pem(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Follows a redirect unless it leaves TLS, turns to this host, or never ends. The client itself
-/// keeps the token from going to another host.
+/// Follows a redirect unless it is refused, or never ends. The client itself keeps the token from
+/// going to another host.
 fn follow(attempt: Attempt<'_>, most: u16) -> Action {
-    let previous = attempt.previous().last();
-    let from = |scheme: &str| previous.is_some_and(|previous| previous.scheme() == scheme);
-    let turns_inwards =
-        is_inside(attempt.url()) && attempt.previous().first().is_some_and(|url| !is_inside(url));
-    if attempt.url().scheme() == "http" && from("https") {
-        attempt.error("the registry redirects from https to http")
-    } else if turns_inwards {
-        attempt.error("the registry redirects to an address of this host or link")
+    let ways = attempt.previous().first().zip(attempt.previous().last());
+    match ways.and_then(|(first, last)| refusal(first, last, attempt.url())) {
+        Some(why) => attempt.error(why),
+        None => follow_at_most(most, attempt),
+    }
+}
+
+/// Why a request that went to `first`, and then to `last`, is not sent on to `next`: that leaves
+/// TLS, or turns to this host.
+pub(super) fn refusal(first: &Url, last: &Url, next: &Url) -> Option<&'static str> {
+    if next.scheme() == "http" && last.scheme() == "https" {
+        Some("the registry redirects from https to http")
+    } else if is_inside(next) && !is_inside(first) {
+        Some("the registry redirects to an address of this host or link")
     } else {
-        follow_at_most(most, attempt)
+        None
     }
 }
 

@@ -4,7 +4,7 @@
 //! The server that gives the token is named by whoever answered 401, so it is looked at before it
 //! is shown anything.
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use std::time::SystemTime;
@@ -150,17 +150,25 @@ impl Login<'_> {
                 query.append_pair("service", service);
             }
         }
-        let request = self.client.get(url);
-        match self.credentials {
+        let mut headers = self.headers_for(realm);
+        let login = match self.credentials {
             Some(
                 Credentials::Password(user, password)
                 | Credentials::Identity(_, Some((user, password))),
-            ) => match basic(user, password) {
-                Some(header) => request.header(AUTHORIZATION, header),
-                None => request,
-            },
-            _ => request,
+            ) => basic(user, password),
+            _ => None,
+        };
+        if let Some(login) = login {
+            headers.insert(AUTHORIZATION, login);
         }
+        self.client.get(url).headers(headers)
+    }
+
+    /// What the host is told with every request, when it is its own token server.
+    fn headers_for(&self, realm: &Url) -> HeaderMap {
+        let own: Option<Url> = self.host.api.parse().ok();
+        let is_own = own.is_some_and(|own| own.origin() == realm.origin());
+        if is_own { self.host.headers.clone() } else { HeaderMap::new() }
     }
 
     fn exchange(&self, realm: &Url, challenge: &Challenge, identity: &Secret) -> RequestBuilder {
@@ -175,6 +183,7 @@ impl Login<'_> {
             .append_pair("refresh_token", identity.reveal());
         self.client
             .post(realm.clone())
+            .headers(self.headers_for(realm))
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form.query().unwrap_or_default().to_owned())
     }

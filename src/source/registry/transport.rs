@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue, RANGE,
+    HeaderValue, LOCATION, RANGE,
 };
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
@@ -20,7 +20,7 @@ use serde::Deserialize;
 use super::endpoint::Endpoint;
 use super::foreign::{Foreign, leads_inwards};
 use super::retry::{Failure, Tries, may_pass, retry_after};
-use super::tls::TooManyRedirects;
+use super::tls::{TooManyRedirects, refusal};
 use super::{Options, Pull, challenge};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -190,7 +190,8 @@ impl Transport {
 
     /// Asks no mirror any more: one of them may have sent wrong bytes.
     pub(super) fn leave_mirrors(&self) {
-        self.endpoints.iter().for_each(Endpoint::is_found_down);
+        let mirrors = self.endpoints.iter().filter(|endpoint| endpoint.host.is_mirror);
+        mirrors.for_each(Endpoint::is_found_down);
     }
 
     /// The way to an object; none when no registry may be asked.
@@ -205,12 +206,20 @@ impl Transport {
         let named = object.digest().is_some();
         let suits = |endpoint: &&Endpoint| {
             let host = &endpoint.host;
-            !host.is_mirror
-                || (!endpoint.is_down()
-                    && if named { host.serves.digests } else { host.serves.tags })
+            !host.is_mirror || if named { host.serves.digests } else { host.serves.tags }
         };
-        let givers = self.endpoints.iter().filter(suits).map(Giver::Registry).collect();
-        Ok(Route { givers, place: 0, tries: Tries::new(&self.options) })
+        Ok(self.route_along(suits))
+    }
+
+    /// The way along the hosts that suit, but for those where nobody answers; the last, which is
+    /// the registry itself, is always asked.
+    fn route_along(&self, suits: impl Fn(&&Endpoint) -> bool) -> Route<'_> {
+        let last = self.endpoints.len().saturating_sub(1);
+        let endpoints = self.endpoints.iter().enumerate();
+        let asked = endpoints
+            .filter(|(place, endpoint)| *place == last || (!endpoint.is_down() && suits(endpoint)));
+        let givers = asked.map(|(_, endpoint)| Giver::Registry(endpoint)).collect();
+        Route { givers, place: 0, tries: Tries::new(&self.options) }
     }
 
     /// The way to a server that the manifest names.
@@ -357,11 +366,7 @@ impl Transport {
             (None, tag) => tag.unwrap_or("latest").to_owned(),
         };
         let object = Object::Manifest(name);
-        let mut route = Route {
-            givers: vec![Giver::Registry(self.origin()?)],
-            place: 0,
-            tries: Tries::new(&self.options),
-        };
+        let mut route = self.route_along(|endpoint| !endpoint.host.is_mirror);
         loop {
             let giver = route.giver()?;
             let failure = match self.send(giver, Extent::Header, &object).await {
@@ -520,21 +525,34 @@ impl Transport {
         object: &Object,
         login: Option<&HeaderValue>,
     ) -> Result<Response, Failure> {
-        let mut request = address(endpoint, extent, object);
-        if let Object::Manifest(_) = object {
-            request = request.header(ACCEPT, ACCEPTED.join(", "));
-        }
+        let mut headers = endpoint.host.headers.clone();
         if let Some(header) = login {
-            request = request.header(AUTHORIZATION, header.clone());
+            headers.insert(AUTHORIZATION, header.clone());
         }
-        let connecting = endpoint.connecting();
-        request.send().await.map_err(|error| self.broken(object, error, connecting))
+        let accepted = match object {
+            Object::Manifest(_) => HeaderValue::from_str(&ACCEPTED.join(", ")).ok(),
+            Object::Config(_) | Object::Layer { .. } => None,
+        };
+        let asked = |request: RequestBuilder| match &accepted {
+            Some(accepted) => request.header(ACCEPT, accepted.clone()),
+            None => request,
+        };
+        let broken = |error| self.broken(object, error, endpoint.connecting());
+        let request = asked(address(endpoint, extent, object).headers(headers));
+        let response = request.send().await.map_err(broken)?;
+        let Some(onward) = &endpoint.onward else { return Ok(response) };
+        let Some(next) = sent_on(&response) else { return Ok(response) };
+        if let Some(why) = refusal(response.url(), response.url(), &next) {
+            let doing = format!("cannot fetch {object} of {}", self.reference);
+            return Err(Error::unavailable(format!("{doing}: {why}")).into());
+        }
+        asked(requested(onward, next.as_str(), extent)).send().await.map_err(broken)
     }
 
     /// A request that got no answer, or an answer that broke off; a connection had so much time.
     fn broken(&self, object: &Object, error: reqwest::Error, connecting: Duration) -> Failure {
         let doing = format!("cannot fetch {object} of {}", self.reference);
-        let unreachable = error.is_connect() || error.is_timeout();
+        let mut unreachable = error.is_connect() || error.is_timeout();
         let error = match self.overdue(&error, connecting) {
             Some(why) => {
                 let error = Error::unavailable(format!("{doing}: {why}"));
@@ -558,7 +576,9 @@ impl Transport {
                 failure = failure.hint(flag::raise(flag::REDIRECTS));
             }
             // The other side says what it did not like, such as that no certificate was shown.
-            Some(rustls::Error::AlertReceived(_)) => transient = false,
+            Some(rustls::Error::AlertReceived(_)) => {
+                (transient, unreachable) = (false, true);
+            }
             _ => {}
         }
         // An address can hold the signature of a redirect, which is a secret.
@@ -639,6 +659,12 @@ fn address(endpoint: &Endpoint, extent: Extent, object: &Object) -> RequestBuild
         address.push_str(&namespace.replace('[', "%5B").replace(']', "%5D"));
     }
     requested(&endpoint.http, &address, extent)
+}
+
+/// Where an answer sends us on to.
+fn sent_on(response: &Response) -> Option<Url> {
+    let location = response.headers().get(LOCATION).filter(|_| response.status().is_redirection());
+    response.url().join(location?.to_str().ok()?).ok()
 }
 
 fn requested(http: &Client, address: &str, extent: Extent) -> RequestBuilder {
