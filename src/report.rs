@@ -52,6 +52,13 @@ impl Report {
         }
     }
 
+    /// Says what was passed over.
+    pub fn notices(self, lines: &[String]) {
+        for line in lines {
+            self.step(&format!("warning: {line}"));
+        }
+    }
+
     /// Shows how far long work has come: one changing line on a terminal, plain lines elsewhere.
     #[must_use]
     pub fn progress(self, total: u64) -> Progress {
@@ -204,6 +211,8 @@ pub struct Pulled {
     pub hidden_symlinks: Vec<Note>,
     /// How many of them there were; the list ends at some length.
     pub hidden_symlinks_total: u64,
+    /// Configuration that was passed over since we may not read it.
+    pub notices: Vec<String>,
 }
 
 /// A layer.
@@ -316,6 +325,8 @@ pub struct Checked {
     pub schemes: Vec<String>,
     /// Whether the image is there for us.
     pub exists: bool,
+    /// Configuration that was passed over since we may not read it.
+    pub notices: Vec<String>,
 }
 
 impl Checked {

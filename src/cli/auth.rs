@@ -37,7 +37,10 @@ impl Check {
         let directory = tempfile::tempdir()
             .map_err(|error| Error::io("cannot make a temporary directory").because(error))?;
         let cache = Cache::at(directory.path())?;
-        let check = Registry::connect(&reference, &cache, &options)?.check_login()?;
+        let check = Registry::connect(&reference, &cache, &options)
+            .and_then(|registry| registry.check_login());
+        report.notices(&options.notices.take());
+        let check = check?;
         if let Some(refusal) = check.refusal {
             let shown = match (&check.source, check.kind) {
                 (Some(source), Some(kind)) => format!("the {kind} of {source}"),
@@ -58,6 +61,7 @@ impl Check {
             kind: check.kind,
             schemes: check.schemes,
             exists: check.exists,
+            notices: options.notices.all(),
         })
     }
 }

@@ -197,7 +197,9 @@ impl Job {
         self.recipe.check()?;
         self.guest.check_output(&self.recipe)?;
         report.step(&format!("resolving {}", self.origin));
-        let found = self.find(cache)?;
+        let found = self.find(cache);
+        report.notices(&self.options.notices.take());
+        let found = found?;
         let image = found.image();
         within_limits(image, &self.recipe.limits)?;
         let resolved = start.elapsed();
@@ -225,6 +227,7 @@ impl Job {
         pulled.findings = lint::lines(findings);
         pulled.content.fetched = transfer.fetched;
         pulled.content.cached = transfer.cached;
+        pulled.notices = self.options.notices.all();
         pulled.milliseconds = Stages {
             resolve: milliseconds(resolved),
             layers: milliseconds(built.flattening),
@@ -375,6 +378,7 @@ fn describe(image: &source::Image, built: &Built, recipe: &Recipe) -> Pulled {
         followed_symlinks_total: followed.total(),
         hidden_symlinks: lower_links(hidden),
         hidden_symlinks_total: hidden.total(),
+        notices: Vec::new(),
     }
 }
 

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use self::file::AuthFile;
+use super::Notices;
 use crate::error::{Error, Result};
 
 /// How long a credential helper may take.
@@ -127,15 +128,28 @@ enum Place {
 
 impl Search {
     /// The credentials for `repository` of `registry`; nothing when nobody knows any.
-    pub fn find(&self, registry: &str, repository: &str) -> Result<Option<Found>> {
-        Self::find_in(&self.places(|name| std::env::var_os(name)), registry, repository)
+    ///
+    /// A file that nobody named and that we may not read is nothing, but is told.
+    pub fn find(
+        &self,
+        registry: &str,
+        repository: &str,
+        notices: &Notices,
+    ) -> Result<Option<Found>> {
+        let places = self.places(|name| std::env::var_os(name));
+        Self::find_in(&places, (registry, repository), notices)
     }
 
-    fn find_in(places: &[Place], registry: &str, repository: &str) -> Result<Option<Found>> {
+    fn find_in(
+        places: &[Place],
+        (registry, repository): (&str, &str),
+        notices: &Notices,
+    ) -> Result<Option<Found>> {
         for place in places {
             let file = match place {
                 Place::Inline(text) => Some(AuthFile::parse("DOCKER_AUTH_CONFIG", text)?),
-                Place::File { path, required } => AuthFile::read(path, *required)?,
+                Place::File { path, required: true } => AuthFile::read(path, None)?,
+                Place::File { path, required: false } => AuthFile::read(path, Some(notices))?,
             };
             let found = file.map(|file| file.find(registry, repository, HELPER_LIMIT));
             if let Some(found) = found.transpose()?.flatten() {
@@ -268,14 +282,14 @@ mod tests {
             Place::File { path: path.clone(), required: false },
         ];
         let source = |registry: &str| {
-            let found = Search::find_in(&places, registry, "x").unwrap();
+            let found = Search::find_in(&places, (registry, "x"), &Notices::default()).unwrap();
             found.map(|found| found.source)
         };
         assert_eq!(source("b.example").unwrap(), "DOCKER_AUTH_CONFIG, key b.example");
         assert_eq!(source("a.example").unwrap(), format!("{}, key a.example", path.display()));
         assert_eq!(source("c.example"), None);
         let missing = [Place::File { path: directory.path().join("none"), required: true }];
-        let error = Search::find_in(&missing, "a.example", "x").unwrap_err();
+        let error = Search::find_in(&missing, ("a.example", "x"), &Notices::default()).unwrap_err();
         assert_eq!(error.exit_code(), 66, "{error}");
     }
 

@@ -8,18 +8,20 @@ mod containerd;
 mod registries_conf;
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 
-use super::Reference;
+use super::{Notices, Reference};
 use crate::error::{Error, Result};
 
 /// The longest file of configuration that is read.
 const MAX_LENGTH: u64 = 1 << 20;
+/// How many files of a directory are looked at.
+const MAX_FILES: usize = 10_000;
 
 /// How the words of the command change what the configuration says.
 #[derive(Clone, Debug, Default)]
@@ -137,9 +139,109 @@ impl Host {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Places {
     /// The files of `registries.conf`, later ones over earlier ones.
-    pub(super) registries: Vec<PathBuf>,
+    pub(super) registries: Files,
     /// Directories with a directory for each host.
-    pub(super) directories: Vec<PathBuf>,
+    pub(super) directories: Files,
+}
+
+/// Files or directories of one kind.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Files {
+    pub(super) paths: Vec<PathBuf>,
+    pub(super) known: Known,
+}
+
+/// How it is known that there is configuration at a place.
+#[derive(Clone, Debug)]
+pub(super) enum Known {
+    /// The user named it: it must be there, and for us to read.
+    Named,
+    /// It usually is there. What we may not read, another user's perhaps, is passed over.
+    Usual(Notices),
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self::Usual(Notices::default())
+    }
+}
+
+impl Known {
+    /// The text of a file of configuration; nothing when there is none.
+    pub(super) fn text_of(&self, path: &Path) -> Result<Option<String>> {
+        match (self.text_within(path)?, self) {
+            (None, Self::Named) => {
+                Err(Error::not_found(format!("there is no configuration at {}", path.display())))
+            }
+            (text, _) => Ok(text),
+        }
+    }
+
+    /// The text of a file that need not be in a directory of configuration.
+    fn text_within(&self, path: &Path) -> Result<Option<String>> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) => return self.excuse(path, error).map(|()| None),
+        };
+        let mut text = String::new();
+        file.take(MAX_LENGTH.saturating_add(1))
+            .read_to_string(&mut text)
+            .map_err(|error| unreadable(path, error))?;
+        if u64::try_from(text.len()).is_ok_and(|length| length > MAX_LENGTH) {
+            let message = format!("{} is longer than {MAX_LENGTH} bytes", path.display());
+            return Err(Error::bad_data(message));
+        }
+        Ok(Some(text))
+    }
+
+    /// Whether there is a file of this name.
+    fn has_file(&self, path: &Path) -> Result<bool> {
+        self.look(path).map(|found| found.is_some_and(|found| found.is_file()))
+    }
+
+    /// Whether there is a directory of this name.
+    fn has_directory(&self, path: &Path) -> Result<bool> {
+        self.look(path).map(|found| found.is_some_and(|found| found.is_dir()))
+    }
+
+    fn look(&self, path: &Path) -> Result<Option<Metadata>> {
+        match std::fs::metadata(path) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) => self.excuse(path, error).map(|()| None),
+        }
+    }
+
+    /// What is in a directory; nothing when there is none.
+    fn entries(&self, directory: &Path) -> Result<Vec<PathBuf>> {
+        let entries = match std::fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) => return self.excuse(directory, error).map(|()| Vec::new()),
+        };
+        entries
+            .take(MAX_FILES)
+            .map(|entry| Ok(entry.map_err(|error| unreadable(directory, error))?.path()))
+            .collect()
+    }
+
+    /// Whether a file that is there is for us.
+    fn may_read(&self, path: &Path) -> Result<bool> {
+        match File::open(path) {
+            Ok(_) => Ok(true),
+            Err(error) => self.excuse(path, error).map(|()| false),
+        }
+    }
+
+    /// Whether an error is none: nothing is there, or nothing for us.
+    fn excuse(&self, path: &Path, error: std::io::Error) -> Result<()> {
+        match (error.kind(), self) {
+            (ErrorKind::NotFound | ErrorKind::NotADirectory, _) => Ok(()),
+            (ErrorKind::PermissionDenied, Self::Usual(notices)) => {
+                notices.pass_over(path);
+                Ok(())
+            }
+            _ => Err(unreadable(path, error)),
+        }
+    }
 }
 
 impl Places {
@@ -149,6 +251,7 @@ impl Places {
     /// containerd, docs/hosts.md; docker, "Verify repository client with certificates".
     pub(super) fn of_environment(
         wishes: &Wishes,
+        notices: &Notices,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self> {
         let given = |name: &str| variable(name).filter(|value| !value.is_empty());
@@ -158,40 +261,41 @@ impl Places {
             .map(|directory| directory.join("containers"));
         let system = PathBuf::from("/etc/containers");
         let roots: Vec<PathBuf> = [Some(system), own].into_iter().flatten().collect();
-        let registries = if let Some(path) = given("CONTAINERS_REGISTRIES_CONF") {
-            vec![PathBuf::from(path)]
-        } else {
-            // The user's main file hides the system's; the fragments of both count.
-            let mut mains = roots.iter().rev().map(|root| root.join("registries.conf"));
-            let mut files: Vec<PathBuf> = mains.find(|path| path.is_file()).into_iter().collect();
-            for root in &roots {
-                files.extend(fragments(&root.join("registries.conf.d"))?);
-            }
-            files
+        let usual = || Known::Usual(notices.clone());
+        let registries = match given("CONTAINERS_REGISTRIES_CONF") {
+            Some(path) => Files { paths: vec![PathBuf::from(path)], known: Known::Named },
+            None => Files { paths: registries_of(&roots, &usual())?, known: usual() },
         };
-        let directories = wishes.directories.clone().unwrap_or_else(|| {
+        let directories = if let Some(paths) = &wishes.directories {
+            Files { paths: paths.clone(), known: Known::Named }
+        } else {
             let docker = ["/etc/containerd/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
             let containers = roots.iter().rev().map(|root| root.join("certs.d"));
-            containers.chain(docker).collect()
-        });
+            Files { paths: containers.chain(docker).collect(), known: usual() }
+        };
         Ok(Self { registries, directories })
     }
 }
 
-/// The `.conf` files of a directory in the order of their names.
-fn fragments(directory: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(unreadable(directory, error)),
-    };
+/// The user's main file hides the system's; the fragments of both count.
+fn registries_of(roots: &[PathBuf], known: &Known) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| unreadable(directory, error))?.path();
-        if path.extension().is_some_and(|extension| extension == "conf") {
-            files.push(path);
+    for main in roots.iter().rev().map(|root| root.join("registries.conf")) {
+        if known.has_file(&main)? {
+            files.push(main);
+            break;
         }
     }
+    for root in roots {
+        files.extend(fragments(&root.join("registries.conf.d"), known)?);
+    }
+    Ok(files)
+}
+
+/// The `.conf` files of a directory in the order of their names.
+fn fragments(directory: &Path, known: &Known) -> Result<Vec<PathBuf>> {
+    let mut files = known.entries(directory)?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
     files.sort();
     Ok(files)
 }
@@ -216,7 +320,10 @@ pub(super) fn find(reference: &Reference, wishes: &Wishes, places: &Places) -> R
 fn is_plain_by_custom(name: &str, wishes: &Wishes, places: &Places) -> bool {
     let speaks_of_tls =
         wishes.insecure || !wishes.authorities.is_empty() || wishes.identity.is_some();
-    let configured = places.directories.iter().any(|directory| directory.join(name).is_dir());
+    let names = containerd::names_of(name);
+    let mut directories = places.directories.paths.iter();
+    let configured =
+        directories.any(|directory| names.iter().any(|name| directory.join(name).is_dir()));
     super::reference::is_loopback(name) && !speaks_of_tls && !configured
 }
 
@@ -262,28 +369,13 @@ fn stand(
     Ok(ways)
 }
 
-/// The text of a file of configuration; nothing when there is none.
-fn text_of(path: &Path) -> Result<Option<String>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(unreadable(path, error)),
-    };
-    let mut text = String::new();
-    file.take(MAX_LENGTH.saturating_add(1))
-        .read_to_string(&mut text)
-        .map_err(|error| unreadable(path, error))?;
-    if u64::try_from(text.len()).is_ok_and(|length| length > MAX_LENGTH) {
-        let message = format!("{} is longer than {MAX_LENGTH} bytes", path.display());
-        return Err(Error::bad_data(message));
-    }
-    Ok(Some(text))
-}
-
 fn unreadable(path: &Path, error: std::io::Error) -> Error {
-    Error::io(format!("cannot read the configuration {}", path.display())).because(error)
+    let message = format!("cannot read the configuration {}", path.display());
+    match error.kind() {
+        ErrorKind::PermissionDenied => Error::denied(message),
+        _ => Error::io(message),
+    }
+    .because(error)
 }
 
 /// `why` repeats nothing of the file that could be long or do harm to a terminal.

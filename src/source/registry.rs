@@ -29,7 +29,7 @@ use super::hosts::Wishes;
 use super::limits::{Bound, Limits};
 use super::manifest::{Config, Descriptor, Document};
 use super::platform::Platform;
-use super::{Image, Layer, Reference, select};
+use super::{Image, Layer, Notices, Reference, select};
 use crate::cache::Cache;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
@@ -62,6 +62,8 @@ pub struct Options {
     pub foreign_urls: bool,
     /// How much the image and its registry may ask of us.
     pub limits: Limits,
+    /// Hears what was passed over.
+    pub notices: Notices,
     /// How many requests run at the same time.
     pub jobs: usize,
     /// How often a request is repeated that failed in a way that may pass.
@@ -85,6 +87,7 @@ impl Default for Options {
             pull: Pull::default(),
             foreign_urls: false,
             limits: Limits::default(),
+            notices: Notices::default(),
             jobs: 4,
             retries: 4,
             retry_delay: Duration::from_millis(250),

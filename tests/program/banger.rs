@@ -30,6 +30,9 @@ impl Bench {
         I: IntoIterator,
         I::Item: AsRef<OsStr>,
     {
+        // What is named has to be there.
+        let registries = self.path("registries.conf");
+        let registries = if registries.exists() { registries } else { PathBuf::from("/dev/null") };
         let mut command = Command::new(env!("CARGO_BIN_EXE_banger"));
         command
             .args(arguments)
@@ -37,7 +40,7 @@ impl Bench {
             .env("BANGER_CACHE_DIR", self.path("cache"))
             // What the user of this machine has configured is not part of the tests.
             .env("HOME", self.path("home"))
-            .env("CONTAINERS_REGISTRIES_CONF", self.path("registries.conf"))
+            .env("CONTAINERS_REGISTRIES_CONF", registries)
             .env_remove("XDG_RUNTIME_DIR")
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("DOCKER_CONFIG")
@@ -137,6 +140,41 @@ pub(crate) fn program_for_everybody() -> (tempfile::TempDir, PathBuf) {
     judge::succeed("cp", [env!("CARGO_BIN_EXE_banger").as_ref(), program.as_os_str()]);
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     (directory, program)
+}
+
+/// The program as a user who is nobody here, with `HOME` and the working directory in a bench; the
+/// configuration is that of the host and of `HOME`. Nothing, with the policy of a missing judge,
+/// where that cannot be had.
+pub(crate) struct Nobody<'a> {
+    bench: &'a Bench,
+    _directory: tempfile::TempDir,
+    program: PathBuf,
+}
+
+impl<'a> Nobody<'a> {
+    pub(crate) fn new(bench: &'a Bench) -> Option<Self> {
+        if !judge::kernel() || !judge::all(&["setpriv"]) {
+            return None;
+        }
+        open_to_all(&bench.path(""));
+        let (directory, program) = program_for_everybody();
+        Some(Self { bench, _directory: directory, program })
+    }
+
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(judge::find("setpriv").unwrap());
+        command
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(&self.program)
+            .args(words)
+            .current_dir(self.bench.path(""))
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.bench.path("home"))
+            .env("BANGER_CACHE_DIR", self.bench.path("nobodys"))
+            .stdin(Stdio::null());
+        command
+    }
 }
 
 /// Lets everybody write in `directory`.

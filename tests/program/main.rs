@@ -8,6 +8,7 @@ mod banger;
 mod boot;
 mod bounds;
 mod cache;
+mod configuration;
 mod crowd;
 mod daemon;
 mod demo;

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Credentials, Found, Secret, helper};
 use crate::error::{Error, Result};
+use crate::source::Notices;
 
 /// The longest file that is read.
 const MAX_LENGTH: u64 = 1 << 20;
@@ -66,25 +67,33 @@ impl std::fmt::Debug for Entry {
 }
 
 impl AuthFile {
-    /// Reads a file; one that is missing is nothing, unless it is required.
-    pub(super) fn read(path: &Path, required: bool) -> Result<Option<Self>> {
+    /// Reads a file. One that nobody named need not be there, and need not be for us: `notices`
+    /// hears of that.
+    pub(super) fn read(path: &Path, notices: Option<&Notices>) -> Result<Option<Self>> {
         let name = path.display().to_string();
+        let failed = || format!("cannot read credentials from {name}");
         let file = match File::open(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound && !required => return Ok(None),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(Error::not_found(format!("there is no file of credentials at {name}")));
-            }
-            Err(error) => {
-                return Err(
-                    Error::io(format!("cannot read credentials from {name}")).because(error)
-                );
-            }
+            Err(error) => match (error.kind(), notices) {
+                (ErrorKind::NotFound | ErrorKind::NotADirectory, Some(_)) => return Ok(None),
+                (ErrorKind::PermissionDenied, Some(notices)) => {
+                    notices.pass_over(path);
+                    return Ok(None);
+                }
+                (ErrorKind::NotFound, None) => {
+                    let message = format!("there is no file of credentials at {name}");
+                    return Err(Error::not_found(message));
+                }
+                (ErrorKind::PermissionDenied, None) => {
+                    return Err(Error::denied(failed()).because(error));
+                }
+                _ => return Err(Error::io(failed()).because(error)),
+            },
         };
         let mut text = String::new();
-        file.take(MAX_LENGTH.saturating_add(1)).read_to_string(&mut text).map_err(|error| {
-            Error::io(format!("cannot read credentials from {name}")).because(error)
-        })?;
+        file.take(MAX_LENGTH.saturating_add(1))
+            .read_to_string(&mut text)
+            .map_err(|error| Error::io(failed()).because(error))?;
         if u64::try_from(text.len()).is_ok_and(|length| length > MAX_LENGTH) {
             return Err(Error::bad_data(format!("{name} is longer than {MAX_LENGTH} bytes")));
         }
@@ -321,7 +330,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(".dockercfg");
         std::fs::write(&path, r#"{"h":{"auth":"dTpw"}}"#).unwrap();
-        let file = AuthFile::read(&path, false).unwrap().unwrap();
+        let file = AuthFile::read(&path, None).unwrap().unwrap();
         assert!(file.find("h", "x", LIMIT).unwrap().is_some());
     }
 

@@ -11,7 +11,7 @@ use reqwest::header::{
 };
 use serde::Deserialize;
 
-use super::{Host, Identity, Serves, Trust, malformed, text_of};
+use super::{Files, Host, Identity, Known, Serves, Trust, malformed};
 use crate::error::Result;
 
 /// How many certificates can be shown to a host, one after the other.
@@ -78,30 +78,28 @@ enum OneOrMore {
 }
 
 impl Directory {
-    /// The first of `directories` that has one for `name`, or one for every host.
-    pub(super) fn find(name: &str, directories: &[PathBuf]) -> Result<Self> {
-        // A name is a directory's only when it cannot lead elsewhere.
-        let own = Some(name).filter(|name| !name.contains('/') && !name.starts_with('.'));
-        for name in own.into_iter().chain(["_default"]) {
-            for directory in directories {
-                let path = directory.join(name);
-                if path.is_dir() {
-                    return Self::read(path);
+    /// The first of the directories that has one for `name`, or one for every host.
+    pub(super) fn find(name: &str, directories: &Files) -> Result<Self> {
+        for name in names_of(name).into_iter().chain(["_default".to_owned()]) {
+            for directory in &directories.paths {
+                let path = directory.join(&name);
+                if directories.known.has_directory(&path)? {
+                    return Self::read(path, &directories.known);
                 }
             }
         }
         Ok(Self::default())
     }
 
-    fn read(path: PathBuf) -> Result<Self> {
+    fn read(path: PathBuf, known: &Known) -> Result<Self> {
         let file = path.join("hosts.toml");
-        let document = match text_of(&file)? {
+        let document = match known.text_within(&file)? {
             Some(text) => {
                 toml::from_str(&text).map_err(|error| malformed(&file, place_of(&error, &text)))?
             }
             None => Document::default(),
         };
-        let beside = beside(&path)?;
+        let beside = beside(&path, known)?;
         Ok(Self { path, document, beside })
     }
 
@@ -152,6 +150,16 @@ impl Directory {
         }
         Ok(mirrors)
     }
+}
+
+/// The names of a host's directory. A name is a directory's only when it cannot lead elsewhere;
+/// containerd also knows one without a colon.
+pub(super) fn names_of(host: &str) -> Vec<String> {
+    if host.contains('/') || host.starts_with('.') {
+        return Vec::new();
+    }
+    let plain = host.rsplit_once(':').map(|(name, port)| format!("{name}_{port}_"));
+    plain.into_iter().chain([host.to_owned()]).collect()
 }
 
 impl Settings {
@@ -332,21 +340,21 @@ fn address(text: &str) -> Option<Url> {
 /// `*.crt` are trusted; each `NAME.cert` is shown, with the key in `NAME.key`.
 ///
 /// Source: docker, "Verify repository client with certificates"; containers-certs.d(5).
-fn beside(directory: &Path) -> Result<Manner> {
-    let entries =
-        std::fs::read_dir(directory).map_err(|error| super::unreadable(directory, error))?;
-    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+fn beside(directory: &Path, known: &Known) -> Result<Manner> {
+    let mut files = known.entries(directory)?;
     files.sort();
     let mut manner = Manner::default();
     for path in files {
         match path.extension().and_then(std::ffi::OsStr::to_str) {
-            Some("crt") => manner.authorities.push(path),
+            Some("crt") if known.may_read(&path)? => manner.authorities.push(path),
             Some("cert") => {
                 let key = path.with_extension("key");
                 if !key.is_file() {
                     return Err(malformed(&path, "the key beside it is missing"));
                 }
-                manner.identities.push(Identity { certificate: path, key });
+                if known.may_read(&path)? && known.may_read(&key)? {
+                    manner.identities.push(Identity { certificate: path, key });
+                }
             }
             _ => {}
         }

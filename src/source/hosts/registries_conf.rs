@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Serves, malformed, text_of};
+use super::{Files, Serves, malformed};
 use crate::error::{Error, Result};
 use crate::source::Reference;
 
@@ -83,7 +83,7 @@ impl Registry {
 
 /// The places of an image: the mirrors that the best entry names, then where it says that the
 /// image is; without an entry the reference itself.
-pub(super) fn find(reference: &Reference, files: &[PathBuf]) -> Result<Vec<Location>> {
+pub(super) fn find(reference: &Reference, files: &Files) -> Result<Vec<Location>> {
     let name = format!("{}/{}", reference.registry(), reference.repository());
     let origin = |text: &str| {
         split(text).map(|(name, repository)| Location {
@@ -137,10 +137,10 @@ pub(super) fn find(reference: &Reference, files: &[PathBuf]) -> Result<Vec<Locat
 
 /// The entry with the longest prefix, and its file. A later file's replaces an earlier one's of
 /// the same prefix.
-fn best(name: &str, files: &[PathBuf]) -> Result<Option<(PathBuf, Registry)>> {
+fn best(name: &str, files: &Files) -> Result<Option<(PathBuf, Registry)>> {
     let mut best: Option<(PathBuf, Registry)> = None;
-    for path in files {
-        let Some(text) = text_of(path)? else { continue };
+    for path in &files.paths {
+        let Some(text) = files.known.text_of(path)? else { continue };
         for registry in parse(path, &text)? {
             let length = registry.prefix().len();
             let is_better = best.as_ref().is_none_or(|(_, best)| length >= best.prefix().len());

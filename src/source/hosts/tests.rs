@@ -26,8 +26,10 @@ impl Fixture {
     }
 
     fn find(&self, reference: &str) -> Result<Vec<Host>> {
-        let registries = fragments(&self.path("conf"))?;
-        let places = Places { registries, directories: vec![self.path("certs.d")] };
+        let known = Known::default();
+        let registries = Files { paths: fragments(&self.path("conf"), &known)?, known };
+        let directories = Files { paths: vec![self.path("certs.d")], ..Files::default() };
+        let places = Places { registries, directories };
         find(&reference.parse().unwrap(), &self.wishes, &places)
     }
 
@@ -277,6 +279,9 @@ fn the_default_directory_is_for_every_other_host() {
         ["http://mirror.example/v2 x ns=h.example", "https://h.example/v2 x"]
     );
     assert_eq!(fixture.asked("own.example/x"), ["https://own.example/v2 x"]);
+    // Where a colon is none of a name, as containerd has it.
+    fixture.write("certs.d/own.example_5000_/hosts.toml", "server = 'http://plain.example'");
+    assert_eq!(fixture.asked("own.example:5000/x"), ["http://plain.example/v2 x"]);
 }
 
 #[test]
@@ -349,15 +354,19 @@ fn the_usual_places_follow_the_environment() {
     fixture.write("config/containers/registries.conf.d/c.txt", "");
     let config = fixture.path("config").into_os_string();
     let own = |name: &str| (name == "XDG_CONFIG_HOME").then(|| config.clone());
-    let places = Places::of_environment(&Wishes::default(), own).unwrap();
+    let places = Places::of_environment(&Wishes::default(), &Notices::default(), own).unwrap();
     let ours: Vec<_> =
-        places.registries.iter().filter(|path| path.starts_with(&user)).cloned().collect();
+        places.registries.paths.iter().filter(|path| path.starts_with(&user)).cloned().collect();
     let names = ["registries.conf", "registries.conf.d/a.conf", "registries.conf.d/b.conf"];
     assert_eq!(ours, names.map(|name| user.join(name)));
-    assert_eq!(places.directories[0], user.join("certs.d"));
-    assert_eq!(places.directories.last().unwrap(), Path::new("/etc/docker/certs.d"));
+    assert_eq!(places.directories.paths[0], user.join("certs.d"));
+    assert_eq!(places.directories.paths.last().unwrap(), Path::new("/etc/docker/certs.d"));
     let mine = |name: &str| (name == "CONTAINERS_REGISTRIES_CONF").then(|| OsString::from("/mine"));
     let wishes = Wishes { directories: Some(vec!["/d".into()]), ..Wishes::default() };
-    let places = Places::of_environment(&wishes, mine).unwrap();
-    assert_eq!((places.registries, places.directories), (vec!["/mine".into()], vec!["/d".into()]));
+    let places = Places::of_environment(&wishes, &Notices::default(), mine).unwrap();
+    let [registries, directories] = [places.registries, places.directories];
+    assert_eq!((registries.paths, directories.paths), (vec!["/mine".into()], vec!["/d".into()]));
+    // What is named must be there.
+    assert_eq!(registries.known.text_of(Path::new("/mine")).unwrap_err().exit_code(), 66);
+    assert_eq!(Known::default().text_of(Path::new("/mine")).unwrap(), None);
 }

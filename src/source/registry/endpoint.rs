@@ -95,7 +95,8 @@ impl Endpoint {
                 return Ok(Some(Found { credentials: given.clone(), source }));
             }
             // Files are read and a helper may think for a while.
-            block_in_place(|| self.search.find(&self.host.name, &self.host.repository))
+            let notices = &self.options.notices;
+            block_in_place(|| self.search.find(&self.host.name, &self.host.repository, notices))
         });
         Ok(found.await?.as_ref())
     }

@@ -146,6 +146,7 @@ fn pem(path: &Path) -> Result<Vec<u8>> {
         let message = format!("cannot read {}", path.display());
         match error.kind() {
             std::io::ErrorKind::NotFound => Error::not_found(message),
+            std::io::ErrorKind::PermissionDenied => Error::denied(message),
             _ => Error::io(message),
         }
         .because(error)

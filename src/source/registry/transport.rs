@@ -171,7 +171,8 @@ impl<'a> Route<'a> {
 
 impl Transport {
     pub(super) fn new(reference: &Reference, options: &Options) -> Result<Self> {
-        let places = Places::of_environment(&options.hosts, |name| std::env::var_os(name))?;
+        let (wishes, notices) = (&options.hosts, &options.notices);
+        let places = Places::of_environment(wishes, notices, |name| std::env::var_os(name))?;
         let hosts = hosts::find(reference, &options.hosts, &places)?;
         let endpoints: Result<Vec<Endpoint>> =
             hosts.into_iter().map(|host| Endpoint::new(host, options)).collect();
