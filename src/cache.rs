@@ -98,8 +98,9 @@ impl Cache {
     /// Whether a blob of this name and size is there; its bytes are judged when they are read.
     #[must_use]
     pub fn contains(&self, digest: &Digest, size: u64) -> bool {
-        fs::metadata(self.found_path(digest))
-            .is_ok_and(|metadata| metadata.is_file() && metadata.len() == size)
+        let path = self.found_path(digest);
+        path.and_then(|path| fs::metadata(path).ok())
+            .is_some_and(|metadata| metadata.is_file() && metadata.len() == size)
     }
 
     /// Opens a blob that [`Cache::contains`] answered for.
@@ -112,17 +113,19 @@ impl Cache {
 
     /// The same for those who only look after the cache.
     fn unused_blob(&self, digest: &Digest, size: u64) -> Result<CachedBlob> {
-        let path = self.found_path(digest);
+        let path = self.found_path(digest).unwrap_or_else(|| self.blob_path(digest));
         let file = File::open(&path).map_err(|error| failed("open", &path, error))?;
         let state = Reading::Open(Hasher::new(digest.algorithm()));
         let access = Arc::clone(&self.access);
         Ok(CachedBlob { file, path, digest: digest.clone(), size, read: 0, state, access })
     }
 
-    /// Where the blob is to be read.
-    fn found_path(&self, digest: &Digest) -> PathBuf {
+    /// Where the blob is to be read; nowhere when its file is known to be corrupt.
+    fn found_path(&self, digest: &Digest) -> Option<PathBuf> {
         let path = self.blob_path(digest);
-        if path.exists() { path } else { self.access.below(digest).unwrap_or(path) }
+        let below = || self.access.below(digest);
+        let found = if path.exists() { Some(path) } else { below().or(Some(path)) };
+        found.filter(|_| !self.access.distrusts(digest))
     }
 
     /// The file of a blob that has just been read as a whole and found to be what its name says;
@@ -151,7 +154,7 @@ impl Cache {
     /// The whole of a small blob, verified; nothing when the cache has none that is whole and at
     /// most `limit` bytes long.
     pub fn document(&self, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>> {
-        let path = self.found_path(digest);
+        let Some(path) = self.found_path(digest) else { return Ok(None) };
         let Ok(metadata) = fs::metadata(&path) else { return Ok(None) };
         if !metadata.is_file() || metadata.len() > limit {
             return Ok(None);
@@ -186,6 +189,7 @@ impl Cache {
         Ok(Incoming {
             temporary: Temporary { path, kept: false, lock: None },
             target: self.blob_path(digest),
+            access: Arc::clone(&self.access),
             file: Arc::new(file),
             digest: digest.clone(),
             size,
@@ -228,14 +232,21 @@ impl Cache {
         )))
     }
 
+    /// Removes what is kept for this process alone, before that is ended early.
+    pub fn end() {
+        access::end();
+    }
+
     /// Removes what killed processes left under `ingest/`.
     fn sweep(&self) -> Result<()> {
         let directory = self.root.join(INGEST);
         let entries = fs::read_dir(&directory).map_err(|e| failed("read", &directory, e))?;
         for entry in entries {
             let path = entry.map_err(|error| failed("read", &directory, error))?.path();
-            // Another process may publish or sweep the file at any moment.
-            if File::open(&path).is_ok_and(|file| is_abandoned(&file)) {
+            // What is no file is none of ours. Another process may publish or sweep ours at any
+            // moment.
+            let is_file = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file());
+            if is_file && File::open(&path).is_ok_and(|file| is_abandoned(&file)) {
                 match fs::remove_file(&path) {
                     Err(error) if error.kind() != ErrorKind::NotFound => {
                         return Err(failed("remove", &path, error));
@@ -255,6 +266,15 @@ fn is_ours(file: &File) -> bool {
         // Without locks the file is protected by its age alone.
         Err(TryLockError::Error(_)) => true,
         Ok(()) => file.metadata().is_ok_and(|metadata| metadata.nlink() > 0),
+    }
+}
+
+/// Whether the file still has this name.
+fn is_at(file: &File, path: &Path) -> bool {
+    let number = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(file), Ok(named)) => number(&file) == number(&named),
+        _ => false,
     }
 }
 
@@ -319,6 +339,7 @@ pub(crate) struct Incoming {
     // Declared before the file: removed while the lock is still held.
     temporary: Temporary,
     target: PathBuf,
+    access: Arc<Access>,
     file: Arc<File>,
     digest: Digest,
     size: u64,
@@ -359,8 +380,9 @@ impl Incoming {
 
     /// Compares size and digest with what was promised.
     pub(crate) fn verify(self) -> Result<Verified> {
-        check(&self.digest, self.size, self.written, self.hasher)?;
-        Ok(Verified { temporary: self.temporary, target: self.target, file: self.file })
+        check(&self.digest, self.size, self.written, self.hasher.clone())?;
+        let Self { temporary, target, access, file, digest, .. } = self;
+        Ok(Verified { temporary, target, access, file, digest })
     }
 }
 
@@ -369,7 +391,9 @@ impl Incoming {
 pub(crate) struct Verified {
     temporary: Temporary,
     target: PathBuf,
+    access: Arc<Access>,
     file: Arc<File>,
+    digest: Digest,
 }
 
 impl Verified {
@@ -382,6 +406,7 @@ impl Verified {
         // sha512 blobs are rare: their directory is made with the first.
         make_directory(directory)?;
         self.temporary.rename_to(&self.target)?;
+        self.access.trust(&self.digest);
         File::open(directory)
             .and_then(|directory| directory.sync_all())
             .map_err(|error| failed("sync", directory, error))
@@ -420,7 +445,10 @@ impl CachedBlob {
             }
             Err(error) => {
                 let aside = self.path.with_extension("corrupt");
-                let advice = if fs::rename(&self.path, &aside).is_ok() {
+                let advice = if !is_at(&self.file, &self.path) {
+                    // Another process has put a whole one in its place meanwhile.
+                    "it has been replaced; run again".to_owned()
+                } else if fs::rename(&self.path, &aside).is_ok() {
                     format!("moved to {}; run again to fetch it anew", shown(&aside))
                 } else {
                     self.access.distrust(&self.digest);
@@ -605,6 +633,48 @@ mod tests {
         assert_eq!(fs::read(aside).unwrap(), b"hellO");
         fixture.cache.store(&digest, b"hello").unwrap();
         assert_eq!(read(&fixture.cache, &digest, 5).unwrap(), b"hello");
+    }
+
+    #[test]
+    fn a_corrupt_blob_that_cannot_be_moved_aside_counts_as_absent_until_it_is_replaced() {
+        let fixture = fixture();
+        let digest = Digest::sha256_of(b"hello");
+        fixture.cache.store(&digest, b"hello").unwrap();
+        fs::write(fixture.cache.blob_path(&digest), b"hellO").unwrap();
+        // No file is renamed over a directory.
+        fs::create_dir(fixture.cache.blob_path(&digest).with_extension("corrupt")).unwrap();
+        let error = error_of(read(&fixture.cache, &digest, 5).unwrap_err());
+        assert!(error.advice().unwrap().contains("remove "), "{error}");
+        assert!(!fixture.cache.contains(&digest, 5));
+        assert_eq!(fixture.cache.document(&digest, 5).unwrap(), None);
+        let claim = fixture.cache.claim(&digest, 5).unwrap();
+        assert!(matches!(claim, Claim::Ours(_)), "it would be asked for again and again");
+        fixture.cache.store(&digest, b"hello").unwrap();
+        assert_eq!(read(&fixture.cache, &digest, 5).unwrap(), b"hello");
+        assert!(fixture.cache.contains(&digest, 5));
+    }
+
+    #[test]
+    fn a_whole_blob_is_not_moved_aside_for_the_corrupt_one_before_it() {
+        let fixture = fixture();
+        let digest = Digest::sha256_of(b"hello");
+        fixture.cache.store(&digest, b"hello").unwrap();
+        fs::write(fixture.cache.blob_path(&digest), b"hellO").unwrap();
+        let mut corrupt = fixture.cache.blob(&digest, 5).unwrap();
+        // Another process has met the same blob, and healed it.
+        assert!(!fixture.cache.is_intact(&digest, 5).unwrap());
+        fixture.cache.store(&digest, b"hello").unwrap();
+        assert_eq!(error_of(corrupt.read_to_end(&mut Vec::new()).unwrap_err()).exit_code(), 65);
+        assert_eq!(read(&fixture.cache, &digest, 5).unwrap(), b"hello");
+    }
+
+    #[test]
+    fn what_is_no_file_among_the_temporary_ones_is_left_alone() {
+        let fixture = fixture();
+        let foreign = fixture.cache.root().join(INGEST).join("directory");
+        fs::create_dir(&foreign).unwrap();
+        Cache::at(fixture.cache.root()).unwrap();
+        assert!(foreign.exists());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use banger::cache::Cache;
 use banger::cli::Cli;
 use banger::error::{Error, Result};
 use banger::image::interrupt;
@@ -25,6 +26,7 @@ fn end_on_signals(report: banger::report::Report) -> Result<()> {
     let end = move || {
         let error = Error::interrupted("interrupted; what was fetched is kept for the next run");
         report.failed(&error);
+        Cache::end();
         std::process::exit(error.exit_code().into());
     };
     ctrlc::set_handler(move || interrupt(end))

@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{INGEST, failed, make_directory};
 use crate::digest::Digest;
@@ -21,6 +21,8 @@ pub(super) struct Access {
     /// Locked together with others; there is none where it cannot be made.
     lock: Option<File>,
     below: Option<Below>,
+    /// Blobs that turned out to be corrupt, and cannot be moved aside.
+    distrusted: Mutex<BTreeSet<Digest>>,
 }
 
 /// A cache that may only be read.
@@ -28,9 +30,42 @@ pub(super) struct Access {
 struct Below {
     root: PathBuf,
     /// What it lacks, for as long as this process uses it.
-    _above: tempfile::TempDir,
-    /// Blobs in it that turned out to be corrupt, and cannot be moved aside.
-    distrusted: Mutex<BTreeSet<Digest>>,
+    _above: Passing,
+}
+
+/// A directory that goes with the cache that it belongs to, or with an interrupted process.
+#[derive(Debug)]
+struct Passing(tempfile::TempDir);
+
+/// The directories that an interruption has to remove.
+static PASSING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn passing() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    PASSING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Passing {
+    fn make() -> Result<Self> {
+        let made = tempfile::tempdir().map_err(|error| {
+            Error::cannot_create("cannot make a directory for what the cache lacks").because(error)
+        })?;
+        passing().insert(made.path().to_owned());
+        Ok(Self(made))
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        passing().remove(self.0.path());
+    }
+}
+
+/// Removes the directories that would go at the end of the process, before it is ended early.
+pub(super) fn end() {
+    for directory in &*passing() {
+        // The process ends: there is nobody left to tell.
+        let _ = std::fs::remove_dir_all(directory);
+    }
 }
 
 impl Access {
@@ -40,17 +75,13 @@ impl Access {
         match make_directory(&root.join(INGEST)).and_then(|()| writable(&root.join(INGEST))) {
             Ok(()) => {
                 let lock = lock(&root, true);
-                Ok((root, Self { lock, below: None }))
+                Ok((root, Self { lock, below: None, distrusted: Mutex::default() }))
             }
             Err(Error::Denied(_)) if root.join("blobs").is_dir() => {
-                let above = tempfile::tempdir().map_err(|error| {
-                    Error::cannot_create("cannot make a directory for what the cache lacks")
-                        .because(error)
-                })?;
-                let (path, lock) = (above.path().to_owned(), lock(&root, false));
-                let distrusted = Mutex::default();
-                let below = Some(Below { root, _above: above, distrusted });
-                Ok((path, Self { lock, below }))
+                let above = Passing::make()?;
+                let (path, lock) = (above.0.path().to_owned(), lock(&root, false));
+                let below = Some(Below { root, _above: above });
+                Ok((path, Self { lock, below, distrusted: Mutex::default() }))
             }
             Err(error) => Err(error),
         }
@@ -59,9 +90,7 @@ impl Access {
     /// Where the blob is in a cache that may only be read.
     pub(super) fn below(&self, digest: &Digest) -> Option<PathBuf> {
         let below = self.below.as_ref()?;
-        let distrusted = below.distrusted.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = below.root.join("blobs").join(digest.algorithm().name()).join(digest.hex());
-        (!distrusted.contains(digest)).then_some(path)
+        Some(below.root.join("blobs").join(digest.algorithm().name()).join(digest.hex()))
     }
 
     /// The cache that may only be read, where there is one.
@@ -69,12 +98,23 @@ impl Access {
         self.below.as_ref().map(|below| below.root.as_path())
     }
 
-    /// Reads a corrupt blob no more.
+    /// Believes the file of a corrupt blob no more.
     pub(super) fn distrust(&self, digest: &Digest) {
-        if let Some(below) = &self.below {
-            let mut distrusted = below.distrusted.lock().unwrap_or_else(PoisonError::into_inner);
-            distrusted.insert(digest.clone());
-        }
+        self.distrusted().insert(digest.clone());
+    }
+
+    /// Believes what has been put in its place.
+    pub(super) fn trust(&self, digest: &Digest) {
+        self.distrusted().remove(digest);
+    }
+
+    /// Whether the file of a blob turned out to be corrupt.
+    pub(super) fn distrusts(&self, digest: &Digest) -> bool {
+        self.distrusted().contains(digest)
+    }
+
+    fn distrusted(&self) -> MutexGuard<'_, BTreeSet<Digest>> {
+        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until nobody else uses the cache, and keeps everybody out; `busy` is told when there

@@ -1,6 +1,8 @@
 //! What a reference named when a registry was last asked: a small file each under `references/`.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,12 +27,15 @@ impl Cache {
     /// The index or manifest that this reference named when it was last resolved.
     #[must_use]
     pub fn known(&self, reference: &str) -> Option<Digest> {
-        let path = self.record_path(reference);
-        if std::fs::metadata(&path).ok()?.len() > MAX_LENGTH {
-            return None;
-        }
-        let record: Record = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
-        record.digest.parse().ok().filter(|_| record.reference == reference)
+        // What was learnt last, and then what a cache knows that may only be read.
+        let roots = [Some(&*self.root), self.access.read_only()];
+        roots.into_iter().flatten().find_map(|root| {
+            let mut body = Vec::new();
+            let file = File::open(record_path(root, reference)).ok()?;
+            file.take(MAX_LENGTH).read_to_end(&mut body).ok()?;
+            let record: Record = serde_json::from_slice(&body).ok()?;
+            record.digest.parse().ok().filter(|_| record.reference == reference)
+        })
     }
 
     /// Remembers what a reference names.
@@ -38,7 +43,7 @@ impl Cache {
         if self.known(reference).as_ref() == Some(digest) {
             return Ok(());
         }
-        let target = self.record_path(reference);
+        let target = record_path(&self.root, reference);
         make_directory(&self.root.join(REFERENCES))?;
         let record = Record { reference: reference.to_owned(), digest: digest.to_string() };
         let body = serde_json::to_vec(&record).map_err(|error| {
@@ -51,11 +56,11 @@ impl Cache {
             .map_err(|error| failed("write", &temporary.path, error))?;
         temporary.rename_to(&target)
     }
+}
 
-    fn record_path(&self, reference: &str) -> std::path::PathBuf {
-        let name = Digest::sha256_of(reference.as_bytes());
-        self.root.join(REFERENCES).join(format!("{}.json", name.hex()))
-    }
+fn record_path(root: &Path, reference: &str) -> PathBuf {
+    let name = Digest::sha256_of(reference.as_bytes());
+    root.join(REFERENCES).join(format!("{}.json", name.hex()))
 }
 
 #[cfg(test)]
@@ -73,7 +78,7 @@ mod tests {
             assert_eq!(cache.known("a/b:c").as_ref(), Some(digest));
         }
         assert_eq!(cache.known("a/b:d"), None);
-        std::fs::write(cache.record_path("a/b:c"), "{").unwrap();
+        std::fs::write(record_path(cache.root(), "a/b:c"), "{").unwrap();
         assert_eq!(cache.known("a/b:c"), None);
     }
 }

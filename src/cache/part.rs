@@ -6,12 +6,12 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{Cache, Incoming, Temporary, failed, make_directory};
+use super::{Cache, Incoming, Temporary, failed, is_at, make_directory};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 
@@ -100,6 +100,7 @@ impl Cache {
         let mut incoming = Incoming {
             temporary,
             target: self.blob_path(digest),
+            access: Arc::clone(&self.access),
             file,
             digest: digest.clone(),
             size,
@@ -166,15 +167,6 @@ impl Incoming {
     /// Ends this run's work on the blob; a later one may go on behind the bytes that are there.
     pub(crate) fn leave(mut self) {
         self.temporary.kept = self.temporary.lock.is_some() && self.written > 0;
-    }
-}
-
-/// Whether the file still has this name.
-fn is_at(file: &File, path: &Path) -> bool {
-    let number = |metadata: &fs::Metadata| (metadata.dev(), metadata.ino());
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(file), Ok(named)) => number(&file) == number(&named),
-        _ => false,
     }
 }
 

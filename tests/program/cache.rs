@@ -9,11 +9,13 @@ use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use banger_test_support::layers::Compression;
+use banger_test_support::proxy::{Manner, Proxy};
 use banger_test_support::registry::Registry;
 use banger_test_support::{gate, judge};
 use serde_json::Value;
 
-use crate::banger::{Bench, flip, open_to_all, program_for_everybody, push};
+use crate::banger::{Bench, Nobody, flip, open_to_all, program_for_everybody, push};
+use crate::faults::{image_of, layer};
 use crate::image::image;
 
 /// `banger cache WORDS --format json`, which ends with this exit code.
@@ -248,6 +250,12 @@ fn a_read_only_cache_serves_and_is_left_as_it_is() {
     };
     let before = snapshot(&cache);
     pull(true);
+    // What its tags mean is known from it, too.
+    for policy in ["never", "missing"] {
+        let words = ["image", "pull", &reference, "again.ext4", "--force", "--pull", policy];
+        let (code, report) = nobody(&words);
+        assert_eq!(code, Some(0), "{policy}: {report:#}");
+    }
     assert_eq!(nobody(&["cache", "verify"]).1["intact"]["count"], 5);
     assert_eq!(nobody(&["cache", "ls"]).1["blobs"].as_array().unwrap().len(), 5);
     assert_eq!(nobody(&["cache", "prune", "--older-than", "0d"]).0, Some(77));
@@ -266,4 +274,37 @@ fn a_read_only_cache_serves_and_is_left_as_it_is() {
     pull(false);
     assert_eq!(snapshot(&cache), missing);
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn an_interrupted_pull_beside_a_read_only_cache_leaves_nothing() {
+    let Some(registry) = Registry::start() else { return };
+    push(&registry, &[image_of(vec![layer("file", 3 << 20, 11)])], "image:latest");
+    let proxy = Proxy::start(&registry.host(), |request, upstream| {
+        let drip = Manner::Drip(64 << 10, Duration::from_millis(100));
+        let reply = upstream.answer(request);
+        if reply.body.len() > 1 << 20 { reply.sent(drip) } else { reply }
+    });
+    let bench = Bench::new();
+    let Some(nobody) = Nobody::new(&bench) else { return };
+    let (cache, temporary) = (bench.path("nobodys"), bench.path("temporary"));
+    fs::create_dir_all(cache.join("oci/blobs/sha256")).unwrap();
+    fs::create_dir(&temporary).unwrap();
+    open_to_all(&temporary);
+    let reference = format!("{}/image:latest", proxy.host());
+    let mut pull = nobody.command(&["image", "pull", &reference, "disk.ext4", "--quiet"]);
+    let mut child = pull.env("TMPDIR", &temporary).stderr(Stdio::null()).spawn().unwrap();
+    let list = |directory: PathBuf| fs::read_dir(directory).into_iter().flatten().flatten();
+    let grown = || {
+        let parts = list(temporary.clone()).flat_map(|above| list(above.path().join("partial")));
+        parts.into_iter().any(|part| part.metadata().is_ok_and(|found| found.len() > 1 << 18))
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while !grown() {
+        assert!(std::time::Instant::now() < deadline, "nothing arrives");
+        sleep(Duration::from_millis(20));
+    }
+    judge::succeed("kill", ["-s", "INT", &child.id().to_string()]);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(snapshot(&temporary), []);
 }
