@@ -411,6 +411,51 @@ fn every_digest_of_a_layout_is_verified() {
 }
 
 #[test]
+fn c12_a_layout_without_a_foreign_layer_says_that_no_network_is_asked() {
+    let bench = Bench::new();
+    layout(&bench, Compression::Gzip);
+    let path = |name: &str| bench.path("layout").join(name);
+    let asked = banger_test_support::proxy::Proxy::start("nobody", |_, _| {
+        banger_test_support::proxy::Reply::new(200, b"")
+    });
+    // The last layer is at an address that the manifest names.
+    let read = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let mut index = read(&path("index.json"));
+    let blob = |digest: &Value| path("blobs").join(digest.as_str().unwrap().replace(':', "/"));
+    let mut manifest = read(&blob(&index["manifests"][0]["digest"]));
+    let layer = &mut manifest["layers"][2];
+    layer["mediaType"] = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip".into();
+    layer["urls"] = json!([format!("http://{}/layer?token=hunter2", asked.host())]);
+    let (layer, body) = (layer["digest"].clone(), manifest.to_string());
+    index["manifests"][0]["digest"] = digest(body.as_bytes()).into();
+    index["manifests"][0]["size"] = body.len().into();
+    fs::write(blob(&index["manifests"][0]["digest"]), body).unwrap();
+    fs::write(path("index.json"), index.to_string()).unwrap();
+    bench.build("oci:layout", "whole.ext4", &[]);
+    fs::remove_file(bench.path("whole.ext4")).unwrap();
+    let bytes = fs::read(blob(&layer)).unwrap();
+    fs::remove_file(blob(&layer)).unwrap();
+    let place = layer.as_str().unwrap().replace(':', "/");
+    let fails = |source: &str, message: String| {
+        assert!(message.contains("lacks layer 3 of 3"), "{source}: {message}");
+        assert!(message.contains("at 127.0.0.1, but no network is asked"), "{message}");
+        assert!(message.contains(&format!("fetch it to blobs/{place} in the layout")), "{message}");
+        assert!(
+            message.contains("--allow-foreign-urls") && !message.contains("hunter2"),
+            "{message}"
+        );
+    };
+    tar(&bench, "layout", "layout.tar", &["."]);
+    for source in ["oci:layout", "oci-archive:layout.tar"] {
+        fails(source, bench.build_fails(source, &[], 66));
+        fails(source, bench.pull_fails(source, &[], 66));
+    }
+    assert!(asked.log().is_empty(), "{:?}", asked.log());
+    fs::write(blob(&layer), bytes).unwrap();
+    bench.build("oci:layout", "whole.ext4", &[]);
+}
+
+#[test]
 fn every_digest_of_a_docker_archive_is_verified() {
     for compression in [Compression::None, Compression::Gzip] {
         let bench = Bench::new();

@@ -147,7 +147,29 @@ fn layers(shelf: &Shelf, manifest: &Manifest) -> Result<Vec<Piece>> {
     let layers = manifest.layers.iter().enumerate();
     layers
         .map(|(index, layer)| {
-            blob(shelf, &layer.digest, &format!("layer {} of {count}", index + 1))
+            let what = format!("layer {} of {count}", index.saturating_add(1));
+            let error = match (blob(shelf, &layer.digest, &what), layer.urls.first()) {
+                (Err(Error::NotFound(_)), Some(url)) => elsewhere(shelf, layer, (&what, url)),
+                (found, _) => return found,
+            };
+            Err(error)
         })
         .collect()
+}
+
+/// The error of a layer that is not here but at addresses which the manifest names. skopeo would
+/// ask there; what is on this host is taken without a network, whoever made it.
+fn elsewhere(shelf: &Shelf, layer: &Descriptor, (what, url): (&str, &str)) -> Error {
+    let url: Option<reqwest::Url> = url.parse().ok();
+    let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or("a foreign server");
+    let (name, digest, path) = (shelf.name(), &layer.digest, path_of(&layer.digest));
+    Error::not_found(format!(
+        "{name} lacks {what}, blob {digest}; the manifest has urls for it, at {}, but no network \
+         is asked for what is on this host",
+        excerpt(host)
+    ))
+    .hint(format!(
+        "fetch it to {path} in the layout, or pull the image from its registry with \
+         --allow-foreign-urls"
+    ))
 }
