@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -106,6 +108,55 @@ fn who_waits_for_a_download_takes_over_from_the_dead() {
     let ranges: Vec<_> = log.iter().filter_map(|request| request.header("range")).collect();
     assert!(ranges.iter().any(|range| *range != "bytes=0-0"), "{ranges:?}");
     assert_clean(&bench);
+}
+
+/// An interrupted pull leaves the beginning of a blob, and the next one asks for the rest alone.
+#[test]
+fn the_next_run_continues_what_an_interrupted_one_left() {
+    const SIZE: usize = 3 << 20;
+    let Some(registry) = Registry::start() else { return };
+    push(&registry, &[image_of(vec![layer("file", SIZE, 9)])], "image:latest");
+    let sent = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&sent);
+    let proxy = Proxy::start(&registry.host(), move |request, upstream| {
+        let reply = upstream.answer(request);
+        if !request.fetches_blob() || reply.body.starts_with(b"{") {
+            return reply;
+        }
+        count.fetch_add(reply.body.len().try_into().unwrap(), Ordering::Relaxed);
+        let drip = Manner::Drip(64 << 10, Duration::from_millis(100));
+        if request.header("range").is_none() { reply.sent(drip) } else { reply }
+    });
+    let (bench, reference) = (Bench::new(), format!("{}/image:latest", proxy.host()));
+    let mut child = start(&bench, &reference, "disk");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let arrived = || parts(&bench).first().map_or(0, |part| fs::metadata(part).unwrap().len());
+    while arrived() < 1 << 18 {
+        assert!(Instant::now() < deadline, "nothing arrives");
+        assert_eq!(child.try_wait().unwrap(), None, "the pull ended by itself");
+        sleep(Duration::from_millis(5));
+    }
+    judge::succeed("kill", ["-s", "INT", &child.id().to_string()]);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", judge::text(&output));
+    assert!(judge::text(&output).contains("what was fetched is kept"), "{}", judge::text(&output));
+    assert_clean(&bench);
+    assert!(!bench.path("disk").exists());
+    let left = arrived();
+    let whole = sent.swap(0, Ordering::Relaxed);
+    assert!((1 << 18..whole).contains(&left), "{left} of {whole} bytes");
+    proxy.forget();
+    bench.pull(&reference, "disk", &[]);
+    gate::assert_clean(&bench.path("disk"));
+    let ranges: Vec<_> = proxy
+        .log()
+        .iter()
+        .filter_map(|request| request.header("range").map(str::to_owned))
+        .collect();
+    assert_eq!(ranges, [format!("bytes={left}-")]);
+    assert_eq!(sent.load(Ordering::Relaxed), whole - left, "bytes that were there came again");
+    assert_clean(&bench);
+    assert_eq!(parts(&bench), Vec::<std::path::PathBuf>::new());
 }
 
 /// `BANGER_KILLS` moments, 12 when it is not set, spread by chance over the time that a pull takes.
