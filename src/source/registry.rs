@@ -7,6 +7,7 @@ mod challenge;
 mod download;
 mod endpoint;
 mod foreign;
+mod names;
 mod retry;
 mod tls;
 mod token;

@@ -7,94 +7,16 @@
 //!
 //! Source: OCI image-spec, descriptor.md, "Properties".
 
-use std::error::Error as StdError;
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::HeaderMap;
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Client, Url};
 
 use super::Options;
+use super::names::{Guide, Zone};
 use super::tls::{follow_at_most, make};
-use super::transport::cause;
 use crate::error::{Error, Result};
 use crate::source::excerpt;
 use crate::source::hosts::{Host, Serves, Trust};
-
-/// The variables that name proxies, which may be anywhere.
-const PROXIES: [&str; 6] =
-    ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-
-/// What there is at an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Zone {
-    World,
-    /// This host.
-    Loopback,
-    /// Neighbours, and the services that clouds have for their machines.
-    Link,
-    /// A network of somebody's own, or nobody.
-    Private,
-}
-
-impl Zone {
-    fn of(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(address) => Self::of_v4(address),
-            IpAddr::V6(address) => Self::of_v6(address),
-        }
-    }
-
-    /// Source: IANA IPv4 Special-Purpose Address Registry; of RFC 6890's blocks for examples
-    /// nothing is to be feared.
-    fn of_v4(address: Ipv4Addr) -> Self {
-        let is_reserved = match address.octets() {
-            // Carriers' networks, protocol assignments, benchmarks, multicast and what is beyond.
-            [100, second, ..] => second & 0xc0 == 64,
-            [192, 0, 0, _] | [198, 18 | 19, ..] | [224..=255, ..] => true,
-            _ => false,
-        };
-        match address.octets() {
-            [0 | 127, ..] => Self::Loopback,
-            _ if address.is_link_local() => Self::Link,
-            _ if address.is_private() || is_reserved => Self::Private,
-            _ => Self::World,
-        }
-    }
-
-    /// Source: IANA IPv6 Special-Purpose Address Registry.
-    fn of_v6(address: Ipv6Addr) -> Self {
-        if address.is_loopback() || address.is_unspecified() {
-            return Self::Loopback;
-        }
-        match address.segments() {
-            // Mapped, compatible, translated (RFC 6052) and 6to4: another address is meant.
-            [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
-            | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
-            | [0x2002, high, low, ..] => {
-                Self::of_v4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
-            }
-            [first, ..] if first & 0xffc0 == 0xfe80 => Self::Link,
-            // Unique local, site-local, multicast, local translation.
-            [first, ..] if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0 => Self::Private,
-            [0xff00..=0xffff, ..] | [0x64, 0xff9b, 1, ..] => Self::Private,
-            _ => Self::World,
-        }
-    }
-
-    /// What an address without a name says of itself.
-    fn named(url: &Url) -> Self {
-        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        let name = host.trim_end_matches('.');
-        match host.parse() {
-            Ok(address) => Self::of(address),
-            Err(_) if name == "localhost" || name.ends_with(".localhost") => Self::Loopback,
-            Err(_) => Self::World,
-        }
-    }
-}
 
 /// Where a foreign address may lead: out, and to where the registry is.
 #[derive(Clone, Copy, Debug)]
@@ -106,17 +28,13 @@ impl Door {
         Self(api.as_ref().map_or(Zone::World, Zone::named))
     }
 
-    fn lets(self, zone: Zone) -> bool {
-        zone == Zone::World || zone == self.0
-    }
-
     /// Why an address may not be asked.
     fn refusal(self, url: &Url) -> Option<&'static str> {
         if !matches!(url.scheme(), "http" | "https") {
             Some("which is no address of a web server")
         } else if !url.username().is_empty() || url.password().is_some() {
             Some("which has a user name in it")
-        } else if !self.lets(Zone::named(url)) {
+        } else if !self.0.lies_open_from(Zone::named(url)) {
             Some("which is an address of this host, its link or a private network")
         } else {
             None
@@ -134,61 +52,6 @@ impl Door {
             follow_at_most(most, attempt)
         }
     }
-}
-
-/// Resolves names that lead where the door lets them.
-struct Guide {
-    door: Door,
-    proxies: Vec<String>,
-}
-
-impl Guide {
-    fn new(door: Door) -> Self {
-        let named = |name: &&str| {
-            let text = std::env::var(name).ok()?;
-            let url: Url = text.parse().or_else(|_| format!("http://{text}").parse()).ok()?;
-            url.host_str().map(str::to_owned)
-        };
-        Self { door, proxies: PROXIES.iter().filter_map(named).collect() }
-    }
-}
-
-impl Resolve for Guide {
-    fn resolve(&self, name: Name) -> Resolving {
-        let door = self.door;
-        let is_proxy = self.proxies.iter().any(|proxy| proxy.eq_ignore_ascii_case(name.as_str()));
-        Box::pin(async move {
-            let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let inner = found.iter().find(|found| !door.lets(Zone::of(found.ip())));
-            if let (Some(inner), false) = (inner, is_proxy) {
-                let (name, address) = (name.as_str().to_owned(), inner.ip());
-                return Err(Inward { name, address }.into());
-            }
-            let addresses: Addrs = Box::new(found.into_iter());
-            Ok(addresses)
-        })
-    }
-}
-
-/// A name that leads where its owner has no business.
-#[derive(Debug)]
-struct Inward {
-    name: String,
-    address: IpAddr,
-}
-
-impl fmt::Display for Inward {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, address } = self;
-        write!(f, "{name} is {address}, an address of this host, its link or a private network")
-    }
-}
-
-impl StdError for Inward {}
-
-/// Whether an error comes from a name that leads inwards.
-pub(super) fn leads_inwards(error: &(dyn StdError + 'static)) -> bool {
-    cause::<Inward>(error).is_some()
 }
 
 /// A foreign address, and a client that shows it nothing.
@@ -231,7 +94,7 @@ impl Foreign {
         let most = options.limits.redirects;
         let http = make(&host, options, |builder| {
             let policy = Policy::custom(move |attempt| door.follow(attempt, most));
-            builder.redirect(policy).referer(false).dns_resolver(Guide::new(door))
+            builder.redirect(policy).referer(false).dns_resolver(Guide::out_or_to(door.0))
         })?;
         Ok(Self { url, http, name })
     }
@@ -257,6 +120,7 @@ fn without_password(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::names::leads_inwards;
     use super::*;
 
     fn is_asked(api: &str, url: &str) -> bool {
@@ -318,25 +182,6 @@ mod tests {
         ] {
             assert_eq!(is_asked(api, url), asked, "{api} names {url}");
         }
-    }
-
-    #[tokio::test]
-    async fn c12_a_name_is_refused_by_the_address_that_it_leads_to() {
-        let guide = |zone, proxies| Guide { door: Door(zone), proxies };
-        let resolve = async |guide: Guide| {
-            let found = guide.resolve("localhost".parse().unwrap()).await;
-            found.map(Iterator::count).map_err(|error| {
-                let error: Box<dyn StdError> = error;
-                assert!(leads_inwards(&*error), "{error}");
-                error.to_string()
-            })
-        };
-        for zone in [Zone::World, Zone::Link, Zone::Private] {
-            let error = resolve(guide(zone, vec![])).await.unwrap_err();
-            assert!(error.starts_with("localhost is "), "{error}");
-        }
-        assert!(resolve(guide(Zone::Loopback, vec![])).await.unwrap() > 0);
-        assert!(resolve(guide(Zone::World, vec!["LocalHost".to_owned()])).await.unwrap() > 0);
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Certificate, Client, ClientBuilder, Url};
 
 use super::Options;
+use super::names::Guide;
 use crate::error::{Error, Result};
 use crate::source::hosts::{Host, Identity};
 
@@ -30,7 +31,7 @@ pub(super) fn client(host: &Host, options: &Options) -> Result<Client> {
     let most = options.limits.redirects;
     let has_headers = !host.headers.is_empty();
     make(host, options, |builder| {
-        builder.redirect(Policy::custom(move |attempt| {
+        builder.dns_resolver(Guide::from(&host.api)).redirect(Policy::custom(move |attempt| {
             // What the host is told is not for the one that it sends us on to.
             if has_headers && leaves(&attempt) { attempt.stop() } else { follow(attempt, most) }
         }))
@@ -47,7 +48,8 @@ fn leaves(attempt: &Attempt<'_>) -> bool {
 pub(super) fn token_client(host: &Host, options: &Options) -> Result<Client> {
     let most = options.limits.redirects;
     make(host, options, |builder| {
-        builder.redirect(Policy::custom(move |attempt| stay(attempt, most)))
+        let policy = Policy::custom(move |attempt| stay(attempt, most));
+        builder.dns_resolver(Guide::from(&host.api)).redirect(policy)
     })
 }
 

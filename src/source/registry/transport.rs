@@ -18,7 +18,8 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::endpoint::Endpoint;
-use super::foreign::{Foreign, leads_inwards};
+use super::foreign::Foreign;
+use super::names::leads_inwards;
 use super::retry::{Failure, Tries, may_pass, retry_after};
 use super::tls::{TooManyRedirects, refusal};
 use super::{Options, Pull, challenge};

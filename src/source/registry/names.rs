@@ -1,0 +1,253 @@
+//! Where names lead: they are looked up here, and the addresses looked at before one is connected
+//! to. Whoever answers a request can name any host for the next.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use reqwest::Url;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use super::transport::cause;
+
+/// The variables that name proxies, which may be anywhere.
+const PROXIES: [&str; 6] =
+    ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
+/// What there is at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Zone {
+    World,
+    /// This host.
+    Loopback,
+    /// Neighbours, and the services that clouds have for their machines.
+    Link,
+    /// A network of somebody's own, or nobody.
+    Private,
+}
+
+impl Zone {
+    fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::of_v4(address),
+            IpAddr::V6(address) => Self::of_v6(address),
+        }
+    }
+
+    /// Source: IANA IPv4 Special-Purpose Address Registry; of RFC 6890's blocks for examples
+    /// nothing is to be feared.
+    fn of_v4(address: Ipv4Addr) -> Self {
+        let is_reserved = match address.octets() {
+            // Carriers' networks, protocol assignments, benchmarks, multicast and what is beyond.
+            [100, second, ..] => second & 0xc0 == 64,
+            [192, 0, 0, _] | [198, 18 | 19, ..] | [224..=255, ..] => true,
+            _ => false,
+        };
+        match address.octets() {
+            [0 | 127, ..] => Self::Loopback,
+            _ if address.is_link_local() => Self::Link,
+            _ if address.is_private() || is_reserved => Self::Private,
+            _ => Self::World,
+        }
+    }
+
+    /// Source: IANA IPv6 Special-Purpose Address Registry.
+    fn of_v6(address: Ipv6Addr) -> Self {
+        if address.is_loopback() || address.is_unspecified() {
+            return Self::Loopback;
+        }
+        match address.segments() {
+            // Mapped, compatible, translated (RFC 6052) and 6to4: another address is meant.
+            [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+            | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+            | [0x2002, high, low, ..] => {
+                Self::of_v4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
+            }
+            [first, ..] if first & 0xffc0 == 0xfe80 => Self::Link,
+            // Unique local, site-local, multicast, local translation.
+            [first, ..] if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0 => Self::Private,
+            [0xff00..=0xffff, ..] | [0x64, 0xff9b, 1, ..] => Self::Private,
+            _ => Self::World,
+        }
+    }
+
+    /// What an address without a name says of itself.
+    pub(super) fn named(url: &Url) -> Self {
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let name = host.trim_end_matches('.');
+        match host.parse() {
+            Ok(address) => Self::of(address),
+            Err(_) if name == "localhost" || name.ends_with(".localhost") => Self::Loopback,
+            Err(_) => Self::World,
+        }
+    }
+
+    /// Whether who may ask in the world, and here, may ask at an address in `other`.
+    pub(super) fn lies_open_from(self, other: Self) -> bool {
+        other == Self::World || other == self
+    }
+
+    /// Whether only this host and its neighbours are there.
+    fn is_near(self) -> bool {
+        matches!(self, Self::Loopback | Self::Link)
+    }
+}
+
+/// Resolves names, unless they lead where they must not.
+pub(super) struct Guide {
+    reach: Reach,
+    proxies: Vec<String>,
+}
+
+/// Where names may lead.
+#[derive(Clone, Debug)]
+enum Reach {
+    /// Out into the world, and to where the registry is.
+    OutOrTo(Zone),
+    /// This name anywhere; others not to this host or its link, unless it leads there itself.
+    From(String),
+}
+
+impl Guide {
+    /// For names that a manifest gives.
+    pub(super) fn out_or_to(zone: Zone) -> Self {
+        Self::new(Reach::OutOrTo(zone))
+    }
+
+    /// For the names that a registry sends us on to.
+    pub(super) fn from(api: &str) -> Self {
+        let api: Option<Url> = api.parse().ok();
+        let host = api.as_ref().and_then(Url::host_str).unwrap_or_default();
+        Self::new(Reach::From(host.to_owned()))
+    }
+
+    fn new(reach: Reach) -> Self {
+        let named = |name: &&str| {
+            let text = std::env::var(name).ok()?;
+            let url: Url = text.parse().or_else(|_| format!("http://{text}").parse()).ok()?;
+            url.host_str().map(str::to_owned)
+        };
+        Self { reach, proxies: PROXIES.iter().filter_map(named).collect() }
+    }
+}
+
+impl Resolve for Guide {
+    fn resolve(&self, name: Name) -> Resolving {
+        let reach = self.reach.clone();
+        let is_proxy = self.proxies.iter().any(|proxy| proxy.eq_ignore_ascii_case(name.as_str()));
+        Box::pin(async move {
+            let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let zones = found.iter().map(|found| (found.ip(), Zone::of(found.ip())));
+            if !is_proxy && let Some(address) = reach.refused(name.as_str(), zones).await {
+                let name = name.as_str().to_owned();
+                return Err(Inward { name, address, reach }.into());
+            }
+            let addresses: Addrs = Box::new(found.into_iter());
+            Ok(addresses)
+        })
+    }
+}
+
+impl Reach {
+    /// The first address of a name that it must not lead to.
+    async fn refused(
+        &self,
+        name: &str,
+        mut addresses: impl Iterator<Item = (IpAddr, Zone)>,
+    ) -> Option<IpAddr> {
+        match self {
+            Self::OutOrTo(zone) => {
+                addresses.find(|(_, other)| !zone.lies_open_from(*other)).map(|(ip, _)| ip)
+            }
+            Self::From(host) if host.eq_ignore_ascii_case(name) => None,
+            Self::From(host) => {
+                let (address, _) = addresses.find(|(_, zone)| zone.is_near())?;
+                (!is_near(host).await).then_some(address)
+            }
+        }
+    }
+}
+
+/// Whether a host is this one, or a neighbour, by name or number.
+async fn is_near(host: &str) -> bool {
+    if let Ok(address) = host.trim_matches(['[', ']']).parse() {
+        return Zone::of(address).is_near();
+    }
+    let found = tokio::net::lookup_host((host, 0)).await;
+    found.is_ok_and(|mut found| found.any(|found| Zone::of(found.ip()).is_near()))
+}
+
+/// A name that leads where its owner has no business.
+#[derive(Debug)]
+struct Inward {
+    name: String,
+    address: IpAddr,
+    reach: Reach,
+}
+
+impl fmt::Display for Inward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, address, reach } = self;
+        let place = match reach {
+            Reach::OutOrTo(_) => "this host, its link or a private network",
+            Reach::From(_) => "this host or its link",
+        };
+        write!(f, "{name} is {address}, an address of {place}")
+    }
+}
+
+impl StdError for Inward {}
+
+/// Whether an error comes from a name that leads inwards.
+pub(super) fn leads_inwards(error: &(dyn StdError + 'static)) -> bool {
+    cause::<Inward>(error).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Options, tls};
+    use super::*;
+    use crate::source::hosts::Host;
+
+    async fn resolve(guide: Guide) -> Result<usize, String> {
+        let found = guide.resolve("localhost".parse().unwrap()).await;
+        found.map(Iterator::count).map_err(|error| {
+            let error: Box<dyn StdError> = error;
+            assert!(leads_inwards(&*error), "{error}");
+            error.to_string()
+        })
+    }
+
+    #[tokio::test]
+    async fn c12_a_name_is_refused_by_the_address_that_it_leads_to() {
+        for zone in [Zone::World, Zone::Link, Zone::Private] {
+            let error = resolve(Guide::out_or_to(zone)).await.unwrap_err();
+            assert!(error.starts_with("localhost is "), "{error}");
+        }
+        assert!(resolve(Guide::out_or_to(Zone::Loopback)).await.unwrap() > 0);
+        let proxies = vec!["LocalHost".to_owned()];
+        let guide = Guide { reach: Reach::OutOrTo(Zone::World), proxies };
+        assert!(resolve(guide).await.unwrap() > 0);
+    }
+
+    #[tokio::test]
+    async fn a_registry_sends_us_to_this_host_only_when_it_is_here_itself() {
+        for api in ["https://198.51.100.7/v2", "https://10.1.2.3:5000/v2"] {
+            let error = resolve(Guide::from(api)).await.unwrap_err();
+            assert!(error.ends_with("an address of this host or its link"), "{error}");
+        }
+        for api in ["http://127.0.0.1:5000/v2", "http://[::1]/v2", "http://LOCALHOST:1/v2"] {
+            assert!(resolve(Guide::from(api)).await.unwrap() > 0, "{api}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_clients_of_a_registry_are_led_by_it() {
+        let host = Host::for_test("https://198.51.100.7/v2");
+        for make in [tls::client, tls::token_client] {
+            let client = make(&host, &Options::default()).unwrap();
+            let error = client.get("http://localhost:1/").send().await.unwrap_err();
+            assert!(leads_inwards(&error), "{error:?}");
+        }
+    }
+}
