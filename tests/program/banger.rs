@@ -52,6 +52,26 @@ impl Bench {
         command
     }
 
+    /// The same, with so many bytes of memory of its own, threads and their stacks included;
+    /// nothing where that cannot be had.
+    pub(crate) fn command_within<I>(&self, memory: u64, arguments: I) -> Option<Command>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        let program = self.command(arguments);
+        let mut limited = Command::new(judge::program("prlimit")?);
+        limited.arg(format!("--data={memory}")).arg(program.get_program()).args(program.get_args());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => limited.env(name, value),
+                None => limited.env_remove(name),
+            };
+        }
+        limited.current_dir(self.directory.path()).stdin(Stdio::null());
+        Some(limited)
+    }
+
     pub(crate) fn run<I>(&self, arguments: I) -> Output
     where
         I: IntoIterator,

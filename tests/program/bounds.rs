@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use banger_test_support::layers::{digest, host_architecture};
 use banger_test_support::proxy::{Proxy, Reply, Request};
+use banger_test_support::{gate, judge};
 use serde_json::{Value, json};
 
 use crate::banger::Bench;
@@ -302,4 +303,62 @@ fn what_never_ends_is_read_no_further_than_its_bound() {
         let sent = sent.load(Ordering::Relaxed);
         assert!(sent < bound + SLACK, "{sent} bytes were sent: {head}");
     }
+}
+
+/// A gzip file with what another holds.
+fn gzipped(from: &Path, to: &Path) {
+    let mut encoder =
+        flate2::write::GzEncoder::new(fs::File::create(to).unwrap(), flate2::Compression::fast());
+    std::io::copy(&mut fs::File::open(from).unwrap(), &mut encoder).unwrap();
+    encoder.finish().unwrap();
+}
+
+#[test]
+fn archives_that_are_copied_first_take_no_more_memory_than_others() {
+    const SIZE: u64 = 256 << 20;
+    const MEMORY: u64 = 96 << 20;
+    let bench = Bench::new();
+    let mut header = tar::Header::new_gnu();
+    header.set_path("large").unwrap();
+    header.set_mode(0o644);
+    header.set_size(SIZE);
+    header.set_cksum();
+    let mut flat = fs::File::create(bench.path("flat.tar")).unwrap();
+    flat.write_all(header.as_bytes()).unwrap();
+    // The rest is zeros: a hole of the host's.
+    flat.set_len(512 + SIZE + 1024).unwrap();
+    let layout = Layout::new(&bench.path("layout"));
+    let body = fs::read(bench.path("flat.tar")).unwrap();
+    let config = json!({
+        "architecture": host_architecture(), "os": "linux",
+        "rootfs": { "type": "layers", "diff_ids": [digest(&body)] },
+    });
+    let document = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST,
+        "config": layout.blob(CONFIG, config.to_string().as_bytes()),
+        "layers": [layout.blob(LAYER, &body)],
+    });
+    drop(body);
+    let root = layout.blob(MANIFEST, document.to_string().as_bytes());
+    layout.hold(&root);
+    let (from, to) = (bench.path("layout"), bench.path("image.tar"));
+    judge::succeed("tar", ["-C", from.to_str().unwrap(), "-cf", to.to_str().unwrap(), "."]);
+    gzipped(&bench.path("flat.tar"), &bench.path("flat.tar.gz"));
+    gzipped(&bench.path("image.tar"), &bench.path("image.tar.gz"));
+    for (source, input) in [
+        ("-", Some("flat.tar")),
+        ("-", Some("flat.tar.gz")),
+        ("-", Some("image.tar")),
+        ("oci-archive:image.tar.gz", None),
+    ] {
+        // What is decompressed before its turn has a bound of its own.
+        let words = ["image", "build", source, "disk.ext4", "--force", "--quiet", "--memory", "8M"];
+        let Some(mut build) = bench.command_within(MEMORY, words) else { return };
+        if let Some(input) = input {
+            build.stdin(fs::File::open(bench.path(input)).unwrap());
+        }
+        let result = build.output().unwrap();
+        assert!(result.status.success(), "{source} {input:?}: {}", judge::text(&result));
+    }
+    gate::assert_clean(&bench.path("disk.ext4"));
 }

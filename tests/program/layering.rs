@@ -151,19 +151,13 @@ fn bomb() -> Vec<u8> {
 #[test]
 fn c11_a_bomb_ends_at_the_size_of_the_disk_in_bounded_memory() {
     let Some(registry) = Registry::start() else { return };
-    let Some(prlimit) = judge::program("prlimit") else { return };
     let reference = push(&registry, &[image(false)], "links:latest");
     let bench = Bench::new();
     std::fs::write(bench.path("bomb.tar.gz"), bomb()).unwrap();
     let words = ["image", "pull", &reference, "disk.ext4", "--size", "256M", "--quiet"];
-    let pull = bench.command(words.iter().chain(&["--overlay", "bomb.tar.gz"]));
-    let mut limited = std::process::Command::new(prlimit);
-    // Memory of its own, threads and their stacks included.
-    limited.arg("--data=268435456").arg(pull.get_program()).args(pull.get_args());
-    for (name, value) in pull.get_envs() {
-        limited.env(name, value.unwrap_or_default());
-    }
-    let result = limited.current_dir(bench.path("")).output().unwrap();
+    let words = words.iter().chain(&["--overlay", "bomb.tar.gz"]);
+    let Some(mut pull) = bench.command_within(256 << 20, words) else { return };
+    let result = pull.output().unwrap();
     let message = judge::text(&result);
     assert_eq!(result.status.code(), Some(73), "{message}");
     assert!(message.contains("\"bomb\" of overlay bomb.tar.gz"), "{message}");
