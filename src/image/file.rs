@@ -247,7 +247,7 @@ impl Sink for FileSink {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, offset)?;
         if let Some(behind) = &mut self.behind {
-            behind.wrote(&self.file, offset, bytes.len());
+            behind.wrote(&self.file, bytes.len());
         }
         Ok(())
     }
@@ -265,6 +265,7 @@ impl Sink for FileSink {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        self.behind.as_mut().map_or(Ok(()), Behind::end)?;
         self.file.sync_all()
     }
 }
