@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 
 /// How much of two contents is compared at once.
 const COMPARED: usize = 128 << 10;
+/// How many results of comparing contents are kept; behind them contents are compared again.
+const MAX_KEPT: usize = 1 << 20;
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,7 +191,8 @@ impl Differences<'_> {
         }
         let same = Contents::new(self.a.image, a)?.equal(Contents::new(self.b.image, b)?)?;
         // An inode of one name is not met again.
-        if a.inode.links() > 1 || b.inode.links() > 1 {
+        let is_met_again = a.inode.links() > 1 || b.inode.links() > 1;
+        if is_met_again && self.compared.len() < MAX_KEPT {
             self.compared.insert(pair, same);
         }
         Ok(same)

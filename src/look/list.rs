@@ -10,6 +10,11 @@ use crate::error::{Error, Result};
 
 /// The longest path that is listed, in bytes; programs cannot name longer ones, but make them.
 const MAX_PATH: usize = 1 << 20;
+/// The most bytes of names of directories that wait to be listed; the reader has such a bound for
+/// the names of one.
+const MAX_WAITING: usize = 256 << 20;
+/// What a name that waits takes beside its bytes.
+const WAITING_BESIDES: usize = 64;
 
 /// How much is listed of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +76,8 @@ pub struct Listing<'a> {
     names: std::vec::IntoIter<DirectoryEntry>,
     levels: Vec<Level>,
     visited: BTreeSet<u32>,
+    /// How many more bytes of names may wait.
+    room: usize,
     failed: bool,
 }
 
@@ -107,6 +114,7 @@ impl<'a> Listing<'a> {
             names: Vec::new().into_iter(),
             levels: Vec::new(),
             visited: BTreeSet::new(),
+            room: MAX_WAITING,
             failed: false,
         })
     }
@@ -126,6 +134,7 @@ impl<'a> Listing<'a> {
         while let Some(level) = self.levels.last_mut() {
             self.path.truncate(level.length);
             if let Some((name, inode)) = level.waiting.pop_front() {
+                self.room = self.room.saturating_add(waiting_size(&name));
                 push(&mut self.path, &name);
                 let inode = self.read(inode)?;
                 return self.enter(&inode).map(Some);
@@ -166,6 +175,13 @@ impl<'a> Listing<'a> {
             && inode.is(FileKind::Directory)
             && let Some(level) = self.levels.last_mut()
         {
+            self.room = self.room.checked_sub(waiting_size(&name)).ok_or_else(|| {
+                let (path, image) = (self.path.escape_ascii(), self.image.name());
+                let what = "the directories on the way to it have names of more than";
+                Error::bad_data(format!(
+                    "cannot list \"{path}\" in {image}: {what} {MAX_WAITING} bytes"
+                ))
+            })?;
             level.waiting.push_back((name.clone(), number));
         }
         self.line(name, path, &inode)
@@ -188,6 +204,10 @@ impl<'a> Listing<'a> {
         let attributes = attributes.into_iter().map(|attribute| attribute.name).collect();
         Ok(Step::Name(Box::new(Line { path, name, status, target, attributes })))
     }
+}
+
+fn waiting_size(name: &[u8]) -> usize {
+    name.len().saturating_add(WAITING_BESIDES)
 }
 
 /// Adds a name to a path from the root.
