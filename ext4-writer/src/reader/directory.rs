@@ -82,7 +82,7 @@ impl<'a, S: Source> ReadDirectory<'a, S> {
         }
         let mut list = List::default();
         if inode.has(Flags::INLINE_DATA) {
-            list = inline_list(inode)?;
+            list = inline_list(inode, layout)?;
         } else if !inode.size().is_multiple_of(device.block.bytes()) || inode.size() == 0 {
             return Err(inode.corrupt(format!("the directory has {} bytes", inode.size())));
         }
@@ -101,7 +101,7 @@ impl<'a, S: Source> ReadDirectory<'a, S> {
                 }
             }
             if let Some(rest) = self.list.rest.take() {
-                self.list = List::inline(rest, self.inode);
+                self.list = List::inline(rest, self.inode, self.layout);
                 continue;
             }
             match self.next_block() {
@@ -177,7 +177,7 @@ impl<'a, S: Source> ReadDirectory<'a, S> {
             part: Some(part),
             dots: if is_first { 2 } else { 0 },
             is_root: is_first && node.is_some(),
-            is_encrypted: self.inode.has(Flags::ENCRYPT),
+            is_encrypted: has_encrypted_names(self.inode, self.layout),
             rest: None,
         })
     }
@@ -267,8 +267,14 @@ fn record_length(entry: Entry, block: usize) -> usize {
     }
 }
 
+/// Whether the names of a directory may have any bytes; the flag alone, in a filesystem without the
+/// feature, is no leave for that.
+fn has_encrypted_names(inode: &Inode, layout: &Layout) -> bool {
+    inode.has(Flags::ENCRYPT) && layout.has(Feature::ENCRYPT)
+}
+
 /// The first list of a directory inside its inode: what is left of `i_block`.
-fn inline_list(inode: &Inode) -> ReadResult<List> {
+fn inline_list(inode: &Inode, layout: &Layout) -> ReadResult<List> {
     let bytes = content::inline(inode)?;
     let size = usize::try_from(inode.size()).unwrap_or(usize::MAX);
     let bytes = bytes.get(..size).ok_or_else(|| {
@@ -276,15 +282,15 @@ fn inline_list(inode: &Inode) -> ReadResult<List> {
     })?;
     let (first, rest) = bytes.split_at_checked(BLOCK_MAP_SIZE).unwrap_or((bytes, &[]));
     let first = first.get(INLINE_PARENT..).unwrap_or_default().to_vec();
-    let mut list = List::inline(first, inode);
+    let mut list = List::inline(first, inode, layout);
     list.rest = (!rest.is_empty()).then(|| rest.to_vec());
     Ok(list)
 }
 
 impl List {
-    fn inline(bytes: Vec<u8>, inode: &Inode) -> Self {
+    fn inline(bytes: Vec<u8>, inode: &Inode, layout: &Layout) -> Self {
         let end = bytes.len();
-        let is_encrypted = inode.has(Flags::ENCRYPT);
+        let is_encrypted = has_encrypted_names(inode, layout);
         Self { bytes, end, part: Some(inode.part()), is_encrypted, ..Self::default() }
     }
 

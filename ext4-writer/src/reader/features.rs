@@ -33,6 +33,7 @@ impl Feature {
     pub(crate) const CSUM_SEED: Self = Self::Incompatible(0x2000);
     pub(crate) const LARGE_DIR: Self = Self::Incompatible(0x4000);
     pub(crate) const INLINE_DATA: Self = Self::Incompatible(0x8000);
+    pub(crate) const ENCRYPT: Self = Self::Incompatible(0x1_0000);
     pub(crate) const FILETYPE: Self = Self::Incompatible(0x0002);
     pub(crate) const SPARSE_SUPER: Self = Self::ReadOnly(0x0001);
     pub(crate) const HUGE_FILE: Self = Self::ReadOnly(0x0008);

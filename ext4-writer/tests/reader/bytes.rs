@@ -89,6 +89,14 @@ fn names_that_would_lead_elsewhere_are_refused() {
         put(&mut image, entry + 8, name);
         let refused = outcome(&image).unwrap_err();
         assert!(matches!(refused, ReadError::Corrupt { .. }), "{refused}");
+        // A flag of encryption means nothing in a filesystem without that feature.
+        let (place, _) = inode(&image, "d");
+        let flags = u32::from_le_bytes(image[place + 32..place + 36].try_into().unwrap());
+        put(&mut image, place + 32, &(flags | 0x800).to_le_bytes());
+        let reader = Reader::open(image.as_slice()).unwrap();
+        let directory = reader.lookup(b"d", Links::Keep).unwrap();
+        let refused = reader.read_directory(&directory).unwrap().find_map(Result::err);
+        assert!(matches!(refused, Some(ReadError::Corrupt { .. })), "{refused:?}");
     }
 }
 
