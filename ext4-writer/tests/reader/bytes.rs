@@ -1,6 +1,6 @@
 //! Images that were built to lead a reader astray: circles, and promises without end.
 
-use ext4_writer::reader::{Links, ReadError, Reader};
+use ext4_writer::reader::{Links, ReadError, Reader, SegmentKind};
 use ext4_writer::{Builder, Features, FileContent, MemorySink, Metadata, Options, Size};
 
 use crate::made::noise;
@@ -184,6 +184,31 @@ fn a_hole_of_four_tebibytes_costs_nothing_and_a_longer_file_is_refused() {
     let mut buffer = [1; 100];
     assert_eq!(reader.read_at(&file, 1 << 41, &mut buffer).unwrap(), 100);
     assert_eq!(buffer, [0; 100]);
+}
+
+#[test]
+fn a_size_that_an_inode_does_not_hold_is_a_hole_behind_what_it_holds() {
+    let mut options = Options::new(Size::Fit { free_bytes: 1 << 20, free_inodes: 10 });
+    let list = "^metadata_csum,^has_journal,inline_data";
+    options.features = Features::DEFAULT.changed(list).unwrap();
+    let mut builder = Builder::create(MemorySink::new(), options).unwrap();
+    let (root, metadata) = (builder.root(), Metadata::default());
+    let mut reader = b"within".as_slice();
+    builder.add_file(root, b"f", &metadata, FileContent::new(6, &mut reader)).unwrap();
+    let mut image = builder.finish().unwrap().1.into_bytes();
+    let (place, _) = inode(&image, "f");
+    put(&mut image, place + 108, &0x100_u32.to_le_bytes());
+    let reader = Reader::open(image).unwrap();
+    let file = reader.lookup(b"f", Links::Keep).unwrap();
+    let segments: Vec<_> = reader.segments(&file).unwrap().map(Result::unwrap).collect();
+    let [held, behind] = segments[..] else { panic!("{segments:?}") };
+    assert_eq!((held.kind, behind.kind), (SegmentKind::Inline, SegmentKind::Hole));
+    assert!(held.length < 256, "{held:?}");
+    assert_eq!((behind.offset, behind.offset + behind.length), (held.length, file.size()));
+    let mut buffer = [1; 300];
+    assert_eq!(reader.read_at(&file, 0, &mut buffer).unwrap(), 300);
+    assert_eq!((&buffer[..6], &buffer[6..]), (&b"within"[..], &[0; 294][..]));
+    assert_eq!(reader.read_at(&file, 1 << 39, &mut buffer).unwrap(), 300);
 }
 
 /// Every byte of summed metadata: a change is noticed by whoever reads it.
