@@ -11,7 +11,7 @@ use crate::error::Result;
 /// Where an image says what it was made of.
 const DESCRIPTION: &[u8] = b"/etc/banger/image.json";
 /// How much of that is read.
-const DESCRIPTION_LIMIT: u64 = 8 << 20;
+const DESCRIPTION_LIMIT: u64 = 1 << 20;
 /// Where distributions say who they are: os-release(5).
 const RELEASES: [&[u8]; 2] = [b"/etc/os-release", b"/usr/lib/os-release"];
 const RELEASE_LIMIT: u64 = 64 << 10;

@@ -23,7 +23,7 @@ impl Report {
 }
 
 #[derive(Serialize)]
-struct Text {
+struct Text<'a> {
     #[serde(flatten)]
     head: Head,
     #[serde(flatten)]
@@ -55,7 +55,7 @@ struct Text {
     written_kib: u64,
     hash_seed: String,
     os: Option<String>,
-    oci: Option<serde_json::Value>,
+    oci: Option<&'a serde_json::Value>,
     oci_problem: Option<String>,
 }
 
@@ -67,14 +67,14 @@ fn uuid(bytes: [u8; 16]) -> String {
     [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
 }
 
-impl Text {
-    fn new(image: &Image, summary: &Summary) -> Self {
+impl<'a> Text<'a> {
+    fn new(image: &Image, summary: &'a Summary) -> Self {
         let facts = &summary.facts;
         // A time of 0 is that of what never happened.
         let time = |time: ext4_writer::Timestamp| (time.seconds != 0).then(|| time_text(time));
         let (oci, oci_problem) = match &summary.oci {
             Oci::Unknown => (None, None),
-            Oci::Known(value) => (Some(value.clone()), None),
+            Oci::Known(value) => (Some(value), None),
             Oci::Unusable(why) => (None, Some(why.clone())),
         };
         Self {
@@ -116,7 +116,7 @@ impl Text {
     }
 }
 
-fn print(out: &mut Output, text: &Text) -> io::Result<()> {
+fn print(out: &mut Output, text: &Text<'_>) -> io::Result<()> {
     let mut line = |name: &str, value: &str| writeln!(out, "{name:<12}{value}");
     let never = |time: &Option<String>| time.clone().unwrap_or_else(|| "never".to_owned());
     let free = text.free_blocks.saturating_mul(text.block_size);
@@ -150,8 +150,11 @@ fn print(out: &mut Output, text: &Text) -> io::Result<()> {
         line("origin", &shown(problem.as_bytes()))?;
     }
     match &text.oci {
-        // What JSON escapes is what a terminal would act on, but for few letters.
-        Some(value) => line("origin", &printable(&format!("{value:#}"))),
+        Some(value) => {
+            write!(out, "{:<12}", "origin")?;
+            serde_json::to_writer_pretty(&mut Printable(&mut *out), value)?;
+            writeln!(out)
+        }
         None if text.oci_problem.is_none() => line("origin", "unknown"),
         None => Ok(()),
     }
@@ -162,7 +165,7 @@ fn named(name: &str) -> String {
     if name.is_empty() { "none".to_owned() } else { shown(name.as_bytes()) }
 }
 
-fn state(text: &Text) -> String {
+fn state(text: &Text<'_>) -> String {
     match &text.head.recovery {
         Some(recovery) => format!(
             "{}, read as after its recovery ({} blocks of {} transactions)",
@@ -173,18 +176,32 @@ fn state(text: &Text) -> String {
     }
 }
 
-/// JSON of several lines, with what is not printable escaped.
-fn printable(json: &str) -> String {
-    let lines = json.lines().map(|line| {
-        let escape = |letter: char| match letter {
-            letter if letter.is_control() || super::is_invisible(letter) => {
-                format!("\\u{:04x}", u32::from(letter))
+/// Takes JSON of several lines, and escapes in it what is not printable: what JSON escapes itself
+/// is what a terminal would act on, but for few letters.
+struct Printable<W>(W);
+
+impl<W: Write> Write for Printable<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Whoever makes JSON hands over whole letters.
+        let json = str::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData)?;
+        let is_seen =
+            |letter: char| letter == '\n' || !letter.is_control() && !super::is_invisible(letter);
+        let mut rest = json;
+        while let Some((place, letter)) = rest.char_indices().find(|(_, one)| !is_seen(*one)) {
+            let (seen, behind) = rest.split_at_checked(place).unwrap_or((rest, ""));
+            self.0.write_all(seen.as_bytes())?;
+            for unit in letter.encode_utf16(&mut [0; 2]) {
+                write!(self.0, "\\u{unit:04x}")?;
             }
-            letter => letter.to_string(),
-        };
-        line.chars().map(escape).collect::<String>()
-    });
-    lines.collect::<Vec<_>>().join("\n")
+            rest = behind.get(letter.len_utf8()..).unwrap_or_default();
+        }
+        self.0.write_all(rest.as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 #[cfg(test)]
@@ -195,5 +212,17 @@ mod tests {
     fn uuids_are_shown_as_everybody_shows_them() {
         let bytes = std::array::from_fn(|place| u8::try_from(place).unwrap() * 17);
         assert_eq!(uuid(bytes), "00112233-4455-6677-8899-aabbccddeeff");
+    }
+
+    #[test]
+    fn json_is_printed_with_what_is_not_seen_escaped() {
+        let text = "gr\u{f6}\u{df}e\u{9b}\u{202e}\u{e0041}\u{1f600}\n\u{1b}";
+        let value = serde_json::json!({ "a": [text, 1] });
+        let mut bytes = Vec::new();
+        serde_json::to_writer_pretty(&mut Printable(&mut bytes), &value).unwrap();
+        let printed = String::from_utf8(bytes).unwrap();
+        let line = r#""größe\u009b\u202e\udb40\udc41😀\n\u001b","#;
+        assert_eq!(printed, format!("{{\n  \"a\": [\n    {line}\n    1\n  ]\n}}"));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap(), value);
     }
 }
