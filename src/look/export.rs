@@ -3,8 +3,9 @@
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
 
 use ext4_writer::reader::{Contents, FileSegment, Inode, ReadError, SegmentKind};
-use ext4_writer::{FileFlags, FileKind, Segment};
+use ext4_writer::{FileKind, Segment};
 
+use super::flags::settable_flags;
 use super::names::FirstNames;
 use super::{Image, Status, Window, flag_letters};
 use crate::error::{Error, Result};
@@ -13,8 +14,6 @@ use crate::layer::{ArchiveWriter, Entry, EntryKind, Limits, Xattr, flag};
 
 /// How many stretches of data of one file are told apart; behind them holes become zeros.
 const MAX_SEGMENTS: usize = 1 << 20;
-/// Flags beside those of [`FileFlags`] that people set: `C`, `x`, `P`, `F` and `V` of `lsattr`.
-const MORE_FLAGS: u32 = 0x0080_0000 | 0x0200_0000 | 0x2000_0000 | 0x4000_0000 | 0x0010_0000;
 /// How mkfs makes `lost+found`, which every new filesystem has again.
 const LOST_AND_FOUND: (&[u8], u16) = (b"lost+found", 0o700);
 
@@ -85,6 +84,7 @@ impl<W: Write> Export<'_, W> {
         if attributes.is_empty() && self.is_of_mkfs(path, inode).map_err(failed)? {
             return Ok(());
         }
+        self.note_name(path);
         let mut entry = entry(path, &status);
         let first = match status.kind {
             FileKind::Directory => None,
@@ -119,6 +119,7 @@ impl<W: Write> Export<'_, W> {
         let failed = |error| image.failed_at(&entry.path, error);
         let segments = image.reader.segments(inode).map_err(failed)?;
         let sparse = sparse(segments, inode.size()).map_err(failed)?;
+        self.refuse_endless(&entry.path, sparse.as_deref())?;
         let contents = image.reader.contents(inode).map_err(failed)?;
         let whole = vec![Segment { offset: 0, length: inode.size() }];
         let mut rest = sparse.clone().unwrap_or(whole);
@@ -163,7 +164,7 @@ impl<W: Write> Export<'_, W> {
 
     /// Notes what the archive does not say of an inode, or says only to some.
     fn note(&mut self, path: &[u8], status: &Status) {
-        let flags = status.flags & (FileFlags::all().bits() | MORE_FLAGS);
+        let flags = settable_flags(status.flags);
         if flags != 0 {
             let letters = flag_letters(flags);
             self.lose(path, format!("its flags {letters} (chattr) have no place in an archive"));
@@ -171,11 +172,32 @@ impl<W: Write> Export<'_, W> {
         if status.project != 0 {
             self.lose(path, format!("its project {} has no place in an archive", status.project));
         }
+    }
+
+    /// Notes a name that others take for something else.
+    fn note_name(&mut self, path: &[u8]) {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         if name.starts_with(b".wh.") {
             let why = "whoever builds an image of the archive takes it for a whiteout";
             self.lose(path, why.to_owned());
         }
+    }
+
+    /// Refuses a file whose holes would be stored and are larger than everything in the image.
+    fn refuse_endless(&self, path: &[u8], segments: Option<&[Segment]>) -> Result<()> {
+        let Some([.., last]) = segments.filter(|segments| segments.len() > MAX_SEGMENTS) else {
+            return Ok(());
+        };
+        let facts = self.image.facts();
+        let (length, most) = (last.length, facts.blocks.saturating_mul(facts.block_size));
+        if length <= most {
+            return Ok(());
+        }
+        let (path, image) = (path.escape_ascii(), self.image.name());
+        Err(Error::bad_data(format!(
+            "cannot archive \"{path}\" of {image}: behind its first {MAX_SEGMENTS} stretches of \
+             data are {length} bytes, most of them holes, and the filesystem has {most}"
+        )))
     }
 
     fn note_segments(&mut self, path: &[u8], segments: usize) {

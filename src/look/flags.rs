@@ -1,5 +1,10 @@
 //! The letters of inode flags.
 
+use ext4_writer::FileFlags;
+
+/// Flags beside those of [`FileFlags`] that people set: `C`, `x`, `P`, `F` and `V` of `lsattr`.
+const MORE_FLAGS: u32 = 0x0080_0000 | 0x0200_0000 | 0x2000_0000 | 0x4000_0000 | 0x0010_0000;
+
 /// The flags that have letters, in the order of `lsattr`.
 ///
 /// Source: e2fsprogs, `lib/e2p/pf.c`, `flags_array`.
@@ -32,4 +37,9 @@ const LETTERS: [(u32, char); 22] = [
 #[must_use]
 pub fn flag_letters(flags: u32) -> String {
     LETTERS.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, letter)| *letter).collect()
+}
+
+/// Those of the flags that people set, not the filesystem for itself.
+pub(super) fn settable_flags(flags: u32) -> u32 {
+    flags & (FileFlags::all().bits() | MORE_FLAGS)
 }
