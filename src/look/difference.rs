@@ -1,8 +1,9 @@
 //! In what two inodes of the same name differ.
 
+use ext4_writer::FileKind;
 use ext4_writer::reader::{Attribute, DeviceNumber};
-use ext4_writer::{FileFlags, FileKind};
 
+use super::flags::settable_flags;
 use super::{Meaning, Status, flag_letters, kind_word, meaning, time_text};
 
 /// A path in which two trees differ.
@@ -47,6 +48,8 @@ pub struct Detail {
 pub enum Value {
     /// Words.
     Text(String),
+    /// Text that may hold anything, such as words.
+    Quoted(String),
     /// A number.
     Number(u64),
     /// Bytes that mean a name.
@@ -87,9 +90,7 @@ impl Details {
         let device =
             |device: DeviceNumber| Value::Text(format!("{}:{}", device.major, device.minor));
         self.compare("device", a.device.map(device), b.device.map(device));
-        let flags = |status: &Status| {
-            text(flag_letters(status.flags & FileFlags::all().bits())).filter(|_| status.flags != 0)
-        };
+        let flags = |status: &Status| text(flag_letters(settable_flags(status.flags)));
         let is_set = |value: &Value| *value != Value::Text(String::new());
         self.compare("flags", flags(a).filter(is_set), flags(b).filter(is_set));
         self.compare("project", number(a.project), number(b.project));
@@ -116,8 +117,14 @@ impl Details {
                 (None, Some(_)) => (None, b.next()),
             };
             let name = from.as_ref().or(to.as_ref()).map(|attribute| attribute.name.clone());
-            let (from, to) = (from.map(value), to.map(value));
-            if from != to {
+            let bytes = |one: &Option<Attribute>| one.as_ref().map(|one| one.value.clone());
+            let (old, new) = (bytes(&from), bytes(&to));
+            if old != new {
+                let (mut from, mut to) = (from.map(value), to.map(value));
+                // The same words may stand for other bytes.
+                if from == to {
+                    (from, to) = (old.map(Value::Bytes), new.map(Value::Bytes));
+                }
                 self.0.push(Detail { fact: "attribute", attribute: name, from, to });
             }
         }
@@ -128,7 +135,48 @@ impl Details {
 fn value(attribute: Attribute) -> Value {
     match meaning(&attribute.name, &attribute.value) {
         Meaning::Words(words) => Value::Text(words),
-        Meaning::Text(text) if text.len() == attribute.value.len() => Value::Text(text),
+        Meaning::Text(text) if text.len() == attribute.value.len() => Value::Quoted(text),
         _ => Value::Bytes(attribute.value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ext4_writer::reader::AttributePlace;
+
+    fn differing(name: &[u8], a: &[u8], b: &[u8]) -> Vec<(Option<Value>, Option<Value>)> {
+        let list = |value: &[u8]| {
+            let place = AttributePlace::Inode;
+            vec![Attribute { name: name.to_vec(), value: value.to_vec(), place }]
+        };
+        let mut details = Details::default();
+        details.attributes(list(a), list(b));
+        details.0.into_iter().map(|detail| (detail.from, detail.to)).collect()
+    }
+
+    #[test]
+    fn attributes_of_the_same_words_and_other_bytes_differ() {
+        let bytes =
+            |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
+        // The same capabilities in the first revision and in the second.
+        let one = bytes(&[0x0100_0001, 1 << 13, 0]);
+        let two = bytes(&[0x0200_0001, 1 << 13, 0, 0, 0]);
+        let found = differing(b"security.capability", &one, &two);
+        assert_eq!(found, [(Some(Value::Bytes(one.clone())), Some(Value::Bytes(two)))]);
+        assert_eq!(differing(b"security.capability", &one, &one), []);
+        let quoted = |text: &str| Some(Value::Quoted(text.to_owned()));
+        assert_eq!(differing(b"user.a", b"1", b"2"), [(quoted("1"), quoted("2"))]);
+    }
+
+    #[test]
+    fn all_flags_that_people_set_are_compared() {
+        for (flag, letter) in
+            [(0x4000_0000, "F"), (0x2000_0000, "P"), (0x0010_0000, "V"), (0x0200_0000, "x")]
+        {
+            assert_eq!(flag_letters(settable_flags(flag)), letter);
+        }
+        // Those of extents and of an index are the filesystem's own.
+        assert_eq!(settable_flags(0x0008_1000), 0);
     }
 }

@@ -47,7 +47,7 @@ impl Report {
             Format::Json => differences_json(&mut out, comparison, &counts),
             Format::Text => differences_text(&mut out, comparison, &counts),
         };
-        let done = done.and_then(|code| out.end(Ok(code)));
+        let done = out.end(done);
         if matches!(done, Ok(DIFFERENT)) {
             let Counts { added, removed, changed } = counts;
             let (added, removed, changed) = (added.get(), removed.get(), changed.get());
@@ -103,7 +103,7 @@ impl From<&Value> for ValueText {
     fn from(value: &Value) -> Self {
         match value {
             Value::Number(number) => Self::Number(*number),
-            Value::Text(text) => Self::Text(text.clone()),
+            Value::Text(text) | Value::Quoted(text) => Self::Text(text.clone()),
             Value::Bytes(bytes) => Self::Bytes { hex: hex(bytes) },
             Value::Name(name) => match str::from_utf8(name) {
                 Ok(name) => Self::Text(name.to_owned()),
@@ -188,6 +188,10 @@ fn value(value: Option<&Value>) -> String {
         None => "none".to_owned(),
         Some(Value::Number(number)) => number.to_string(),
         Some(Value::Text(text)) => shown(text.as_bytes()),
+        // Quotes inside are escaped, so that the value ends where it seems to.
+        Some(Value::Quoted(text)) => {
+            format!("\"{}\"", shown(text.as_bytes()).replace('"', "\\\""))
+        }
         Some(Value::Name(name)) => shown(name),
         Some(Value::Bytes(bytes)) => match bytes.get(..BYTES_SHOWN) {
             Some(start) if bytes.len() > BYTES_SHOWN => {

@@ -109,7 +109,7 @@ fn every_difference_is_told_with_how() {
 ~ /turned  type directory -> file, mode 0755 -> 0644
 - /turned/inside
 ~ /two  hard link to /one -> none
-~ /xattr  attribute user.a none -> 1
+~ /xattr  attribute user.a none -> \"1\"
 ";
     assert_eq!(diff(&bench, &[]), (expected.to_owned(), Some(1)));
     let without = expected.split_inclusive('\n').filter(|line| !line.contains("modified"));
