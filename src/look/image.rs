@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use ext4_writer::FileKind;
 use ext4_writer::reader::{Facts, Inode, Links, ReadError, Reader, Recovery, Source};
 use rustix::fs::OFlags;
 
@@ -111,6 +112,24 @@ impl Image {
             }
             error => self.failed(error),
         })
+    }
+
+    /// The directory that a link at the end of a path leads to, if it leads to one that is there.
+    pub(super) fn directory_behind(&self, path: &[u8]) -> Result<Option<Inode>> {
+        if numbered(path).is_some() {
+            return Ok(None);
+        }
+        match self.reader.lookup(path, Links::Follow) {
+            Ok(inode) => Ok(Some(inode).filter(|inode| inode.is(FileKind::Directory))),
+            // Without the key it leads nowhere.
+            Err(
+                ReadError::NotFound { .. }
+                | ReadError::WrongKind { .. }
+                | ReadError::TooManyLinks { .. }
+                | ReadError::Encrypted { .. },
+            ) => Ok(None),
+            Err(error) => Err(self.failed_at(path, error)),
+        }
     }
 
     /// An error of the reader, as one of this program.

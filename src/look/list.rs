@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ext4_writer::FileKind;
 use ext4_writer::reader::{DirectoryEntry, Inode, Links, ReadError};
 
@@ -104,8 +106,8 @@ impl<'a> Listing<'a> {
         let follows = kept.is(FileKind::Symlink)
             && wanted.links == Links::Follow
             && wanted.depth != Depth::Itself;
-        let followed = follows.then(|| image.resolve(path, Links::Follow)).and_then(Result::ok);
-        let inode = followed.filter(|inode| inode.is(FileKind::Directory)).unwrap_or(kept);
+        let followed = if follows { image.directory_behind(path)? } else { None };
+        let inode = followed.unwrap_or(kept);
         Ok(Self {
             image,
             wanted,
@@ -168,6 +170,7 @@ impl<'a> Listing<'a> {
     }
 
     fn name(&mut self, name: Vec<u8>, number: u32) -> Result<Step> {
+        let name = nameable(name);
         let inode = self.read(number)?;
         let mut path = self.path.clone();
         push(&mut path, &name);
@@ -206,6 +209,15 @@ impl<'a> Listing<'a> {
     }
 }
 
+/// A name as a part of a path: what is encrypted may have bytes that no name has, and is then told
+/// in the letters of base64 for URLs, as the kernel tells encrypted names.
+///
+/// Source of the letters: kernel, `fs/crypto/fname.c`, `fscrypt_fname_disk_to_usr`.
+fn nameable(name: Vec<u8>) -> Vec<u8> {
+    let is_path = name.iter().any(|byte| b"/\0".contains(byte)) || name == b"." || name == b"..";
+    if is_path { URL_SAFE_NO_PAD.encode(&name).into_bytes() } else { name }
+}
+
 fn waiting_size(name: &[u8]) -> usize {
     name.len().saturating_add(WAITING_BESIDES)
 }
@@ -228,5 +240,23 @@ impl Iterator for Listing<'_> {
         let step = self.step();
         self.failed = step.is_err();
         step.transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encrypted_names_that_are_no_names_are_told_in_letters() {
+        for (name, told) in [
+            (&b"a/b"[..], &b"YS9i"[..]),
+            (b"\0\xff", b"AP8"),
+            (b"..", b"Li4"),
+            (b"...", b"..."),
+            (b"\xff\n", b"\xff\n"),
+        ] {
+            assert_eq!(nameable(name.to_vec()), told, "{}", name.escape_ascii());
+        }
     }
 }
