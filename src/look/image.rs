@@ -1,11 +1,12 @@
 //! An image that is opened to be looked into: a file or a block device, from some byte on.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use ext4_writer::FileKind;
 use ext4_writer::FileKind;
 use ext4_writer::reader::{Facts, Inode, Links, ReadError, Reader, Recovery, Source};
 use rustix::fs::OFlags;
@@ -94,6 +95,20 @@ impl Image {
         }
     }
 
+    /// Whether what `path` leads to is this very file or device.
+    #[must_use]
+    pub fn is_at(&self, path: &Path) -> bool {
+        let (Ok(there), Ok(here)) = (fs::metadata(path), self.reader.source().file.metadata())
+        else {
+            return false;
+        };
+        let is_device = |found: &Metadata| found.file_type().is_block_device();
+        if is_device(&there) && is_device(&here) {
+            return there.rdev() == here.rdev();
+        }
+        (there.dev(), there.ino()) == (here.dev(), here.ino())
+    }
+
     /// The inode at a path from the root on, or, in the words of debugfs, `<N>` that of number N.
     pub fn resolve(&self, path: &[u8], links: Links) -> Result<Inode> {
         if let Some(number) = numbered(path) {
@@ -112,6 +127,24 @@ impl Image {
             }
             error => self.failed(error),
         })
+    }
+
+    /// The directory that a link at the end of a path leads to, if it leads to one that is there.
+    pub(super) fn directory_behind(&self, path: &[u8]) -> Result<Option<Inode>> {
+        if numbered(path).is_some() {
+            return Ok(None);
+        }
+        match self.reader.lookup(path, Links::Follow) {
+            Ok(inode) => Ok(Some(inode).filter(|inode| inode.is(FileKind::Directory))),
+            // Without the key it leads nowhere.
+            Err(
+                ReadError::NotFound { .. }
+                | ReadError::WrongKind { .. }
+                | ReadError::TooManyLinks { .. }
+                | ReadError::Encrypted { .. },
+            ) => Ok(None),
+            Err(error) => Err(self.failed_at(path, error)),
+        }
     }
 
     /// The directory that a link at the end of a path leads to, if it leads to one that is there.

@@ -60,6 +60,11 @@ impl Export {
 
     fn to_file(&self, path: &Path, report: Report) -> Result<u8> {
         let image = self.place.open(report)?;
+        if image.is_at(path) {
+            let (path, name) = (path.display(), image.name());
+            let message = format!("the archive {path} would replace the image {name} itself");
+            return Err(Error::usage(message).hint("name another file by --output"));
+        }
         let draft = Draft::create(path, self.force)?;
         let unwritten =
             |error| Error::io(format!("cannot write {}", path.display())).because(error);

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 
+use banger_test_support::device::LoopDevice;
 use banger_test_support::mount::{Access, Mount, read_tree};
 use banger_test_support::tree::{Kind, Tree};
 use banger_test_support::{gate, judge};
@@ -190,11 +191,33 @@ fn the_same_image_gives_the_same_archive_on_standard_output_and_in_a_file() {
 }
 
 #[test]
+fn an_archive_never_replaces_its_image() {
+    let bench = Bench::new();
+    small(&bench, "small.ext4");
+    std::os::unix::fs::symlink("small.ext4", bench.path("link")).unwrap();
+    fs::hard_link(bench.path("small.ext4"), bench.path("other-name")).unwrap();
+    let whole = fs::read(bench.path("small.ext4")).unwrap();
+    for output in ["small.ext4", "./small.ext4", "link", "other-name"] {
+        let refused = bench.try_look(["export", "small.ext4", "-o", output, "--force"]);
+        let said = judge::text(&refused);
+        assert_eq!(refused.status.code(), Some(2), "{output}: {said}");
+        assert!(said.contains("would replace the image"), "{said}");
+    }
+    assert!(whole == fs::read(bench.path("small.ext4")).unwrap());
+    let Some(device) = LoopDevice::over(&bench.path("small.ext4")) else { return };
+    let name = device.path().to_str().unwrap();
+    let refused = bench.try_look(["export", name, "-o", name, "--force"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", judge::text(&refused));
+}
+
+#[test]
 fn what_an_archive_cannot_hold_is_listed() {
     let bench = Bench::new();
     let Some(source) = Source::on(&bench, "made.ext4", 4096, &["-t", "ext4"]) else { return };
     source.file("frozen", b"x");
     source.file(".wh.hidden", b"x");
+    // A further name of a file, too.
+    fs::hard_link(source.path(".wh.hidden"), source.path(".wh.linked")).unwrap();
     drop(std::os::unix::net::UnixListener::bind(source.path("socket")).unwrap());
     let frozen = source.path("frozen");
     judge::succeed("chattr", ["+ia".as_ref(), frozen.as_os_str()]);
