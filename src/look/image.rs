@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ext4_writer::FileKind;
-use ext4_writer::FileKind;
 use ext4_writer::reader::{Facts, Inode, Links, ReadError, Reader, Recovery, Source};
 use rustix::fs::OFlags;
 
@@ -75,9 +74,9 @@ impl Image {
 
     /// What has to be said of everything that is read from this image.
     #[must_use]
-    pub fn caveat(&self) -> Option<String> {
+    pub fn caveats(&self) -> Vec<String> {
         let Self { name, .. } = self;
-        match self.recovery() {
+        let state = match self.recovery() {
             Some(Recovery { transactions: 0, .. }) => {
                 Some(format!("{name} was not unmounted; its journal has nothing to replay"))
             }
@@ -85,14 +84,15 @@ impl Image {
                 "{name} was not unmounted: {blocks} blocks of {transactions} transactions are read \
                  from its journal, which is left as it is"
             )),
-            None if self.facts().has_errors => Some(format!(
-                "the kernel found errors in {name}, which e2fsck did not repair since"
-            )),
-            None if !self.facts().is_clean => {
+            None if !self.facts().is_clean && !self.facts().has_errors => {
                 Some(format!("{name} was not unmounted and has no journal: it may be inconsistent"))
             }
             None => None,
-        }
+        };
+        let errors = self.facts().has_errors.then(|| {
+            format!("the kernel found errors in {name}, which e2fsck did not repair since")
+        });
+        state.into_iter().chain(errors).collect()
     }
 
     /// Whether what `path` leads to is this very file or device.
@@ -127,24 +127,6 @@ impl Image {
             }
             error => self.failed(error),
         })
-    }
-
-    /// The directory that a link at the end of a path leads to, if it leads to one that is there.
-    pub(super) fn directory_behind(&self, path: &[u8]) -> Result<Option<Inode>> {
-        if numbered(path).is_some() {
-            return Ok(None);
-        }
-        match self.reader.lookup(path, Links::Follow) {
-            Ok(inode) => Ok(Some(inode).filter(|inode| inode.is(FileKind::Directory))),
-            // Without the key it leads nowhere.
-            Err(
-                ReadError::NotFound { .. }
-                | ReadError::WrongKind { .. }
-                | ReadError::TooManyLinks { .. }
-                | ReadError::Encrypted { .. },
-            ) => Ok(None),
-            Err(error) => Err(self.failed_at(path, error)),
-        }
     }
 
     /// The directory that a link at the end of a path leads to, if it leads to one that is there.

@@ -45,7 +45,7 @@ impl Report {
 
     /// Says what has to be said of everything that is read from an image.
     pub fn caveat(self, image: &Image) {
-        if let Some(line) = image.caveat() {
+        for line in image.caveats() {
             self.step(&line);
         }
     }
@@ -100,6 +100,8 @@ impl Write for Output {
 struct Head {
     image: String,
     recovery: Option<RecoveryText>,
+    /// What people hear on standard error.
+    caveats: Vec<String>,
 }
 
 /// What a journal was replayed for, in memory.
@@ -116,7 +118,7 @@ impl Head {
             transactions: recovery.transactions,
             blocks: recovery.blocks,
         });
-        Self { image: image.name().to_owned(), recovery }
+        Self { image: image.name().to_owned(), recovery, caveats: image.caveats() }
     }
 }
 

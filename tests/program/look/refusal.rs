@@ -171,6 +171,54 @@ fn a_directory_with_two_names_ends_every_walk_with_an_error() {
     assert!(document["entries"].as_array().unwrap().len() > 5);
 }
 
+#[test]
+fn what_people_hear_of_a_damaged_filesystem_is_told_to_machines() {
+    let bench = Bench::new();
+    if !judge::all(&["debugfs"]) {
+        return;
+    }
+    small(&bench, "small.ext4");
+    let words = ["--owner", "0", "--force", "--journal-size", "4M"];
+    bench.build("dir:root", "small.ext4", &words);
+    let caveats = |words: &[&str]| {
+        let document = bench.try_look(words.iter().chain(&["--format", "json", "--quiet"]));
+        let document: Value = serde_json::from_slice(&document.stdout).unwrap();
+        document["caveats"].as_array().unwrap().clone()
+    };
+    assert_eq!(caveats(&["ls", "small.ext4"]), Vec::<Value>::new());
+    // EXT4_ERROR_FS, and a journal that has to be replayed.
+    debugfs::write(&bench.path("small.ext4"), "set_super_value state 2");
+    let found = caveats(&["inspect", "small.ext4"]);
+    let [errors] = &found[..] else { panic!("{found:?}") };
+    assert!(errors.as_str().unwrap().contains("the kernel found errors"), "{errors}");
+    debugfs::write(&bench.path("small.ext4"), "feature needs_recovery");
+    for words in
+        [&["ls", "small.ext4"][..], &["stat", "small.ext4", "/long"], &["inspect", "small.ext4"]]
+    {
+        let found = caveats(words);
+        let [journal, again] = &found[..] else { panic!("{found:?}") };
+        assert!(journal.as_str().unwrap().contains("was not unmounted"), "{journal}");
+        assert_eq!(again, errors);
+    }
+    let said = bench.try_look(["ls", "small.ext4"]);
+    assert_eq!(String::from_utf8(said.stderr).unwrap().lines().count(), 2);
+}
+
+#[test]
+fn damage_behind_a_link_is_told() {
+    let bench = Bench::new();
+    if !judge::all(&["debugfs"]) {
+        return;
+    }
+    small(&bench, "small.ext4");
+    let told = bench.look(["ls", "small.ext4", "/loop"]);
+    assert_eq!(told, b"/loop\n");
+    // The directory that `/lib` leads to loses its inode.
+    debugfs::write(&bench.path("small.ext4"), "set_inode_field /usr/lib links_count 0");
+    let said = fails(&bench, &["ls", "small.ext4", "/lib"], 65);
+    assert!(said.contains("is not in use"), "{said}");
+}
+
 /// Numbers without a pattern.
 fn dice(state: &mut u64, below: usize) -> usize {
     *state ^= *state << 13;
