@@ -10,6 +10,8 @@ use super::input::read_some;
 /// Compressed bytes in one piece, and how many pieces there are.
 const PIECE: usize = 256 << 10;
 const PIECES: usize = 4;
+/// The bytes of all pieces.
+pub(super) const AHEAD: usize = PIECES * PIECE;
 
 /// Reads another reader on a thread, in bounded memory. Dropping it ends the thread at its next
 /// piece.

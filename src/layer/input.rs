@@ -6,7 +6,7 @@ use super::ahead::ReadAhead;
 use super::buffer::Buffer;
 
 /// Large enough that a read from a file or a socket costs little beside the inflating of it.
-const CAPACITY: usize = 128 << 10;
+pub(super) const CAPACITY: usize = 128 << 10;
 
 /// Reads `R` in large pieces and shows them without copying.
 pub(super) struct Input<R> {
@@ -23,9 +23,11 @@ impl<R: Read> Input<R> {
         Self { reader: Reader::Direct(reader), buffer, start: 0, end: 0, received: 0 }
     }
 
-    /// Bytes taken from the reader so far.
+    /// Bytes of the reader that were made use of so far. What lies in the buffer is not counted:
+    /// how much that is depends on how fast it came.
     pub(super) fn received(&self) -> u64 {
-        self.received
+        let buffered = u64::try_from(self.buffered().len()).unwrap_or(u64::MAX);
+        self.received.saturating_sub(buffered)
     }
 
     /// What is buffered, at least one byte; empty only at the end of the input.

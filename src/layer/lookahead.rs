@@ -5,14 +5,18 @@ use std::io::Read;
 use std::sync::Arc;
 
 use super::pool::{CHUNK, OWN, Pool};
-use super::{LayerBlob, LayerStream, Limits};
+use super::{LayerBlob, LayerStream, Limits, ahead, input, zstandard};
 use crate::error::Result;
+
+/// What a stream takes beside its chunks: a window and compressed bytes.
+const BESIDE: usize = zstandard::USUAL_WINDOW + input::CAPACITY + ahead::AHEAD;
 
 /// How much decompressing ahead of the reader may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// The bytes that all buffers of decompressed layers may have together. A layer that is read
-    /// has 3 MiB at least, whatever stands here.
+    /// The bytes that all layers which are decompressed at once may take together: chunks, usual
+    /// windows, compressed pieces. A layer that is read has what it needs, some 12 MiB or the window
+    /// that it asks for, whatever stands here.
     pub bytes: u64,
     /// How many layers are decompressed at once, at least one.
     pub layers: usize,
@@ -22,11 +26,12 @@ impl Memory {
     /// What is taken without a word: 256 MiB.
     pub const DEFAULT: u64 = 256 << 20;
 
-    /// So many layers as have the chunks that each needs, and the chunks that are left.
+    /// So many layers as have what each needs, and the chunks that are left.
     fn shares(self) -> (usize, usize) {
         let chunks = usize::try_from(self.bytes / widen(CHUNK)).unwrap_or(usize::MAX);
-        let streams = self.layers.min(chunks / OWN).max(1);
-        (streams, chunks.saturating_sub(streams.saturating_mul(OWN)))
+        let each = OWN + BESIDE.div_ceil(CHUNK);
+        let streams = self.layers.min(chunks / each).max(1);
+        (streams, chunks.saturating_sub(streams.saturating_mul(each)))
     }
 }
 
@@ -122,7 +127,7 @@ mod tests {
     const MEMORIES: [Memory; 5] = [
         Memory { bytes: 0, layers: 1 },
         Memory { bytes: 0, layers: 9 },
-        Memory { bytes: 8 << 20, layers: 2 },
+        Memory { bytes: 40 << 20, layers: 2 },
         Memory { bytes: Memory::DEFAULT, layers: 1 },
         Memory { bytes: Memory::DEFAULT, layers: 9 },
     ];
@@ -185,8 +190,9 @@ mod tests {
     fn memory_is_divided_among_layers_that_need_their_own() {
         let shares = |bytes, layers| Memory { bytes, layers }.shares();
         assert_eq!(shares(0, 8), (1, 0));
-        assert_eq!(shares(7 << 20, 8), (2, 2));
-        assert_eq!(shares(256 << 20, 2), (2, 500));
+        assert_eq!(shares(23 << 20, 8).0, 1);
+        assert_eq!(shares(26 << 20, 8), (2, 2));
+        assert_eq!(shares(256 << 20, 2), (2, 462));
         assert_eq!(shares(u64::MAX, 1).0, 1);
     }
 }

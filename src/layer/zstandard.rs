@@ -18,7 +18,10 @@ pub(super) fn is_magic(bytes: &[u8]) -> bool {
 
 /// The window that every decoder should have room for (RFC 8878, 3.1.1.1.2), and that layers may take
 /// before their turn. A larger one is only asked for when nothing else is read.
-const USUAL_WINDOW: u64 = 8 << 20;
+pub(super) const USUAL_WINDOW: usize = 8 << 20;
+
+const USUAL_WINDOW_BYTES: u64 = 8 << 20;
+const _: () = assert!(1 << 23 == USUAL_WINDOW && 1 << 23 == USUAL_WINDOW_BYTES);
 
 /// A frame's magic and header at their longest (RFC 8878, 3.1.1.1).
 const MAX_HEADER: usize = 18;
@@ -87,7 +90,8 @@ impl<R: Read> Zstandard<R> {
                 let why = format!("a frame wants a window of {window} bytes, at most {limit}");
                 return Err(Excess::error(why, flag::WINDOW));
             }
-            if window > USUAL_WINDOW && !self.share.wait_for_turn() {
+            let usual = u64::try_from(USUAL_WINDOW).unwrap_or(u64::MAX);
+            if window > usual && !self.share.wait_for_turn() {
                 return Err(io::Error::other("nobody reads the layer any longer"));
             }
             return Ok(State::Inside);

@@ -67,6 +67,9 @@ pub(super) struct Serves {
     pub(super) digests: bool,
 }
 
+/// The length of a header's value from which it may be a secret.
+const SECRET: usize = 6;
+
 /// One place where the repository may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Host {
@@ -117,6 +120,15 @@ impl Host {
             Self { trust, ..self.clone() }
         };
         identities.into_iter().map(showing).collect()
+    }
+
+    /// Whether a text repeats what hosts.toml has us say to the host, which may be secret.
+    pub(super) fn is_told_by(&self, text: &str) -> bool {
+        self.headers.values().filter_map(|value| value.to_str().ok()).any(|value| {
+            // `Bearer x` is repeated by `x` too; a word as short as `1` is in every text.
+            let secret = value.split_once(' ').map_or(value, |(_, behind)| behind);
+            secret.len() >= SECRET && text.contains(secret)
+        })
     }
 
     /// How long a connection to it may take where `usual` is allowed.

@@ -8,6 +8,7 @@ use banger_test_support::layers::Compression;
 use banger_test_support::proxy::{Proxy, Reply, Silent};
 use banger_test_support::registry::Registry;
 use banger_test_support::tls::{Certificates, NAME};
+use serde_json::json;
 
 use crate::banger::{Bench, push};
 use crate::faults::assert_clean;
@@ -326,6 +327,22 @@ fn the_headers_of_hosts_toml_are_for_their_host_alone() {
     assert!(!message.contains("hunter2"), "{message}");
     let keys: Vec<_> = guard.log().iter().map(|r| r.header("x-key").map(str::to_owned)).collect();
     assert_eq!(keys[keys.len() - 2..], [Some("no".to_owned()), None]);
+}
+
+#[test]
+fn a_header_of_hosts_toml_that_a_registry_repeats_is_not_repeated() {
+    let registry = Proxy::start("nobody", |request, _| {
+        let key = request.header("x-key").unwrap_or("nothing");
+        let reason = json!({ "errors": [{ "code": "DENIED", "message": format!("not {key}") }] });
+        Reply::new(403, reason.to_string().as_bytes())
+    });
+    let (bench, host) = (Bench::new(), registry.host());
+    let reference = format!("{host}/app:latest");
+    assert!(bench.pull_fails(&reference, &[], 77).contains("not nothing"));
+    let text = format!("server = 'http://{host}'\n[header]\nX-Key = 'Bearer hunter2'\n");
+    let hosts = hosts_toml(&bench, &host, &text);
+    let message = bench.pull_fails(&reference, &["--hosts-dir", &hosts], 77);
+    assert!(message.contains("answered 403") && !message.contains("hunter2"), "{message}");
 }
 
 #[test]

@@ -78,6 +78,7 @@ impl Endpoint {
         let token = header.and_then(|header| header.split_once(' ')).map(|(_, token)| token);
         let found = self.credentials.get().and_then(Option::as_ref);
         token.is_some_and(|token| text.contains(token))
+            || self.host.is_told_by(text)
             || found.is_some_and(|found| found.credentials.are_told_by(text))
     }
 

@@ -45,6 +45,8 @@ impl Zone {
         };
         match address.octets() {
             [0 | 127, ..] => Self::Loopback,
+            // What Alibaba's machines ask about themselves.
+            [100, 100, 100, 200] => Self::Link,
             _ if address.is_link_local() => Self::Link,
             _ if address.is_private() || is_reserved => Self::Private,
             _ => Self::World,
@@ -64,6 +66,8 @@ impl Zone {
                 Self::of_v4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
             }
             [first, ..] if first & 0xffc0 == 0xfe80 => Self::Link,
+            // What Amazon's machines ask about themselves.
+            [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254] => Self::Link,
             // Unique local, site-local, multicast, local translation.
             [first, ..] if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0 => Self::Private,
             [0xff00..=0xffff, ..] | [0x64, 0xff9b, 1, ..] => Self::Private,
@@ -88,7 +92,7 @@ impl Zone {
     }
 
     /// Whether only this host and its neighbours are there.
-    fn is_near(self) -> bool {
+    pub(super) fn is_near(self) -> bool {
         matches!(self, Self::Loopback | Self::Link)
     }
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Certificate, Client, ClientBuilder, Url};
 
 use super::Options;
-use super::names::Guide;
+use super::names::{Guide, Zone};
 use crate::error::{Error, Result};
 use crate::source::hosts::{Host, Identity};
 
@@ -216,21 +215,7 @@ impl std::error::Error for TooManyRedirects {}
 
 /// Whether an address is of this host or of its link, where only neighbours are (RFC 3927, 4291).
 pub(super) fn is_inside(url: &Url) -> bool {
-    let Some(host) = url.host_str() else { return false };
-    let host = host.trim_matches(['[', ']']);
-    match host.parse() {
-        Ok(IpAddr::V4(address)) => {
-            address.is_loopback() || address.is_link_local() || address.is_unspecified()
-        }
-        Ok(IpAddr::V6(address)) => {
-            let inner = address.to_ipv4_mapped();
-            address.is_loopback()
-                || address.is_unspecified()
-                || address.is_unicast_link_local()
-                || inner.is_some_and(|inner| inner.is_loopback() || inner.is_link_local())
-        }
-        Err(_) => host.eq_ignore_ascii_case("localhost") || host.ends_with(".localhost"),
-    }
+    Zone::named(url).is_near()
 }
 
 #[cfg(test)]
@@ -249,6 +234,13 @@ mod tests {
             ("https://[::ffff:169.254.1.1]/", true),
             ("https://169.254.169.254/", true),
             ("https://0.0.0.0/", true),
+            ("https://localhost./", true),
+            ("http://[::ffff:0.0.0.0]:2375/", true),
+            ("https://[64:ff9b::169.254.169.254]/", true),
+            ("https://[::127.0.0.1]/", true),
+            ("https://100.100.100.200/", true),
+            ("https://[fd00:ec2::254]/", true),
+            ("https://100.100.100.201/", false),
             ("https://10.0.0.1/", false),
             ("https://storage.example/", false),
             ("https://[2001:db8::1]/", false),

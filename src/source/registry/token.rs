@@ -208,6 +208,7 @@ impl Login<'_> {
         let repeats = self.credentials.is_some_and(|credentials| {
             credentials.are_told_by(&text) || credentials.are_told_by(&reason)
         });
+        let repeats = repeats || self.host.is_told_by(&text) || self.host.is_told_by(&reason);
         if reason.is_empty() || repeats { String::new() } else { format!(": {reason}") }
     }
 
