@@ -1,7 +1,8 @@
 //! What an image says of itself, as JSON.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::init::{PATH, Program};
 use super::tools::Tools;
@@ -11,29 +12,46 @@ use crate::source::Image;
 
 /// Where the description is in the image.
 pub const DESCRIPTION_PATH: &str = "/etc/banger/image.json";
+/// The longest description that is written or read: configs are far shorter, and readers of JSON
+/// take many times what it has.
+pub const MAX_DESCRIPTION: u64 = 4 << 20;
 /// The version of the document's form.
 const VERSION: u32 = 1;
 
 /// What an image says of itself: the same wherever and whenever it is made, so nothing of the host.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Description {
+    content: Content,
+    origin: Origin,
+}
+
+/// What follows from the image alone, however it was packed and wherever it came from.
+#[derive(Clone, Debug, Serialize)]
+struct Content {
     version: u32,
     banger: &'static str,
+    identity: String,
+    platform: Option<String>,
+    /// The digests of the uncompressed layers, as the config has them.
+    diff_ids: Vec<Option<String>>,
+    /// What was asked for.
+    options: Value,
+    start: Option<Start>,
+    /// The document that came with the image, as it came.
+    config: Option<Box<RawValue>>,
+}
+
+/// Where the image came from, and how it was packed there.
+#[derive(Clone, Debug, Serialize)]
+struct Origin {
     /// The image's name; what comes from a path of the host has none.
     reference: Option<String>,
     index: Option<String>,
     manifest: Option<String>,
-    identity: String,
-    platform: Option<String>,
     layers: Vec<Layer>,
-    /// What was asked for.
-    options: Value,
-    start: Option<Start>,
-    /// The document that came with the image.
-    config: Value,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Layer {
     digest: String,
     diff_id: Option<String>,
@@ -41,8 +59,27 @@ struct Layer {
     size: u64,
 }
 
+/// The document beside the image.
+#[derive(Serialize)]
+struct Beside<'a> {
+    #[serde(flatten)]
+    content: &'a Content,
+    #[serde(flatten)]
+    origin: &'a Origin,
+    /// What is true of the file.
+    file: Value,
+}
+
+/// What no other document has.
+#[derive(Deserialize)]
+struct Mark {
+    version: u32,
+    banger: String,
+    identity: String,
+}
+
 /// How the image starts.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Start {
     init: &'static str,
     kernel_words: String,
@@ -60,36 +97,44 @@ struct Start {
 impl Description {
     /// Of an image that was made with these options.
     pub fn new(image: &Image, has_name: bool, options: Value) -> Result<Self> {
+        let diff_id =
+            |layer: &crate::source::Layer| layer.diff_id.as_ref().map(ToString::to_string);
         let layers = image.layers.iter().map(|layer| Layer {
             digest: layer.digest.to_string(),
-            diff_id: layer.diff_id.as_ref().map(ToString::to_string),
+            diff_id: diff_id(layer),
             media_type: layer.media_type.clone(),
             size: layer.size,
         });
         let config = match image.config.raw.as_slice() {
-            [] => Value::Null,
-            raw => serde_json::from_slice(raw).map_err(|error| {
+            [] => None,
+            raw => Some(serde_json::from_slice(raw).map_err(|error| {
                 Error::bad_data("the image's config is no JSON that can be kept").because(error)
-            })?,
+            })?),
         };
-        Ok(Self {
+        let content = Content {
             version: VERSION,
             banger: env!("CARGO_PKG_VERSION"),
-            reference: has_name.then(|| image.reference.clone()),
-            index: image.index_digest.as_ref().map(ToString::to_string),
-            manifest: image.manifest_digest.as_ref().map(ToString::to_string),
             identity: image.identity.to_string(),
             platform: image.platform.as_ref().map(ToString::to_string),
-            layers: layers.collect(),
+            diff_ids: image.layers.iter().map(diff_id).collect(),
             options,
             start: None,
             config,
-        })
+        };
+        let origin = Origin {
+            reference: has_name.then(|| image.reference.clone()),
+            index: image.index_digest.as_ref().map(ToString::to_string),
+            manifest: image.manifest_digest.as_ref().map(ToString::to_string),
+            layers: layers.collect(),
+        };
+        let description = Self { content, origin };
+        // Refused before the long work.
+        description.inside().map(|_| description)
     }
 
     /// Says how the image starts.
     pub(super) fn set_start(&mut self, program: &Program, user: &User, tools: &Tools) {
-        self.start = Some(Start {
+        self.content.start = Some(Start {
             init: PATH,
             kernel_words: format!("init={PATH}"),
             command: program.command.clone(),
@@ -97,7 +142,8 @@ impl Description {
             directory: program.directory.clone(),
             uid: user.uid,
             gid: user.gid,
-            groups: user.groups.clone(),
+            // Nothing precedes a program of root's, which has no groups beside its own then.
+            groups: if tools.step_down.is_empty() { Vec::new() } else { user.groups.clone() },
             home: user.home.clone(),
             step_down: tools.step_down.clone(),
             stop_signal: program.stop_signal,
@@ -107,39 +153,42 @@ impl Description {
     /// What the kernel has to be told so that the image starts as its config says.
     #[must_use]
     pub fn kernel_words(&self) -> Option<&str> {
-        self.start.as_ref().map(|start| start.kernel_words.as_str())
+        self.content.start.as_ref().map(|start| start.kernel_words.as_str())
     }
 
-    /// The document in the image.
+    /// The document in the image: the same from wherever the image comes.
     pub fn inside(&self) -> Result<Vec<u8>> {
-        render(self)
+        render(&self.content)
     }
 
-    /// The document beside the image: the same, and what is true of the file.
+    /// The document beside the image: the same, whence it came, and what is true of the file.
     pub fn beside(&self, file: Value) -> Result<Vec<u8>> {
-        let failed = |error| Error::internal("cannot write the description").because(error);
-        let mut document = serde_json::to_value(self).map_err(failed)?;
-        if let Some(members) = document.as_object_mut() {
-            members.insert("file".to_owned(), file);
-        }
-        render(&document)
+        render(&Beside { content: &self.content, origin: &self.origin, file })
     }
 
     /// Whether a document is such a description.
     #[must_use]
     pub fn is_one(document: &[u8]) -> bool {
-        let document: Option<Value> = serde_json::from_slice(document).ok();
-        document.is_some_and(|document| {
-            document.get("banger").is_some_and(Value::is_string)
-                && document.get("identity").is_some_and(Value::is_string)
+        let mark: Option<Mark> = serde_json::from_slice(document).ok();
+        mark.is_some_and(|Mark { version, banger, identity }| {
+            version != 0 && !banger.is_empty() && identity.contains(':')
         })
     }
 }
 
+/// Without indentation, which multiplies the length of a document that is deep and wide.
 fn render<T: Serialize>(document: &T) -> Result<Vec<u8>> {
-    let text = serde_json::to_vec_pretty(document);
+    let text = serde_json::to_vec(document);
     let mut text =
         text.map_err(|error| Error::internal("cannot write the description").because(error))?;
     text.push(b'\n');
+    let length = text.len();
+    if u64::try_from(length).unwrap_or(u64::MAX) > MAX_DESCRIPTION {
+        return Err(Error::bad_data(format!(
+            "the description of the image would have {length} bytes, at most {MAX_DESCRIPTION} \
+             are written: its config is too long"
+        ))
+        .hint("leave --metadata and --init out"));
+    }
     Ok(text)
 }

@@ -24,7 +24,7 @@ use tools::Tools;
 use user::Names;
 
 pub use bundle::Bundle;
-pub use description::{DESCRIPTION_PATH, Description};
+pub use description::{DESCRIPTION_PATH, Description, MAX_DESCRIPTION};
 
 /// What an image is to get.
 #[derive(Clone, Debug, Default)]

@@ -115,7 +115,9 @@ impl Ready {
             }
             None => None,
         };
-        if self.replace && matches!(self.output, Output::File(_)) {
+        // Where the name is taken by now, publishing fails and what is there keeps what it has.
+        let is_taken = !self.replace && std::fs::metadata(output).is_ok_and(|it| it.len() > 0);
+        if matches!(self.output, Output::File(_)) && !is_taken {
             beside::retire(output)?;
         }
         let path = self.output.publish()?;
@@ -211,6 +213,9 @@ impl Recipe {
     /// Refuses what cannot come to a good end, before the long work.
     pub fn check(&self) -> Result<()> {
         output::check(&self.output, self.place, self.replace)?;
+        if !matches!(self.place, Place::Device { .. }) {
+            beside::check_old(&self.output)?;
+        }
         // A builder that nothing is given to refuses what no tree can make good.
         Builder::create(CountingSink::new(), self.options())
             .map_err(|error| refused(&self.output, error))?;

@@ -7,11 +7,10 @@ use ext4_writer::{FileKind, Profile};
 
 use super::Image;
 use crate::error::Result;
+use crate::guest::{DESCRIPTION_PATH, MAX_DESCRIPTION};
 
 /// Where an image says what it was made of.
-const DESCRIPTION: &[u8] = b"/etc/banger/image.json";
-/// How much of that is read.
-const DESCRIPTION_LIMIT: u64 = 1 << 20;
+const DESCRIPTION: &[u8] = DESCRIPTION_PATH.as_bytes();
 /// Where distributions say who they are: os-release(5).
 const RELEASES: [&[u8]; 2] = [b"/etc/os-release", b"/usr/lib/os-release"];
 const RELEASE_LIMIT: u64 = 64 << 10;
@@ -109,7 +108,7 @@ fn small_file(image: &Image, path: &[u8], limit: u64) -> Result<Option<Result<Ve
 }
 
 fn oci(image: &Image) -> Result<Oci> {
-    Ok(match small_file(image, DESCRIPTION, DESCRIPTION_LIMIT)? {
+    Ok(match small_file(image, DESCRIPTION, MAX_DESCRIPTION)? {
         None => Oci::Unknown,
         Some(Err(why)) => Oci::Unusable(format!("{} {why}", DESCRIPTION.escape_ascii())),
         Some(Ok(content)) => match serde_json::from_slice(&content) {
