@@ -5,6 +5,7 @@ use ext4_writer::{FileKind, NodeId, Sink};
 
 use super::Flattener;
 use super::path::CleanPath;
+use super::walk::Missing;
 use crate::error::{Error, Result};
 
 /// What stands at a path.
@@ -41,6 +42,15 @@ impl<S: Sink> Flattener<'_, S> {
         let Some(node) = self.leaf(path.whole())? else { return Ok(None) };
         let (kind, mode) = (self.kind(node)?, self.metadata(node)?.mode);
         Ok(Some(Seen { node, kind, mode }))
+    }
+
+    /// What stands at a path itself, be it a link; those on the way are followed.
+    pub fn stands(&mut self, path: &[u8]) -> Result<Option<FileKind>> {
+        path.clone_into(&mut self.current);
+        let path = CleanPath::parse(path).map_err(|why| self.refuse(why))?;
+        let Some(directory) = self.find(path.parent(), Missing::Look)? else { return Ok(None) };
+        let node = self.builder.lookup(directory, path.name());
+        node.map(|node| self.kind(node)).transpose()
     }
 }
 

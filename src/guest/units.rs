@@ -3,10 +3,10 @@
 //!
 //! Source: systemd.unit(5), "[INSTALL] SECTION OPTIONS"; systemctl(1), "enable".
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use ext4_writer::reader::Source;
-use ext4_writer::{Sink, Timestamp};
+use ext4_writer::{FileKind, Sink, Timestamp};
 
 use super::entry;
 use crate::error::{Error, Result};
@@ -40,7 +40,7 @@ const MAX_UNIT: usize = 256 << 10;
 const MAX_TOTAL: usize = 2000;
 
 /// A unit to enable, for somebody or for whom its file names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Wanted {
     pub(super) unit: String,
     pub(super) by: Option<String>,
@@ -75,18 +75,21 @@ pub(super) fn enable<S: Sink + Source>(
             "cannot enable units of the guest bundle {bundle}: the image has no systemd"
         )));
     }
-    let mut enabler = Enabler { image, bundle, time, done: BTreeSet::new() };
-    let mut waiting: Vec<Wanted> = units.into_iter().rev().collect();
-    while let Some(wanted) = waiting.pop() {
-        // One that wants itself by Also= is enabled once.
-        if enabler.done.insert((wanted.unit.clone(), wanted.by.clone())) {
-            let also = enabler.enable(&wanted)?;
-            waiting.extend(also.into_iter().rev().map(|unit| Wanted { unit, by: None }));
-        }
-        if enabler.done.len() > MAX_TOTAL {
-            return Err(Error::bad_data(format!(
-                "the guest bundle {bundle} enables more than {MAX_TOTAL} units"
-            )));
+    let mut enabler = Enabler { image, bundle, time };
+    // Each is counted and enabled once, also one that wants itself by Also=.
+    let mut known: BTreeSet<Wanted> = units.iter().cloned().collect();
+    let mut waiting: VecDeque<Wanted> = units.into();
+    while let Some(wanted) = waiting.pop_front() {
+        for unit in enabler.enable(&wanted)? {
+            let also = Wanted { unit, by: None };
+            if known.insert(also.clone()) {
+                waiting.push_back(also);
+            }
+            if known.len() > MAX_TOTAL {
+                return Err(Error::bad_data(format!(
+                    "the guest bundle {bundle} enables more than {MAX_TOTAL} units"
+                )));
+            }
         }
     }
     Ok(())
@@ -96,7 +99,6 @@ struct Enabler<'a, 'b, S: Sink> {
     image: &'a mut Flattener<'b, S>,
     bundle: &'a str,
     time: Timestamp,
-    done: BTreeSet<(String, Option<String>)>,
 }
 
 impl<S: Sink + Source> Enabler<'_, '_, S> {
@@ -126,12 +128,12 @@ impl<S: Sink + Source> Enabler<'_, '_, S> {
         self.name(&unit)?;
         for (by, kind) in &install.by {
             let by = self.name(by)?.to_owned();
-            self.link(&format!("/etc/systemd/system/{by}.{kind}/{unit}"), &path)?;
+            self.link(&unit, &format!("/etc/systemd/system/{by}.{kind}/{unit}"), &path)?;
         }
         for alias in &install.aliases {
             let alias = self.name(alias)?.to_owned();
             if alias != unit {
-                self.link(&format!("/etc/systemd/system/{alias}"), &path)?;
+                self.link(&unit, &format!("/etc/systemd/system/{alias}"), &path)?;
             }
         }
         Ok(install.also)
@@ -175,7 +177,13 @@ impl<S: Sink + Source> Enabler<'_, '_, S> {
         Ok(install)
     }
 
-    fn link(&mut self, path: &str, target: &str) -> Result<()> {
+    fn link(&mut self, unit: &str, path: &str, target: &str) -> Result<()> {
+        // As systemctl: a link is replaced, a unit of the administrator's is not.
+        if self.image.stands(path.as_bytes())?.is_some_and(|kind| kind != FileKind::Symlink) {
+            let what = self.message(unit);
+            return Err(Error::bad_data(format!("{what}: {path} is there, and is no link"))
+                .hint("take that file out, or the name out of the unit's [Install]"));
+        }
         let mut link = entry(path.as_bytes(), EntryKind::Symlink, 0o777, self.time);
         link.link = target.as_bytes().to_vec();
         self.image.apply(&link, &mut std::io::empty())
@@ -373,6 +381,27 @@ mod tests {
         let circle = "lib/systemd/system/a.service=[Install]%0aAlso=a.service%20b.service%0aWantedBy=x.target \
                       lib/systemd/system/b.service=[Install]%0aAlso=a.service";
         assert_eq!(links(circle, &["a.service"]).unwrap().len(), 1);
+        // A name that comes many times is one unit, and many names are too many.
+        let also = |names: &mut dyn Iterator<Item = u32>| {
+            let units = names.map(|number| format!("u{number}.service"));
+            let units = units.collect::<Vec<_>>().join("%20");
+            format!(
+                "lib/systemd/system/a.service=[Install]%0aAlso={units} \
+                     lib/systemd/system/u0.service=[Install]%0aWantedBy=x.target"
+            )
+        };
+        let image = also(&mut std::iter::repeat_n(0, 5000));
+        assert_eq!(links(&image, &["a.service", "a.service"]).unwrap().len(), 1);
+        let error = links(&also(&mut (0..5000)), &["a.service"]).unwrap_err();
+        assert!(error.to_string().contains("more than 2000 units"), "{error}");
+        // What the administrator wrote is not replaced by an alias; a link is.
+        let alias = "lib/systemd/system/a.service=[Install]%0aAlias=b.service";
+        let error = links(&format!("{alias} etc/systemd/system/b.service=x"), &["a.service"]);
+        let error = error.unwrap_err();
+        assert_eq!(error.exit_code(), 65, "{error}");
+        assert!(error.to_string().contains("/etc/systemd/system/b.service is there"), "{error}");
+        let link = links(&format!("{alias} etc/systemd/system/b.service->/old"), &["a.service"]);
+        assert_eq!(link.unwrap(), ["b.service->/lib/systemd/system/a.service"]);
         let none = flatten_and(vec![layer("etc/")], 5, |flattener| {
             let wanted = vec![Wanted { unit: "a.service".to_owned(), by: None }];
             enable(flattener, "test", wanted, Timestamp::from_seconds(5))
