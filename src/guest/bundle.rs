@@ -112,13 +112,28 @@ impl Bundle {
     /// Refuses a directory with anything but a bundle's parts: a tree given in its place would
     /// otherwise be left out in silence.
     fn top(&self) -> Result<()> {
+        let mut is_empty = true;
         for entry in self.host("read", fs::read_dir(&self.path))? {
             let name = self.host("read", entry)?.file_name();
-            if name != MANIFEST && name != FILES {
+            let found = self.host("read", fs::metadata(self.path.join(&name)));
+            if name == FILES {
+                if !found?.is_dir() {
+                    return Err(self.refuse(format!("its {FILES} is no directory")));
+                }
+            } else if name == MANIFEST {
+                if !found?.is_file() {
+                    return Err(self.refuse(format!("its {MANIFEST} is no file")));
+                }
+            } else {
                 return Err(self.stranger(name.as_bytes()));
             }
+            is_empty = false;
         }
-        Ok(())
+        if is_empty { Err(self.nothing()) } else { Ok(()) }
+    }
+
+    fn nothing(&self) -> Error {
+        self.refuse(format!("it has neither {MANIFEST} nor {FILES}/"))
     }
 
     fn manifest(&self) -> Result<Manifest> {
@@ -150,7 +165,7 @@ impl Bundle {
     fn unpack<S: Sink>(&self, image: &mut Flattener<'_, S>, limits: &Limits) -> Result<Manifest> {
         let stream = open_overlay(&self.path, limits)?;
         let mut archive = Archive::new(stream, self.shown(), limits);
-        let mut manifest = None;
+        let (mut manifest, mut has_files) = (None, false);
         while let Some(mut entry) = archive.next_entry()? {
             let path = clean(&entry.path);
             if path == MANIFEST.as_bytes() && entry.kind == EntryKind::Regular {
@@ -160,6 +175,7 @@ impl Bundle {
             if path.is_empty() {
                 continue;
             }
+            has_files = true;
             entry.path = below(path).ok_or_else(|| self.stranger(path))?.to_vec();
             if entry.kind == EntryKind::HardLink {
                 let target = clean(&entry.link);
@@ -178,7 +194,10 @@ impl Bundle {
             }
         }
         archive.into_inner().finish()?;
-        Ok(manifest.unwrap_or_default())
+        match manifest {
+            None if !has_files => Err(self.nothing()),
+            manifest => Ok(manifest.unwrap_or_default()),
+        }
     }
 
     fn stranger(&self, name: &[u8]) -> Error {
