@@ -3,23 +3,22 @@
 
 mod elf;
 mod programs;
+mod said;
 mod system;
 mod systemd;
 mod tree;
 
 use ext4_writer::reader::{ReadError, ReadResult, Source};
 use serde::Serialize;
-use serde_json::Value;
 
+use crate::guest::{DESCRIPTION_PATH, MAX_DESCRIPTION};
 use crate::source::Platform;
 use elf::Machine;
+use said::Said;
 use tree::Tree;
 
-/// The init that `--init` writes, and where it says what it starts.
+/// The init that `--init` writes.
 const GENERATED_INIT: &[u8] = b"/sbin/banger-init";
-const DESCRIPTION: &[u8] = b"/etc/banger/image.json";
-/// The longest description that is read: it holds the image's config.
-const MAX_DESCRIPTION: usize = 16 << 20;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -70,16 +69,6 @@ impl Finding {
     }
 }
 
-/// What an image says of itself, as far as the checks want to know.
-#[derive(Default)]
-struct Said {
-    platform: Option<Platform>,
-    /// The program that the generated init starts, its PATH and its directory.
-    command: Option<String>,
-    path: Option<String>,
-    directory: String,
-}
-
 /// An image being looked at.
 struct Look<S> {
     tree: Tree<S>,
@@ -119,25 +108,9 @@ impl<S> Look<S> {
 }
 
 fn said<S: Source>(tree: &Tree<S>) -> ReadResult<Said> {
-    let Some(document) = tree.read(DESCRIPTION, MAX_DESCRIPTION)? else {
-        return Ok(Said::default());
-    };
-    // What is no description says nothing.
-    let document: Value = serde_json::from_slice(&document).unwrap_or_default();
-    let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
-    let platform = document.get("platform").and_then(Value::as_str);
-    let start = document.get("start").cloned().unwrap_or_default();
-    let environment = start.get("environment").and_then(Value::as_array);
-    let variables = environment.into_iter().flatten().filter_map(Value::as_str);
-    Ok(Said {
-        platform: platform.and_then(|platform| platform.parse().ok()),
-        command: start.get("command").and_then(|words| words.get(0)).and_then(text),
-        path: variables
-            .filter_map(|entry| entry.strip_prefix("PATH="))
-            .next_back()
-            .map(ToOwned::to_owned),
-        directory: start.get("directory").and_then(text).unwrap_or_default(),
-    })
+    let limit = usize::try_from(MAX_DESCRIPTION).unwrap_or(usize::MAX);
+    let document = tree.read(DESCRIPTION_PATH.as_bytes(), limit)?;
+    Ok(document.map_or_else(Said::default, |document| Said::of(&document)))
 }
 
 /// As much of a name as a message shows.

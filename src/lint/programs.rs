@@ -12,6 +12,8 @@ const SHELL: &[u8] = b"/bin/sh";
 const FIRST_LINE: usize = 256;
 /// How many directories of a PATH are looked into.
 const MAX_DIRECTORIES: usize = 100;
+/// The longest path that the kernel takes: `PATH_MAX`, less its NUL.
+const MAX_PATH: usize = 4095;
 /// The PATH where an image says none.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -66,24 +68,32 @@ impl<S: Source> Look<S> {
 
     /// The program that the generated init starts.
     fn command(&mut self) -> ReadResult<()> {
-        let Some(command) = self.said.command.clone() else { return Ok(()) };
-        let path = self.said.path.clone().unwrap_or_else(|| USUAL_PATH.to_owned());
-        let places: Vec<String> = if command.contains('/') {
-            vec![format!(
-                "{}/{command}",
-                if command.starts_with('/') { "" } else { &self.said.directory }
-            )]
+        let Some(command) = self.said.command.take() else { return Ok(()) };
+        let path = self.said.path.take().unwrap_or_else(|| USUAL_PATH.to_owned());
+        let places = if command.starts_with('/') {
+            ""
+        } else if command.contains('/') {
+            &std::mem::take(&mut self.said.directory)
         } else {
-            path.split(':')
-                .take(MAX_DIRECTORIES)
-                .map(|place| format!("{place}/{command}"))
-                .collect()
+            &path
         };
-        for place in places {
-            if self.tree.file(place.as_bytes())?.is_some() {
-                let place =
-                    place.strip_prefix('/').filter(|p| p.starts_with('/')).unwrap_or(&place);
-                return self.program(place.as_bytes(), "the image's program");
+        // A directory's name may hold a colon, a list's element not.
+        let is_list = !command.contains('/');
+        let mut rest = Some(places);
+        for _ in 0..MAX_DIRECTORIES {
+            let Some(places) = rest else { break };
+            let (place, behind) = match places.split_once(':').filter(|_| is_list) {
+                Some((place, behind)) => (place, Some(behind)),
+                None => (places, None),
+            };
+            rest = behind;
+            if place.len().saturating_add(command.len()) >= MAX_PATH {
+                continue;
+            }
+            let separator = if command.starts_with('/') { "" } else { "/" };
+            let program = format!("{place}{separator}{command}");
+            if self.tree.file(program.as_bytes())?.is_some() {
+                return self.program(program.as_bytes(), "the image's program");
             }
         }
         self.find(
@@ -151,13 +161,18 @@ impl<S: Source> Look<S> {
             self.find(Finding::error("not-a-program", message).at(path));
             return Ok(());
         };
-        let words = words.trim_ascii_start();
-        let interpreter = words.split(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
-        let interpreter = interpreter.into_iter().next().unwrap_or_default();
+        // A blank or a tab ends the interpreter, and nothing else: the carriage return of a text
+        // from elsewhere is a part of its name (kernel: `fs/binfmt_script.c`).
+        let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+        let mut words = words.split(|byte| is_blank(byte) || *byte == 0);
+        let interpreter = words.find(|word| !word.is_empty()).unwrap_or_default();
         if interpreter.is_empty() || self.tree.file(interpreter)?.is_none() {
             let shown = super::shown(interpreter);
             let message = format!("{role} is a script for {shown}, which is not there");
-            self.find(Finding::error("missing-interpreter", message).at(path));
+            let finding = Finding::error("missing-interpreter", message).at(path);
+            let is_foreign = interpreter.ends_with(b"\r");
+            let hint = "its lines end in CR LF; take the CR out";
+            self.find(if is_foreign { finding.hint(hint) } else { finding });
         }
         Ok(())
     }

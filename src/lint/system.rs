@@ -7,6 +7,9 @@ use super::{Finding, Look};
 const PASSWD: &[u8] = b"/etc/passwd";
 const FSTAB: &[u8] = b"/etc/fstab";
 const RESOLV_CONF: &[u8] = b"/etc/resolv.conf";
+/// Where the generated init finds programs.
+const PROGRAMS: [&str; 6] =
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// As much of such a file as is read.
 const MAX_FILE: usize = 1 << 20;
 /// How many lines of fstab are complained about.
@@ -99,19 +102,34 @@ impl<S: Source> Look<S> {
     }
 
     fn resolv_conf(&mut self) -> ReadResult<()> {
-        // The generated init writes it, with what DHCP says; systemd's link leads to what a
-        // service will write.
-        if self.has_generated_init || (self.is_systemd()? && self.tree.is_there(RESOLV_CONF)?) {
+        // The generated init writes it, with what a DHCP client says; systemd's link leads to what
+        // a service will write.
+        if (self.has_generated_init && self.has_dhcp_client()?)
+            || (self.is_systemd()? && self.tree.is_there(RESOLV_CONF)?)
+        {
             return Ok(());
         }
         if self.tree.read(RESOLV_CONF, 1)?.unwrap_or_default().is_empty() {
             let message = "it says no name server: names will not be found";
-            self.find(
-                Finding::warning("no-resolv-conf", message)
-                    .at(RESOLV_CONF)
-                    .hint("add one by --add, or a service that writes it"),
-            );
+            let hint = if self.has_generated_init {
+                "give the kernel ip=dhcp, or add a DHCP client (dhclient, dhcpcd, udhcpc) or the file"
+            } else {
+                "add one by --add, or a service that writes it"
+            };
+            self.find(Finding::warning("no-resolv-conf", message).at(RESOLV_CONF).hint(hint));
         }
         Ok(())
+    }
+
+    /// Whether there is a client that the generated init asks.
+    fn has_dhcp_client(&self) -> ReadResult<bool> {
+        for name in ["dhclient", "dhcpcd", "udhcpc", "busybox", "busybox.static"] {
+            for directory in PROGRAMS {
+                if self.tree.file(format!("{directory}/{name}").as_bytes())?.is_some() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 }

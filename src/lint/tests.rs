@@ -90,6 +90,10 @@ fn what_the_kernel_would_start_is_looked_at_in_its_order() {
     assert_eq!(with("sbin/init=#!/bin/sh"), Vec::<String>::new());
     assert_eq!(with("sbin/init=#!%20/bin/sh%20-e%0aexit"), Vec::<String>::new());
     assert_eq!(with("sbin/init=#!/bin/bash%0aexit"), ["MISSING-INTERPRETER /sbin/init"]);
+    assert_eq!(with("sbin/init=#!%20%09/bin/sh%09-e%0aexit"), Vec::<String>::new());
+    // The kernel looks for a program whose name ends in a carriage return.
+    assert_eq!(with("sbin/init=#!/bin/sh%0d%0aexit%0d%0a"), ["MISSING-INTERPRETER /sbin/init"]);
+    assert_eq!(with("sbin/init=#!/bin/sh%20-e%0d%0aexit%0d%0a"), Vec::<String>::new());
     // A link that leads nowhere, or round, is no init.
     assert_eq!(with("sbin/init->/none"), ["only-a-shell /bin/sh"]);
     assert_eq!(with("sbin/init->init"), ["only-a-shell /bin/sh"]);
@@ -139,6 +143,9 @@ fn the_program_of_a_generated_init_is_looked_for_in_its_path() {
     assert_eq!(with("../run"), Vec::<String>::new());
     assert_eq!(with("walk"), ["NO-COMMAND walk"]);
     assert_eq!(with("/opt/run"), ["NO-COMMAND /opt/run"]);
+    // No path is that long.
+    let long = "x".repeat(10_000);
+    assert_eq!(with(&long), [format!("NO-COMMAND {}...", &long[..200])]);
     let shell =
         format!("{ROOT} lib/ld=x sbin/init={} sbin/banger-init=#!/sbin/init", program("amd64"));
     assert_eq!(found(&shell), ["NO-SHELL /bin/sh"]);
@@ -159,6 +166,15 @@ fn files_that_a_system_reads_early_are_looked_at() {
     assert_eq!(with("etc/passwd=a:x:1:0:::%0a"), ["no-root /etc/passwd"]);
     assert_eq!(with("etc/resolv.conf="), ["no-resolv-conf /etc/resolv.conf"]);
     assert_eq!(with("etc/resolv.conf->../run/x"), ["no-resolv-conf /etc/resolv.conf"]);
+    // The generated init writes it if it has whom to ask; otherwise the kernel can.
+    let init = "etc/resolv.conf= sbin/banger-init=#!/bin/sh";
+    let findings = lint(image(&format!("{sound} {init}")), None).unwrap();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0].id, "no-resolv-conf");
+    assert!(findings[0].hint.as_ref().unwrap().contains("ip=dhcp"), "{findings:?}");
+    for client in ["usr/sbin/dhclient", "sbin/dhcpcd", "bin/busybox"] {
+        assert_eq!(with(&format!("{init} {client}=x")), Vec::<String>::new(), "{client}");
+    }
 }
 
 #[test]
