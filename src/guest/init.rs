@@ -15,8 +15,12 @@ const SCRIPT: &str = include_str!("init.sh");
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The longest word that the kernel passes to a program: `MAX_ARG_STRLEN`, less its NUL.
 const MAX_WORD: usize = (128 << 10) - 1;
-/// The most bytes of words: `MAX_ARG_STRLEN` times a few; the kernel takes a quarter of the stack.
-const MAX_WORDS: usize = 1 << 20;
+/// The most bytes of words, each with its NUL and a pointer to it: the kernel takes a quarter of
+/// the stack, of which a process has 8 MiB (kernel: `fs/exec.c`, `bprm_stack_limits`). The rest is
+/// for the words that the init adds, of which HOME may be long.
+const MAX_WORDS: usize = (2 << 20) - (256 << 10);
+/// What a word takes beside its bytes: a NUL and a pointer.
+const WORD_OVERHEAD: usize = 9;
 /// The first real-time signal that programs have; the C library keeps two for itself.
 const SIGRTMIN: u8 = 34;
 /// The last one.
@@ -114,11 +118,11 @@ impl Program {
 fn bounded<'a>(words: impl Iterator<Item = &'a String>) -> Result<()> {
     let mut total = 0_usize;
     for word in words {
-        total = total.saturating_add(word.len()).saturating_add(1);
+        total = total.saturating_add(word.len()).saturating_add(WORD_OVERHEAD);
         if word.len() > MAX_WORD || total > MAX_WORDS {
             return Err(Error::bad_data(format!(
                 "the image's Entrypoint, Cmd and Env are too long to start a program with: a word \
-                 has at most {MAX_WORD} bytes, all of them {MAX_WORDS}"
+                 has at most {MAX_WORD} bytes, all of them {MAX_WORDS} with {WORD_OVERHEAD} more each"
             )));
         }
     }
@@ -240,11 +244,86 @@ mod tests {
         assert!(variables.iter().all(|variable| !variable.starts_with("CARGO")), "{variables:?}");
     }
 
+    /// Runs one function of the script on files of a directory in the place of the system's.
+    fn run_function(name: &str, directory: &std::path::Path, files: &[(&str, &str)]) {
+        let start = SCRIPT.find(&format!("\n{name}() {{\n")).unwrap();
+        let end = start + SCRIPT[start..].find("\n}\n").unwrap() + 3;
+        let mut script = format!("{}\n{name}", &SCRIPT[start..end]);
+        for (system, ours) in files {
+            script = script.replace(system, directory.join(ours).to_str().unwrap());
+        }
+        let script = format!("has() {{ false; }}\n{script}");
+        for shell in [&["sh"][..], &["bash", "--posix"], &["busybox", "sh"]] {
+            let mut command = Command::new(shell[0]);
+            let Ok(output) = command.args(&shell[1..]).arg("-c").arg(&script).output() else {
+                continue;
+            };
+            assert!(output.status.success(), "{shell:?}: {output:?}");
+        }
+    }
+
+    #[test]
+    fn name_servers_that_the_kernel_learned_are_written_where_none_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let files = [("/etc/resolv.conf", "resolv.conf"), ("/proc/net/pnp", "pnp")];
+        let run = || run_function("kernel_servers", directory.path(), &files);
+        run();
+        assert!(!at("resolv.conf").exists());
+        std::fs::write(at("pnp"), "#MANUAL\n").unwrap();
+        run();
+        assert!(!at("resolv.conf").exists());
+        let learned = "#PROTO: DHCP\ndomain example.org\nnameserver 10.0.2.3\n\
+                       nameserver 0.0.0.0\nbootserver 10.0.2.2\n";
+        std::fs::write(at("pnp"), learned).unwrap();
+        let expected = "search example.org\nnameserver 10.0.2.3\n";
+        for before in ["nothing", "empty", "link"] {
+            let _ = std::fs::remove_file(at("resolv.conf"));
+            match before {
+                "empty" => std::fs::write(at("resolv.conf"), "").unwrap(),
+                "link" => std::os::unix::fs::symlink("gone/x", at("resolv.conf")).unwrap(),
+                _ => {}
+            }
+            run();
+            let written = std::fs::read_to_string(at("resolv.conf")).unwrap();
+            assert_eq!(written, expected, "{before}");
+        }
+        std::fs::write(at("resolv.conf"), "nameserver ::1\n").unwrap();
+        run();
+        assert_eq!(std::fs::read_to_string(at("resolv.conf")).unwrap(), "nameserver ::1\n");
+    }
+
+    #[test]
+    fn an_address_that_the_kernel_took_for_a_name_is_none() {
+        let files = [
+            ("/proc/sys/kernel/hostname", "name"),
+            ("/etc/hostname", "hostname"),
+            ("/etc/hosts", "hosts"),
+        ];
+        for (kernel, expected) in [
+            ("10.0.2.15", "mine"),
+            ("(none)", "mine"),
+            ("localhost", "mine"),
+            ("", "mine"),
+            ("told", "told"),
+            ("10-0-2-15", "10-0-2-15"),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            std::fs::write(directory.path().join("name"), format!("{kernel}\n")).unwrap();
+            std::fs::write(directory.path().join("hostname"), "mine\n").unwrap();
+            run_function("names", directory.path(), &files);
+            let name = std::fs::read_to_string(directory.path().join("name")).unwrap();
+            assert_eq!(name.trim(), expected, "{kernel}");
+        }
+    }
+
     #[test]
     fn what_makes_no_sense_is_refused_with_its_name() {
         let mut stop = config(&["a"], &[]);
         stop.stop_signal = Some("SIGNONE".to_owned());
         let long = "x".repeat(MAX_WORD + 1);
+        // Few bytes, many pointers.
+        let many = vec![""; MAX_WORDS / WORD_OVERHEAD];
         for (config, why) in [
             (config(&[], &[]), "neither Entrypoint nor Cmd"),
             (config(&[""], &[]), "program \"\" is no name"),
@@ -252,6 +331,7 @@ mod tests {
             (config(&["a"], &["NAME"]), "Env has \"NAME\", no NAME=VALUE"),
             (config(&["a"], &["=x"]), "Env has \"=x\""),
             (config(&["a", &long], &[]), "too long"),
+            (config(&[&["a"], &many[..]].concat(), &[]), "too long"),
             (stop, "StopSignal \"SIGNONE\""),
         ] {
             let error = Program::of(&config).unwrap_err();

@@ -14,8 +14,8 @@ say() { echo "banger: $*"; }
 
 # Programs that have no name in the image are called through its busybox.
 if [ "$busybox" ]; then
-    for tool in chown cp halt ifconfig ip ln mkdir poweroff reboot rm route sleep sync udhcpc \
-        umount; do
+    for tool in chown cp halt ifconfig ip ln mkdir poweroff reboot rm route sleep swapoff sync \
+        udhcpc umount; do
         have "$tool" || eval "$tool() { \"\$busybox\" $tool \"\$@\"; }"
     done
 fi
@@ -72,6 +72,65 @@ if [ $$ != 1 ]; then
     exit 2
 fi
 
+# --- Signals, which may come as soon as there is a process 1
+
+line=
+read -r line </proc/cmdline
+
+# has WORD: on the kernel's command line
+has() { case " $line " in *" $1 "*) return 0 ;; esac; return 1; }
+
+# Seconds that the program has to stop when it is asked to: banger.grace=N.
+grace=10
+set -f
+for word in $line; do
+    case ${word#banger.grace=} in
+    "$word" | '' | *[!0-9]* | ??????*) ;;
+    *) grace=${word#banger.grace=} ;;
+    esac
+done
+set +f
+
+child=
+caught=
+asked=0
+
+# pass SIGNAL: to the program
+pass() {
+    caught=yes
+    [ -z "$child" ] || kill "-$1" "$child" 2>/dev/null
+}
+
+# Asks the program to stop, and ends it if it does not or if that was not the first request.
+stop_program() {
+    if [ "$asked" -gt 1 ]; then
+        kill -s KILL "$child" 2>/dev/null
+        return
+    fi
+    kill "-$stop_signal" "$child" 2>/dev/null
+    (
+        sleep "$grace" && say "the program did not stop within $grace seconds" &&
+            kill -s KILL "$child"
+    ) 2>/dev/null &
+}
+
+ask_to_stop() {
+    caught=yes
+    asked=$((asked + 1))
+    [ -z "$child" ] || stop_program
+}
+
+# Ctrl-Alt-Del asks this process (SIGINT) instead of resetting the machine.
+echo 0 2>/dev/null >/proc/sys/kernel/ctrl-alt-del
+trap ask_to_stop TERM INT PWR
+for signal in HUP QUIT USR1 USR2; do
+    trap "pass $signal" "$signal"
+done
+
+tick() { sleep 0.1 2>/dev/null || sleep 1; }
+
+# --- The network, as far as the kernel left it to do
+
 has_default_route() {
     while read -r _ destination _; do
         [ "$destination" = 00000000 ] && return 0
@@ -79,16 +138,51 @@ has_default_route() {
     return 1
 }
 
+# bounded COMMAND...: for half a minute, or until the machine is to stop
+bounded() {
+    "$@" >/dev/null 2>&1 &
+    job=$!
+    ticks=0
+    while kill -0 "$job" 2>/dev/null; do
+        if [ $ticks -ge 300 ] || [ "$asked" != 0 ]; then
+            kill -s KILL "$job" 2>/dev/null
+            wait "$job" 2>/dev/null
+            return 1
+        fi
+        tick
+        ticks=$((ticks + 1))
+    done
+    wait "$job" 2>/dev/null
+}
+
 ask_dhcp() {
     if have dhclient; then
-        dhclient -1 "$1"
+        bounded dhclient -1 "$1"
     elif have dhcpcd; then
-        dhcpcd -4 -t 15 "$1"
+        bounded dhcpcd -4 -t 15 "$1"
     elif have udhcpc; then
-        udhcpc -i "$1" -n -t 5 -T 2 -s /sbin/banger-init -p "/run/udhcpc.$1.pid"
+        bounded udhcpc -i "$1" -n -t 5 -T 2 -s /sbin/banger-init -p "/run/udhcpc.$1.pid"
     else
         return 1
-    fi >/dev/null 2>&1
+    fi
+}
+
+# The name servers that the kernel learned (ip=dhcp), where nothing else names one.
+kernel_servers() {
+    [ ! -s /etc/resolv.conf ] && [ -r /proc/net/pnp ] || return 0
+    found=
+    while read -r key value _; do
+        case $key in
+        nameserver) [ "$value" = 0.0.0.0 ] || found="$found
+nameserver $value" ;;
+        domain) found="
+search $value$found" ;;
+        esac
+    done </proc/net/pnp
+    case $found in *nameserver*) ;; *) return 0 ;; esac
+    # A link to a file that nothing here writes is of no use.
+    [ -e /etc/resolv.conf ] || rm -f /etc/resolv.conf
+    echo "${found#?}" >/etc/resolv.conf
 }
 
 network() {
@@ -97,14 +191,16 @@ network() {
     [ "$state" != down ] || up lo ||
         say "the loopback interface is down: the image has neither ip nor ifconfig"
     # The kernel (ip=dhcp) or an initramfs may have done the rest already.
-    has_default_route && return
+    has_default_route && { kernel_servers; return; }
     for path in /sys/class/net/*; do
         # Hardware, or what a hypervisor takes for it.
         [ -e "$path/device" ] || continue
+        [ "$asked" = 0 ] || return
         name=${path##*/}
         ask_dhcp "$name" || { up "$name" && say "$name has no address: no DHCP client, or no answer"; } ||
             say "$name is down: the image has neither ip nor ifconfig; give the kernel ip=dhcp"
     done 2>/dev/null
+    kernel_servers
 }
 
 # --- Filesystems
@@ -125,12 +221,10 @@ empty() {
     return 0
 }
 
-# has WORD: on the kernel's command line
-has() { case " $line " in *" $1 "*) return 0 ;; esac; return 1; }
+# What fstab has of these, and whatever says _netdev, needs the network.
+remote=nfs,nfs4,cifs,smb3,ceph,glusterfs
 
 filesystems() {
-    line=
-    read -r line </proc/cmdline
     has ro || mount -o remount,rw /
     [ -d /sys/kernel ] || mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
     mounted /dev || mount -t devtmpfs -o mode=0755,nosuid devtmpfs /dev
@@ -152,20 +246,29 @@ filesystems() {
         fi
     fi
     mounted /tmp || ! empty /tmp || mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs /tmp
-    [ ! -s /etc/fstab ] || mount -a
+    [ ! -s /etc/fstab ] || mount -a -t "no$remote" -O no_netdev
+}
+
+remote_filesystems() {
+    [ -s /etc/fstab ] || return 0
+    mount -a -O _netdev
+    mount -a -t "$remote" -O no_netdev
 }
 
 names() {
     host=
     read -r host </proc/sys/kernel/hostname
+    # By itself the kernel has none; with ip=dhcp it takes its address for one.
     case $host in
-    '' | '(none)' | localhost)
-        host=
+    '(none)' | localhost) host= ;;
+    *[!0-9.]*) ;;
+    *) host= ;;
+    esac
+    if [ -z "$host" ]; then
         [ ! -r /etc/hostname ] || read -r host </etc/hostname
         host=${host:-localhost}
         echo "$host" >/proc/sys/kernel/hostname
-        ;;
-    esac
+    fi
     # A container gets this file from its engine.
     [ -s /etc/hosts ] || has ro || {
         echo "127.0.0.1 localhost"
@@ -193,16 +296,19 @@ end_others() {
     kill -s "$1" -- -1 2>/dev/null
     tries=0
     while others && [ $tries -lt 30 ]; do
-        sleep 0.1 2>/dev/null || sleep 1
+        tick
         tries=$((tries + 1))
     done
 }
 
 unmount() {
+    ! have swapoff || swapoff -a
     points=
     while read -r device at _; do
-        case $device in
-        /dev/*) [ "$at" = / ] || points="$at
+        case $device:$at in
+        *:/ | [!/]*:/proc | [!/]*:/proc/* | [!/]*:/sys | [!/]*:/sys/* | \
+            [!/]*:/dev | [!/]*:/dev/* | [!/]*:/run) ;;
+        *) points="$at
 $points" ;;
         esac
     done </proc/mounts
@@ -239,21 +345,6 @@ finish() {
 
 # --- The program
 
-child=
-caught=
-asked=
-
-# pass SIGNAL: to the program
-pass() {
-    caught=yes
-    [ -z "$child" ] || kill "-$1" "$child" 2>/dev/null
-}
-
-ask_to_stop() {
-    asked=yes
-    pass "$stop_signal"
-}
-
 # Waits for the program, and meanwhile reaps whatever else ends: the shell's wait takes any child.
 # A signal ends the wait early. What it returns is then no status, unless the program ended just
 # as the signal came; then nothing is left to wait for and the shell knows the status or gave it.
@@ -273,6 +364,7 @@ await() {
 }
 
 start() {
+    [ "$asked" = 0 ] || { say "asked to stop before the program started"; finish 143; }
     mkdir -p "$directory" && cd "$directory" || { say "cannot enter $directory"; finish 126; }
     [ "$owner" = 0 ] || chown "$owner" /dev/console
     # What a shell starts in the background ignores these two; env of coreutils can undo that.
@@ -282,7 +374,7 @@ start() {
     program <&3 3<&- &
     child=$!
     exec 3<&-
-    [ -z "$asked" ] || pass "$stop_signal"
+    [ "$asked" = 0 ] || stop_program
 }
 
 filesystems
@@ -295,12 +387,7 @@ elif ! ( : <&0 ) 2>/dev/null; then
 fi
 names
 network
-# Ctrl-Alt-Del asks this process (SIGINT) instead of resetting the machine.
-echo 0 2>/dev/null >/proc/sys/kernel/ctrl-alt-del
-trap ask_to_stop TERM INT PWR
-for signal in HUP QUIT USR1 USR2; do
-    trap "pass $signal" "$signal"
-done
+[ "$asked" != 0 ] || remote_filesystems
 start
 await
 finish "$status"

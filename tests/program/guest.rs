@@ -127,7 +127,8 @@ fn signals_reach_the_program_and_a_second_disk_is_unmounted() {
         mkdir -p /work && mount /dev/vdb /work && cat /work/seed && echo kept > /work/made
         trap 'echo "asked to stop"; echo late >> /work/made; exit 3' USR1
         trap 'echo "told to reload"' HUP
-        kill -HUP 1; kill -QUIT 1; sleep 0.5; echo "ready"
+        trap 'echo "told the second"' USR2
+        kill -HUP 1; kill -QUIT 1; kill -USR2 1; sleep 0.5; echo "ready"
         while :; do sleep 0.1; done"#;
     let execution = json!({ "Entrypoint": shell(script), "StopSignal": "SIGUSR1" });
     let source = layout(&bench, "layout", vec![root.finish()], &execution);
@@ -140,12 +141,58 @@ fn signals_reach_the_program_and_a_second_disk_is_unmounted() {
     guest.wait_for("ready");
     guest.press_ctrl_alt_del();
     let console = guest.end();
-    for line in ["seeded", "told to reload", "asked to stop", "banger: exit status 3"] {
+    for line in
+        ["seeded", "told to reload", "told the second", "asked to stop", "banger: exit status 3"]
+    {
         assert!(console.contains(line), "no \"{line}\" in:\n{console}");
     }
     gate::assert_clean(&disk);
     gate::assert_clean(&work);
     assert_eq!(cat(&work, "/made"), "kept\nlate\n");
+}
+
+#[test]
+fn a_program_that_does_not_stop_is_ended() {
+    let stubborn = |name: &str, requests: &str, word: &str, expected: &[&str]| {
+        let bench = Bench::new();
+        let Some(root) = root("busybox") else { return };
+        let script = format!("trap 'echo deaf' TERM; {requests} while :; do sleep 0.1; done");
+        let execution = json!({ "Cmd": shell(&script) });
+        let source = layout(&bench, name, vec![root.finish()], &execution);
+        bench.build(&source, "disk.ext4", &["--init"]);
+        let disk = bench.path("disk.ext4");
+        let Some(guest) = Machine::new(&disk).word(INIT).word(word).start() else { return };
+        let console = guest.end();
+        for line in expected {
+            assert!(console.contains(line), "{name}: no \"{line}\" in:\n{console}");
+        }
+        gate::assert_clean(&disk);
+    };
+    let killed = "banger: exit status 137";
+    let late = "banger: the program did not stop within 2 seconds";
+    stubborn("once", "kill -PWR 1;", "banger.grace=2", &["deaf", late, killed]);
+    let twice = "kill -TERM 1; sleep 1; kill -TERM 1;";
+    stubborn("twice", twice, "banger.grace=99999", &["deaf", killed]);
+}
+
+#[test]
+fn a_machine_that_is_to_stop_before_its_program_starts_stops() {
+    let bench = Bench::new();
+    let Some(mut root) = root("busybox") else { return };
+    // The first that runs, long before the program, and for longer than the test waits.
+    let client = b"#!/bin/sh\nkill -TERM 1\nexec /bin/busybox sleep 1000\n";
+    put(&mut root, "sbin/dhclient", 0o755, client);
+    let source =
+        layout(&bench, "layout", vec![root.finish()], &json!({ "Cmd": shell("echo ran") }));
+    bench.build(&source, "disk.ext4", &["--init"]);
+    let disk = bench.path("disk.ext4");
+    let (machine, _) = Machine::new(&disk).word(INIT).forward(80);
+    let Some(guest) = machine.start() else { return };
+    let console = guest.end();
+    for line in ["asked to stop before the program started", "banger: exit status 143"] {
+        assert!(console.contains(line), "no \"{line}\" in:\n{console}");
+    }
+    gate::assert_clean(&disk);
 }
 
 #[test]
@@ -228,11 +275,17 @@ fn an_image_says_what_it_is_inside_and_beside_it() {
     assert_eq!(report["kernel_words"], Value::Null);
     let inside = cat(&bench.path("disk.ext4"), "/etc/banger/image.json");
     assert!(!inside.contains("secret-path"), "{inside}");
-    let inside: Value = serde_json::from_str(&inside).unwrap();
+    let mut inside: Value = serde_json::from_str(&inside).unwrap();
     let beside = fs::read_to_string(bench.path("disk.ext4.json")).unwrap();
     let mut beside: Value = serde_json::from_str(&beside).unwrap();
     let file = beside.as_object_mut().unwrap().remove("file").unwrap();
+    // What follows from where the image came from is beside it only.
+    for origin in ["reference", "index", "manifest", "layers"] {
+        assert!(inside.get(origin).is_none(), "{origin}");
+        inside[origin] = beside[origin].clone();
+    }
     assert_eq!(inside, beside);
+    assert_eq!(inside["diff_ids"][0], report["layers"][0]["digest"]);
     assert_eq!(file["uuid"], report["image"]["uuid"]);
     assert_eq!(file["size"], report["image"]["size"]);
     assert_eq!(inside["identity"], report["identity"]);
@@ -256,6 +309,77 @@ fn an_image_says_what_it_is_inside_and_beside_it() {
     // An image without one does not lie beside the description of the one before.
     bench.build(&source, "again.ext4", &["--force"]);
     assert!(bench.path("again.ext4").exists() && !bench.path("again.ext4.json").exists());
+}
+
+#[test]
+fn what_lies_beside_an_image_is_its_own_description_or_a_file_of_the_users() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("tree")).unwrap();
+    let beside = bench.path("disk.ext4.json");
+    // A file that happens to have the name stays, and with it the image that is there.
+    fs::write(&beside, r#"{ "mine": 1 }"#).unwrap();
+    bench.build("dir:tree", "disk.ext4", &[]);
+    let before = fs::read(bench.path("disk.ext4")).unwrap();
+    let words = ["image", "build", "dir:tree", "disk.ext4", "--quiet", "--force", "--metadata"];
+    let refused = bench.run(words);
+    assert_eq!(refused.status.code(), Some(73), "{}", judge::text(&refused));
+    assert_eq!(fs::read_to_string(&beside).unwrap(), r#"{ "mine": 1 }"#);
+    assert!(fs::read(bench.path("disk.ext4")).unwrap() == before);
+    fs::remove_file(&beside).unwrap();
+    bench.build("dir:tree", "disk.ext4", &["--force", "--metadata"]);
+    bench.build("dir:tree", "disk.ext4", &["--force", "--metadata"]);
+    // Who moves an image away leaves its description; it is not the next one's.
+    fs::remove_file(bench.path("disk.ext4")).unwrap();
+    bench.build("dir:tree", "disk.ext4", &[]);
+    assert!(!beside.exists());
+}
+
+#[test]
+fn a_machine_is_the_same_wherever_its_image_comes_from() {
+    let bench = Bench::new();
+    let Some(root) = root("busybox") else { return };
+    let source = layout(&bench, "layout", vec![root.finish()], &json!({ "Cmd": ["busybox"] }));
+    bench.build(&source, "disk.ext4", &["--init"]);
+    let disk = fs::read(bench.path("disk.ext4")).unwrap();
+    if !judge::all(&["skopeo"]) {
+        return;
+    }
+    let from = format!("oci:{}:latest", bench.path("layout").display());
+    for (kind, file) in [("oci-archive", "oci.tar:v1"), ("docker-archive", "d.tar:a.example/b:v1")]
+    {
+        let to = format!("{kind}:{}", bench.path(file).display());
+        judge::succeed("skopeo", ["--insecure-policy", "copy", "--quiet", &from, &to]);
+        let file = file.split(':').next().unwrap();
+        let output = format!("{kind}.ext4");
+        bench.build(&format!("{kind}:{file}"), &output, &["--init"]);
+        assert!(fs::read(bench.path(&output)).unwrap() == disk, "{kind}");
+        assert!(bench.path(&format!("{output}.json")).exists());
+    }
+}
+
+#[test]
+fn a_config_that_would_make_a_giant_of_the_description_is_refused() {
+    let bench = Bench::new();
+    let mut layer = Layer::new();
+    put(&mut layer, "etc/os-release", 0o644, b"ID=none\n");
+    // Deep and wide: each of the numbers would be on a line of its own, far to the right.
+    let deep = |width: usize| {
+        let numbers = Value::Array(vec![json!(0); width]);
+        (0..60).fold(numbers, |inner, _| json!([inner]))
+    };
+    let layer = layer.finish();
+    let wide = json!({ "Cmd": ["x"], "Labels": {}, "x": deep(500_000) });
+    let source = layout(&bench, "wide", vec![layer.clone()], &wide);
+    bench.build(&source, "disk.ext4", &["--metadata"]);
+    let beside = fs::metadata(bench.path("disk.ext4.json")).unwrap().len();
+    assert!((1_000_000..1_100_000).contains(&beside), "{beside}");
+    let described = bench.run(["image", "inspect", "disk.ext4", "--format", "json"]);
+    assert!(described.status.success(), "{}", judge::text(&described));
+    let wider = json!({ "Cmd": ["x"], "x": deep(2_200_000) });
+    let source = layout(&bench, "wider", vec![layer], &wider);
+    let message = bench.build_fails(&source, &["--metadata"], 65);
+    assert!(message.contains("the description of the image would have"), "{message}");
+    bench.build(&source, "plain.ext4", &[]);
 }
 
 #[test]
@@ -429,6 +553,15 @@ fn a_bundle_that_is_none_is_refused_with_the_reason() {
         assert!(message.contains(why), "{message}");
     };
     refused("none", 66, "cannot read the guest bundle none");
+    fs::create_dir(bench.path("hollow")).unwrap();
+    refused("hollow", 65, "it has neither guest.toml nor rootfs/");
+    fs::write(bench.path("hollow/rootfs"), "").unwrap();
+    refused("hollow", 65, "its rootfs is no directory");
+    fs::remove_file(bench.path("hollow/rootfs")).unwrap();
+    std::os::unix::fs::symlink("none", bench.path("hollow/rootfs")).unwrap();
+    refused("hollow", 66, "cannot read the guest bundle hollow");
+    fs::write(bench.path("hollow.tar"), Layer::new().finish()).unwrap();
+    refused("hollow.tar", 65, "it has neither guest.toml nor rootfs/");
     fs::create_dir_all(bench.path("tree/etc")).unwrap();
     refused("tree", 65, "it has \"etc\" beside guest.toml and rootfs/");
     let manifest = |text: &str| {
