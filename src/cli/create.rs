@@ -5,6 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clap::{Arg, Args, Subcommand};
@@ -167,7 +168,7 @@ impl Create {
         let start = Instant::now();
         let report = self.voice.report();
         let vacancy = Vacancy::look(&self.place, self.force)?;
-        let is_device = vacancy.kind == PlaceKind::Device;
+        let is_device = matches!(vacancy.kind, PlaceKind::Device(_));
         if is_device {
             report.step(&format!("writing to the device {}", vacancy.path.display()));
         }
@@ -186,10 +187,12 @@ impl Create {
     }
 
     fn shape(self, vacancy: &Vacancy) -> Result<(Shape, Seed)> {
-        let place = match (vacancy.kind, vacancy.length) {
-            (PlaceKind::Device, _) => {
-                Place::Device { overwrite: self.force, discard: !self.no_discard }
-            }
+        let place = match (&vacancy.kind, vacancy.length) {
+            (PlaceKind::Device(device), _) => Place::Device {
+                device: Arc::clone(device),
+                overwrite: self.force,
+                discard: !self.no_discard,
+            },
             (PlaceKind::File, Some(0)) if !self.force => Place::EmptyFile,
             (PlaceKind::File, _) => Place::File,
         };
@@ -224,7 +227,7 @@ impl Create {
 /// The size that a place has by itself.
 fn size_of(vacancy: &Vacancy, filesystem: &Options) -> Result<Option<ImageSize>> {
     let Some(length) = vacancy.length.filter(|length| *length > 0) else { return Ok(None) };
-    if vacancy.kind == PlaceKind::File {
+    if matches!(vacancy.kind, PlaceKind::File) {
         return Ok(Some(ImageSize::Fixed(length)));
     }
     let size = largest_size(filesystem, length).map_err(|error| {

@@ -55,7 +55,7 @@ impl Blank {
         let refused = |error| refused(&self.output, error);
         let mut options = self.filesystem.clone();
         options.uuid = options.uuid.or_else(|| Some(self.derived_uuid()));
-        let (output, sink) = Output::open(&self.output, self.place, self.replace)?;
+        let (output, sink) = Output::open(&self.output, self.place.clone(), self.replace)?;
         let mut builder = Builder::create(sink, options).map_err(refused)?;
         self.root.apply(&mut builder).map_err(refused)?;
         let root = builder.metadata(builder.root()).map_err(refused)?;

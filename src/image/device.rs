@@ -41,7 +41,7 @@ impl DiscardingSink {
         Self::new(file).map_err(cannot)
     }
 
-    fn new(file: File) -> io::Result<Self> {
+    pub(super) fn new(file: File) -> io::Result<Self> {
         let is_block_device = file.metadata()?.file_type().is_block_device();
         Ok(Self { device: DeviceSink::new(file)?, is_block_device, discards: true })
     }
@@ -56,6 +56,15 @@ impl DiscardingSink {
     #[must_use]
     pub fn file(&self) -> &File {
         self.device.file()
+    }
+
+    pub(super) fn into_file(self) -> File {
+        self.device.into_file()
+    }
+
+    /// Whether what was opened is a block device indeed.
+    pub(super) fn is_block_device(&self) -> bool {
+        self.is_block_device
     }
 
     /// Whether a range reads as zeros now without zeros having been sent to it.

@@ -161,7 +161,7 @@ pub fn build(
     look: impl FnOnce(&Builder<ImageSink>) -> Result<()>,
 ) -> Result<Ready> {
     let start = Instant::now();
-    let (output, sink) = Output::open(&recipe.output, recipe.place, recipe.replace)?;
+    let (output, sink) = Output::open(&recipe.output, recipe.place.clone(), recipe.replace)?;
     let mut builder =
         Builder::create(sink, recipe.options()).map_err(|error| refused(&recipe.output, error))?;
     let mut layering = Flattener::new(&mut builder, recipe.flatten_options())?;
@@ -212,7 +212,7 @@ fn finish(recipe: &Recipe, mut builder: Builder<ImageSink>) -> Result<Summary> {
 impl Recipe {
     /// Refuses what cannot come to a good end, before the long work.
     pub fn check(&self) -> Result<()> {
-        output::check(&self.output, self.place, self.replace)?;
+        output::check(&self.output, &self.place, self.replace)?;
         if !matches!(self.place, Place::Device { .. }) {
             beside::check_old(&self.output)?;
         }

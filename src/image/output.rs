@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ext4_writer::reader::Source;
 use ext4_writer::{Prior, Sink};
@@ -13,7 +14,7 @@ use super::vacancy::{occupant, occupied};
 use crate::error::{Error, Result};
 
 /// What an output is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum Place {
     /// A new file, or one in the place of another.
     #[default]
@@ -22,6 +23,9 @@ pub enum Place {
     EmptyFile,
     /// A block device.
     Device {
+        /// The device, as it was opened for this process alone when it was looked at: by its path
+        /// it is not opened again, as another one may have that meanwhile.
+        device: Arc<File>,
         /// Whether what it holds may go.
         overwrite: bool,
         /// Whether it is asked to make itself empty.
@@ -33,7 +37,7 @@ pub enum Place {
 #[derive(Debug)]
 pub(super) enum Output {
     File(Draft),
-    Device(PathBuf),
+    Device { path: PathBuf, device: Arc<File> },
 }
 
 impl Output {
@@ -42,17 +46,17 @@ impl Output {
         let draft = match place {
             Place::File => Draft::create(path, replace)?,
             Place::EmptyFile => Draft::create(path, true)?.over_nothing(),
-            Place::Device { overwrite, discard } => {
-                let device = DiscardingSink::open(path)?;
+            Place::Device { device, overwrite, discard } => {
+                let cannot = |error| cannot_read(path, error);
+                let sink = device.try_clone().and_then(DiscardingSink::new).map_err(cannot)?;
                 // Asked again, as it may have been changed since.
-                let found = occupant(device.file(), None).map_err(|error| {
-                    Error::io(format!("cannot read {}", path.display())).because(error)
-                })?;
+                let found = occupant(sink.file(), None).map_err(cannot)?;
                 if let Some(found) = found.filter(|_| !overwrite) {
                     return Err(occupied(path, &found));
                 }
-                let device = if discard { device } else { device.without_discarding() };
-                return Ok((Self::Device(path.to_owned()), ImageSink::Device(device)));
+                let sink = if discard { sink } else { sink.without_discarding() };
+                let output = Self::Device { path: path.to_owned(), device };
+                return Ok((output, ImageSink::Device(sink)));
             }
         };
         let sink = ImageSink::File(draft.sink()?);
@@ -63,9 +67,9 @@ impl Output {
     pub(super) fn file(&self) -> Result<File> {
         match self {
             Self::File(draft) => draft.file(),
-            Self::Device(path) => File::open(path).map_err(|error| {
-                Error::io(format!("cannot read {}", path.display())).because(error)
-            }),
+            Self::Device { path, device } => {
+                device.try_clone().map_err(|error| cannot_read(path, error))
+            }
         }
     }
 
@@ -73,13 +77,17 @@ impl Output {
     pub(super) fn publish(self) -> Result<PathBuf> {
         match self {
             Self::File(draft) => draft.publish(),
-            Self::Device(path) => Ok(path),
+            Self::Device { path, .. } => Ok(path),
         }
     }
 }
 
+fn cannot_read(path: &Path, error: io::Error) -> Error {
+    Error::io(format!("cannot read {}", path.display())).because(error)
+}
+
 /// Refuses an output that cannot be written, before the long work.
-pub(super) fn check(path: &Path, place: Place, replace: bool) -> Result<()> {
+pub(super) fn check(path: &Path, place: &Place, replace: bool) -> Result<()> {
     match place {
         Place::File => check_output(path, replace),
         Place::EmptyFile => check_output(path, true),

@@ -4,6 +4,7 @@ use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ext4_writer::signature::{Signature, signatures};
 use rustix::fs::{FlockOperation, fcntl_lock};
@@ -26,12 +27,12 @@ pub struct Vacancy {
 }
 
 /// A file that is to get its name when it is finished, or a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum PlaceKind {
     /// A new file, though its name may be taken by one that will go.
     File,
-    /// A block device, written in place.
-    Device,
+    /// A block device, written in place, and opened for this process alone.
+    Device(Arc<File>),
 }
 
 impl Vacancy {
@@ -46,10 +47,10 @@ impl Vacancy {
         let resolved = fs::canonicalize(path).map_err(|error| cannot_look(path, error))?;
         let kind = found.file_type();
         let (kind, length, occupant) = if kind.is_block_device() {
-            let device = DiscardingSink::open(&resolved)?;
+            let device = open_device(&resolved)?;
             let occupant = occupant(device.file(), None).map_err(|e| cannot_look(path, e))?;
             let length = ext4_writer::Sink::capacity(&device).unwrap_or_default();
-            (PlaceKind::Device, length, occupant)
+            (PlaceKind::Device(Arc::new(device.into_file())), length, occupant)
         } else if kind.is_file() {
             (PlaceKind::File, found.len(), look_at_file(&resolved, &found)?)
         } else {
@@ -65,6 +66,16 @@ impl Vacancy {
             occupant => Ok(Self { path: resolved, kind, length: Some(length), occupant }),
         }
     }
+}
+
+/// Opens a device for this process alone.
+fn open_device(path: &Path) -> Result<DiscardingSink> {
+    let device = DiscardingSink::open(path)?;
+    if device.is_block_device() {
+        return Ok(device);
+    }
+    let refusal = format!("cannot write to {}: it is a device no more", path.display());
+    Err(Error::cannot_create(refusal))
 }
 
 /// A place where nothing is, unless it is one where files are no use.

@@ -1,10 +1,16 @@
 //! Filesystems on devices that were in use.
 
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use banger_test_support::device::{LoopDevice, WithoutHoles, signatures};
+use banger_test_support::layers::Layer;
 use banger_test_support::mount::Mount;
+use banger_test_support::tree::{Entry, Kind};
 use banger_test_support::{gate, judge};
 
 use super::{create, create_fails, groups};
@@ -114,4 +120,43 @@ fn a_device_begins_with_a_tree() {
     disk.judge();
     let message = create_fails(&bench, disk.device.path(), &words, 73);
     assert!(message.contains("ext4 (UUID "), "{message}");
+}
+
+/// A node of this name for the same device.
+fn node(path: &Path, device: &Path) {
+    let number = fs::metadata(device).unwrap().rdev();
+    let [major, minor] = [rustix::fs::major(number), rustix::fs::minor(number)];
+    let [major, minor] = [major.to_string(), minor.to_string()];
+    let numbers = ["b", &major, &minor].map(OsStr::new);
+    judge::succeed("mknod", [path.as_os_str()].into_iter().chain(numbers));
+}
+
+#[test]
+fn the_device_that_was_looked_at_is_written_whatever_gets_its_name_meanwhile() {
+    if !judge::kernel() || !judge::all(&["mknod"]) {
+        return;
+    }
+    let bench = Bench::new();
+    let disk = |name: &str| {
+        File::create(bench.path(name)).unwrap().set_len(DEVICE).unwrap();
+        LoopDevice::over(&bench.path(name)).unwrap()
+    };
+    let (meant, other) = (disk("meant"), disk("other"));
+    node(&bench.path("node"), meant.path());
+    let mut child = bench
+        .command(["disk", "create", "node", "--from", "-", "--force"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    while !said.next().unwrap().unwrap().contains("resolving") {}
+    node(&bench.path("new"), other.path());
+    fs::rename(bench.path("new"), bench.path("node")).unwrap();
+    let mut layer = Layer::new();
+    layer.put("file", &Entry::new(Kind::file(b"12345"), 0o640), b"12345");
+    child.stdin.take().unwrap().write_all(&layer.finish()).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{:?}", said.collect::<Vec<_>>());
+    assert!(fs::read(bench.path("other")).unwrap().iter().all(|byte| *byte == 0));
+    gate::assert_clean(&bench.path("meant"));
 }
