@@ -49,7 +49,8 @@ impl DiskCommand {
 ///
 /// A file has its name only when it is finished and on the disk. A device is written in place, its
 /// superblock last: what was interrupted is no filesystem. A file or device that is in use is
-/// refused, and what holds anything is kept unless --force is given.
+/// refused, even with --force, and what holds anything is kept without it: on a device, whatever is
+/// not zero in its first 5 or last 2 MiB.
 #[derive(Debug, Args)]
 #[command(mut_args(of_disks), after_help = AFTER)]
 pub(crate) struct Create {

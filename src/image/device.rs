@@ -58,6 +58,11 @@ impl DiscardingSink {
         self.device.file()
     }
 
+    /// Where other formats have their signatures.
+    pub(super) fn signature_places(&self) -> [(u64, u64); 2] {
+        self.device.signature_places()
+    }
+
     pub(super) fn into_file(self) -> File {
         self.device.into_file()
     }

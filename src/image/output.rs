@@ -10,7 +10,7 @@ use ext4_writer::{Prior, Sink};
 
 use super::device::DiscardingSink;
 use super::file::{Draft, FileSink, check_output};
-use super::vacancy::{occupant, occupied};
+use super::vacancy::{occupant_of_device, occupied};
 use crate::error::{Error, Result};
 
 /// What an output is.
@@ -50,7 +50,7 @@ impl Output {
                 let cannot = |error| cannot_read(path, error);
                 let sink = device.try_clone().and_then(DiscardingSink::new).map_err(cannot)?;
                 // Asked again, as it may have been changed since.
-                let found = occupant(sink.file(), None).map_err(cannot)?;
+                let found = occupant_of_device(&sink).map_err(cannot)?;
                 if let Some(found) = found.filter(|_| !overwrite) {
                     return Err(occupied(path, &found));
                 }

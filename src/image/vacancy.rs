@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +13,8 @@ use super::busy;
 use super::device::DiscardingSink;
 use crate::error::{Error, Result};
 
+/// So much is read at once of a device.
+const PIECE: usize = 1 << 20;
 /// The place of a new filesystem, which was looked at and may be taken.
 #[derive(Clone, Debug)]
 pub struct Vacancy {
@@ -48,7 +50,7 @@ impl Vacancy {
         let kind = found.file_type();
         let (kind, length, occupant) = if kind.is_block_device() {
             let device = open_device(&resolved)?;
-            let occupant = occupant(device.file(), None).map_err(|e| cannot_look(path, e))?;
+            let occupant = occupant_of_device(&device).map_err(|e| cannot_look(path, e))?;
             let length = ext4_writer::Sink::capacity(&device).unwrap_or_default();
             (PlaceKind::Device(Arc::new(device.into_file())), length, occupant)
         } else if kind.is_file() {
@@ -71,11 +73,11 @@ impl Vacancy {
 /// Opens a device for this process alone.
 fn open_device(path: &Path) -> Result<DiscardingSink> {
     let device = DiscardingSink::open(path)?;
-    if device.is_block_device() {
-        return Ok(device);
+    if !device.is_block_device() {
+        let refusal = format!("cannot write to the device {}", path.display());
+        return Err(Error::cannot_create(format!("{refusal}: it is none any more")));
     }
-    let refusal = format!("cannot write to {}: it is a device no more", path.display());
-    Err(Error::cannot_create(refusal))
+    Ok(device)
 }
 
 /// A place where nothing is, unless it is one where files are no use.
@@ -124,7 +126,8 @@ fn look_at_file(path: &Path, found: &Metadata) -> Result<Option<String>> {
     if found.len() == 0 {
         return Ok(None);
     }
-    occupant(&file, Some(found.len())).map_err(|error| cannot_look(path, error))
+    let occupant = occupant_of_file(&file, found.len());
+    occupant.map(Some).map_err(|error| cannot_look(path, error))
 }
 
 /// Whether another process has locked the file in either of the two ways.
@@ -137,17 +140,42 @@ fn is_locked(file: &File) -> bool {
     matches!(lock, Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS))
 }
 
-/// What is found in an open file or device, in words; a file holds something whenever it is not
-/// empty.
-pub(super) fn occupant(file: &File, length: Option<u64>) -> std::io::Result<Option<String>> {
+/// What a file that is not empty holds, in words.
+fn occupant_of_file(file: &File, length: u64) -> std::io::Result<String> {
+    let length = format!("a file of {length} bytes");
+    Ok(named(file)?.map_or_else(|| length.clone(), |found| format!("{length} with {found}")))
+}
+
+/// What a device holds, in words; nothing, if it has zeros wherever a format has its signature.
+pub(super) fn occupant_of_device(device: &DiscardingSink) -> std::io::Result<Option<String>> {
+    if let Some(found) = named(device.file())? {
+        return Ok(Some(found));
+    }
+    for (offset, length) in device.signature_places() {
+        if !is_zeros(device.file(), offset, length)? {
+            return Ok(Some("data of no format that is known".to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+fn named(file: &File) -> std::io::Result<Option<String>> {
     let found: Vec<String> = signatures(file)?.iter().map(Signature::to_string).collect();
-    let length = length.map(|length| format!("a file of {length} bytes"));
-    Ok(match (length, found.is_empty()) {
-        (None, true) => None,
-        (None, false) => Some(found.join(", ")),
-        (Some(length), true) => Some(length),
-        (Some(length), false) => Some(format!("{length} with {}", found.join(", "))),
-    })
+    Ok((!found.is_empty()).then(|| found.join(", ")))
+}
+
+fn is_zeros(file: &File, offset: u64, length: u64) -> std::io::Result<bool> {
+    let mut buffer = vec![0; PIECE];
+    let end = offset.saturating_add(length);
+    for start in (offset..end).step_by(PIECE) {
+        let length = usize::try_from(end - start).unwrap_or(PIECE).min(PIECE);
+        let piece = buffer.get_mut(..length).unwrap_or_default();
+        file.read_exact_at(piece, start)?;
+        if piece.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 pub(super) fn occupied(path: &Path, occupant: &str) -> Error {

@@ -58,9 +58,9 @@ impl Disk {
 fn a_device_is_taken_whole_and_the_kernel_uses_it() {
     let bench = Bench::new();
     let Some(disk) = Disk::new(&bench.path("")) else { return };
-    let report = create(&bench, disk.device.path(), &["--label", "work"]);
+    let report = create(&bench, disk.device.path(), &["--force", "--label", "work"]);
     assert_eq!((&report["size"], &report["device"]), (&DEVICE.into(), &true.into()));
-    assert_eq!(report["replaced"], serde_json::Value::Null);
+    assert_eq!(report["replaced"], "data of no format that is known");
     // The loop device has made itself empty.
     let (zeroed, groups) = disk.judge();
     assert_eq!(zeroed, groups);
@@ -68,7 +68,11 @@ fn a_device_is_taken_whole_and_the_kernel_uses_it() {
 
 #[test]
 fn a_device_that_cannot_empty_itself_is_left_to_the_kernel_unless_eager() {
-    for (words, known) in [(&[][..], false), (&["--eager"], true), (&["--no-discard"], false)] {
+    for (words, known) in [
+        (&["--force"][..], false),
+        (&["--force", "--eager"], true),
+        (&["--force", "--no-discard"], false),
+    ] {
         let bench = Bench::new();
         let Some(directory) = WithoutHoles::new() else { return };
         let Some(disk) = Disk::new(directory.path()) else { return };
@@ -84,7 +88,7 @@ fn a_device_that_cannot_empty_itself_is_left_to_the_kernel_unless_eager() {
 fn a_device_is_not_discarded_when_it_is_not_to_be() {
     let bench = Bench::new();
     let Some(disk) = Disk::new(&bench.path("")) else { return };
-    create(&bench, disk.device.path(), &["--no-discard"]);
+    create(&bench, disk.device.path(), &["--force", "--no-discard"]);
     let bytes = fs::read(&disk.file).unwrap();
     let kept = bytes.iter().filter(|byte| **byte >= 0x80).count();
     assert!(kept > bytes.len() / 2, "{kept} bytes of garbage are left");
@@ -95,9 +99,9 @@ fn a_device_is_not_discarded_when_it_is_not_to_be() {
 fn a_filesystem_can_be_shorter_than_its_device_and_not_longer() {
     let bench = Bench::new();
     let Some(disk) = Disk::new(&bench.path("")) else { return };
-    let message = create_fails(&bench, disk.device.path(), &["--size", "65M"], 73);
+    let message = create_fails(&bench, disk.device.path(), &["--force", "--size", "65M"], 73);
     assert!(message.contains("68157440") && message.contains("67108864"), "{message}");
-    let report = create(&bench, disk.device.path(), &["--size", "32M"]);
+    let report = create(&bench, disk.device.path(), &["--force", "--size", "32M"]);
     assert_eq!(report["size"], 32 * MIB);
     assert_eq!(signatures(disk.device.path()), ["ext4"]);
     gate::assert_checked(disk.device.path());
@@ -111,7 +115,7 @@ fn a_device_begins_with_a_tree() {
     fs::create_dir_all(bench.path("tree/deep")).unwrap();
     fs::write(bench.path("tree/deep/file"), vec![9; 300_000]).unwrap();
     let words = ["--from", "tree", "--owner", "7:8", "--mode", "0711"];
-    let report = create(&bench, disk.device.path(), &words);
+    let report = create(&bench, disk.device.path(), &[&words[..], &["--force"]].concat());
     assert_eq!(report["size"], DEVICE);
     assert_eq!(report["from"]["content"]["files"], 1);
     let mount = Mount::on(disk.device.path(), "ro").unwrap();

@@ -114,6 +114,37 @@ fn what_a_device_holds_is_named_and_kept_until_it_may_go() {
 }
 
 #[test]
+fn a_device_with_bytes_of_no_known_format_is_kept_until_it_may_go() {
+    if !judge::kernel() {
+        return;
+    }
+    let bench = Bench::new();
+    let file = bench.path("disk");
+    let words = "data of no format that is known";
+    let places: [(u64, &'static [u8]); 4] = [
+        (0, b"\x1f\x8b\x08\0"),
+        // The superblock of minix.
+        (1040, b"\x8f\x13"),
+        ((5 << 20) - 1, b"x"),
+        ((16 << 20) - 1, b"x"),
+    ];
+    for (offset, bytes) in places {
+        let holds = File::create(&file).unwrap();
+        holds.set_len(16 << 20).unwrap();
+        holds.write_all_at(bytes, offset).unwrap();
+        let device = LoopDevice::over(&file).unwrap();
+        assert_kept(&bench, device.path(), &file, words);
+        let report = create(&bench, device.path(), &["--force"]);
+        assert_eq!(report["replaced"], words);
+        gate::assert_clean(&file);
+    }
+    File::create(&file).unwrap().set_len(16 << 20).unwrap();
+    let device = LoopDevice::over(&file).unwrap();
+    let report = create(&bench, device.path(), &[]);
+    assert_eq!(report["replaced"], serde_json::Value::Null);
+}
+
+#[test]
 fn other_makers_filesystems_are_named_as_blkid_names_them() {
     let bench = Bench::new();
     let path = bench.path("disk");
