@@ -1,15 +1,16 @@
 //! Who uses a file or a device: mounts, loop devices, swap, other devices.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{major, minor};
 
 /// Who uses a regular file, in words: the kernel does not refuse to replace one under its users.
-pub(super) fn users_of_file(file: &Metadata) -> Vec<String> {
-    let mut users: Vec<String> = loop_devices(file)
+pub(super) fn users_of_file(path: &Path, file: &Metadata) -> Vec<String> {
+    let mut users: Vec<String> = loop_devices(path, file)
         .map(|device| {
             let over = format!("it is attached to /dev/{device}");
             let mounts = block_number(&device).map(mounts).unwrap_or_default();
@@ -36,14 +37,29 @@ pub(super) fn users_of_device(device: &Metadata) -> Vec<String> {
 }
 
 /// The names of the loop devices over a file.
-fn loop_devices(file: &Metadata) -> impl Iterator<Item = String> {
+fn loop_devices(path: &Path, file: &Metadata) -> impl Iterator<Item = String> {
     let names = names_in(Path::new("/sys/block")).into_iter();
     names.filter(|name| name.starts_with("loop")).filter(move |name| {
         let backing = fs::read(format!("/sys/block/{name}/loop/backing_file"));
         let backing = backing.unwrap_or_default();
-        let path = backing.strip_suffix(b"\n").unwrap_or(&backing);
-        !path.is_empty() && is_same(Path::new(std::ffi::OsStr::from_bytes(path)), file)
+        let shown = backing.strip_suffix(b"\n").unwrap_or(&backing);
+        !shown.is_empty() && is_backed_by(shown, path, file)
     })
+}
+
+/// Whether what the kernel shows of a loop device's file is, or may be, this file.
+///
+/// A path of another mount namespace leads nowhere here, and so does that of a file whose name is
+/// gone, or was another's: kernel, `fs/d_path.c`, appends `(deleted)`. Then the same name at the
+/// end is enough.
+fn is_backed_by(shown: &[u8], path: &Path, file: &Metadata) -> bool {
+    let backing = Path::new(OsStr::from_bytes(shown));
+    if fs::metadata(backing).is_ok() {
+        return is_same(backing, file);
+    }
+    let shown = shown.strip_suffix(b" (deleted)").unwrap_or(shown);
+    let name = Path::new(OsStr::from_bytes(shown)).file_name();
+    name.is_some() && name == path.file_name()
 }
 
 fn is_same(path: &Path, file: &Metadata) -> bool {
@@ -68,16 +84,37 @@ fn mounts((major, minor): (u32, u32)) -> Vec<String> {
     on.collect()
 }
 
-/// The files and devices in which the kernel swaps; a name with strange bytes stays as it is shown.
+/// The files and devices in which the kernel swaps.
 fn swaps() -> impl Iterator<Item = PathBuf> {
     let table = fs::read_to_string("/proc/swaps").unwrap_or_default();
     let paths: Vec<PathBuf> = table
         .lines()
         .skip(1)
         .filter_map(|line| line.split_whitespace().next())
-        .map(|path| PathBuf::from(path.replace("\\040", " ")))
+        .map(|path| PathBuf::from(unescaped(path.as_bytes())))
         .collect();
     paths.into_iter()
+}
+
+/// A path without the escapes of tables in `/proc`: a backslash and three octal digits are a byte
+/// (kernel: `fs/seq_file.c`, `mangle_path`).
+fn unescaped(shown: &[u8]) -> OsString {
+    let mut bytes = Vec::with_capacity(shown.len());
+    let mut rest = shown;
+    while let Some((first, behind)) = rest.split_first() {
+        let escaped = (*first == b'\\').then(|| behind.split_at_checked(3)).flatten();
+        let byte = escaped.and_then(|(digits, behind)| Some((octal(digits)?, behind)));
+        let (byte, behind) = byte.unwrap_or((*first, behind));
+        bytes.push(byte);
+        rest = behind;
+    }
+    OsString::from_vec(bytes)
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    let are_digits = digits.iter().all(|digit| (b'0'..=b'7').contains(digit));
+    let digits = std::str::from_utf8(digits).ok().filter(|_| are_digits)?;
+    u8::from_str_radix(digits, 8).ok()
 }
 
 fn names_in(directory: &Path) -> Vec<String> {
@@ -86,4 +123,34 @@ fn names_in(directory: &Path) -> Vec<String> {
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_escape_of_a_table_is_undone() {
+        let shown = br"/a\040b\011c\012d\134040\9\40";
+        assert_eq!(unescaped(shown).as_bytes(), b"/a b\tc\nd\\040\\9\\40");
+        assert_eq!(unescaped(br"\777").as_bytes(), br"\777");
+    }
+
+    #[test]
+    fn a_backing_file_that_leads_nowhere_is_told_by_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk (1)");
+        fs::write(&path, b"x").unwrap();
+        let found = fs::metadata(&path).unwrap();
+        let is_ours = |shown: &str| is_backed_by(shown.as_bytes(), &path, &found);
+        assert!(is_ours(path.to_str().unwrap()));
+        assert!(is_ours("/no/such/place/disk (1)"));
+        assert!(is_ours("/no/such/place/disk (1) (deleted)"));
+        assert!(!is_ours("/no/such/place/disk (2)"));
+        // Another file that is there is another one, whatever its name.
+        fs::create_dir(directory.path().join("other")).unwrap();
+        let other = directory.path().join("other/disk (1)");
+        fs::write(&other, b"x").unwrap();
+        assert!(!is_ours(other.to_str().unwrap()));
+    }
 }

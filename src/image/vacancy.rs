@@ -114,7 +114,7 @@ fn look_at_file(path: &Path, found: &Metadata) -> Result<Option<String>> {
     // Who may not write to a file is not to replace it either.
     let file = OpenOptions::new().read(true).write(true).open(path);
     let file = file.map_err(|error| cannot_look(path, error))?;
-    let users = busy::users_of_file(found);
+    let users = busy::users_of_file(path, found);
     let user = users.first().cloned().or_else(|| {
         let locked = "another process holds a lock on it, such as a virtual machine";
         is_locked(&file).then(|| locked.to_owned())
