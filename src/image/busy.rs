@@ -1,15 +1,59 @@
 //! Who uses a file or a device: mounts, loop devices, swap, other devices.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{major, minor};
+use rustix::fs::{FlockOperation, OFlags, fcntl_lock, major, minor};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+
+/// What is said of a file or a device that another process has locked.
+const LOCKED: &str = "another process holds a lock on it, such as a virtual machine";
+
+/// Refuses to replace a regular file that is in use.
+pub(super) fn refuse_users(path: &Path, found: &Metadata) -> Result<()> {
+    let locked = || open_as_it_may_be(path).is_some_and(|file| is_locked(&file));
+    let user = users_of_file(path, found).into_iter().next();
+    match user.or_else(|| locked().then(|| LOCKED.to_owned())) {
+        Some(user) => {
+            let refusal = format!("cannot replace {}: {user}", path.display());
+            Err(Error::cannot_create(refusal).hint("end what uses it"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A file, to ask for its locks: who may not write to it may still see those of flock.
+fn open_as_it_may_be(path: &Path) -> Option<File> {
+    // Whatever has the name by now is not waited for.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let open = |write| OpenOptions::new().read(true).write(write).custom_flags(flags).open(path);
+    open(true).or_else(|_| open(false)).ok()
+}
+
+/// Whether another process has locked the file in either of the two ways. No lock is left.
+fn is_locked(file: &File) -> bool {
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        return true;
+    }
+    // Over NFS both are locks of one kind, and this one would be in the way of the next: kernel,
+    // `fs/nfs/file.c`, `nfs_flock`. Where it cannot be given back, it goes with the file.
+    let _ = file.unlock();
+    let lock = match fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
+        // It is open for reading alone.
+        Err(Errno::BADF) => fcntl_lock(file, FlockOperation::NonBlockingLockShared),
+        answer => answer,
+    };
+    let _ = fcntl_lock(file, FlockOperation::NonBlockingUnlock);
+    matches!(lock, Err(Errno::AGAIN | Errno::ACCESS))
+}
 
 /// Who uses a regular file, in words: the kernel does not refuse to replace one under its users.
-pub(super) fn users_of_file(path: &Path, file: &Metadata) -> Vec<String> {
+fn users_of_file(path: &Path, file: &Metadata) -> Vec<String> {
     let mut users: Vec<String> = loop_devices(path, file)
         .map(|device| {
             let over = format!("it is attached to /dev/{device}");
@@ -128,6 +172,15 @@ fn names_in(directory: &Path) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn asking_for_locks_leaves_none() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let asking = open_as_it_may_be(file.path()).unwrap();
+        assert!(!is_locked(&asking));
+        file.as_file().try_lock().unwrap();
+        assert!(is_locked(&asking));
+    }
 
     #[test]
     fn every_escape_of_a_table_is_undone() {

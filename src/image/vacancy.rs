@@ -1,13 +1,12 @@
 //! What is at the place of a new filesystem, and whether it may go.
 
-use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ext4_writer::signature::{Signature, signatures};
-use rustix::fs::{FlockOperation, fcntl_lock};
 
 use super::busy;
 use super::device::DiscardingSink;
@@ -114,30 +113,12 @@ fn look_at_file(path: &Path, found: &Metadata) -> Result<Option<String>> {
     // Who may not write to a file is not to replace it either.
     let file = OpenOptions::new().read(true).write(true).open(path);
     let file = file.map_err(|error| cannot_look(path, error))?;
-    let users = busy::users_of_file(path, found);
-    let user = users.first().cloned().or_else(|| {
-        let locked = "another process holds a lock on it, such as a virtual machine";
-        is_locked(&file).then(|| locked.to_owned())
-    });
-    if let Some(user) = user {
-        let refusal = format!("cannot replace {}: {user}", path.display());
-        return Err(Error::cannot_create(refusal).hint("end what uses it"));
-    }
+    busy::refuse_users(path, found)?;
     if found.len() == 0 {
         return Ok(None);
     }
     let occupant = occupant_of_file(&file, found.len());
     occupant.map(Some).map_err(|error| cannot_look(path, error))
-}
-
-/// Whether another process has locked the file in either of the two ways.
-fn is_locked(file: &File) -> bool {
-    if let Err(TryLockError::WouldBlock) = file.try_lock() {
-        return true;
-    }
-    // Both locks go when the file is closed.
-    let lock = fcntl_lock(file, FlockOperation::NonBlockingLockExclusive);
-    matches!(lock, Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS))
 }
 
 /// What a file that is not empty holds, in words.
