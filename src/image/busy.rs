@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 
 /// What is said of a file or a device that another process has locked.
-const LOCKED: &str = "another process holds a lock on it, such as a virtual machine";
+pub(super) const LOCKED: &str = "another process holds a lock on it, such as a virtual machine";
 
 /// Refuses to replace a regular file that is in use.
 pub(super) fn refuse_users(path: &Path, found: &Metadata) -> Result<()> {
@@ -36,7 +36,7 @@ fn open_as_it_may_be(path: &Path) -> Option<File> {
 }
 
 /// Whether another process has locked the file in either of the two ways. No lock is left.
-fn is_locked(file: &File) -> bool {
+pub(super) fn is_locked(file: &File) -> bool {
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
         return true;
     }

@@ -5,6 +5,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
 
 use ext4_writer::signature::{Signature, signatures};
 
@@ -14,6 +16,11 @@ use crate::error::{Error, Result};
 
 /// So much is read at once of a device.
 const PIECE: usize = 1 << 20;
+/// How often a device's lock is asked for, with a pause between: udev takes it for the moment in
+/// which it looks at a device that has come or changed.
+const LOCK_ATTEMPTS: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
 /// The place of a new filesystem, which was looked at and may be taken.
 #[derive(Clone, Debug)]
 pub struct Vacancy {
@@ -69,14 +76,31 @@ impl Vacancy {
     }
 }
 
-/// Opens a device for this process alone.
+/// Opens a device for this process alone, and locks it as long as it is open: systemd,
+/// `docs/BLOCK_DEVICE_LOCKING.md`.
 fn open_device(path: &Path) -> Result<DiscardingSink> {
     let device = DiscardingSink::open(path)?;
+    let refusal = format!("cannot write to the device {}", path.display());
     if !device.is_block_device() {
-        let refusal = format!("cannot write to the device {}", path.display());
         return Err(Error::cannot_create(format!("{refusal}: it is none any more")));
     }
+    if !lock(device.file()) {
+        return Err(
+            Error::cannot_create(format!("{refusal}: {}", busy::LOCKED)).hint("end what uses it")
+        );
+    }
     Ok(device)
+}
+
+/// Takes the lock of a device, unless another process keeps any.
+fn lock(device: &File) -> bool {
+    let is_taken = || !busy::is_locked(device) && device.try_lock().is_ok();
+    (0..LOCK_ATTEMPTS).any(|attempt| {
+        if attempt > 0 {
+            sleep(LOCK_PAUSE);
+        }
+        is_taken()
+    })
 }
 
 /// A place where nothing is, unless it is one where files are no use.

@@ -222,6 +222,28 @@ fn what_is_in_use_is_refused_even_by_force() {
 }
 
 #[test]
+fn a_locked_device_is_refused_even_by_force() {
+    if !judge::kernel() {
+        return;
+    }
+    let bench = Bench::new();
+    let file = bench.path("disk");
+    write(&file, 16 << 20, &[(0, b"text")]);
+    let device = LoopDevice::over(&file).unwrap();
+    let holder = File::open(device.path()).unwrap();
+    for lock in [File::lock, File::lock_shared] {
+        lock(&holder).unwrap();
+        let before = fs::read(&file).unwrap();
+        let message = create_fails(&bench, device.path(), &["--force"], 73);
+        assert!(message.contains("holds a lock"), "{message}");
+        assert!(fs::read(&file).unwrap() == before);
+    }
+    drop(holder);
+    create(&bench, device.path(), &["--force"]);
+    gate::assert_clean(&file);
+}
+
+#[test]
 fn a_link_to_a_file_stays_one() {
     let bench = Bench::new();
     write(&bench.path("target"), 100, &[]);
