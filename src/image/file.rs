@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::behind::Behind;
+use super::busy;
 use crate::error::{Error, Result};
 
 /// How many names are tried for a temporary file before the directory is given up.
@@ -131,6 +132,7 @@ impl Draft {
 
     /// Gives the file its name, for good: the directory is synced too.
     pub fn publish(mut self) -> Result<PathBuf> {
+        self.refuse_users()?;
         self.name().map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => exists(&self.output),
             _ => cannot_create(&self.output, error),
@@ -141,6 +143,11 @@ impl Draft {
                 .because(error)
         })?;
         Ok(std::mem::take(&mut self.output))
+    }
+
+    /// Refuses to replace a file that is in use by now.
+    fn refuse_users(&self) -> Result<()> {
+        if self.replace { refuse_users(&self.output) } else { Ok(()) }
     }
 
     fn name(&mut self) -> io::Result<()> {
@@ -187,6 +194,15 @@ pub fn check_output(output: &Path, replace: bool) -> Result<()> {
             "cannot replace {}: it is not a regular file",
             output.display()
         ))),
+        _ => refuse_users(output),
+    }
+}
+
+/// Refuses to replace a file that is in use: who uses it would go on with one that has no name. A
+/// link is replaced itself.
+fn refuse_users(output: &Path) -> Result<()> {
+    match fs::symlink_metadata(output) {
+        Ok(found) if found.is_file() => busy::refuse_users(output, &found),
         _ => Ok(()),
     }
 }

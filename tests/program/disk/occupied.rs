@@ -1,7 +1,7 @@
 //! What is there already is named, and kept unless it may go.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use banger_test_support::device::LoopDevice;
@@ -241,6 +241,35 @@ fn a_locked_device_is_refused_even_by_force() {
     drop(holder);
     create(&bench, device.path(), &["--force"]);
     gate::assert_clean(&file);
+}
+
+#[test]
+fn an_image_in_use_is_not_replaced_by_another() {
+    if !judge::kernel() {
+        return;
+    }
+    let bench = Bench::new();
+    fs::create_dir(bench.path("tree")).unwrap();
+    let file = bench.path("disk");
+    create(&bench, &file, &["--size", "16M"]);
+    let inode = fs::metadata(&file).unwrap().ino();
+    let refused = |words: &str| {
+        let words_of_build = ["image", "build", "dir:tree", "disk", "--force", "--quiet"];
+        let result = bench.run(words_of_build);
+        let message = judge::text(&result);
+        assert_eq!(result.status.code(), Some(73), "{message}");
+        assert!(message.contains(words), "{message}");
+        assert_eq!(fs::metadata(&file).unwrap().ino(), inode);
+    };
+    let device = LoopDevice::over(&file).unwrap();
+    refused(&format!("it is attached to {}", device.path().display()));
+    drop(device);
+    let holder = File::open(&file).unwrap();
+    holder.lock().unwrap();
+    refused("holds a lock");
+    drop(holder);
+    bench.build("dir:tree", "disk", &["--force"]);
+    assert_ne!(fs::metadata(&file).unwrap().ino(), inode);
 }
 
 #[test]
