@@ -2,13 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ext4_writer::reader::Source;
 use ext4_writer::{Sink, zero_by_writing};
-use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FallocateFlags, Gid, Mode, OFlags, Uid, fchmod, fchown};
 use rustix::io::Errno;
 
 use super::behind::Behind;
@@ -58,8 +58,39 @@ pub struct Draft {
     directory: PathBuf,
     temporary: Option<Temporary>,
     replace: bool,
+    /// Whose the file is that was there in the beginning.
+    before: Option<Access>,
     /// Whether what is replaced must be an empty file.
     over_nothing: bool,
+}
+
+/// Whose a file is, and who may use it.
+#[derive(Clone, Copy, Debug)]
+struct Access {
+    uid: u32,
+    gid: u32,
+    mode: u32,
+}
+
+impl Access {
+    /// That of a regular file; `None` where there is none.
+    fn of(path: &Path) -> Option<Self> {
+        let found = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
+        Some(Self { uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o777 })
+    }
+
+    /// Gives a file that nobody else may use the same, as far as its owner may. Another group
+    /// than before gets no more than everybody.
+    fn give(self, file: &File) -> io::Result<()> {
+        let (owner, group) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        let has_group = fchown(file, Some(owner), Some(group)).is_ok()
+            || fchown(file, None, Some(group)).is_ok()
+            || file.metadata()?.gid() == self.gid;
+        let everybody = self.mode & 0o007;
+        let mode = if has_group { self.mode } else { self.mode & (0o707 | everybody << 3) };
+        fchmod(file, Mode::from_raw_mode(mode))?;
+        file.sync_all()
+    }
 }
 
 /// A name that goes when it is dropped.
@@ -91,22 +122,26 @@ impl Draft {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
+        // What is replaced may be for its owner's eyes: so is the draft until it has its mode.
+        let before = Access::of(output).filter(|_| replace);
+        let mode = if before.is_some() { 0o600 } else { 0o666 };
         let draft = |file, temporary| Self {
             file,
             output: output.to_owned(),
             directory: directory.clone(),
             temporary,
             replace,
+            before,
             over_nothing: false,
         };
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        match rustix::fs::open(&directory, flags, Mode::from_raw_mode(0o666)) {
+        match rustix::fs::open(&directory, flags, Mode::from_raw_mode(mode)) {
             Ok(file) => Ok(draft(file.into(), None)),
             // The kernel or the filesystem does not know files without names.
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT)
                 if directory.is_dir() =>
             {
-                let (file, temporary) = named_file(output, &directory)?;
+                let (file, temporary) = named_file(output, &directory, mode)?;
                 Ok(draft(file, Some(temporary)))
             }
             Err(error) => Err(cannot_create(output, error.into())),
@@ -151,6 +186,11 @@ impl Draft {
     }
 
     fn name(&mut self) -> io::Result<()> {
+        if self.replace
+            && let Some(access) = Access::of(&self.output).or(self.before)
+        {
+            access.give(&self.file)?;
+        }
         if self.temporary.is_none() && self.replace {
             // Only what has a name can be moved over another.
             let (path, ()) = unused_name(&self.output, &self.directory, |path| self.link_to(path))?;
@@ -215,8 +255,10 @@ fn cannot_create(output: &Path, error: io::Error) -> Error {
     Error::cannot_create(format!("cannot create {}", output.display())).because(error)
 }
 
-fn named_file(output: &Path, directory: &Path) -> Result<(File, Temporary)> {
-    let open = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).open(path);
+fn named_file(output: &Path, directory: &Path, mode: u32) -> Result<(File, Temporary)> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(mode);
+    let open = |path: &Path| options.open(path);
     let (path, file) =
         unused_name(output, directory, open).map_err(|error| cannot_create(output, error))?;
     Ok((file, Temporary::new(path)))
@@ -334,7 +376,7 @@ mod tests {
     fn a_named_draft_is_removed_with_its_name() {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("a.ext4");
-        let (_file, temporary) = named_file(&output, directory.path()).unwrap();
+        let (_file, temporary) = named_file(&output, directory.path(), 0o600).unwrap();
         assert!(temporary.0.exists());
         drop(temporary);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);

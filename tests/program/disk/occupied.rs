@@ -1,7 +1,7 @@
 //! What is there already is named, and kept unless it may go.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
 use banger_test_support::device::LoopDevice;
@@ -270,6 +270,42 @@ fn an_image_in_use_is_not_replaced_by_another() {
     drop(holder);
     bench.build("dir:tree", "disk", &["--force"]);
     assert_ne!(fs::metadata(&file).unwrap().ino(), inode);
+}
+
+#[test]
+fn who_replaces_a_file_leaves_it_its_mode_and_owner() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("tree")).unwrap();
+    let is_root = fs::metadata(bench.path("tree")).unwrap().uid() == 0;
+    for (mode, length) in [(0o600, 0), (0o640, 100), (0o664, 100)] {
+        let own = || {
+            let file = File::create(bench.path("disk")).unwrap();
+            file.set_len(length).unwrap();
+            file.set_permissions(fs::Permissions::from_mode(mode)).unwrap();
+            if is_root {
+                chown(bench.path("disk"), Some(4321), Some(4322)).unwrap();
+            }
+            let found = fs::metadata(bench.path("disk")).unwrap();
+            (found.mode(), found.uid(), found.gid())
+        };
+        let is_kept = |before: (u32, u32, u32)| {
+            let found = fs::metadata(bench.path("disk")).unwrap();
+            assert!(found.len() > 1000, "it was replaced");
+            assert_eq!((found.mode(), found.uid(), found.gid()), before, "{mode:o}");
+            fs::remove_file(bench.path("disk")).unwrap();
+        };
+        let before = own();
+        let force: &[&str] = if length > 0 { &["--force"] } else { &[] };
+        create(&bench, "disk", &[&["--size", "8M"], force].concat());
+        is_kept(before);
+        let before = own();
+        bench.build("dir:tree", "disk", &["--force"]);
+        is_kept(before);
+    }
+    // What replaces nothing is as any new file.
+    bench.build("dir:tree", "disk", &["--force"]);
+    let usual = File::create(bench.path("usual")).unwrap().metadata().unwrap().mode();
+    assert_eq!(fs::metadata(bench.path("disk")).unwrap().mode(), usual);
 }
 
 #[test]
