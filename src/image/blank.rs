@@ -60,6 +60,7 @@ impl Blank {
         self.root.apply(&mut builder).map_err(refused)?;
         let root = builder.metadata(builder.root()).map_err(refused)?;
         let (summary, _) = builder.finish().map_err(refused)?;
+        output.make_way(self.replace)?;
         output.publish()?;
         Ok(Made { summary, root })
     }

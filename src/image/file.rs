@@ -180,8 +180,13 @@ impl Draft {
         Ok(std::mem::take(&mut self.output))
     }
 
+    /// Where the file is going to be.
+    pub(super) fn output(&self) -> &Path {
+        &self.output
+    }
+
     /// Refuses to replace a file that is in use by now.
-    fn refuse_users(&self) -> Result<()> {
+    pub(super) fn refuse_users(&self) -> Result<()> {
         if self.replace { refuse_users(&self.output) } else { Ok(()) }
     }
 

@@ -115,11 +115,7 @@ impl Ready {
             }
             None => None,
         };
-        // Where the name is taken by now, publishing fails and what is there keeps what it has.
-        let is_taken = !self.replace && std::fs::metadata(output).is_ok_and(|it| it.len() > 0);
-        if matches!(self.output, Output::File(_)) && !is_taken {
-            beside::retire(output)?;
-        }
+        self.output.make_way(self.replace)?;
         let path = self.output.publish()?;
         let described = described
             .map(Draft::publish)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ext4_writer::reader::Source;
 use ext4_writer::{Prior, Sink};
 
+use super::beside;
 use super::device::DiscardingSink;
 use super::file::{Draft, FileSink, check_output};
 use super::vacancy::{occupant_of_device, occupied};
@@ -71,6 +72,19 @@ impl Output {
                 device.try_clone().map_err(|error| cannot_read(path, error))
             }
         }
+    }
+
+    /// Removes what describes another file of the name that this one is about to get.
+    pub(super) fn make_way(&self, replace: bool) -> Result<()> {
+        let Self::File(draft) = self else { return Ok(()) };
+        let output = draft.output();
+        // Where the name is taken by now, publishing fails and what is there keeps what it has.
+        if !replace && std::fs::metadata(output).is_ok_and(|found| found.len() > 0) {
+            return Ok(());
+        }
+        // Else the description would be gone, and its image still there.
+        draft.refuse_users()?;
+        beside::retire(output)
     }
 
     /// Gives a file its name.

@@ -309,6 +309,16 @@ fn who_replaces_a_file_leaves_it_its_mode_and_owner() {
 }
 
 #[test]
+fn a_description_goes_with_the_image_that_it_describes() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("tree")).unwrap();
+    bench.build("dir:tree", "disk", &["--metadata"]);
+    assert!(bench.path("disk.json").exists());
+    create(&bench, "disk", &["--size", "8M", "--force"]);
+    assert!(!bench.path("disk.json").exists());
+}
+
+#[test]
 fn a_link_to_a_file_stays_one() {
     let bench = Bench::new();
     write(&bench.path("target"), 100, &[]);
