@@ -2,20 +2,25 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use banger_test_support::boot::{Task, boot};
-use banger_test_support::device::LoopDevice;
+use banger_test_support::device::{LoopDevice, signatures};
 use banger_test_support::layers::{Compression, Layer, write_layout};
 use banger_test_support::mount::{Access, Mount};
+use banger_test_support::proxy::{Manner, Proxy};
+use banger_test_support::registry::Registry;
 use banger_test_support::tree::{Entry, Kind};
 use banger_test_support::{gate, judge};
 
 use super::{create, create_fails, everything};
-use crate::banger::{Bench, open_to_all, program_for_everybody};
+use crate::banger::{Bench, open_to_all, program_for_everybody, push};
+use crate::faults::{image_of, layer};
 use crate::image::image;
 
 const MIB: u64 = 1 << 20;
@@ -174,19 +179,47 @@ fn a_seed_that_is_not_there_or_does_not_fit_leaves_nothing() {
     assert_eq!(everything(&bench).len(), 1);
 }
 
-/// Begins a disk from an archive that never ends, and ends it when it says that it is at work.
-fn interrupted(bench: &Bench, place: &Path) -> Option<i32> {
+/// Begins a disk from an image whose last layer stalls, and ends it by SIGINT when `is_written`
+/// says of its process that the disk is being written. `None` where there is no registry.
+fn interrupt(
+    bench: &Bench,
+    words: &[&OsStr],
+    is_written: impl Fn(u32) -> bool,
+) -> Option<Option<i32>> {
+    let registry = Registry::start()?;
+    let layers = vec![layer("small", 5000, 1), layer("large", 3 << 20, 2)];
+    push(&registry, &[image_of(layers)], "image:latest");
+    let proxy = Proxy::start(&registry.host(), |request, upstream| {
+        let reply = upstream.answer(request);
+        let stalls = reply.body.len() > 1 << 20;
+        let manner = Manner::Stall(2 << 20, Duration::from_secs(60));
+        if stalls { reply.sent(manner) } else { reply }
+    });
     let mut child = bench
-        .command([OsStr::new("disk"), OsStr::new("create"), place.as_os_str()])
-        .args(["--size", "16M", "--from", "-"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
+        .command(["disk", "create", "--quiet", "--size", "16M", "--from"])
+        .arg(format!("docker://{}/image:latest", proxy.host()))
+        .args(words)
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
-    while !said.next().unwrap().unwrap().contains("resolving") {}
+    let begun = (0..1200).any(|_| {
+        sleep(Duration::from_millis(25));
+        is_written(child.id())
+    });
+    assert_eq!(child.try_wait().unwrap(), None, "it did not stall");
     judge::succeed("kill", ["-s", "INT", &child.id().to_string()]);
-    child.wait().unwrap().code()
+    let code = child.wait().unwrap().code();
+    assert!(begun, "nothing was written in half a minute");
+    Some(code)
+}
+
+/// The files without names that a process has open in a directory.
+fn nameless(process: u32, directory: &Path) -> usize {
+    let open = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    let open = open.filter_map(|entry| fs::read_link(entry.path()).ok());
+    open.filter(|path| path.parent() == Some(directory))
+        .filter(|path| path.as_os_str().as_bytes().ends_with(b" (deleted)"))
+        .count()
 }
 
 #[test]
@@ -195,6 +228,31 @@ fn an_interrupted_disk_is_not_there() {
         return;
     }
     let bench = Bench::new();
-    assert_eq!(interrupted(&bench, &bench.path("disk")), Some(130));
-    assert_eq!(everything(&bench), Vec::<std::path::PathBuf>::new());
+    let directory = fs::canonicalize(bench.path("")).unwrap();
+    let is_written = |process| nameless(process, &directory) > 0;
+    let Some(code) = interrupt(&bench, &[OsStr::new("disk")], is_written) else { return };
+    assert_eq!(code, Some(130));
+    assert_eq!(everything(&bench), [bench.path("cache")]);
+}
+
+#[test]
+fn an_interrupted_device_has_neither_the_old_filesystem_nor_the_new_one() {
+    if !judge::kernel() || !judge::all(&["kill", "wipefs"]) {
+        return;
+    }
+    let bench = Bench::new();
+    let file = bench.path("device");
+    File::create(&file).unwrap().set_len(64 << 20).unwrap();
+    let device = LoopDevice::over(&file).unwrap();
+    create(&bench, device.path(), &[]);
+    assert_eq!(signatures(device.path()), ["ext4"]);
+    let is_written = |_| {
+        let mut magic = [0; 2];
+        File::open(&file).unwrap().read_exact_at(&mut magic, 1024 + 56).unwrap();
+        magic != [0x53, 0xef]
+    };
+    let words = [OsStr::new("--force"), device.path().as_os_str()];
+    let Some(code) = interrupt(&bench, &words, is_written) else { return };
+    assert_eq!(code, Some(130));
+    assert_eq!(signatures(device.path()), Vec::<String>::new());
 }
