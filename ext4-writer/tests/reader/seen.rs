@@ -100,13 +100,14 @@ pub(crate) fn assert_facts<S: Source>(reader: &Reader<S>, point: &Path) {
     }
 }
 
-/// The bytes of a file inside its inode, for which the kernel counts storage.
+/// The bytes of a file inside its inode, for which the kernel counts storage, and those that it has
+/// no bytes for as well.
 ///
 /// Source: kernel, `fs/ext4/inode.c`, `ext4_file_getattr`.
 fn inside<S: Source>(reader: &Reader<S>, inode: &Inode) -> u64 {
     let Ok(mut segments) = reader.segments(inode) else { return 0 };
     match segments.next() {
-        Some(Ok(segment)) if segment.kind == SegmentKind::Inline => segment.length,
+        Some(Ok(segment)) if segment.kind == SegmentKind::Inline => inode.size(),
         _ => 0,
     }
 }
