@@ -517,7 +517,7 @@ fn next_steps(path: &str) -> String {
 Every owner, mode, link, device and attribute above is in {path}; no mkfs, mount or root made it.
 Try next:
   the reference checker agrees:            e2fsck -fn {path}
-  look inside:                             debugfs -R 'ls -l /usr/bin' {path}
+  look inside:                             banger image ls -l {path} /usr/bin
   let the kernel look:                     sudo mount -o loop,ro {path} /mnt
   a real image from a real registry:       banger image pull debian:bookworm-slim
 "
