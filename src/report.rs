@@ -14,8 +14,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::error::{Error, Result};
+use crate::lint::Finding;
 
-pub use lint::{FindingLine, Linted};
+pub use lint::Linted;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -192,7 +193,7 @@ pub struct Pulled {
     /// The file that describes the image.
     pub description: Option<String>,
     /// What would keep the image from booting, or surprise whoever boots it.
-    pub findings: Vec<FindingLine>,
+    pub findings: Vec<Finding>,
     /// How long everything took, in milliseconds.
     pub milliseconds: Stages,
     /// What the layers hold and the image does not.

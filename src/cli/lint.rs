@@ -9,8 +9,8 @@ use ext4_writer::reader::ReadError;
 
 use super::Voice;
 use crate::error::{Error, Result};
-use crate::lint::{Finding, Severity, lint};
-use crate::report::{FindingLine, Linted};
+use crate::lint::{Severity, lint};
+use crate::report::Linted;
 use crate::source::Platform;
 
 /// The exit code where something was found that keeps the image from booting: bad data.
@@ -49,22 +49,7 @@ impl Lint {
         })?;
         let errors = findings.iter().any(|finding| finding.severity == Severity::Error);
         let path = path.to_string();
-        self.voice.report().linted(&Linted { path, findings: lines(findings) })?;
+        self.voice.report().linted(&Linted { path, findings })?;
         Ok(if errors { FOUND } else { 0 })
     }
-}
-
-/// Findings as the report shows them.
-pub(super) fn lines(findings: Vec<Finding>) -> Vec<FindingLine> {
-    let line = |finding: Finding| FindingLine {
-        id: finding.id,
-        severity: match finding.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        },
-        path: finding.path,
-        message: finding.message,
-        hint: finding.hint,
-    };
-    findings.into_iter().map(line).collect()
 }

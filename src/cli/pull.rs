@@ -13,7 +13,6 @@ use super::disk::Disk;
 use super::effort::Effort;
 use super::guest::GuestWords;
 use super::layering::Layering;
-use super::lint;
 use super::network::Network;
 use super::owning::Owning;
 use crate::cache::Cache;
@@ -224,7 +223,7 @@ impl Job {
         };
         let built = ready.publish()?;
         let mut pulled = describe(image, &built, &self.recipe);
-        pulled.findings = lint::lines(findings);
+        pulled.findings = findings;
         pulled.content.fetched = transfer.fetched;
         pulled.content.cached = transfer.cached;
         pulled.notices = self.options.notices.all();

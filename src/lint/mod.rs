@@ -8,6 +8,8 @@ mod system;
 mod systemd;
 mod tree;
 
+use std::fmt;
+
 use ext4_writer::reader::{ReadError, ReadResult, Source};
 use serde::Serialize;
 
@@ -28,6 +30,15 @@ pub enum Severity {
     Error,
     /// It boots, and something will be missing or odd.
     Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
 }
 
 /// Something that was found.

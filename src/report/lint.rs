@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Report;
 use crate::error::Result;
+use crate::lint::Finding;
 
 /// The result of `banger image lint`.
 #[derive(Clone, Debug, Serialize)]
@@ -13,22 +14,7 @@ pub struct Linted {
     /// The image.
     pub path: String,
     /// What was found.
-    pub findings: Vec<FindingLine>,
-}
-
-/// Something that was found in an image.
-#[derive(Clone, Debug, Serialize)]
-pub struct FindingLine {
-    /// A name that stays the same from version to version.
-    pub id: &'static str,
-    /// `error` or `warning`.
-    pub severity: &'static str,
-    /// The file that it is about.
-    pub path: Option<String>,
-    /// What was found.
-    pub message: String,
-    /// What to do about it.
-    pub hint: Option<String>,
+    pub findings: Vec<Finding>,
 }
 
 impl Report {
@@ -46,8 +32,8 @@ impl Report {
 }
 
 /// A line for each finding.
-pub(super) fn push_findings(text: &mut String, findings: &[FindingLine]) {
-    for FindingLine { id, severity, path, message, hint } in findings {
+pub(super) fn push_findings(text: &mut String, findings: &[Finding]) {
+    for Finding { id, severity, path, message, hint } in findings {
         let path = path.as_deref().map(|path| format!("{path}: ")).unwrap_or_default();
         let hint = hint.as_deref().map(|hint| format!("; {hint}")).unwrap_or_default();
         // Writing to a String cannot fail.
