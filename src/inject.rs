@@ -133,21 +133,12 @@ impl Addition {
         let permissions = permissions.map_err(|error| Error::internal(error.to_string()))?;
         let nanoseconds = u32::try_from(metadata.mtime_nsec());
         let nanoseconds = nanoseconds.map_err(|error| Error::internal(error.to_string()))?;
+        let modified = Timestamp { seconds: metadata.mtime(), nanoseconds };
         Ok(Entry {
-            path: Vec::new(),
-            kind,
-            mode: mode.unwrap_or(permissions),
             uid: self.uid,
             gid: self.gid,
-            modified: Timestamp { seconds: metadata.mtime(), nanoseconds },
-            accessed: None,
-            changed: None,
             size: if kind == EntryKind::Regular { metadata.len() } else { 0 },
-            link: Vec::new(),
-            device: (0, 0),
-            xattrs: Vec::new(),
-            segments: None,
-            unsupported: Vec::new(),
+            ..Entry::new([], kind, mode.unwrap_or(permissions), modified)
         })
     }
 }

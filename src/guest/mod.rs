@@ -76,7 +76,7 @@ impl Guest {
         if let Some(script) = script {
             for (path, mode) in MOUNT_POINTS {
                 if !image.has_directory(path)? {
-                    let entry = entry(path, EntryKind::Directory, mode, time);
+                    let entry = Entry::new(path, EntryKind::Directory, mode, time);
                     image.apply(&entry, &mut std::io::empty())?;
                 }
             }
@@ -114,29 +114,9 @@ fn put<S: Sink>(
     content: &[u8],
     time: Timestamp,
 ) -> Result<()> {
-    let mut file = entry(path.as_bytes(), EntryKind::Regular, mode, time);
+    let mut file = Entry::new(path, EntryKind::Regular, mode, time);
     file.size = u64::try_from(content.len()).unwrap_or(u64::MAX);
     image.apply(&file, &mut &*content)
-}
-
-/// A file of root's.
-fn entry(path: &[u8], kind: EntryKind, mode: u16, time: Timestamp) -> Entry {
-    Entry {
-        path: path.to_vec(),
-        kind,
-        mode,
-        uid: 0,
-        gid: 0,
-        modified: time,
-        accessed: None,
-        changed: None,
-        size: 0,
-        link: Vec::new(),
-        device: (0, 0),
-        xattrs: Vec::new(),
-        segments: None,
-        unsupported: Vec::new(),
-    }
 }
 
 #[cfg(test)]

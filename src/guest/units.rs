@@ -8,10 +8,9 @@ use std::collections::{BTreeSet, VecDeque};
 use ext4_writer::reader::Source;
 use ext4_writer::{FileKind, Sink, Timestamp};
 
-use super::entry;
 use crate::error::{Error, Result};
 use crate::flatten::Flattener;
-use crate::layer::EntryKind;
+use crate::layer::{Entry, EntryKind};
 
 /// Where units are, the administrator's first.
 const PLACES: [&str; 4] = [
@@ -184,7 +183,7 @@ impl<S: Sink + Source> Enabler<'_, '_, S> {
             return Err(Error::bad_data(format!("{what}: {path} is there, and is no link"))
                 .hint("take that file out, or the name out of the unit's [Install]"));
         }
-        let mut link = entry(path.as_bytes(), EntryKind::Symlink, 0o777, self.time);
+        let mut link = Entry::new(path, EntryKind::Symlink, 0o777, self.time);
         link.link = target.as_bytes().to_vec();
         self.image.apply(&link, &mut std::io::empty())
     }

@@ -101,21 +101,14 @@ impl HostTree {
         };
         let is_device = matches!(kind, EntryKind::CharacterDevice | EntryKind::BlockDevice);
         let device = (rustix::fs::major(met.stat.st_rdev), rustix::fs::minor(met.stat.st_rdev));
+        let mode = u16::try_from(met.stat.st_mode & 0o7777).unwrap_or_default();
         Ok(Entry {
-            path: met.path.to_vec(),
-            kind,
-            mode: u16::try_from(met.stat.st_mode & 0o7777).unwrap_or_default(),
             uid,
             gid,
-            modified: modified(&met.stat),
-            accessed: None,
-            changed: None,
             size: if kind == EntryKind::Regular { size(&met.stat) } else { 0 },
             link,
             device: if is_device { device } else { (0, 0) },
-            xattrs: Vec::new(),
-            segments: None,
-            unsupported: Vec::new(),
+            ..Entry::new(met.path, kind, mode, modified(&met.stat))
         })
     }
 

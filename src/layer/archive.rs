@@ -11,7 +11,7 @@ use super::header::{BLOCK, BLOCK_BYTES, Header, Reason, until_nul};
 use super::input::read_full;
 use super::pax::{Records, Scope};
 use super::sparse::{self, Layout, SparseError};
-use super::{Entry, EntryKind, Limits, MAX_SYMLINK, MAX_XATTR, flag};
+use super::{Entry, EntryKind, Limits, MAX_SYMLINK, MAX_XATTR, flag, widen};
 use crate::error::{Error, Result, carried};
 
 /// Bodies that nobody reads are skipped in pieces of this size.
@@ -373,10 +373,6 @@ impl<R: Read> Archive<R> {
             _ => Error::io(format!("cannot read {}", self.name)).because(error),
         })
     }
-}
-
-fn widen(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
 }
 
 impl<R: Read + Seek> Archive<R> {

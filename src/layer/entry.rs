@@ -81,3 +81,26 @@ pub struct Entry {
     /// PAX keywords that describe attributes no one here can represent, such as `SCHILY.acl.access`.
     pub unsupported: Vec<String>,
 }
+
+impl Entry {
+    /// A file of root's without content, link and attributes.
+    #[must_use]
+    pub fn new(path: impl Into<Vec<u8>>, kind: EntryKind, mode: u16, modified: Timestamp) -> Self {
+        Self {
+            path: path.into(),
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            modified,
+            accessed: None,
+            changed: None,
+            size: 0,
+            link: Vec::new(),
+            device: (0, 0),
+            xattrs: Vec::new(),
+            segments: None,
+            unsupported: Vec::new(),
+        }
+    }
+}

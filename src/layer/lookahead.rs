@@ -5,7 +5,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use super::pool::{CHUNK, OWN, Pool};
-use super::{LayerBlob, LayerStream, Limits, ahead, input, zstandard};
+use super::{LayerBlob, LayerStream, Limits, ahead, input, widen, zstandard};
 use crate::error::Result;
 
 /// What a stream takes beside its chunks: a window and compressed bytes.
@@ -89,10 +89,6 @@ where
             Ok(stream)
         }))
     }
-}
-
-fn widen(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -29,3 +29,8 @@ pub use limits::{Limits, MAX_SYMLINK, MAX_XATTR, flag};
 pub use lookahead::{LookAhead, Memory};
 pub use stream::{LayerBlob, LayerStream, LayerTotals};
 pub use writer::ArchiveWriter;
+
+/// A length of memory as one of an archive.
+fn widen(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use ext4_writer::{Segment, Timestamp};
 
 use super::header::{BLOCK, BLOCK_BYTES};
-use super::{Entry, EntryKind, Xattr};
+use super::{Entry, EntryKind, Xattr, widen};
 
 /// The largest numbers of the fields of seven and eleven octal digits.
 const OCTAL_7: u32 = 0o777_7777;
@@ -104,10 +104,6 @@ impl<W: Write> ArchiveWriter<W> {
         let padding = usize::try_from(size.wrapping_neg() % BLOCK_BYTES).unwrap_or_default();
         self.out.write_all([0; BLOCK].get(..padding).unwrap_or_default())
     }
-}
-
-fn widen(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
 }
 
 /// The map that stands before the data of a sparse file: decimal lines, filled up to whole blocks.
@@ -283,22 +279,7 @@ mod tests {
     use crate::layer::{Archive, Limits};
 
     fn entry(kind: EntryKind, path: &[u8]) -> Entry {
-        Entry {
-            path: path.to_vec(),
-            kind,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            modified: Timestamp { seconds: 1_700_000_000, nanoseconds: 0 },
-            accessed: None,
-            changed: None,
-            size: 0,
-            link: Vec::new(),
-            device: (0, 0),
-            xattrs: Vec::new(),
-            segments: None,
-            unsupported: Vec::new(),
-        }
+        Entry::new(path, kind, 0o644, Timestamp::from_seconds(1_700_000_000))
     }
 
     /// Writes entries and bodies, and reads them back.

@@ -237,20 +237,13 @@ fn entry(path: &[u8], status: &Status) -> Entry {
     };
     let beside = |time| Some(time).filter(|time| *time != status.modified);
     Entry {
-        path,
-        kind,
-        mode: status.mode,
         uid: status.uid,
         gid: status.gid,
-        modified: status.modified,
         accessed: beside(status.accessed),
         changed: beside(status.changed),
         size: if kind == EntryKind::Regular { status.size } else { 0 },
-        link: Vec::new(),
         device: status.device.map_or((0, 0), |device| (device.major, device.minor)),
-        xattrs: Vec::new(),
-        segments: None,
-        unsupported: Vec::new(),
+        ..Entry::new(path, kind, status.mode, status.modified)
     }
 }
 

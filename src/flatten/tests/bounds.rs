@@ -197,22 +197,7 @@ fn f13_a_sparse_file_of_nearly_sixteen_tebibytes_takes_no_blocks() {
 
 fn entry(path: impl Into<Vec<u8>>, kind: EntryKind) -> Entry {
     let link = if kind == EntryKind::Symlink { b"t".to_vec() } else { Vec::new() };
-    Entry {
-        path: path.into(),
-        kind,
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        modified: Timestamp::default(),
-        accessed: None,
-        changed: None,
-        size: 0,
-        link,
-        device: (0, 0),
-        xattrs: Vec::new(),
-        segments: None,
-        unsupported: Vec::new(),
-    }
+    Entry { link, ..Entry::new(path, kind, 0o755, Timestamp::default()) }
 }
 
 fn link(path: impl Into<Vec<u8>>, kind: EntryKind, target: impl Into<Vec<u8>>) -> Entry {
