@@ -68,6 +68,18 @@ impl Error {
         interrupted => Interrupted,
     }
 
+    /// What a failed look at a file of the host is, by what the host answered: not found, denied,
+    /// or a fault of input and output.
+    #[must_use]
+    pub fn of_file(message: impl Into<String>, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::not_found(message),
+            io::ErrorKind::PermissionDenied => Self::denied(message),
+            _ => Self::io(message),
+        }
+        .because(error)
+    }
+
     /// The same error with its cause, which ends the message.
     #[must_use]
     pub fn because(mut self, cause: impl Into<Cause>) -> Self {

@@ -243,14 +243,7 @@ fn push_children(
 
 /// The result of asking the host about a file, with the file's name in the error.
 fn host<T>(verb: &str, path: &Path, result: io::Result<T>) -> Result<T> {
-    result.map_err(|error| {
-        let message = format!("cannot {verb} {}", shown(path));
-        match error.kind() {
-            io::ErrorKind::NotFound => Error::not_found(message).because(error),
-            io::ErrorKind::PermissionDenied => Error::denied(message).because(error),
-            _ => Error::io(message).because(error),
-        }
-    })
+    result.map_err(|error| Error::of_file(format!("cannot {verb} {}", shown(path)), error))
 }
 
 fn shown(path: &Path) -> String {

@@ -1,7 +1,6 @@
 //! `banger image lint`: what would keep an image from booting.
 
 use std::fs::File;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -32,14 +31,8 @@ impl Lint {
     /// Prints what is found; the exit code tells whether there was an error among it.
     pub(super) fn run(self) -> Result<u8> {
         let path = self.image.display();
-        let file = File::open(&self.image).map_err(|error| {
-            let message = format!("cannot open {path}");
-            match error.kind() {
-                ErrorKind::NotFound => Error::not_found(message).because(error),
-                ErrorKind::PermissionDenied => Error::denied(message).because(error),
-                _ => Error::io(message).because(error),
-            }
-        })?;
+        let file = File::open(&self.image)
+            .map_err(|error| Error::of_file(format!("cannot open {path}"), error))?;
         let findings = lint(file, self.platform.as_ref()).map_err(|error| {
             let message = format!("cannot look at {path}");
             match error {

@@ -217,11 +217,7 @@ impl Bundle {
     fn host<T>(&self, verb: &str, result: io::Result<T>) -> Result<T> {
         result.map_err(|error| {
             let message = format!("cannot {verb} the guest bundle {}", self.shown());
-            match error.kind() {
-                io::ErrorKind::NotFound => Error::not_found(message).because(error),
-                io::ErrorKind::PermissionDenied => Error::denied(message).because(error),
-                _ => Error::io(message).because(error),
-            }
+            Error::of_file(message, error)
         })
     }
 }

@@ -194,11 +194,9 @@ fn open(path: &Path, name: &str) -> Result<File> {
 fn unreadable(name: &str, error: io::Error) -> Error {
     let message = format!("cannot read the image {name}");
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::not_found(message),
-        io::ErrorKind::PermissionDenied => Error::denied(message),
-        _ => Error::io(message),
+        io::ErrorKind::NotADirectory => Error::not_found(message).because(error),
+        _ => Error::of_file(message, error),
     }
-    .because(error)
 }
 
 fn refused(name: &str, error: ReadError, window: &Window) -> Error {

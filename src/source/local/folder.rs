@@ -85,12 +85,7 @@ pub(super) fn unreadable(name: &str, error: Errno) -> Error {
 
 /// The same for errors of the standard library.
 pub(super) fn failed(name: &str, error: io::Error) -> Error {
-    let message = format!("cannot read {name}");
-    match error.kind() {
-        io::ErrorKind::NotFound => Error::not_found(message).because(error),
-        io::ErrorKind::PermissionDenied => Error::denied(message).because(error),
-        _ => Error::io(message).because(error),
-    }
+    Error::of_file(format!("cannot read {name}"), error)
 }
 
 #[cfg(test)]

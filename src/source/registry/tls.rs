@@ -143,15 +143,7 @@ fn identity_of(files: &Identity) -> Result<reqwest::Identity> {
 }
 
 fn pem(path: &Path) -> Result<Vec<u8>> {
-    let unreadable = |error: std::io::Error| {
-        let message = format!("cannot read {}", path.display());
-        match error.kind() {
-            std::io::ErrorKind::NotFound => Error::not_found(message),
-            std::io::ErrorKind::PermissionDenied => Error::denied(message),
-            _ => Error::io(message),
-        }
-        .because(error)
-    };
+    let unreadable = |error| Error::of_file(format!("cannot read {}", path.display()), error);
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
     file.take(MAX_CERTIFICATES).read_to_end(&mut bytes).map_err(unreadable)?;
