@@ -1,14 +1,13 @@
 //! `banger image lint`: what would keep an image from booting.
 
-use std::fs::File;
 use std::path::PathBuf;
 
 use clap::Args;
-use ext4_writer::reader::ReadError;
 
 use super::Voice;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lint::{Severity, lint};
+use crate::look::Image;
 use crate::report::Linted;
 use crate::source::Platform;
 
@@ -30,18 +29,10 @@ pub(crate) struct Lint {
 impl Lint {
     /// Prints what is found; the exit code tells whether there was an error among it.
     pub(super) fn run(self) -> Result<u8> {
-        let path = self.image.display();
-        let file = File::open(&self.image)
-            .map_err(|error| Error::of_file(format!("cannot open {path}"), error))?;
-        let findings = lint(file, self.platform.as_ref()).map_err(|error| {
-            let message = format!("cannot look at {path}");
-            match error {
-                ReadError::Io { .. } => Error::io(message).because(error),
-                _ => Error::bad_data(message).because(error),
-            }
-        })?;
+        let image = Image::open(&self.image, 0)?;
+        let findings = image.ask(|reader| lint(reader, self.platform.as_ref()))?;
         let errors = findings.iter().any(|finding| finding.severity == Severity::Error);
-        let path = path.to_string();
+        let path = image.name().to_owned();
         self.voice.report().linted(&Linted { path, findings })?;
         Ok(if errors { FOUND } else { 0 })
     }

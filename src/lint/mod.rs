@@ -10,7 +10,7 @@ mod tree;
 
 use std::fmt;
 
-use ext4_writer::reader::{ReadError, ReadResult, Source};
+use ext4_writer::reader::{ReadResult, Reader, Source};
 use serde::Serialize;
 
 use crate::guest::{DESCRIPTION_PATH, MAX_DESCRIPTION};
@@ -81,8 +81,8 @@ impl Finding {
 }
 
 /// An image being looked at.
-struct Look<S> {
-    tree: Tree<S>,
+struct Look<'a, S> {
+    tree: Tree<'a, S>,
     said: Said,
     has_generated_init: bool,
     /// What programs have to be made for: what is known, or what the first of them is.
@@ -92,8 +92,11 @@ struct Look<S> {
 
 /// Looks at a filesystem; its programs are to be for `platform`, or else for what the image says,
 /// or at least all for the same.
-pub fn lint<S: Source>(source: S, platform: Option<&Platform>) -> Result<Vec<Finding>, ReadError> {
-    let tree = Tree::open(source)?;
+pub fn lint<S: Source>(
+    reader: &Reader<S>,
+    platform: Option<&Platform>,
+) -> ReadResult<Vec<Finding>> {
+    let tree = Tree { reader };
     let said = said(&tree)?;
     let wanted = platform.or(said.platform.as_ref());
     let machine = wanted.and_then(|platform| Machine::of(&platform.architecture));
@@ -107,18 +110,19 @@ pub fn lint<S: Source>(source: S, platform: Option<&Platform>) -> Result<Vec<Fin
 
 /// The same where not being able to look is a finding too.
 pub fn lint_or_say_why<S: Source>(source: S, platform: Option<&Platform>) -> Vec<Finding> {
-    lint(source, platform).unwrap_or_else(|error| {
+    let found = Reader::open(source).and_then(|reader| lint(&reader, platform));
+    found.unwrap_or_else(|error| {
         vec![Finding::error("unreadable", format!("the image cannot be looked at: {error}"))]
     })
 }
 
-impl<S> Look<S> {
+impl<S> Look<'_, S> {
     fn find(&mut self, finding: Finding) {
         self.findings.push(finding);
     }
 }
 
-fn said<S: Source>(tree: &Tree<S>) -> ReadResult<Said> {
+fn said<S: Source>(tree: &Tree<'_, S>) -> ReadResult<Said> {
     let limit = usize::try_from(MAX_DESCRIPTION).unwrap_or(usize::MAX);
     let document = tree.read(DESCRIPTION_PATH.as_bytes(), limit)?;
     Ok(document.map_or_else(Said::default, |document| Said::of(&document)))

@@ -17,7 +17,7 @@ const MAX_PATH: usize = 4095;
 /// The PATH where an image says none.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-impl<S: Source> Look<S> {
+impl<S: Source> Look<'_, S> {
     /// Looks at the programs; the first that is there says what the others have to be made for.
     pub(super) fn programs(&mut self) -> ReadResult<()> {
         self.init()?;

@@ -15,7 +15,7 @@ const MAX_FILE: usize = 1 << 20;
 /// How many lines of fstab are complained about.
 const MAX_LINES: usize = 20;
 
-impl<S: Source> Look<S> {
+impl<S: Source> Look<'_, S> {
     /// Looks at them.
     pub(super) fn system(&mut self) -> ReadResult<()> {
         self.passwd()?;

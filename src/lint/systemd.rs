@@ -18,7 +18,7 @@ const MACHINE_ID: &[u8] = b"/etc/machine-id";
 /// need (systemd: `src/basic/virt.c`, `detect_container_files`).
 const CONTAINER_MARKS: [&[u8]; 2] = [b"/.dockerenv", b"/run/.containerenv"];
 
-impl<S: Source> Look<S> {
+impl<S: Source> Look<'_, S> {
     /// Whether the kernel would start systemd.
     pub(super) fn is_systemd(&self) -> ReadResult<bool> {
         let Some(init) = self.tree.file(b"/sbin/init")? else { return Ok(false) };

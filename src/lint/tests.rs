@@ -42,6 +42,10 @@ fn image(words: &str) -> Vec<u8> {
     builder.finish().unwrap().1.into_bytes()
 }
 
+fn linted(image: Vec<u8>, platform: Option<&Platform>) -> ReadResult<Vec<Finding>> {
+    lint(&Reader::open(image)?, platform)
+}
+
 /// What is found, as words: the finding and what it is about, in capitals for an error.
 fn found(words: &str) -> Vec<String> {
     found_for(words, None)
@@ -49,7 +53,7 @@ fn found(words: &str) -> Vec<String> {
 
 fn found_for(words: &str, platform: Option<&str>) -> Vec<String> {
     let platform = platform.map(|platform| platform.parse().unwrap());
-    let findings = lint(image(words), platform.as_ref()).unwrap();
+    let findings = linted(image(words), platform.as_ref()).unwrap();
     let word = |finding: &Finding| {
         let id = match finding.severity {
             Severity::Error => finding.id.to_uppercase(),
@@ -109,14 +113,14 @@ fn programs_of_another_architecture_are_found() {
         format!("{both} etc/banger/ etc/banger/image.json={{%22platform%22:%22linux/riscv64%22}}");
     let said = said.replace("{%22", "%7b%22").replace("%22}", "%22%7d");
     assert_eq!(found(&said), ["WRONG-ARCHITECTURE /sbin/init", "WRONG-ARCHITECTURE /bin/sh"]);
-    let findings = lint(image(&both), None).unwrap();
+    let findings = linted(image(&both), None).unwrap();
     assert_eq!(findings[0].message, "the shell is made for arm64, the image for amd64");
 }
 
 #[test]
 fn a_loader_that_is_missing_is_named() {
     let program = program("amd64");
-    let findings = lint(image(&format!("{ROOT} sbin/init={program} bin/sh=#!/sbin/init")), None);
+    let findings = linted(image(&format!("{ROOT} sbin/init={program} bin/sh=#!/sbin/init")), None);
     let findings = findings.unwrap();
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!(findings[0].id, "missing-loader");
@@ -168,7 +172,7 @@ fn files_that_a_system_reads_early_are_looked_at() {
     assert_eq!(with("etc/resolv.conf->../run/x"), ["no-resolv-conf /etc/resolv.conf"]);
     // The generated init writes it if it has whom to ask; otherwise the kernel can.
     let init = "etc/resolv.conf= sbin/banger-init=#!/bin/sh";
-    let findings = lint(image(&format!("{sound} {init}")), None).unwrap();
+    let findings = linted(image(&format!("{sound} {init}")), None).unwrap();
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!(findings[0].id, "no-resolv-conf");
     assert!(findings[0].hint.as_ref().unwrap().contains("ip=dhcp"), "{findings:?}");
@@ -240,5 +244,5 @@ fn what_systemd_needs_is_looked_at() {
 fn what_is_no_filesystem_is_a_finding_of_its_own() {
     let findings = lint_or_say_why(vec![0; 4096], None);
     assert_eq!((findings.len(), findings[0].id), (1, "unreadable"));
-    assert!(lint(vec![0; 4096], None).is_err());
+    assert!(linted(vec![0; 4096], None).is_err());
 }

@@ -7,15 +7,11 @@ use ext4_writer::reader::{Facts, Inode, Links, ReadError, ReadResult, Reader, So
 const MAX_NAMES: usize = 10_000;
 
 /// A filesystem, in which what is not there is no error.
-pub(super) struct Tree<S> {
-    reader: Reader<S>,
+pub(super) struct Tree<'a, S> {
+    pub(super) reader: &'a Reader<S>,
 }
 
-impl<S: Source> Tree<S> {
-    pub(super) fn open(source: S) -> ReadResult<Self> {
-        Ok(Self { reader: Reader::open(source)? })
-    }
-
+impl<S: Source> Tree<'_, S> {
     pub(super) fn facts(&self) -> &Facts {
         self.reader.facts()
     }

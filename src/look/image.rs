@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ext4_writer::FileKind;
-use ext4_writer::reader::{Facts, Inode, Links, ReadError, Reader, Recovery, Source};
+use ext4_writer::reader::{Facts, Inode, Links, ReadError, ReadResult, Reader, Recovery, Source};
 use rustix::fs::OFlags;
 
 use super::foreign::{self, Found};
@@ -107,6 +107,11 @@ impl Image {
             return there.rdev() == here.rdev();
         }
         (there.dev(), there.ino()) == (here.dev(), here.ino())
+    }
+
+    /// Asks the reader of the filesystem for something else.
+    pub fn ask<T>(&self, ask: impl FnOnce(&Reader<Window>) -> ReadResult<T>) -> Result<T> {
+        ask(&self.reader).map_err(|error| self.failed(error))
     }
 
     /// The inode at a path from the root on, or, in the words of debugfs, `<N>` that of number N.
