@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::init::{PATH, Program};
+use super::init::Program;
+use super::places::INIT;
 use super::tools::Tools;
 use super::user::User;
 use crate::error::{Error, Result};
@@ -135,8 +136,8 @@ impl Description {
     /// Says how the image starts.
     pub(super) fn set_start(&mut self, program: &Program, user: &User, tools: &Tools) {
         self.content.start = Some(Start {
-            init: PATH,
-            kernel_words: format!("init={PATH}"),
+            init: INIT,
+            kernel_words: format!("init={INIT}"),
             command: program.command.clone(),
             environment: program.environment.clone(),
             directory: program.directory.clone(),

@@ -1,18 +1,14 @@
 //! The init that starts an image's program: a shell script, whose first lines are of the image.
 
+use super::places::USUAL_PATH;
 use super::quote::{word, words};
 use super::tools::Tools;
 use super::user::User;
 use crate::error::{Error, Result};
 use crate::source::Config;
 
-/// Where the init is in the image.
-pub(super) const PATH: &str = "/sbin/banger-init";
-
 /// What follows the lines of the image.
 const SCRIPT: &str = include_str!("init.sh");
-/// What an image that says no PATH gets from every container engine.
-const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The longest word that the kernel passes to a program: `MAX_ARG_STRLEN`, less its NUL.
 const MAX_WORD: usize = (128 << 10) - 1;
 /// The most bytes of words, each with its NUL and a pointer to it: the kernel takes a quarter of

@@ -7,6 +7,7 @@
 mod bundle;
 mod description;
 mod init;
+pub mod places;
 mod quote;
 mod tools;
 mod units;
@@ -80,7 +81,7 @@ impl Guest {
                     image.apply(&entry, &mut std::io::empty())?;
                 }
             }
-            put(image, init::PATH, 0o755, script.as_bytes(), time)?;
+            put(image, places::INIT, 0o755, script.as_bytes(), time)?;
         }
         if let Some(description) = &description {
             put(image, DESCRIPTION_PATH, 0o644, &description.inside()?, time)?;

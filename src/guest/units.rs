@@ -8,18 +8,11 @@ use std::collections::{BTreeSet, VecDeque};
 use ext4_writer::reader::Source;
 use ext4_writer::{FileKind, Sink, Timestamp};
 
+use super::places::{SYSTEMD, UNITS};
 use crate::error::{Error, Result};
 use crate::flatten::Flattener;
 use crate::layer::{Entry, EntryKind};
 
-/// Where units are, the administrator's first.
-const PLACES: [&str; 4] = [
-    "/etc/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-];
-const SYSTEMD: [&[u8]; 2] = [b"/usr/lib/systemd/systemd", b"/lib/systemd/systemd"];
 /// The kinds of units that can be enabled.
 const KINDS: [&str; 10] = [
     ".service",
@@ -147,7 +140,7 @@ impl<S: Sink + Source> Enabler<'_, '_, S> {
             names.push(format!("{name}@.{kind}"));
         }
         for name in names {
-            for place in PLACES {
+            for place in UNITS {
                 let path = format!("{place}/{name}");
                 if self.image.look(path.as_bytes())?.is_some_and(|seen| seen.is_file()) {
                     return Ok(Some(path));

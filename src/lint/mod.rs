@@ -13,14 +13,11 @@ use std::fmt;
 use ext4_writer::reader::{ReadResult, Reader, Source};
 use serde::Serialize;
 
-use crate::guest::{DESCRIPTION_PATH, MAX_DESCRIPTION};
+use crate::guest::{DESCRIPTION_PATH, MAX_DESCRIPTION, places};
 use crate::source::Platform;
 use elf::Machine;
 use said::Said;
 use tree::Tree;
-
-/// The init that `--init` writes.
-const GENERATED_INIT: &[u8] = b"/sbin/banger-init";
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -100,7 +97,7 @@ pub fn lint<S: Source>(
     let said = said(&tree)?;
     let wanted = platform.or(said.platform.as_ref());
     let machine = wanted.and_then(|platform| Machine::of(&platform.architecture));
-    let has_generated_init = tree.file(GENERATED_INIT)?.is_some();
+    let has_generated_init = tree.file(places::INIT.as_bytes())?.is_some();
     let mut look = Look { tree, said, has_generated_init, machine, findings: Vec::new() };
     look.programs()?;
     look.systemd()?;

@@ -3,7 +3,8 @@
 use ext4_writer::reader::{Inode, ReadResult, Source};
 
 use super::elf::{self, Program};
-use super::{Finding, GENERATED_INIT, Look};
+use super::{Finding, Look};
+use crate::guest::places::{INIT, USUAL_PATH};
 
 /// Where the kernel looks when it is told nothing (kernel: `init/main.c`, `kernel_init`).
 const INITS: [&[u8]; 4] = [b"/sbin/init", b"/etc/init", b"/bin/init", SHELL];
@@ -14,15 +15,13 @@ const FIRST_LINE: usize = 256;
 const MAX_DIRECTORIES: usize = 100;
 /// The longest path that the kernel takes: `PATH_MAX`, less its NUL.
 const MAX_PATH: usize = 4095;
-/// The PATH where an image says none.
-const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl<S: Source> Look<'_, S> {
     /// Looks at the programs; the first that is there says what the others have to be made for.
     pub(super) fn programs(&mut self) -> ReadResult<()> {
         self.init()?;
         if self.has_generated_init {
-            self.program(GENERATED_INIT, "the init that --init wrote")?;
+            self.program(INIT.as_bytes(), "the init that --init wrote")?;
             self.command()?;
         }
         if self.tree.file(SHELL)?.is_some() {

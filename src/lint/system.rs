@@ -3,13 +3,11 @@
 use ext4_writer::reader::{ReadResult, Source};
 
 use super::{Finding, Look};
+use crate::guest::places::USUAL_PATH;
 
 const PASSWD: &[u8] = b"/etc/passwd";
 const FSTAB: &[u8] = b"/etc/fstab";
 const RESOLV_CONF: &[u8] = b"/etc/resolv.conf";
-/// Where the generated init finds programs.
-const PROGRAMS: [&str; 6] =
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// As much of such a file as is read.
 const MAX_FILE: usize = 1 << 20;
 /// How many lines of fstab are complained about.
@@ -124,7 +122,7 @@ impl<S: Source> Look<'_, S> {
     /// Whether there is a client that the generated init asks.
     fn has_dhcp_client(&self) -> ReadResult<bool> {
         for name in ["dhclient", "dhcpcd", "udhcpc", "busybox", "busybox.static"] {
-            for directory in PROGRAMS {
+            for directory in USUAL_PATH.split(':') {
                 if self.tree.file(format!("{directory}/{name}").as_bytes())?.is_some() {
                     return Ok(true);
                 }

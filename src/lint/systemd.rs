@@ -3,16 +3,8 @@
 use ext4_writer::reader::{ReadResult, Source};
 
 use super::{Finding, Look};
+use crate::guest::places::{SYSTEMD, UNITS};
 
-/// Where systemd is.
-const SYSTEMD: [&[u8]; 2] = [b"/usr/lib/systemd/systemd", b"/lib/systemd/systemd"];
-/// Where units are, the administrator's first.
-const UNITS: [&str; 4] = [
-    "/etc/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-];
 const MACHINE_ID: &[u8] = b"/etc/machine-id";
 /// Files by which systemd takes the machine for a container, and leaves out what only machines
 /// need (systemd: `src/basic/virt.c`, `detect_container_files`).
