@@ -24,6 +24,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result, carried};
+use crate::shown::path as shown;
 
 use self::access::Access;
 pub(crate) use self::part::Claim;
@@ -522,10 +523,6 @@ fn failed(verb: &str, path: &Path, error: io::Error) -> Error {
         _ => Error::io(message),
     }
     .because(error)
-}
-
-fn shown(path: &Path) -> String {
-    path.as_os_str().as_encoded_bytes().escape_ascii().to_string()
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use ext4_writer::{Sink, Timestamp};
 use crate::error::{Error, Result};
 use crate::flatten::Flattener;
 use crate::layer::{Entry, EntryKind, LayerBlob, LayerStream, Limits};
+use crate::shown::path as shown;
 
 pub use owners::{Owner, OwnerMap, OwnerRange, Owners};
 pub use tree::{HostTree, Listed, add_tree};
@@ -244,10 +245,6 @@ fn push_children(
 /// The result of asking the host about a file, with the file's name in the error.
 fn host<T>(verb: &str, path: &Path, result: io::Result<T>) -> Result<T> {
     result.map_err(|error| Error::of_file(format!("cannot {verb} {}", shown(path)), error))
-}
-
-fn shown(path: &Path) -> String {
-    path.as_os_str().as_bytes().escape_ascii().to_string()
 }
 
 fn parse_mode(text: &[u8]) -> Result<u16, String> {

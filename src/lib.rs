@@ -19,6 +19,7 @@ pub mod layer;
 pub mod lint;
 pub mod look;
 pub mod report;
+mod shown;
 pub mod source;
 
 /// The README's example is a test.

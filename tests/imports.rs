@@ -16,7 +16,7 @@ const ORDER: &[&[&str]] = &[
     &["source"],
     &["layer", "cache"],
     &["digest"],
-    &["error"],
+    &["error", "shown"],
 ];
 
 #[test]

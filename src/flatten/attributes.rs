@@ -2,9 +2,10 @@
 
 use ext4_writer::{FileKind, Metadata, NodeId, Sink, Timestamp};
 
-use super::{Flattener, MAX_SHOWN, shown};
+use super::{Flattener, shown};
 use crate::error::Result;
 use crate::layer::{Entry, Xattr};
+use crate::shown::MAX_SHOWN;
 
 /// What becomes of an extended attribute.
 enum Fate {

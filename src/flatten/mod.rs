@@ -23,6 +23,7 @@ use ext4_writer::{Builder, FileContent, FileKind, Metadata, NodeId, Sink, Specia
 
 use crate::error::{Error, Result, carried};
 use crate::layer::{Archive, Entry, EntryKind, LayerStream, LayerTotals, Limits, flag};
+use crate::shown::name as shown;
 use history::{Graveyard, History, LayerNumber};
 use links::PendingLinks;
 use path::{CleanPath, Meaning};
@@ -505,16 +506,5 @@ impl<'b, S: Sink> Flattener<'b, S> {
             | E::DirectoryTooLarge { .. } => Error::bad_data(message).because(error),
             _ => Error::internal(message).because(error),
         }
-    }
-}
-
-/// As much of a name as a message shows.
-const MAX_SHOWN: usize = 200;
-
-/// A name for a message; hostile ones can be long.
-fn shown(name: &[u8]) -> String {
-    match name.get(..MAX_SHOWN) {
-        Some(start) if name.len() > MAX_SHOWN => format!("{}...", start.escape_ascii()),
-        _ => name.escape_ascii().to_string(),
     }
 }

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::flatten::Flattener;
 use crate::inject::{Addition, add_below, open_overlay};
 use crate::layer::{Archive, Entry, EntryKind, Limits};
+use crate::shown;
 
 /// What a bundle may have at its top.
 const MANIFEST: &str = "guest.toml";
@@ -211,7 +212,7 @@ impl Bundle {
     }
 
     fn shown(&self) -> String {
-        self.path.as_os_str().as_bytes().escape_ascii().to_string()
+        shown::path(&self.path)
     }
 
     fn host<T>(&self, verb: &str, result: io::Result<T>) -> Result<T> {

@@ -2,6 +2,7 @@
 
 use super::places::USUAL_PATH;
 use super::quote::{word, words};
+use super::shown;
 use super::tools::Tools;
 use super::user::User;
 use crate::error::{Error, Result};
@@ -155,11 +156,6 @@ fn signal(text: &str) -> Result<u8> {
         let shown = shown(text);
         Error::bad_data(format!("the image's StopSignal \"{shown}\" is no signal of Linux"))
     })
-}
-
-/// The beginning of a word that came from outside.
-fn shown(text: &str) -> String {
-    text.chars().take(100).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]

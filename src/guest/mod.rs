@@ -120,6 +120,14 @@ fn put<S: Sink>(
     image.apply(&file, &mut &*content)
 }
 
+/// How much of a stranger's word a message shows, in letters.
+const SHOWN: usize = 100;
+
+/// The beginning of a word that came from outside.
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN).flat_map(char::escape_debug).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use ext4_writer::reader::Source;
 use ext4_writer::{FileKind, Sink, Timestamp};
 
 use super::places::{SYSTEMD, UNITS};
+use super::shown;
 use crate::error::{Error, Result};
 use crate::flatten::Flattener;
 use crate::layer::{Entry, EntryKind};
@@ -198,8 +199,7 @@ impl<S: Sink + Source> Enabler<'_, '_, S> {
     }
 
     fn message(&self, unit: &str) -> String {
-        let unit: String = unit.chars().take(100).flat_map(char::escape_debug).collect();
-        format!("cannot enable {unit} of the guest bundle {}", self.bundle)
+        format!("cannot enable {} of the guest bundle {}", shown(unit), self.bundle)
     }
 }
 

@@ -3,6 +3,7 @@
 //! The rules are runc's (moby/sys: `user/user.go`, `GetExecUser`), except that a line whose numbers
 //! are none is passed over, where runc would read it as root's.
 
+use super::shown;
 use crate::error::{Error, Result};
 
 /// The most bytes of passwd or group that are read.
@@ -176,11 +177,6 @@ fn unknown(what: &str, name: &str, file: &str, spec: &str) -> Error {
         "the image is to run as \"{spec}\", and its {file} knows no {what} \"{name}\""
     ))
     .hint(format!("add the {what} to {file} by --overlay or --add"))
-}
-
-/// The beginning of a name that came from outside.
-fn shown(text: &str) -> String {
-    text.chars().take(100).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]

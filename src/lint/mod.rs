@@ -14,6 +14,7 @@ use ext4_writer::reader::{ReadResult, Reader, Source};
 use serde::Serialize;
 
 use crate::guest::{DESCRIPTION_PATH, MAX_DESCRIPTION, places};
+use crate::shown::name as shown;
 use crate::source::Platform;
 use elf::Machine;
 use said::Said;
@@ -123,17 +124,6 @@ fn said<S: Source>(tree: &Tree<'_, S>) -> ReadResult<Said> {
     let limit = usize::try_from(MAX_DESCRIPTION).unwrap_or(usize::MAX);
     let document = tree.read(DESCRIPTION_PATH.as_bytes(), limit)?;
     Ok(document.map_or_else(Said::default, |document| Said::of(&document)))
-}
-
-/// As much of a name as a message shows.
-const MAX_SHOWN: usize = 200;
-
-/// A name of the image for a message.
-fn shown(name: &[u8]) -> String {
-    match name.get(..MAX_SHOWN) {
-        Some(start) if name.len() > MAX_SHOWN => format!("{}...", start.escape_ascii()),
-        _ => name.escape_ascii().to_string(),
-    }
 }
 
 #[cfg(test)]

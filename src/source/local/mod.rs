@@ -14,7 +14,6 @@ mod spool;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
 
 pub(super) use self::piece::Proven;
 
@@ -26,6 +25,7 @@ use super::origin::{Choice, DaemonImage, Origin, Place};
 use super::platform::Platform;
 use super::{Image, Layer, Limits};
 use crate::error::{Error, Result};
+use crate::shown::path as shown;
 
 /// Something on this host that holds one image or several.
 #[derive(Debug)]
@@ -199,9 +199,4 @@ where
         return Ok(docker_or_layout(Bundle::scan(copy, name, &limits.layer)?));
     }
     Ok(Holding::Flat(flat::Flat::spooled(spooled, name)?))
-}
-
-fn shown(path: &Path) -> String {
-    use std::os::unix::ffi::OsStrExt as _;
-    path.as_os_str().as_bytes().escape_ascii().to_string()
 }
