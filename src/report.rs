@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::error::{Error, Result};
+use crate::flatten::{Bounded, Remark};
 use crate::lint::Finding;
 
 pub use lint::Linted;
@@ -231,11 +232,9 @@ pub struct LayerLine {
     pub uncompressed: u64,
 }
 
-/// What the layers held.
-#[derive(Clone, Debug, Serialize)]
-pub struct Content {
-    /// Entries of all kinds.
-    pub entries: u64,
+/// How much of each kind a tree holds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Kinds {
     /// Regular files.
     pub files: u64,
     /// Bytes in them.
@@ -248,6 +247,16 @@ pub struct Content {
     pub hard_links: u64,
     /// Devices and pipes.
     pub special_files: u64,
+}
+
+/// What the layers held.
+#[derive(Clone, Debug, Serialize)]
+pub struct Content {
+    /// Entries of all kinds.
+    pub entries: u64,
+    /// What they are.
+    #[serde(flatten)]
+    pub kinds: Kinds,
     /// Whiteouts, opaque ones too.
     pub whiteouts: u64,
     /// Bytes fetched from the registry.
@@ -309,6 +318,20 @@ pub struct Note {
     pub path: String,
     /// What is to be said.
     pub reason: String,
+}
+
+impl Note {
+    /// What is to be said of a path, which may be any bytes.
+    #[must_use]
+    pub fn new(path: &[u8], reason: &str) -> Self {
+        Self { path: path.escape_ascii().to_string(), reason: reason.to_owned() }
+    }
+
+    /// Those remarks of a list that were kept.
+    #[must_use]
+    pub fn all(remarks: &Bounded<Remark>) -> Vec<Self> {
+        remarks.items().iter().map(|remark| Self::new(&remark.path, &remark.reason)).collect()
+    }
 }
 
 /// The result of `banger auth check`, when the registry took what it was shown.
@@ -445,19 +468,23 @@ impl Pulled {
     }
 }
 
-impl Content {
+impl Kinds {
     fn text(&self) -> String {
         format!(
-            "{} files ({}), {} directories, {} symbolic links, {} hard links, {} special, \
-             {} whiteouts",
+            "{} files ({}), {} directories, {} symbolic links, {} hard links, {} special",
             self.files,
             bytes(self.file_bytes),
             self.directories,
             self.symlinks,
             self.hard_links,
             self.special_files,
-            self.whiteouts
         )
+    }
+}
+
+impl Content {
+    fn text(&self) -> String {
+        format!("{}, {} whiteouts", self.kinds.text(), self.whiteouts)
     }
 }
 

@@ -17,12 +17,12 @@ use super::network::Network;
 use super::owning::Owning;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
-use crate::flatten::{Bounded, Flattened, LowerLink, Remark};
+use crate::flatten::{Bounded, Flattened, LowerLink};
 use crate::image::{Base, Built, ImageSink, Place, Ready, Recipe, Root, build, uuid_text};
 use crate::inject::{Addition, HostTree};
 use crate::layer::{LayerBlob, Limits, LookAhead, flag};
 use crate::lint::lint_or_say_why;
-use crate::report::{Content, Image, LayerLine, Note, Pulled, Report, Stages};
+use crate::report::{Content, Image, Kinds, LayerLine, Note, Pulled, Report, Stages};
 use crate::source::{self, Config, Found, Origin, Platform, Transfer};
 
 /// Write an image as an ext4 disk
@@ -369,9 +369,9 @@ fn describe(image: &source::Image, built: &Built, recipe: &Recipe) -> Pulled {
         findings: Vec::new(),
         description: built.described.as_ref().map(|path| path.display().to_string()),
         milliseconds: Stages { resolve: 0, layers: 0, finish: 0, total: 0 },
-        losses: remarks(losses),
+        losses: Note::all(losses),
         losses_total: losses.total(),
-        warnings: remarks(warnings),
+        warnings: Note::all(warnings),
         warnings_total: warnings.total(),
         followed_symlinks: lower_links(followed),
         followed_symlinks_total: followed.total(),
@@ -385,12 +385,14 @@ fn content(flattened: &Flattened) -> Content {
     let counts = &flattened.counts;
     Content {
         entries: counts.entries,
-        files: counts.files,
-        file_bytes: counts.file_bytes,
-        directories: counts.directories.saturating_add(counts.implied_directories),
-        symlinks: counts.symlinks,
-        hard_links: counts.hard_links,
-        special_files: counts.special_files,
+        kinds: Kinds {
+            files: counts.files,
+            file_bytes: counts.file_bytes,
+            directories: counts.directories.saturating_add(counts.implied_directories),
+            symlinks: counts.symlinks,
+            hard_links: counts.hard_links,
+            special_files: counts.special_files,
+        },
         whiteouts: counts.whiteouts.saturating_add(counts.opaque_whiteouts),
         fetched: 0,
         cached: 0,
@@ -417,16 +419,8 @@ pub(super) fn image(path: &Path, summary: &Summary, label: &[u8]) -> Image {
     }
 }
 
-fn remarks(list: &Bounded<Remark>) -> Vec<Note> {
-    list.items().iter().map(|remark| note(&remark.path, &remark.reason)).collect()
-}
-
 fn lower_links(list: &Bounded<LowerLink>) -> Vec<Note> {
-    list.items().iter().map(|link| note(&link.symlink, &link.layer)).collect()
-}
-
-fn note(path: &[u8], reason: &str) -> Note {
-    Note { path: path.escape_ascii().to_string(), reason: reason.to_owned() }
+    list.items().iter().map(|link| Note::new(&link.symlink, &link.layer)).collect()
 }
 
 fn milliseconds(duration: Duration) -> u64 {

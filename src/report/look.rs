@@ -20,6 +20,7 @@ use serde::Serialize;
 use serde::ser::{SerializeSeq as _, Serializer};
 
 use super::{Report, described};
+use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::look::{Image, Status, flag_letters, kind_word, mode_text, time_text};
 
@@ -222,11 +223,12 @@ fn hex_of(bytes: &[u8]) -> Option<String> {
     str::from_utf8(bytes).is_err().then(|| hex(bytes))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+/// A value that is no text, for people: at most so many of its bytes.
+fn bytes_text(value: &[u8], most: usize) -> String {
+    match value.get(..most) {
+        Some(start) if value.len() > most => format!("0x{}… ({} bytes)", hex(start), value.len()),
+        _ => format!("0x{}", hex(value)),
+    }
 }
 
 macro_rules! names {

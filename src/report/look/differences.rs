@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Failure, Head, NameText, Output, PathText, Stream, document, hex, shown};
+use super::{Failure, Head, NameText, Output, PathText, Stream, bytes_text, document, hex, shown};
 use crate::error::Result;
 use crate::look::{Comparison, Detail, Difference, Kind, Value, kind_word};
 use crate::report::{Format, Report};
@@ -193,11 +193,6 @@ fn value(value: Option<&Value>) -> String {
             format!("\"{}\"", shown(text.as_bytes()).replace('"', "\\\""))
         }
         Some(Value::Name(name)) => shown(name),
-        Some(Value::Bytes(bytes)) => match bytes.get(..BYTES_SHOWN) {
-            Some(start) if bytes.len() > BYTES_SHOWN => {
-                format!("0x{}… ({} bytes)", hex(start), bytes.len())
-            }
-            _ => format!("0x{}", hex(bytes)),
-        },
+        Some(Value::Bytes(bytes)) => bytes_text(bytes, BYTES_SHOWN),
     }
 }

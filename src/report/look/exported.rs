@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Head;
 use crate::error::Result;
 use crate::look::{Exported, Image};
-use crate::report::{Format, Note, Report, bytes, push_notes};
+use crate::report::{Format, Kinds, Note, Report, push_notes};
 
 /// What the list of losses is called.
 const LOSSES: &str = "not in the archive";
@@ -15,29 +15,17 @@ struct Text {
     #[serde(flatten)]
     head: Head,
     path: String,
-    files: u64,
-    file_bytes: u64,
-    directories: u64,
-    symlinks: u64,
-    hard_links: u64,
-    special_files: u64,
+    #[serde(flatten)]
+    kinds: Kinds,
     losses: Vec<Note>,
     losses_total: u64,
-}
-
-fn notes(exported: &Exported) -> Vec<Note> {
-    let note = |remark: &crate::flatten::Remark| Note {
-        path: remark.path.escape_ascii().to_string(),
-        reason: remark.reason.clone(),
-    };
-    exported.losses.items().iter().map(note).collect()
 }
 
 impl Report {
     /// Says what an archive on standard output lacks.
     pub fn lost(self, exported: &Exported) {
         let mut text = String::new();
-        push_notes(&mut text, LOSSES, &notes(exported), exported.losses.total());
+        push_notes(&mut text, LOSSES, &Note::all(&exported.losses), exported.losses.total());
         if !text.is_empty() && self.format == Format::Text {
             self.step(text.trim_end());
         }
@@ -48,13 +36,15 @@ impl Report {
         let value = Text {
             head: Head::of(image),
             path,
-            files: exported.files,
-            file_bytes: exported.file_bytes,
-            directories: exported.directories,
-            symlinks: exported.symlinks,
-            hard_links: exported.hard_links,
-            special_files: exported.special_files,
-            losses: notes(exported),
+            kinds: Kinds {
+                files: exported.files,
+                file_bytes: exported.file_bytes,
+                directories: exported.directories,
+                symlinks: exported.symlinks,
+                hard_links: exported.hard_links,
+                special_files: exported.special_files,
+            },
+            losses: Note::all(&exported.losses),
             losses_total: exported.losses.total(),
         };
         self.result(&value, || value.text())
@@ -63,21 +53,9 @@ impl Report {
 
 impl Text {
     fn text(&self) -> String {
-        let mut text = format!(
-            "{:<10}{}\n{:<10}{} files ({}), {} directories, {} symbolic links, {} hard links, {} \
-             special\n{:<10}{}\n",
-            "image",
-            self.head.image,
-            "content",
-            self.files,
-            bytes(self.file_bytes),
-            self.directories,
-            self.symlinks,
-            self.hard_links,
-            self.special_files,
-            "path",
-            self.path
-        );
+        let (image, path, content) = (&self.head.image, &self.path, self.kinds.text());
+        let mut text =
+            format!("{:<10}{image}\n{:<10}{content}\n{:<10}{path}\n", "image", "content", "path");
         push_notes(&mut text, LOSSES, &self.losses, self.losses_total);
         text
     }

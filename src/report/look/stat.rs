@@ -6,7 +6,8 @@ use ext4_writer::reader::{Attribute, AttributePlace, Extent};
 use serde::Serialize;
 
 use super::{
-    Failure, Head, NameText, Output, PathText, StatusText, Stream, TargetText, document, hex, shown,
+    Failure, Head, NameText, Output, PathText, StatusText, Stream, TargetText, bytes_text,
+    document, hex, shown,
 };
 use crate::error::Result;
 use crate::look::{Image, Meaning, Stat, meaning};
@@ -170,7 +171,7 @@ fn print_attribute(out: &mut Output, attribute: &Attribute) -> io::Result<()> {
     let value = match meaning(&attribute.name, &attribute.value) {
         Meaning::Words(words) => words,
         Meaning::Text(text) => format!("\"{}\"", shown(text.as_bytes())),
-        Meaning::Bytes => bytes(&attribute.value),
+        Meaning::Bytes => bytes_text(&attribute.value, BYTES_SHOWN),
     };
     let place = match place(attribute) {
         ("inode", _) => String::new(),
@@ -178,16 +179,6 @@ fn print_attribute(out: &mut Output, attribute: &Attribute) -> io::Result<()> {
         (place, None) => format!(" (in a {place})"),
     };
     writeln!(out, "{:<12}{} = {value}{place}", "attribute", shown(&attribute.name))
-}
-
-/// A value that is no text.
-fn bytes(value: &[u8]) -> String {
-    match value.get(..BYTES_SHOWN) {
-        Some(start) if value.len() > BYTES_SHOWN => {
-            format!("0x{}… ({} bytes)", hex(start), value.len())
-        }
-        _ => format!("0x{}", hex(value)),
-    }
 }
 
 fn print_extent(out: &mut Output, extent: Extent, is_first: bool) -> io::Result<()> {
