@@ -8,8 +8,8 @@ use crate::layer::Memory;
 /// How much of the host a pull may take.
 #[derive(Debug, Args)]
 pub(super) struct Effort {
-    /// How many layers are fetched at once, and decompressed [default: 4, and one for every two
-    /// processors]
+    /// How many layers are fetched at once, and decompressed [default: 4, and one for every
+    /// processor up to 8]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(super) jobs: Option<u16>,
     /// The memory for layers that are decompressed before their turn; less takes longer
@@ -20,10 +20,10 @@ pub(super) struct Effort {
 impl Effort {
     /// What decompressing ahead may take.
     pub(super) fn memory(&self) -> Memory {
-        // A layer keeps two processors busy: one inflates, one hashes and writes. More at once than
-        // that only drive each other out of the caches.
+        // The layer that is read keeps two processors busy: one inflates, one hashes and writes.
+        // Those after it get what that leaves; beyond eight nothing is left but the memory's share.
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-        let layers = self.jobs.map_or_else(|| processors().div_ceil(2), usize::from);
+        let layers = self.jobs.map_or_else(|| processors().min(8), usize::from);
         Memory { bytes: self.memory, layers }
     }
 }

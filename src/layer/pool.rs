@@ -109,6 +109,11 @@ impl Share {
         self.pool.changed.notify_all();
     }
 
+    /// Whether this stream is the one that is read.
+    pub(super) fn is_turn(&self) -> bool {
+        self.number <= self.pool.state().turn
+    }
+
     /// Waits until it is this stream's turn; `false` when nobody reads it any longer.
     pub(super) fn wait_for_turn(&self) -> bool {
         let mut state = self.pool.state();
@@ -182,7 +187,7 @@ mod tests {
     fn a_stream_that_waits_hears_of_its_turn_of_room_and_of_its_end() {
         let pool = Pool::new(0);
         let (first, second) = (pool.join(0), pool.join(1));
-        assert!(first.wait_for_turn());
+        assert!(first.is_turn() && !second.is_turn() && first.wait_for_turn());
         let mut taken = all_of(&second, 99);
         let waiting = second.clone();
         let waiter = thread::spawn(move || {

@@ -12,6 +12,10 @@ use super::{Limits, flag};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result, carried};
 
+/// How much nicer than others a thread is whose work can wait: it gets what they leave, and next to
+/// nothing of a processor that they want too.
+const GIVEN_WAY: i32 = 19;
+
 /// A layer's blob and what its manifest says of it.
 pub struct LayerBlob<R> {
     /// How messages call it, such as `layer 3 (sha256:0123456789ab)`.
@@ -338,20 +342,47 @@ impl Producer {
         })
     }
 
-    /// Decompresses until the end, an error, or until a message is not wanted.
-    fn produce<R: Read>(
+    /// Decompresses until the end, an error, or until a message is not wanted. Before the layer's
+    /// turn that is done where a processor has nothing better to do.
+    fn produce<R: Read + Send>(
         &self,
         input: &mut Decompressor<R>,
-        mut send: impl FnMut(Result<Message>) -> bool,
+        mut send: impl FnMut(Result<Message>) -> bool + Send,
     ) {
         let mut produced: u64 = 0;
-        while let Some(bytes) = self.share.take() {
-            let message = self.next_message(input, bytes, &mut produced);
+        let goes_on = thread::scope(|scope| {
+            let ahead = || {
+                give_way();
+                self.produce_while(|share| !share.is_turn(), input, &mut send, &mut produced)
+            };
+            let is_early = !self.share.is_turn();
+            let thread = is_early.then(|| thread::Builder::new().name("ahead".to_owned()));
+            // Without a thread there is no decompressing ahead.
+            let started = thread.and_then(|thread| thread.spawn_scoped(scope, ahead).ok());
+            started.is_none_or(|thread| thread.join().unwrap_or(false))
+        });
+        if goes_on {
+            self.produce_while(|_| true, input, &mut send, &mut produced);
+        }
+    }
+
+    /// Decompresses as long as `wanted` says so; `false` when there will be nothing more.
+    fn produce_while<R: Read>(
+        &self,
+        wanted: impl Fn(&Share) -> bool,
+        input: &mut Decompressor<R>,
+        send: &mut impl FnMut(Result<Message>) -> bool,
+        produced: &mut u64,
+    ) -> bool {
+        while wanted(&self.share) {
+            let Some(bytes) = self.share.take() else { return false };
+            let message = self.next_message(input, bytes, produced);
             let is_last = !matches!(message, Ok(Message::Data(_)));
             if !send(message) || is_last {
-                return;
+                return false;
             }
         }
+        true
     }
 
     fn next_message<R: Read>(
@@ -387,6 +418,11 @@ impl Producer {
         }
         Ok(Message::Data(Chunk { bytes, filled }))
     }
+}
+
+/// Lets every other thread have the processor first. A kernel that refuses is as good.
+fn give_way() {
+    let _ = rustix::process::nice(GIVEN_WAY);
 }
 
 /// Hashes what passes, and says at the end what came of it.
