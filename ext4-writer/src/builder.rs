@@ -19,7 +19,7 @@ use crate::plan::split::Split;
 use crate::readback;
 use crate::reader::Source;
 use crate::sink::Sink;
-use crate::tree::{Content, LOST_AND_FOUND, MAX_LINKS, NodeId, Tree, empty_directory};
+use crate::tree::{Content, LOST_AND_FOUND, NodeId, Tree, empty_directory};
 use crate::units::{BlockCount, BlockIndex};
 
 /// A filesystem being made.
@@ -290,17 +290,6 @@ impl<S: Sink> Builder<S> {
     /// `fs/ext4/ext4.h`, `EXT4_LINK_MAX`).
     pub fn add_link(&mut self, directory: NodeId, name: &[u8], node: NodeId) -> Result<()> {
         self.batch.check_usable()?;
-        self.tree.check_vacant(directory, name)?;
-        let target = self.tree.node(node)?;
-        if matches!(target.content, Content::Directory(_)) {
-            return Err(Error::WrongKind {
-                operation: "make a hard link",
-                needs: "anything but a directory",
-            });
-        }
-        if target.names >= MAX_LINKS {
-            return Err(Error::TooManyLinks { links: MAX_LINKS });
-        }
         self.tree.attach(directory, name, node)
     }
 
@@ -468,10 +457,15 @@ impl<S: Sink> Builder<S> {
         Ok(())
     }
 
-    /// The number that the caller keeps with a name; 0 if none was set, `None` without the name.
+    /// The number that the caller keeps with a name; `None` without the name.
     #[must_use]
     pub fn mark(&self, directory: NodeId, name: &[u8]) -> Option<u16> {
         self.tree.directory(directory).ok()?.entries.get(name).map(|entry| entry.mark)
+    }
+
+    /// Sets the number of the names that are added from now on; in the beginning it is 0.
+    pub fn mark_new(&mut self, mark: u16) {
+        self.tree.mark_new(mark);
     }
 
     /// Keeps a number with a name.

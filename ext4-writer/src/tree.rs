@@ -1,6 +1,6 @@
 //! What was declared: nodes, byte names, links, attributes. The only copy of the tree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 use crate::attributes::Attributes;
 use crate::error::{Error, Result, internal};
@@ -167,6 +167,8 @@ pub(crate) struct Tree {
     attributes: BTreeMap<NodeId, Attributes>,
     /// The nodes of which a time was moved to a limit of the format.
     clamped: BTreeSet<NodeId>,
+    /// What names get that are added.
+    mark: u16,
     format: Format,
 }
 
@@ -180,14 +182,14 @@ impl Tree {
             extras: BTreeMap::new(),
             attributes: BTreeMap::new(),
             clamped: BTreeSet::new(),
+            mark: 0,
         };
-        let root = tree.push(empty_directory(NodeId(0)), &Metadata::root_owned(0o755, epoch))?;
+        let public = Metadata::root_owned(0o755, epoch);
+        tree.push(Self::ROOT, empty_directory(Self::ROOT), &public)?;
         let private = Metadata::root_owned(0o700, epoch);
-        let lost = tree.add(root, LOST_AND_FOUND, empty_directory(root), &private)?;
-        if (root, lost) == (Self::ROOT, Self::LOST) {
-            Ok(tree)
-        } else {
-            Err(internal("the root and lost+found are the first two nodes"))
+        match tree.add(Self::ROOT, LOST_AND_FOUND, empty_directory(Self::ROOT), &private)? {
+            Self::LOST => Ok(tree),
+            _ => Err(internal("the root and lost+found are the first two nodes")),
         }
     }
 
@@ -283,43 +285,49 @@ impl Tree {
         content: Content,
         metadata: &Metadata,
     ) -> Result<NodeId> {
-        self.check_vacant(directory, name)?;
-        let node = self.push(content, metadata)?;
-        self.attach(directory, name, node)?;
+        let node = NodeId::at(self.nodes.len())?;
+        let is_directory = matches!(content, Content::Directory(_));
+        self.enter(directory, name, node, is_directory)?;
+        self.push(node, content, metadata)?;
+        self.node_mut(node)?.names = 1;
         Ok(node)
     }
 
-    /// Gives a node a name. The name must be vacant.
+    /// Gives a node, which is no directory, another name.
     pub(crate) fn attach(&mut self, directory: NodeId, name: &[u8], node: NodeId) -> Result<()> {
-        self.check_links(directory, node)?;
-        let added = self.node_mut(node)?;
-        if added.names >= MAX_LINKS {
-            return Err(Error::TooManyLinks { links: MAX_LINKS });
-        }
-        added.names += 1;
-        let is_directory = if let Content::Directory(own) = &mut added.content {
-            own.parent = directory;
-            true
-        } else {
-            false
+        let names = match self.node(node)? {
+            Node { content: Content::Directory(_), .. } => return Err(NOT_ONE_NAME),
+            found if found.names >= MAX_LINKS => {
+                return Err(Error::TooManyLinks { links: MAX_LINKS });
+            }
+            found => found.names,
         };
-        let parent = self.directory_mut(directory)?;
-        parent.subdirectories += u32::from(is_directory);
-        parent.entries.insert(name.into(), Entry { node, mark: 0 });
+        self.enter(directory, name, node, false)?;
+        self.node_mut(node)?.names = names + 1;
         Ok(())
     }
 
-    /// Refuses a directory too many in one that cannot count it.
-    fn check_links(&self, directory: NodeId, node: NodeId) -> Result<()> {
-        let uncounted = Features::DIR_NLINK.union(Features::DIR_INDEX);
-        let is_directory = matches!(self.node(node)?.content, Content::Directory(_));
+    /// Writes a name into a directory.
+    fn enter(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        node: NodeId,
+        is_directory: bool,
+    ) -> Result<()> {
+        check_name(name)?;
+        let is_counted = !self.format.has(Features::DIR_NLINK.union(Features::DIR_INDEX));
+        let mark = self.mark;
+        let parent = self.directory_mut(directory)?;
+        let btree_map::Entry::Vacant(place) = parent.entries.entry(name.into()) else {
+            return Err(Error::Exists { name: name.to_vec() });
+        };
         // Two links are the directory's own name and its `.`.
-        if is_directory
-            && !self.format.has(uncounted)
-            && self.directory(directory)?.subdirectories >= MAX_LINKS - 2
-        {
+        if is_directory && is_counted && parent.subdirectories >= MAX_LINKS - 2 {
             return Err(Error::TooManySubdirectories { subdirectories: MAX_LINKS - 2 });
         }
+        place.insert(Entry { node, mark });
+        parent.subdirectories += u32::from(is_directory);
         Ok(())
     }
 
@@ -366,6 +374,11 @@ impl Tree {
             self.attributes.remove(&next);
         }
         Ok(freed)
+    }
+
+    /// Sets what names get that are added from now on.
+    pub(crate) fn mark_new(&mut self, mark: u16) {
+        self.mark = mark;
     }
 
     /// The caller's number of a name.
@@ -448,12 +461,11 @@ impl Tree {
         Ok(())
     }
 
-    fn push(&mut self, content: Content, metadata: &Metadata) -> Result<NodeId> {
-        let node = NodeId::at(self.nodes.len())?;
+    /// Puts a node at its number, which is the next.
+    fn push(&mut self, node: NodeId, content: Content, metadata: &Metadata) -> Result<()> {
         let modified = metadata.modified;
         self.nodes.push(Node { content, names: 0, mode: 0, uid: 0, gid: 0, modified });
-        self.set_metadata(node, metadata)?;
-        Ok(node)
+        self.set_metadata(node, metadata)
     }
 }
 
@@ -479,6 +491,8 @@ pub(crate) fn empty_directory(parent: NodeId) -> Content {
 
 const NOT_A_DIRECTORY: Error =
     Error::WrongKind { operation: "use the node as a directory", needs: "a directory" };
+const NOT_ONE_NAME: Error =
+    Error::WrongKind { operation: "make a hard link", needs: "anything but a directory" };
 const NOT_A_FILE: Error =
     Error::WrongKind { operation: "give the node content", needs: "a regular file" };
 

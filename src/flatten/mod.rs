@@ -144,6 +144,7 @@ impl<'b, S: Sink> Flattener<'b, S> {
             return Err(error.hint(flag::raise(flag::LAYERS)));
         };
         (self.layer, self.is_open) = (next, true);
+        self.builder.mark_new(next);
         label.clone_into(&mut self.label);
         self.semantics = self.options.semantics;
         self.outcome.counts.layers += 1;
@@ -303,9 +304,8 @@ impl<'b, S: Sink> Flattener<'b, S> {
             EntryKind::HardLink => self.place_link(directory, name, entry),
             EntryKind::Directory => self.place_directory(directory, name, entry),
             _ => {
-                self.vacate(directory, name)?;
                 let node = self.add_node(directory, name, entry, body)?;
-                self.touch_name(directory, name)?;
+                self.touch(directory)?;
                 self.add_xattrs(node, entry)
             }
         }
@@ -320,11 +320,8 @@ impl<'b, S: Sink> Flattener<'b, S> {
             self.touch_name(directory, name)?;
             return self.replace_attributes(node, entry);
         }
-        self.vacate(directory, name)?;
         let metadata = self.metadata_of(entry)?;
-        let added = self.builder.add_directory(directory, name, &metadata);
-        let node = added.map_err(|error| self.fail(error))?;
-        self.born(directory, name, node)?;
+        let node = self.add_directory(directory, name, &metadata)?;
         self.add_xattrs(node, entry)
     }
 
@@ -350,8 +347,10 @@ impl<'b, S: Sink> Flattener<'b, S> {
         let special = match entry.kind {
             EntryKind::Symlink => {
                 counts.symlinks += 1;
-                let added = self.builder.add_symlink(directory, name, &metadata, &entry.link);
-                return added.map_err(|error| self.fail(error));
+                let target = &entry.link;
+                return self.add(directory, name, |builder| {
+                    builder.add_symlink(directory, name, &metadata, target)
+                });
             }
             EntryKind::CharacterDevice => Special::CharacterDevice { major, minor },
             EntryKind::BlockDevice => Special::BlockDevice { major, minor },
@@ -361,8 +360,9 @@ impl<'b, S: Sink> Flattener<'b, S> {
             }
         };
         counts.special_files += 1;
-        let added = self.builder.add_special(directory, name, &metadata, special);
-        added.map_err(|error| self.fail(error))
+        self.add(directory, name, |builder| {
+            builder.add_special(directory, name, &metadata, special)
+        })
     }
 
     fn add_file(
@@ -372,18 +372,51 @@ impl<'b, S: Sink> Flattener<'b, S> {
         entry: &Entry,
         body: &mut dyn Read,
     ) -> Result<NodeId> {
-        let (stored, content) = match &entry.segments {
-            None => (entry.size, FileContent::new(entry.size, body)),
+        let stored = match &entry.segments {
+            None => entry.size,
             Some(segments) => {
-                let stored = segments.iter().map(|segment| segment.length);
-                let stored = stored.fold(0, u64::saturating_add);
-                (stored, FileContent::sparse(entry.size, segments, body))
+                segments.iter().fold(0, |sum: u64, segment| sum.saturating_add(segment.length))
             }
         };
-        let metadata = self.metadata_of(entry)?;
         let bytes = &mut self.outcome.counts.file_bytes;
         *bytes = bytes.saturating_add(stored);
-        let added = self.builder.add_file(directory, name, &metadata, content);
+        let metadata = self.metadata_of(entry)?;
+        self.add(directory, name, |builder| {
+            let content = match &entry.segments {
+                None => FileContent::new(entry.size, &mut *body),
+                Some(segments) => FileContent::sparse(entry.size, segments, &mut *body),
+            };
+            builder.add_file(directory, name, &metadata, content)
+        })
+    }
+
+    fn add_directory(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        metadata: &Metadata,
+    ) -> Result<NodeId> {
+        let node =
+            self.add(directory, name, |builder| builder.add_directory(directory, name, metadata))?;
+        self.born(directory, name, node)?;
+        Ok(node)
+    }
+
+    /// Adds a node in the place of what stands at its name, if anything does. Whether something
+    /// does is asked of `add` alone: it refuses before it reads, and nearly every name is new.
+    fn add(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        mut add: impl FnMut(&mut Builder<S>) -> ext4_writer::Result<NodeId>,
+    ) -> Result<NodeId> {
+        let added = match add(self.builder) {
+            Err(ext4_writer::Error::Exists { .. }) => {
+                self.bury(directory, name)?;
+                add(self.builder)
+            }
+            added => added,
+        };
         added.map_err(|error| self.fail(error))
     }
 
@@ -410,7 +443,7 @@ impl<'b, S: Sink> Flattener<'b, S> {
         if let Some(old) = self.ghost(parent, name) {
             self.graveyard.succeed(node, old);
         }
-        self.touch_name(parent, name)
+        self.touch(parent)
     }
 
     /// Marks a name as this layer's.

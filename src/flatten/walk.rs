@@ -248,14 +248,11 @@ impl<S: Sink> Flattener<'_, S> {
             Some(model) => self.metadata(model)?,
             None => ext4_writer::Metadata::root_owned(0o755, self.options.epoch),
         };
-        self.vacate(parent, name)?;
-        let added = self.builder.add_directory(parent, name, &metadata);
-        let node = added.map_err(|error| self.fail(error))?;
+        let node = self.add_directory(parent, name, &metadata)?;
         if let Some(model) = model {
             self.copy_xattrs(model, node)?;
         }
         self.outcome.counts.implied_directories += 1;
-        self.born(parent, name, node)?;
         Ok(node)
     }
 }
