@@ -12,7 +12,7 @@ use std::path::Path;
 use banger::flatten::{FlattenOptions, Flattener};
 use banger::image::{Draft, FileSink, ImageSize};
 use banger::layer::{LayerBlob, LayerStream, Limits};
-use ext4_writer::{Builder, Options, Sink, Size, Timestamp};
+use ext4_writer::{Builder, Options, Sink, Size, Timestamp, WriteBehind};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -36,7 +36,7 @@ fn main() -> Result<()> {
     let draft = Draft::create(Path::new(output), true)?;
     let file = draft.sink()?;
     let file = if is_synced { file } else { file.unhurried() };
-    let sink = Output { file, is_synced };
+    let sink = WriteBehind::new(Output { file, is_synced })?;
 
     // How much room there is to be is said when the content is known.
     let options = Options::new(Size::Fit { free_bytes: 0, free_inodes: 0 });

@@ -1,19 +1,13 @@
 //! Large writes out of small ones: blocks that lie one behind the other reach the sink together,
 //! and blocks of zeros, where the sink reads as zeros anyway, not at all.
 
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
+use std::ops::Range;
 
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
-
+use crate::buffer::Buffer;
 use crate::error::{Error, Result, internal};
 use crate::sink::{Prior, Sink, widen};
 use crate::units::{BlockCount, BlockIndex, BlockSize, Run};
-
-/// One page of the buffer; reads into an aligned buffer are several times faster than into one
-/// that begins inside a cache line.
-#[derive(FromBytes, IntoBytes, Immutable)]
-#[repr(C, align(4096))]
-struct Page([u8; 4096]);
 
 /// The pages of the buffer at most: 1 MiB. The kernel has a large folio for a large write; with 256
 /// KiB a tree of small files took a sixth longer.
@@ -27,7 +21,7 @@ pub(crate) struct Batch<S> {
     sink: S,
     prior: Prior,
     block_size: BlockSize,
-    buffer: Vec<Page>,
+    buffer: Buffer,
     /// The block at which the buffer begins.
     start: BlockIndex,
     /// The bytes in the buffer.
@@ -214,15 +208,33 @@ impl<S: Sink> Batch<S> {
         }
         let offset = self.block_size.offset(self.start);
         let filled = std::mem::take(&mut self.filled);
-        let bytes = self.buffer.as_bytes().get(..filled).ok_or(BUFFER_HAS_ROOM)?;
-        let written = match self.prior {
-            Prior::Zeros => write_used(&mut self.sink, offset, bytes, self.block_size.len()),
-            Prior::Unknown => self.sink.write_at(offset, bytes).map(|()| widen(filled)),
+        let bytes = self.buffer.bytes().get(..filled).ok_or(BUFFER_HAS_ROOM)?;
+        let used = match self.prior {
+            Prior::Zeros => used_parts(bytes, self.block_size.len()),
+            Prior::Unknown => std::iter::once(0..filled).collect(),
         };
+        let written = self.write_parts(offset, used);
         self.start = self.start + self.block_size.whole_blocks(widen(filled));
         self.high_water = self.high_water.max(self.start);
         let done = written.map(|count| self.written += count);
         self.checked(done, offset, widen(filled))
+    }
+
+    /// Gives the sink parts of the buffer; returns the bytes written.
+    fn write_parts(&mut self, offset: u64, parts: Vec<Range<usize>>) -> io::Result<u64> {
+        let written = parts.iter().map(|part| widen(part.len())).sum();
+        let place = |part: &Range<usize>| offset + widen(part.start);
+        // A sink that keeps the buffer shall get it when that is worth another one.
+        let is_full = self.buffer.pages() == PAGES;
+        if let ([part], true) = (parts.as_slice(), is_full) {
+            self.sink.write_buffer(place(part), &mut self.buffer, part.clone())?;
+            return Ok(written);
+        }
+        for part in parts {
+            let at = place(&part);
+            self.sink.write_at(at, self.buffer.bytes().get(part).unwrap_or_default())?;
+        }
+        Ok(written)
     }
 
     /// Gives the sink all that is in the buffer, and returns when it cannot be lost while what
@@ -243,21 +255,21 @@ impl<S: Sink> Batch<S> {
 
     /// The free part of the buffer, never empty.
     fn room(&mut self) -> Result<&mut [u8]> {
-        if self.filled == self.buffer.as_bytes().len() {
-            if self.buffer.len() < PAGES {
+        if self.filled == self.buffer.bytes().len() {
+            if self.buffer.pages() < PAGES {
                 self.grow()?;
             } else {
                 self.flush()?;
             }
         }
-        self.buffer.as_mut_bytes().get_mut(self.filled..).ok_or(BUFFER_HAS_ROOM)
+        self.buffer.bytes_mut().get_mut(self.filled..).ok_or(BUFFER_HAS_ROOM)
     }
 
     /// Makes the buffer larger and keeps what is in it.
     fn grow(&mut self) -> Result<()> {
-        let mut larger = pages(PAGES.min(self.buffer.len() * 2))?;
-        let filled = self.buffer.as_bytes().get(..self.filled).ok_or(BUFFER_HAS_ROOM)?;
-        let place = larger.as_mut_bytes().get_mut(..filled.len()).ok_or(BUFFER_HAS_ROOM)?;
+        let mut larger = pages(PAGES.min(self.buffer.pages() * 2))?;
+        let filled = self.buffer.bytes().get(..self.filled).ok_or(BUFFER_HAS_ROOM)?;
+        let place = larger.bytes_mut().get_mut(..filled.len()).ok_or(BUFFER_HAS_ROOM)?;
         place.copy_from_slice(filled);
         self.buffer = larger;
         Ok(())
@@ -271,8 +283,8 @@ impl<S: Sink> Batch<S> {
     }
 }
 
-fn pages(count: usize) -> Result<Vec<Page>> {
-    Page::new_vec_zeroed(count).map_err(|_| Error::InvalidOption {
+fn pages(count: usize) -> Result<Buffer> {
+    Buffer::new(count).map_err(|_| Error::InvalidOption {
         option: "memory",
         reason: "there is none for a buffer of 1 MiB".to_owned(),
     })
@@ -298,27 +310,21 @@ pub(crate) fn lying_reader(offset: u64) -> Error {
     Error::ReadContent { offset, source }
 }
 
-/// Writes the runs of blocks that are not all zeros; returns the bytes written.
-fn write_used<S: Sink>(
-    sink: &mut S,
-    offset: u64,
-    bytes: &[u8],
-    block: usize,
-) -> std::io::Result<u64> {
-    let mut written = 0;
-    let mut at = offset;
-    for run in bytes.chunks(block).collect::<Vec<_>>().chunk_by(|a, b| is_zero(a) == is_zero(b)) {
-        let length: usize = run.iter().map(|part| part.len()).sum();
-        let start = usize::try_from(at - offset).unwrap_or(usize::MAX);
-        if let (Some(first), Some(part)) = (run.first(), bytes.get(start..start + length))
-            && !is_zero(first)
-        {
-            sink.write_at(at, part)?;
-            written += widen(length);
+/// The runs of blocks that are not all zeros.
+fn used_parts(bytes: &[u8], block: usize) -> Vec<Range<usize>> {
+    let mut parts: Vec<Range<usize>> = Vec::new();
+    let mut at = 0;
+    for block in bytes.chunks(block) {
+        let end = at + block.len();
+        if !is_zero(block) {
+            match parts.last_mut() {
+                Some(last) if last.end == at => last.end = end,
+                _ => parts.push(at..end),
+            }
         }
-        at += widen(length);
+        at = end;
     }
-    Ok(written)
+    parts
 }
 
 /// Whether a block holds nothing but zeros: nearly always decided by its first bytes.

@@ -1,10 +1,11 @@
 //! Writes ext4 filesystems from a program: no mkfs, no mount, no root.
 //!
 //! A [`Builder`] takes a tree as it comes and an open [`Sink`] for the image: a [`FileSink`], a
-//! [`MemorySink`], a [`CountingSink`], a [`DeviceSink`], or one of the caller's own. The content of
-//! a file goes to its final place while it is read; names, owners and attributes stay in memory
-//! until [`Builder::finish`] places and writes everything else. The image is one that the kernel
-//! mounts for writing, `e2fsck` finds nothing to say about and `resize2fs` grows.
+//! [`MemorySink`], a [`CountingSink`], a [`DeviceSink`], or one of the caller's own; [`WriteBehind`]
+//! gives any of them a thread. The content of a file goes to its final place while it is read;
+//! names, owners and attributes stay in memory until [`Builder::finish`] places and writes
+//! everything else. The image is one that the kernel mounts for writing, `e2fsck` finds nothing to
+//! say about and `resize2fs` grows.
 //!
 //! The module [`reader`] reads such images, and those of others: ext2, ext3 and ext4 alike.
 //!
@@ -315,6 +316,8 @@ mod alloc;
 mod anchors;
 mod attributes;
 mod batch;
+mod behind;
+mod buffer;
 mod builder;
 mod checksum;
 mod content;
@@ -341,6 +344,8 @@ mod units;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+pub use behind::WriteBehind;
+pub use buffer::Buffer;
 pub use builder::{Builder, Summary};
 pub use device::DeviceSink;
 pub use error::{Error, Result};

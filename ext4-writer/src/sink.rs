@@ -2,7 +2,10 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
+
+use crate::buffer::Buffer;
 
 /// What a place holds where nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,20 @@ pub trait Sink {
     /// # Errors
     /// Whatever the place answers; the builder is poisoned by it.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Writes the bytes `part` of `buffer` at `offset`, now or before anything else that is asked
+    /// for. It may keep the buffer and leave one of the same length in its place, with any bytes.
+    ///
+    /// # Errors
+    /// Whatever the place answers; the builder is poisoned by it.
+    fn write_buffer(
+        &mut self,
+        offset: u64,
+        buffer: &mut Buffer,
+        part: Range<usize>,
+    ) -> io::Result<()> {
+        self.write_at(offset, buffer.bytes().get(part).ok_or(io::ErrorKind::InvalidInput)?)
+    }
 
     /// Makes `length` bytes at `offset` read as zeros again, best by giving their storage back.
     ///
@@ -84,6 +101,15 @@ impl<S: Sink + ?Sized> Sink for &mut S {
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         (**self).write_at(offset, bytes)
+    }
+
+    fn write_buffer(
+        &mut self,
+        offset: u64,
+        buffer: &mut Buffer,
+        part: Range<usize>,
+    ) -> io::Result<()> {
+        (**self).write_buffer(offset, buffer, part)
     }
 
     fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use clap::builder::TypedValueParser;
-use ext4_writer::{Builder, Summary, Timestamp};
+use ext4_writer::{Summary, Timestamp};
 
 use super::Voice;
 use super::disk::Disk;
@@ -18,7 +18,7 @@ use super::owning::Owning;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::flatten::{Bounded, Flattened, LowerLink};
-use crate::image::{Base, Built, ImageSink, Place, Ready, Recipe, Root, build, uuid_text};
+use crate::image::{Base, Built, ImageBuilder, Place, Ready, Recipe, Root, build, uuid_text};
 use crate::inject::{Addition, HostTree};
 use crate::layer::{LayerBlob, Limits, LookAhead, flag};
 use crate::lint::lint_or_say_why;
@@ -190,7 +190,7 @@ impl Job {
         mut self,
         cache: impl FnOnce() -> Result<Cache>,
         report: Report,
-        mut look: impl FnMut(&Builder<ImageSink>) -> Result<()>,
+        mut look: impl FnMut(&ImageBuilder) -> Result<()>,
     ) -> Result<Pulled> {
         let start = Instant::now();
         self.recipe.check()?;
@@ -256,7 +256,7 @@ fn fill(
     tree: Option<&HostTree>,
     found: &Found,
     report: Report,
-    look: &mut dyn FnMut(&Builder<ImageSink>) -> Result<()>,
+    look: &mut dyn FnMut(&ImageBuilder) -> Result<()>,
 ) -> Result<(Ready, Transfer)> {
     let (image, blobs) = (found.image(), found.blobs());
     let transfer = blobs.transfer();

@@ -15,7 +15,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ext4_writer::{Builder, CountingSink, Options, Size, Summary, Timestamp};
+use ext4_writer::{Builder, CountingSink, Options, Size, Summary, Timestamp, WriteBehind};
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -68,6 +68,9 @@ pub struct Recipe {
     /// What decompressing layers before their turn may take.
     pub memory: Memory,
 }
+
+/// A filesystem on its way to an output.
+pub type ImageBuilder = Builder<WriteBehind<ImageSink>>;
 
 /// A finished image.
 #[derive(Debug)]
@@ -154,10 +157,14 @@ pub fn build(
     recipe: &Recipe,
     base: Option<Base<'_>>,
     layers: impl Iterator<Item = Result<LayerStream>>,
-    look: impl FnOnce(&Builder<ImageSink>) -> Result<()>,
+    look: impl FnOnce(&ImageBuilder) -> Result<()>,
 ) -> Result<Ready> {
     let start = Instant::now();
     let (output, sink) = Output::open(&recipe.output, recipe.place.clone(), recipe.replace)?;
+    let sink = WriteBehind::new(sink).map_err(|error| {
+        let output = recipe.output.display();
+        Error::io(format!("cannot start a thread that writes {output}")).because(error)
+    })?;
     let mut builder =
         Builder::create(sink, recipe.options()).map_err(|error| refused(&recipe.output, error))?;
     let mut layering = Flattener::new(&mut builder, recipe.flatten_options())?;
@@ -196,7 +203,7 @@ pub fn build(
     Ok(Ready { output, replace: recipe.replace, built })
 }
 
-fn finish(recipe: &Recipe, mut builder: Builder<ImageSink>) -> Result<Summary> {
+fn finish(recipe: &Recipe, mut builder: ImageBuilder) -> Result<Summary> {
     let refused = |error| refused(&recipe.output, error);
     if let Some(room) = recipe.size.room(builder.content_bytes()) {
         builder.set_room(room, ImageSize::inodes_for(room)).map_err(refused)?;

@@ -3,6 +3,7 @@
 use banger_test_support::layers::digest;
 use ext4_writer::{
     CountingSink, Error, FileContent, MemorySink, Metadata, Options, Result, Segment, Sink, Size,
+    WriteBehind,
 };
 
 use crate::twin::{Image, Twin, noise};
@@ -36,6 +37,30 @@ fn the_same_inputs_give_the_same_bytes() {
     let mut other = options();
     other.label = b"other".to_vec();
     assert_ne!(digest(&first), digest(&image(other).unwrap()));
+}
+
+/// More than all buffers hold, in parts that pass their ends, and room that was in use.
+fn declare_large<S: Sink>(twin: &mut Twin<S>) {
+    declare(twin);
+    for number in 0..20 {
+        twin.file(format!("large-{number}"), &noise(number, 900_001));
+    }
+    for number in (0..20).step_by(3) {
+        twin.remove(format!("large-{number}").as_bytes());
+    }
+    twin.file("again", &noise(7, 3_000_000));
+}
+
+#[test]
+fn a_thread_that_writes_changes_no_byte() {
+    let mut expected = Twin::new(MemorySink::new(), options());
+    declare_large(&mut expected);
+    let (expected, sink) = expected.builder.finish().unwrap();
+    let mut behind = Twin::new(WriteBehind::new(MemorySink::new()).unwrap(), options());
+    declare_large(&mut behind);
+    let (summary, behind) = behind.builder.finish().unwrap();
+    assert_eq!((summary.size, summary.written), (expected.size, expected.written));
+    assert_eq!(digest(behind.into_inner().unwrap().bytes()), digest(sink.bytes()));
 }
 
 /// An image of 100,000 files; one of them may have a block more than otherwise.
