@@ -18,6 +18,12 @@ use crate::error::{Error, Result};
 /// How many names are tried for a temporary file before the directory is given up.
 const NAME_ATTEMPTS: u32 = 100;
 
+/// The magic of ext2, ext3 and ext4 (kernel: `include/uapi/linux/magic.h`). Other filesystems have
+/// nothing to gain: tmpfs would clear pages that are written anyway, btrfs would not compress.
+const EXT4: rustix::fs::FsWord = 0xef53;
+/// The bytes of a write for which storage is asked for at least.
+const RESERVED: usize = 256 << 10;
+
 /// What an interruption finds.
 static STAGE: Mutex<Stage> = Mutex::new(Stage { named: Vec::new(), is_published: false });
 
@@ -157,7 +163,8 @@ impl Draft {
     /// The place for the filesystem's bytes.
     pub fn sink(&self) -> Result<FileSink> {
         let file = self.file()?;
-        Ok(FileSink { file, behind: Some(Behind::default()) })
+        let is_reserved = rustix::fs::fstatfs(&file).is_ok_and(|found| found.f_type == EXT4);
+        Ok(FileSink { file, behind: Some(Behind::default()), is_reserved })
     }
 
     /// The file, to read what was written, or for what is not a filesystem.
@@ -296,6 +303,8 @@ pub struct FileSink {
     file: File,
     /// None where the file is not going to be synced.
     behind: Option<Behind>,
+    /// Whether storage is asked for before it is written.
+    is_reserved: bool,
 }
 
 impl FileSink {
@@ -304,10 +313,23 @@ impl FileSink {
     pub fn unhurried(self) -> Self {
         Self { behind: None, ..self }
     }
+
+    /// Asks for the storage of what is about to be written. ext4 then has one extent to make
+    /// instead of a page's worth for every page: a quarter of the time of a large write.
+    fn reserve(&mut self, offset: u64, length: usize) {
+        if self.is_reserved && length >= RESERVED {
+            let length = u64::try_from(length).unwrap_or(u64::MAX);
+            let asked =
+                rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, length);
+            // Whatever is missing, the write says it.
+            self.is_reserved = asked.is_ok();
+        }
+    }
 }
 
 impl Sink for FileSink {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.reserve(offset, bytes.len());
         self.file.write_all_at(bytes, offset)?;
         if let Some(behind) = &mut self.behind {
             behind.wrote(&self.file, bytes.len());
