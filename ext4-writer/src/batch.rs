@@ -7,6 +7,7 @@ use std::ops::Range;
 use crate::buffer::Buffer;
 use crate::error::{Error, Result, internal};
 use crate::sink::{Prior, Sink, widen};
+use crate::stale::Stale;
 use crate::units::{BlockCount, BlockIndex, BlockSize, Run};
 
 /// The pages of the buffer at most: 1 MiB. The kernel has a large folio for a large write; with 256
@@ -29,8 +30,13 @@ pub(crate) struct Batch<S> {
     written: u64,
     /// Nothing at or behind it was ever written.
     high_water: BlockIndex,
+    /// What is to read as zeros again and does not yet.
+    stale: Stale,
     poisoned: bool,
 }
+
+/// The runs that wait to be made zeros at most.
+const STALE: usize = 1 << 16;
 
 impl<S> std::fmt::Debug for Batch<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -56,6 +62,7 @@ impl<S: Sink> Batch<S> {
             filled: 0,
             written: 0,
             high_water: start,
+            stale: Stale::default(),
             poisoned: false,
         })
     }
@@ -169,18 +176,23 @@ impl<S: Sink> Batch<S> {
         let done = self.sink.write_at(offset, blocks).map(|()| self.written += length);
         self.checked(done, offset, length)?;
         self.start = at + self.block_size.whole_blocks(length);
+        self.stale.remove(at, self.start);
         self.high_water = self.high_water.max(self.start);
         Ok(())
     }
 
-    /// Makes a run read as zeros again.
+    /// Makes a run read as zeros again, at the latest at the next [`settle`](Self::settle): what
+    /// is freed is often written again, and neighbours are freed one after the other.
     pub(crate) fn zero(&mut self, run: Run) -> Result<()> {
         self.flush()?;
-        let end = run.end().min(self.high_water);
-        if end <= run.start {
-            return Ok(());
-        }
-        self.zero_now(Run::new(run.start, end - run.start))
+        self.stale.add(run.start, run.end().min(self.high_water));
+        if self.stale.count() > STALE { self.settle() } else { Ok(()) }
+    }
+
+    /// Writes all that is in the buffer, and makes zeros of what has to be.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        self.flush()?;
+        self.stale.take().try_for_each(|run| self.zero_now(run))
     }
 
     /// Makes a run that nothing was written to read as zeros, if it does not.
@@ -213,6 +225,11 @@ impl<S: Sink> Batch<S> {
             Prior::Zeros => used_parts(bytes, self.block_size.len()),
             Prior::Unknown => std::iter::once(0..filled).collect(),
         };
+        for part in &used {
+            let first = self.start + self.block_size.whole_blocks(widen(part.start));
+            let behind = self.start + self.block_size.whole_blocks(widen(part.end));
+            self.stale.remove(first, behind);
+        }
         let written = self.write_parts(offset, used);
         self.start = self.start + self.block_size.whole_blocks(widen(filled));
         self.high_water = self.high_water.max(self.start);
@@ -240,14 +257,14 @@ impl<S: Sink> Batch<S> {
     /// Gives the sink all that is in the buffer, and returns when it cannot be lost while what
     /// follows stays.
     pub(crate) fn barrier(&mut self) -> Result<()> {
-        self.flush()?;
+        self.settle()?;
         let done = self.sink.barrier();
         self.checked(done, 0, 0)
     }
 
     /// Writes all that is left, makes the image `length` bytes long and syncs it.
     pub(crate) fn finish(mut self, length: u64) -> Result<(u64, S)> {
-        self.flush()?;
+        self.settle()?;
         let done = self.sink.set_length(length).and_then(|()| self.sink.sync());
         self.checked(done, 0, length)?;
         Ok((self.written, self.sink))
@@ -336,6 +353,25 @@ fn is_zero(block: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::sink::MemorySink;
+
+    #[test]
+    fn what_is_freed_is_made_zeros_once_and_only_where_nothing_came_after_it() {
+        let mut batch = Batch::new(MemorySink::new(), Prior::Zeros, BlockSize::DEFAULT).unwrap();
+        let run = |start, length| Run::new(BlockIndex::new(start), BlockCount::new(length));
+        batch.write_blocks(BlockIndex::new(0), &vec![7; 10 * 4096]).unwrap();
+        batch.zero(run(1, 3)).unwrap();
+        batch.zero(run(4, 4)).unwrap();
+        batch.zero(run(9, 100)).unwrap();
+        assert_eq!(batch.stale.count(), 2);
+        // A block of zeros is not written, but the one before it is.
+        batch.write_block(BlockIndex::new(2), b"a").unwrap();
+        batch.write_block(BlockIndex::new(3), b"").unwrap();
+        batch.settle().unwrap();
+        assert_eq!(batch.stale.count(), 0);
+        let (_, sink) = batch.finish(10 * 4096).unwrap();
+        let first: Vec<u8> = sink.bytes().chunks(4096).map(|block| block[0]).collect();
+        assert_eq!(first, [7, 0, b'a', 0, 0, 0, 0, 0, 7, 0]);
+    }
 
     struct Log(Vec<(u64, usize)>);
 

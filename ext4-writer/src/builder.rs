@@ -561,7 +561,7 @@ impl<S: Sink + Source> Builder<S> {
     /// # Errors
     /// When the node is no regular file, or the sink fails.
     pub fn read_at(&mut self, node: NodeId, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        self.batch.flush()?;
+        self.batch.settle()?;
         let wrong_kind =
             Error::WrongKind { operation: "read its content", needs: "a regular file" };
         match &self.tree.node(node)?.content {

@@ -336,6 +336,7 @@ pub mod reader;
 mod record;
 pub mod signature;
 mod sink;
+mod stale;
 mod tree;
 mod units;
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// From the uppermost to the lowest; the modules of a row do not import one another.
 const ORDER: &[&[&str]] = &[
-    &["builder", "device", "signature"],
+    &["builder", "device", "signature", "behind"],
     &["emit", "readback"],
     &["plan", "content", "reader"],
     &["tree", "geometry", "batch", "anchors"],
@@ -12,8 +12,8 @@ const ORDER: &[&[&str]] = &[
     &["options"],
     &["features"],
     &["metadata", "checksum"],
-    &["record", "sink"],
-    &["units"],
+    &["record", "sink", "stale"],
+    &["units", "buffer"],
     &["error"],
 ];
 
