@@ -12,7 +12,7 @@ use crate::units::{BlockCount, BlockIndex, BlockSize, Run};
 
 /// The pages of the buffer at most: 1 MiB. The kernel has a large folio for a large write; with 256
 /// KiB a tree of small files took a sixth longer.
-const PAGES: usize = 256;
+pub(crate) const PAGES: usize = 256;
 /// The pages of the buffer at first. To clear all of it would be a quarter of the time that an
 /// empty filesystem takes, which hardly needs it.
 const FIRST_PAGES: usize = 16;

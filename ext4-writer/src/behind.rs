@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use crate::batch::PAGES;
 use crate::buffer::Buffer;
 use crate::reader::Source;
 use crate::sink::{Prior, Sink};
@@ -15,8 +16,6 @@ type Command<S> = Box<dyn FnOnce(&mut S, &Sender<Buffer>) -> io::Result<()> + Se
 
 /// The commands that wait for the thread at most, and the buffers that are away with them.
 const WAITING: usize = 2;
-/// The pages of a buffer for what comes without one: 1 MiB.
-const PAGES: usize = 256;
 
 /// Gives another sink its bytes on a thread, so that whoever writes can go on meanwhile.
 ///

@@ -350,20 +350,28 @@ impl Producer {
         mut send: impl FnMut(Result<Message>) -> bool + Send,
     ) {
         let mut produced: u64 = 0;
-        let goes_on = thread::scope(|scope| {
-            let ahead = || {
-                give_way();
-                self.produce_while(|share| !share.is_turn(), input, &mut send, &mut produced)
-            };
-            let is_early = !self.share.is_turn();
-            let thread = is_early.then(|| thread::Builder::new().name("ahead".to_owned()));
-            // Without a thread there is no decompressing ahead.
-            let started = thread.and_then(|thread| thread.spawn_scoped(scope, ahead).ok());
-            started.is_none_or(|thread| thread.join().unwrap_or(false))
-        });
-        if goes_on {
+        if self.share.is_turn() || self.produce_ahead(input, &mut send, &mut produced) {
             self.produce_while(|_| true, input, &mut send, &mut produced);
         }
+    }
+
+    /// Decompresses on a thread that gives way, until the layer's turn; `false` when there will be
+    /// nothing more. Without a thread there is no decompressing ahead.
+    fn produce_ahead<R: Read + Send>(
+        &self,
+        input: &mut Decompressor<R>,
+        send: &mut (impl FnMut(Result<Message>) -> bool + Send),
+        produced: &mut u64,
+    ) -> bool {
+        thread::scope(|scope| {
+            let ahead = || {
+                give_way();
+                self.produce_while(|share| !share.is_turn(), input, send, produced)
+            };
+            let thread = thread::Builder::new().name("ahead".to_owned());
+            let started = thread.spawn_scoped(scope, ahead);
+            started.map_or(true, |thread| thread.join().unwrap_or(false))
+        })
     }
 
     /// Decompresses as long as `wanted` says so; `false` when there will be nothing more.
