@@ -4,13 +4,16 @@ use std::io;
 
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
-/// Reads into an aligned buffer are several times faster than into one that begins inside a cache
-/// line.
 #[derive(FromBytes, IntoBytes, Immutable)]
 #[repr(C, align(4096))]
 struct Page([u8; Buffer::PAGE]);
 
 /// Bytes in whole pages of 4,096, of which the first begins at a page of memory.
+///
+/// Large allocations begin 16 bytes into a page, and the kernel copies whole pages there at a
+/// quarter of the speed (measured with `read` from the page cache: 2.5 GB/s, else 10 GB/s and
+/// more); 64 bytes into a page it is slow every other time.
+#[derive(Default)]
 pub struct Buffer {
     pages: Vec<Page>,
 }
@@ -49,5 +52,20 @@ impl Buffer {
 impl std::fmt::Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Buffer").field("pages", &self.pages.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_begins_at_a_page_and_has_its_length() {
+        assert_eq!(Buffer::default().pages(), 0);
+        for pages in [0, 1, 100] {
+            let mut buffer = Buffer::new(pages).unwrap();
+            assert_eq!(buffer.bytes_mut().len(), pages * Buffer::PAGE);
+            assert_eq!(buffer.bytes().as_ptr().align_offset(Buffer::PAGE), 0);
+        }
     }
 }

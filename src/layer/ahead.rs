@@ -4,8 +4,9 @@ use std::io::{self, Read};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-use super::buffer::Buffer;
-use super::input::read_some;
+use ext4_writer::Buffer;
+
+use super::input::{allocate, read_some};
 
 /// Compressed bytes in one piece, and how many pieces there are.
 const PIECE: usize = 256 << 10;
@@ -46,10 +47,8 @@ impl ReadAhead {
         }
         thread::Builder::new().name("read".to_owned()).spawn(move || {
             while let Ok(mut buffer) = empty.recv() {
-                if buffer.len() == 0 {
-                    buffer = Buffer::new(PIECE);
-                }
-                let count = read_some(&mut reader, buffer.bytes_mut());
+                let count = allocate(&mut buffer, PIECE)
+                    .and_then(|()| read_some(&mut reader, buffer.bytes_mut()));
                 let is_last = !matches!(count, Ok(count) if count > 0);
                 let piece = count.map(|filled| Piece { buffer, filled });
                 if filled.send(piece).is_err() || is_last {

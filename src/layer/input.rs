@@ -2,11 +2,20 @@
 
 use std::io::{self, Read};
 
+use ext4_writer::Buffer;
+
 use super::ahead::ReadAhead;
-use super::buffer::Buffer;
 
 /// Large enough that a read from a file or a socket costs little beside the inflating of it.
 pub(super) const CAPACITY: usize = 128 << 10;
+
+/// Gives a buffer its bytes, in whole pages, if it has none yet.
+pub(super) fn allocate(buffer: &mut Buffer, length: usize) -> io::Result<()> {
+    if buffer.pages() == 0 {
+        *buffer = Buffer::new(length / Buffer::PAGE)?;
+    }
+    Ok(())
+}
 
 /// Reads `R` in large pieces and shows them without copying.
 pub(super) struct Input<R> {
@@ -19,7 +28,7 @@ pub(super) struct Input<R> {
 
 impl<R: Read> Input<R> {
     pub(super) fn new(reader: R) -> Self {
-        let buffer = Buffer::new(CAPACITY);
+        let buffer = Buffer::default();
         Self { reader: Reader::Direct(reader), buffer, start: 0, end: 0, received: 0 }
     }
 
@@ -40,16 +49,17 @@ impl<R: Read> Input<R> {
         while self.buffered().len() < wanted {
             if self.start == self.end {
                 (self.start, self.end) = (0, 0);
-            } else if self.buffer.len() - self.start < wanted {
+            } else if CAPACITY - self.start < wanted {
                 self.buffer.bytes_mut().copy_within(self.start..self.end, 0);
                 (self.start, self.end) = (0, self.end - self.start);
             }
+            allocate(&mut self.buffer, CAPACITY)?;
             let free = self.buffer.bytes_mut().get_mut(self.end..).unwrap_or_default();
             let count = read_some(&mut self.reader, free)?;
             if count == 0 {
                 break;
             }
-            self.end = self.end.saturating_add(count).min(self.buffer.len());
+            self.end = self.end.saturating_add(count).min(CAPACITY);
             self.received = self.received.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
         }
         Ok(self.buffered())
@@ -124,7 +134,7 @@ impl<R: Read + Send + 'static> Input<R> {
 
 impl<R: Read> Read for Input<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.start == self.end && out.len() >= self.buffer.len() {
+        if self.start == self.end && out.len() >= CAPACITY {
             let count = read_some(&mut self.reader, out)?;
             self.received = self.received.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
             return Ok(count);

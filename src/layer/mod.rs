@@ -5,7 +5,6 @@
 
 mod ahead;
 mod archive;
-mod buffer;
 mod decompress;
 mod entry;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::buffer::Buffer;
+use ext4_writer::Buffer;
 
 /// The bytes that are handed over at once: large enough that handing over costs nothing, small
 /// enough to stay in a processor's cache.
@@ -78,8 +78,8 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// A buffer of [`CHUNK`] bytes, as soon as there may be one more; none when nobody reads the
-    /// stream any longer.
+    /// A buffer for [`CHUNK`] bytes, empty if it is new, as soon as there may be one more; none when
+    /// nobody reads the stream any longer.
     pub(super) fn take(&self) -> Option<Buffer> {
         let mut state = self.pool.state();
         loop {
@@ -90,7 +90,7 @@ impl Share {
                 state.free = state.free.saturating_sub(usize::from(is_shared));
                 let spare = state.spare.pop();
                 drop(state);
-                return Some(spare.unwrap_or_else(|| Buffer::new(CHUNK)));
+                return Some(spare.unwrap_or_default());
             }
             state = self.pool.changed(state);
         }

@@ -4,10 +4,11 @@ use std::io::{self, Read};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-use super::buffer::Buffer;
+use ext4_writer::Buffer;
+
 use super::decompress::{Compression, Decompressor};
-use super::input::{Excess, read_full};
-use super::pool::{Pool, Share};
+use super::input::{Excess, allocate, read_full};
+use super::pool::{CHUNK, Pool, Share};
 use super::{Limits, flag};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result, carried};
@@ -399,7 +400,8 @@ impl Producer {
         mut bytes: Buffer,
         produced: &mut u64,
     ) -> Result<Message> {
-        let filled = read_full(input, bytes.bytes_mut()).map_err(|error| {
+        let read = allocate(&mut bytes, CHUNK).and_then(|()| read_full(input, bytes.bytes_mut()));
+        let filled = read.map_err(|error| {
             let progress = (input.compression(), input.received());
             refuse_read(&self.name, Some(progress), error)
         })?;
@@ -490,7 +492,6 @@ mod tests {
 
     use super::*;
     use crate::layer::forge::gzip;
-    use crate::layer::pool::CHUNK;
 
     fn open(blob: Vec<u8>, diff_id: Option<Digest>, limits: &Limits) -> Result<LayerStream> {
         let reader = io::Cursor::new(blob);
