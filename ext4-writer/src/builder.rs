@@ -19,7 +19,7 @@ use crate::plan::split::Split;
 use crate::readback;
 use crate::reader::Source;
 use crate::sink::Sink;
-use crate::tree::{Content, LOST_AND_FOUND, NodeId, Tree, empty_directory};
+use crate::tree::{Content, EMPTY, LOST_AND_FOUND, NodeId, Tree, empty_directory};
 use crate::units::{BlockCount, BlockIndex};
 
 /// A filesystem being made.
@@ -130,7 +130,7 @@ impl<S: Sink> Builder<S> {
     /// When the node is no directory.
     pub fn names(&self, directory: NodeId) -> Result<impl Iterator<Item = (&[u8], NodeId)>> {
         let entries = &self.tree.directory(directory)?.entries;
-        Ok(entries.iter().map(|(name, entry)| (&**name, entry.node)))
+        Ok(entries.iter().map(|(name, entry)| (name, entry.node)))
     }
 
     /// The directory that holds this directory; the root is its own.
@@ -228,12 +228,20 @@ impl<S: Sink> Builder<S> {
         metadata: &Metadata,
         content: FileContent<'_>,
     ) -> Result<NodeId> {
-        self.tree.check_vacant(directory, name)?;
+        self.batch.check_usable()?;
+        // With its node before its content, the name is looked for once.
+        let node = self.tree.add(directory, name, EMPTY, metadata)?;
         if let Some(unit) = self.anchors.as_mut().and_then(|anchors| anchors.at(name)) {
             self.space.anchor(unit);
         }
-        let content = self.store(content)?;
-        self.tree.add(directory, name, content, metadata)
+        match self.set_content(node, content) {
+            Ok(()) => Ok(node),
+            Err(error) => {
+                self.tree.detach(directory, name)?;
+                self.tree.discard(node)?;
+                Err(error)
+            }
+        }
     }
 
     /// Adds a symbolic link. Its permission bits are kept, though nothing asks for them.

@@ -15,10 +15,10 @@ pub(crate) struct NameHasher {
 
 /// A name's place in the order of its directory; the lowest bit is always clear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct NameHash {
-    major: u32,
-    minor: u32,
-}
+pub(crate) struct NameHash(
+    /// The major hash above the minor one: as one number they are compared, and sorted, faster.
+    u64,
+);
 
 /// The words of RFC 1320's initial state, used when the seed is all zeros.
 const INITIAL: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
@@ -53,7 +53,7 @@ impl NameHasher {
         };
         let major = major & !1;
         let major = if major == END_OF_DIRECTORY { END_OF_DIRECTORY - 2 } else { major };
-        NameHash { major, minor }
+        NameHash(u64::from(major) << 32 | u64::from(minor))
     }
 
     /// Hands a name over in pieces of so many words, the last one padded.
@@ -97,7 +97,13 @@ pub(crate) fn seed_words(bytes: [u8; 16]) -> [u32; 4] {
 impl NameHash {
     /// The part that the index holds.
     pub(crate) fn major(self) -> u32 {
-        self.major
+        u32::try_from(self.0 >> 32).unwrap_or_default()
+    }
+
+    /// The part that orders names of one major hash.
+    #[cfg(test)]
+    fn minor(self) -> u32 {
+        u32::try_from(self.0 & u64::from(u32::MAX)).unwrap_or_default()
     }
 }
 
@@ -175,10 +181,10 @@ mod tests {
         ];
         for (name, major, minor) in vectors {
             let hash = seed.hash(name);
-            assert_eq!((hash.major, hash.minor), (major, minor), "{}", name.escape_ascii());
+            assert_eq!((hash.major(), hash.minor()), (major, minor), "{}", name.escape_ascii());
         }
         let unseeded = NameHasher { seed: [0; 4], ..seed };
-        assert_eq!(unseeded.hash(b"a").major, 0xd5fa_7d7a);
+        assert_eq!(unseeded.hash(b"a").major(), 0xd5fa_7d7a);
     }
 
     /// From `debugfs -R 'dx_hash -h tea -s SEED NAME'` of e2fsprogs 1.47.0.
@@ -197,7 +203,7 @@ mod tests {
         ];
         for (name, major, minor) in vectors {
             let hash = seed.hash(name);
-            assert_eq!((hash.major, hash.minor), (major, minor), "{}", name.escape_ascii());
+            assert_eq!((hash.major(), hash.minor()), (major, minor), "{}", name.escape_ascii());
         }
     }
 

@@ -329,6 +329,7 @@ mod features;
 mod format;
 mod geometry;
 mod metadata;
+mod names;
 mod options;
 mod plan;
 mod readback;

@@ -1,12 +1,13 @@
 //! What was declared: nodes, byte names, links, attributes. The only copy of the tree.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::attributes::Attributes;
 use crate::error::{Error, Result, internal};
 use crate::features::Features;
 use crate::format::Format;
 use crate::metadata::{FileFlags, FileKind, Metadata, Special, Timestamp};
+use crate::names::Names;
 use crate::record::directory::MAX_NAME;
 use crate::units::{FileBlock, Run};
 
@@ -113,7 +114,7 @@ pub(crate) struct Directory {
     /// How many of the entries are directories.
     pub subdirectories: u32,
     /// The entries by name.
-    pub entries: BTreeMap<Box<[u8]>, Entry>,
+    pub entries: Names<Entry>,
 }
 
 /// A name's value.
@@ -268,15 +269,6 @@ impl Tree {
         crate::sink::widen(self.clamped.len())
     }
 
-    /// Refuses a name that cannot be added to this directory.
-    pub(crate) fn check_vacant(&self, directory: NodeId, name: &[u8]) -> Result<()> {
-        check_name(name)?;
-        if self.directory(directory)?.entries.contains_key(name) {
-            return Err(Error::Exists { name: name.to_vec() });
-        }
-        Ok(())
-    }
-
     /// Adds a node with its first name.
     pub(crate) fn add(
         &mut self,
@@ -319,14 +311,13 @@ impl Tree {
         let is_counted = !self.format.has(Features::DIR_NLINK.union(Features::DIR_INDEX));
         let mark = self.mark;
         let parent = self.directory_mut(directory)?;
-        let btree_map::Entry::Vacant(place) = parent.entries.entry(name.into()) else {
-            return Err(Error::Exists { name: name.to_vec() });
-        };
         // Two links are the directory's own name and its `.`.
         if is_directory && is_counted && parent.subdirectories >= MAX_LINKS - 2 {
             return Err(Error::TooManySubdirectories { subdirectories: MAX_LINKS - 2 });
         }
-        place.insert(Entry { node, mark });
+        if !parent.entries.add(name, Entry { node, mark }) {
+            return Err(Error::Exists { name: name.to_vec() });
+        }
         parent.subdirectories += u32::from(is_directory);
         Ok(())
     }
@@ -356,7 +347,7 @@ impl Tree {
             }
             match std::mem::replace(&mut found.content, Content::Gone) {
                 Content::Directory(directory) => {
-                    for entry in directory.entries.values() {
+                    for (_, entry) in directory.entries.iter() {
                         let child = self.node_mut(entry.node)?;
                         child.names = child.names.saturating_sub(1);
                         // Only now: a directory may hold several names of one node.
@@ -484,9 +475,12 @@ impl Node {
     }
 }
 
+/// A file without content.
+pub(crate) const EMPTY: Content = Content::Regular { size: 0, extents: Extents::None };
+
 /// A directory without entries.
 pub(crate) fn empty_directory(parent: NodeId) -> Content {
-    Content::Directory(Box::new(Directory { parent, subdirectories: 0, entries: BTreeMap::new() }))
+    Content::Directory(Box::new(Directory { parent, subdirectories: 0, entries: Names::new() }))
 }
 
 const NOT_A_DIRECTORY: Error =

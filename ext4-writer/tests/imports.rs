@@ -11,7 +11,7 @@ const ORDER: &[&[&str]] = &[
     &["attributes", "alloc", "dirhash", "format"],
     &["options"],
     &["features"],
-    &["metadata", "checksum"],
+    &["metadata", "checksum", "names"],
     &["record", "sink", "stale"],
     &["units", "buffer"],
     &["error"],

@@ -128,9 +128,10 @@ impl Layout {
     ) -> Result<Self> {
         let mut by_hash = Vec::new();
         for (place, name) in (0u32..).zip(names) {
-            // Names of one hash stay in the order of their bytes.
-            by_hash.push((hasher.hash(name), place, entry_size(name.len())));
+            let size = u16::try_from(entry_size(name.len())).map_err(|_| ENTRIES_FIT)?;
+            by_hash.push((hasher.hash(name), place, size));
         }
+        // Names of one hash stay in the order of their bytes.
         by_hash.sort_unstable();
         let leaves = pack(&by_hash, leaf_room(format) * format.directory_fill / 100)?;
         let levels = index_levels(leaves.len(), format)?;
@@ -173,13 +174,13 @@ impl Layout {
 
 /// Cuts names in the order of their hashes into leaves of at most `room` bytes, but of one name at
 /// least.
-fn pack(hashed: &[(NameHash, u32, usize)], room: usize) -> Result<Vec<LeafStart>> {
+fn pack(hashed: &[(NameHash, u32, u16)], room: usize) -> Result<Vec<LeafStart>> {
     let mut leaves: Vec<LeafStart> = Vec::new();
     let mut used = usize::MAX;
     let mut previous = None;
     for (place, (hash, _, size)) in hashed.iter().enumerate() {
-        let major = hash.major();
-        if used.saturating_add(*size) > room {
+        let (major, size) = (hash.major(), usize::from(*size));
+        if used.saturating_add(size) > room {
             let continued = u32::from(previous == Some(major));
             let first = u32::try_from(place).map_err(|_| PLACES_ARE_32_BITS)?;
             // The first leaf is where every hash below the second's leads.

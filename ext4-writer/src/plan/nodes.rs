@@ -155,7 +155,7 @@ impl<'a> Planner<'a, '_> {
     /// e2fsck fills `lost+found` without taking any.
     fn directory(&mut self, id: NodeId, directory: &Directory, plan: &mut NodePlan) -> Result<()> {
         if id != Tree::ROOT && id != Tree::LOST {
-            let names = directory.entries.keys().map(|name| &**name);
+            let names = directory.entries.iter().map(|(name, _)| name);
             let areas = Areas::choose(names, self.basis.format);
             if let Some(areas) = areas
                 && self.stays_inside(id, areas.rest())?
@@ -171,7 +171,7 @@ impl<'a> Planner<'a, '_> {
     }
 
     fn layout(&self, id: NodeId, directory: &Directory) -> Result<Layout> {
-        let names = directory.entries.keys().map(|name| &**name);
+        let names = directory.entries.iter().map(|(name, _)| name);
         if id == Tree::LOST {
             let least = self.basis.format.block.blocks_for(LOST_AND_FOUND_BYTES).get();
             let least = usize::try_from(least).unwrap_or(usize::MAX);
@@ -239,7 +239,7 @@ pub(crate) fn named<'a>(
     directory: &'a Directory,
 ) -> Result<Vec<Named<'a>>> {
     let mut names = Vec::with_capacity(directory.entries.len());
-    for (name, entry) in &directory.entries {
+    for (name, entry) in directory.entries.iter() {
         let kind = tree.node(entry.node)?.kind();
         names.push(Named { name, inode: numbering.of(entry.node)?, kind });
     }

@@ -1,0 +1,209 @@
+//! The names of one directory in the order of their bytes.
+
+use std::collections::{BTreeMap, btree_map};
+use std::iter::Peekable;
+use std::slice;
+
+/// Names and what each stands for.
+///
+/// What packs a directory mostly sorts its names first. A name behind all others goes to the end
+/// of a vector, and one comparison, with memory that is still in the cache, tells that it is new:
+/// then a name costs the same in a directory of ten and of a million. The others are in a tree.
+#[derive(Debug)]
+pub(crate) struct Names<T> {
+    /// Ascending. What was removed stays here without a value until it is more than the half.
+    row: Vec<InRow<T>>,
+    removed: usize,
+    /// Names that are not in `row`.
+    strays: BTreeMap<Box<[u8]>, T>,
+}
+
+type InRow<T> = (Box<[u8]>, Option<T>);
+
+impl<T> Names<T> {
+    pub(crate) const fn new() -> Self {
+        Self { row: Vec::new(), removed: 0, strays: BTreeMap::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.row.len() - self.removed + self.strays.len()
+    }
+
+    pub(crate) fn get(&self, name: &[u8]) -> Option<&T> {
+        match self.place(name).ok().and_then(|place| self.row.get(place)) {
+            Some((_, value)) => value.as_ref(),
+            None => self.strays.get(name),
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, name: &[u8]) -> Option<&mut T> {
+        match self.place(name).ok().and_then(|place| self.row.get_mut(place)) {
+            Some((_, value)) => value.as_mut(),
+            None => self.strays.get_mut(name),
+        }
+    }
+
+    /// Adds a name; `false` if there is one like it, which stays.
+    pub(crate) fn add(&mut self, name: &[u8], value: T) -> bool {
+        let place = self.place(name);
+        if let Some((_, kept)) = place.ok().and_then(|place| self.row.get_mut(place)) {
+            if kept.is_some() {
+                return false;
+            }
+            *kept = Some(value);
+            self.removed -= 1;
+            return true;
+        }
+        if place == Err(self.row.len()) && !self.strays.contains_key(name) {
+            self.row.push((name.into(), Some(value)));
+            return true;
+        }
+        match self.strays.entry(name.into()) {
+            btree_map::Entry::Vacant(place) => {
+                place.insert(value);
+                true
+            }
+            btree_map::Entry::Occupied(_) => false,
+        }
+    }
+
+    pub(crate) fn remove(&mut self, name: &[u8]) -> Option<T> {
+        let place = self.place(name).ok();
+        let Some((_, kept)) = place.and_then(|place| self.row.get_mut(place)) else {
+            return self.strays.remove(name);
+        };
+        let value = kept.take()?;
+        self.removed += 1;
+        if self.removed > self.row.len() / 2 {
+            self.row.retain(|(_, kept)| kept.is_some());
+            self.removed = 0;
+        }
+        Some(value)
+    }
+
+    /// The names in the order of their bytes.
+    pub(crate) fn iter(&self) -> Iter<'_, T> {
+        Iter { row: InRowIter(self.row.iter()).peekable(), strays: self.strays.iter().peekable() }
+    }
+
+    /// Where the name is in the row, or where it would be.
+    fn place(&self, name: &[u8]) -> Result<usize, usize> {
+        match self.row.last() {
+            Some((last, _)) if **last >= *name => {
+                self.row.binary_search_by(|(other, _)| (**other).cmp(name))
+            }
+            _ => Err(self.row.len()),
+        }
+    }
+}
+
+/// Names and what they stand for, in the order of the names' bytes.
+#[derive(Debug)]
+pub(crate) struct Iter<'a, T> {
+    row: Peekable<InRowIter<'a, T>>,
+    strays: Peekable<btree_map::Iter<'a, Box<[u8]>, T>>,
+}
+
+impl<'a, T> Iterator for Iter<'a, T> {
+    type Item = (&'a [u8], &'a T);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let is_stray = match (self.row.peek(), self.strays.peek()) {
+            (Some((in_row, _)), Some((stray, _))) => ***stray < **in_row,
+            (None, _) => true,
+            (_, None) => false,
+        };
+        if is_stray {
+            self.strays.next().map(|(name, value)| (&**name, value))
+        } else {
+            self.row.next()
+        }
+    }
+}
+
+impl<T> Clone for Iter<'_, T> {
+    fn clone(&self) -> Self {
+        Self { row: self.row.clone(), strays: self.strays.clone() }
+    }
+}
+
+/// The names of the row that were not removed.
+#[derive(Debug)]
+struct InRowIter<'a, T>(slice::Iter<'a, InRow<T>>);
+
+impl<'a, T> Iterator for InRowIter<'a, T> {
+    type Item = (&'a [u8], &'a T);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.find_map(|(name, kept)| Some((&**name, kept.as_ref()?)))
+    }
+}
+
+impl<T> Clone for InRowIter<'_, T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Add(Vec<u8>),
+        Remove(Vec<u8>),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let name = || vec(b'a'..b'd', 1..4);
+        prop_oneof![3 => name().prop_map(Step::Add), 2 => name().prop_map(Step::Remove)]
+    }
+
+    fn agree(names: &Names<usize>, model: &BTreeMap<Vec<u8>, usize>) {
+        let listed: Vec<_> = names.iter().map(|(name, value)| (name.to_vec(), *value)).collect();
+        let expected: Vec<_> = model.iter().map(|(name, value)| (name.clone(), *value)).collect();
+        assert_eq!(listed, expected);
+        assert_eq!(names.len(), model.len());
+    }
+
+    proptest! {
+        #[test]
+        fn names_are_those_of_a_plain_map(steps in vec(step(), 0..200)) {
+            let (mut names, mut model) = (Names::new(), BTreeMap::new());
+            for (number, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Add(name) => {
+                        let is_new = !model.contains_key(&name);
+                        prop_assert_eq!(names.get(&name).is_none(), is_new);
+                        prop_assert_eq!(names.add(&name, number), is_new);
+                        model.entry(name).or_insert(number);
+                    }
+                    Step::Remove(name) => {
+                        prop_assert_eq!(names.get(&name), model.get(&name));
+                        prop_assert_eq!(names.get_mut(&name), model.get_mut(&name));
+                        prop_assert_eq!(names.remove(&name), model.remove(&name));
+                    }
+                }
+                agree(&names, &model);
+            }
+        }
+    }
+
+    #[test]
+    fn removing_all_of_many_names_in_any_order_leaves_none() {
+        let name = |number: u32| number.to_be_bytes();
+        let mut names = Names::new();
+        for number in 0..100_000 {
+            assert!(names.add(&name(number), number));
+        }
+        for number in (0..100_000).step_by(2).chain((0..50_000).rev().map(|half| 2 * half + 1)) {
+            assert_eq!(names.remove(&name(number)), Some(number));
+            assert_eq!(names.remove(&name(number)), None);
+        }
+        assert_eq!((names.len(), names.iter().count()), (0, 0));
+    }
+}
