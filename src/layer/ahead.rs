@@ -1,6 +1,7 @@
 //! Reading ahead: what is done to a blob's bytes while they are read gets a processor of its own.
 
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
@@ -41,7 +42,7 @@ impl ReadAhead {
     pub(super) fn new<R: Read + Send + 'static>(mut reader: R) -> io::Result<Self> {
         let (filled, pieces) = mpsc::channel();
         let (empties, empty) = mpsc::channel::<Buffer>();
-        for _ in 1..PIECES {
+        for _ in 0..PIECES {
             // The receiver lives in the next lines.
             let _ = empties.send(Buffer::default());
         }
@@ -58,6 +59,35 @@ impl ReadAhead {
         })?;
         Ok(Self { pieces, empties, current: Piece::default(), position: 0, is_ended: false })
     }
+
+    /// Takes the bytes that come next, and where they are in their buffer, for a buffer that is
+    /// not needed; no bytes at the end.
+    pub(super) fn exchange(&mut self, spent: Buffer) -> io::Result<(Buffer, Range<usize>)> {
+        // The thread has gone when it has sent the last piece.
+        let _ = self.empties.send(spent);
+        if self.position == self.current.filled {
+            self.advance()?;
+        }
+        let Piece { buffer, filled } = std::mem::take(&mut self.current);
+        let rest = std::mem::take(&mut self.position)..filled;
+        Ok((buffer, rest))
+    }
+
+    /// Waits for the next piece, in the place of one that was used up.
+    fn advance(&mut self) -> io::Result<()> {
+        if self.is_ended {
+            return Ok(());
+        }
+        let lost = || io::Error::other("reading ahead stopped without a word");
+        let next = self.pieces.recv().map_err(|_| lost())??;
+        self.is_ended = next.filled == 0;
+        let spent = std::mem::replace(&mut self.current, next);
+        self.position = 0;
+        if spent.buffer.pages() > 0 {
+            let _ = self.empties.send(spent.buffer);
+        }
+        Ok(())
+    }
 }
 
 impl Read for ReadAhead {
@@ -65,20 +95,10 @@ impl Read for ReadAhead {
         if out.is_empty() {
             return Ok(0);
         }
-        let mut rest = self.current.filled().get(self.position..).unwrap_or_default();
-        if rest.is_empty() {
-            if self.is_ended {
-                return Ok(0);
-            }
-            let lost = || io::Error::other("reading ahead stopped without a word");
-            let next = self.pieces.recv().map_err(|_| lost())??;
-            let spent = std::mem::replace(&mut self.current, next);
-            self.position = 0;
-            self.is_ended = self.current.filled == 0;
-            // The thread has gone when it has sent the last piece.
-            let _ = self.empties.send(spent.buffer);
-            rest = self.current.filled();
+        if self.position == self.current.filled {
+            self.advance()?;
         }
+        let mut rest = self.current.filled().get(self.position..).unwrap_or_default();
         let count = rest.read(out)?;
         self.position = self.position.saturating_add(count);
         Ok(count)

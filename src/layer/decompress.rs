@@ -6,8 +6,8 @@
 use std::fmt;
 use std::io::{self, Read};
 
-use super::gzip::{self, Gzip};
-use super::input::{Input, invalid};
+use super::gzip::{self, Gzip, Trailer};
+use super::input::{Input, invalid, read_full};
 use super::pool::Share;
 use super::zstandard::{self, Zstandard};
 
@@ -101,12 +101,22 @@ impl<R: Read + Send + 'static> Decompressor<R> {
     }
 }
 
-impl<R: Read> Read for Decompressor<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+impl<R: Read> Decompressor<R> {
+    /// Fills `out` as far as the blob reaches, or as far as it may before the trailers are taken;
+    /// 0 at the end.
+    pub(super) fn read_chunk(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::None(input) => input.read(out),
-            Self::Gzip(gzip) => gzip.read(out),
-            Self::Zstd(zstd) => zstd.read(out),
+            Self::None(input) => read_full(input, out),
+            Self::Gzip(gzip) => gzip.read_chunk(out),
+            Self::Zstd(zstd) => read_full(zstd, out),
+        }
+    }
+
+    /// What is still to be compared with the bytes that were read since the last call.
+    pub(super) fn take_trailers(&mut self) -> Vec<Trailer> {
+        match self {
+            Self::None(_) | Self::Zstd(_) => Vec::new(),
+            Self::Gzip(gzip) => gzip.take_trailers(),
         }
     }
 }
@@ -117,6 +127,7 @@ mod tests {
 
     use super::*;
     use crate::layer::forge::gzip;
+    use crate::layer::gzip::Members;
     use crate::layer::pool::Pool;
 
     fn open<R: Read>(reader: R, zstd_window_log: u32) -> io::Result<Decompressor<R>> {
@@ -142,10 +153,23 @@ mod tests {
         }
     }
 
+    /// All bytes, in pieces of an odd length, compared with what is said of them.
+    fn drain<R: Read>(reader: &mut Decompressor<R>) -> io::Result<Vec<u8>> {
+        let (mut bytes, mut members, mut chunk) = (Vec::new(), Members::new(), [0; 999]);
+        loop {
+            let count = reader.read_chunk(&mut chunk)?;
+            let trailers = reader.take_trailers();
+            members.verify(&chunk[..count], &trailers).map_err(|(_, error)| error)?;
+            if count == 0 && trailers.is_empty() {
+                return Ok(bytes);
+            }
+            bytes.extend_from_slice(&chunk[..count]);
+        }
+    }
+
     fn read_all<R: Read>(reader: R) -> io::Result<(Compression, u64, Vec<u8>)> {
         let mut reader = open(reader, 27)?;
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes)?;
+        let bytes = drain(&mut reader)?;
         Ok((reader.compression(), reader.received(), bytes))
     }
 
@@ -186,6 +210,8 @@ mod tests {
         assert_eq!(decompress(&members).unwrap().1, b"one two");
         let padded = [members.as_slice(), &[0; 700]].concat();
         assert_eq!(decompress(&padded).unwrap().1, b"one two");
+        let tiny = [gzip(b"t"), gzip(b"")].concat().repeat(3000);
+        assert_eq!(decompress(&tiny).unwrap().1, [b't'; 3000]);
     }
 
     #[test]
@@ -220,9 +246,8 @@ mod tests {
         encoder.window_log(24).unwrap();
         encoder.write_all(&noise(100)).unwrap();
         let blob = encoder.finish().unwrap();
-        let mut bytes = Vec::new();
-        open(&blob[..], 24).unwrap().read_to_end(&mut bytes).unwrap();
-        assert!(open(&blob[..], 20).unwrap().read_to_end(&mut bytes).is_err());
+        drain(&mut open(&blob[..], 24).unwrap()).unwrap();
+        assert!(drain(&mut open(&blob[..], 20).unwrap()).is_err());
     }
 
     #[test]
@@ -245,12 +270,16 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_in_a_gzip_trailer_is_noticed() {
-        let blob = gzip(&noise(2000));
-        for back in 1..=8 {
-            let mut blob = blob.clone();
-            let place = blob.len() - back;
-            blob[place] ^= 1;
-            assert!(decompress(&blob).unwrap_err().to_string().contains("trailer says"));
+        for blob in [gzip(&noise(2000)), gzip(b"")] {
+            for (before, after) in [(Vec::new(), Vec::new()), (gzip(b"one"), gzip(b"two"))] {
+                for back in 1..=8 {
+                    let mut blob = [before.as_slice(), &blob].concat();
+                    let place = blob.len() - back;
+                    blob[place] ^= 1;
+                    blob.extend_from_slice(&after);
+                    assert!(decompress(&blob).unwrap_err().to_string().contains("trailer says"));
+                }
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The gzip file format (RFC 1952): every member, however many and however empty.
 //!
 //! The framing is ours and the inflating is behind [`Inflate`], so that the library under it can
-//! be exchanged. eStargz writes a member for each file, so a member must cost little.
+//! be exchanged. eStargz writes a member for each file, so a member must cost little. The checksums
+//! are taken apart from the inflating, which is the longest of what has to be done in order.
 
 use std::io::{self, Read};
 
@@ -17,17 +18,37 @@ const FLAG_NAME: u8 = 1 << 3;
 const FLAG_COMMENT: u8 = 1 << 4;
 const FLAGS_RESERVED: u8 = 0b1110_0000;
 
+/// How many trailers may wait to be compared: a chunk of tiny members ends early.
+const MOST_TRAILERS: usize = 256;
+
 /// The uncompressed bytes of all members.
 pub(super) struct Gzip<R> {
     input: Input<R>,
     inflate: Inflate,
     state: State,
+    /// The uncompressed bytes so far, of all members and of this one.
+    produced: u64,
+    of_member: u64,
+    /// Those of members whose bytes were given out since they were last asked for.
+    trailers: Vec<Trailer>,
 }
 
 enum State {
     Between,
-    Inside(flate2::Crc),
+    Inside,
     Ended,
+}
+
+/// What a member says of its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trailer {
+    /// Where the member ends in the uncompressed bytes of all.
+    end: u64,
+    crc: u32,
+    /// The length modulo 2³².
+    length: u32,
+    /// The compressed bytes up to here.
+    received: u64,
 }
 
 impl<R: Read + Send + 'static> Gzip<R> {
@@ -38,11 +59,55 @@ impl<R: Read + Send + 'static> Gzip<R> {
 
 impl<R: Read> Gzip<R> {
     pub(super) fn new(input: Input<R>) -> Self {
-        Self { input, inflate: Inflate::new(), state: State::Between }
+        let (inflate, state) = (Inflate::new(), State::Between);
+        Self { input, inflate, state, produced: 0, of_member: 0, trailers: Vec::new() }
     }
 
     pub(super) fn received(&self) -> u64 {
         self.input.received()
+    }
+
+    /// Fills `out` as far as the input reaches, or until many members have ended.
+    pub(super) fn read_chunk(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(free) = out.get_mut(filled..).filter(|free| !free.is_empty())
+            && self.trailers.len() < MOST_TRAILERS
+        {
+            let count = self.read_some(free)?;
+            if count == 0 {
+                break;
+            }
+            filled = filled.saturating_add(count);
+        }
+        Ok(filled)
+    }
+
+    /// The trailers of the members that ended in the chunks since the last call.
+    pub(super) fn take_trailers(&mut self) -> Vec<Trailer> {
+        std::mem::take(&mut self.trailers)
+    }
+
+    /// At least one byte; none at the end.
+    fn read_some(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.state {
+                State::Ended => return Ok(0),
+                State::Between => self.state = self.next_member()?,
+                State::Inside => {
+                    let progress = self.inflate.run(self.input.fill()?, out)?;
+                    self.input.consume(progress.consumed);
+                    let count = u64::try_from(progress.produced).unwrap_or(u64::MAX);
+                    self.produced = self.produced.saturating_add(count);
+                    self.of_member = self.of_member.saturating_add(count);
+                    if progress.ended {
+                        self.end_member()?;
+                    }
+                    if progress.produced > 0 {
+                        return Ok(progress.produced);
+                    }
+                }
+            }
+        }
     }
 
     /// Enters the next member, or finds that nothing but padding is left.
@@ -50,10 +115,25 @@ impl<R: Read> Gzip<R> {
         if self.input.look(MAGIC.len())?.starts_with(&MAGIC) {
             self.read_header()?;
             self.inflate.reset();
-            return Ok(State::Inside(flate2::Crc::new()));
+            self.of_member = 0;
+            return Ok(State::Inside);
         }
         self.input.expect_padding()?;
         Ok(State::Ended)
+    }
+
+    fn end_member(&mut self) -> io::Result<()> {
+        let crc = u32::from_le_bytes(self.input.array()?);
+        let length = u32::from_le_bytes(self.input.array()?);
+        let trailer = Trailer { end: self.produced, crc, length, received: self.received() };
+        if self.of_member == 0 {
+            // However many empty members there are, none of them waits.
+            trailer.compare(&flate2::Crc::new())?;
+        } else {
+            self.trailers.push(trailer);
+        }
+        self.state = State::Between;
+        Ok(())
     }
 
     fn read_header(&mut self) -> io::Result<()> {
@@ -79,45 +159,62 @@ impl<R: Read> Gzip<R> {
         }
         Ok(())
     }
+}
 
-    fn read_trailer(input: &mut Input<R>, crc: &flate2::Crc) -> io::Result<()> {
-        let expected = u32::from_le_bytes(input.array()?);
-        let length = u32::from_le_bytes(input.array()?);
-        if expected != crc.sum() {
-            let got = crc.sum();
-            return Err(invalid(format!("checksum is {got:#010x}, trailer says {expected:#010x}")));
+impl Trailer {
+    fn compare(&self, got: &flate2::Crc) -> io::Result<()> {
+        let (crc, length) = (got.sum(), got.amount());
+        if self.crc != crc {
+            let said = self.crc;
+            return Err(invalid(format!("checksum is {crc:#010x}, trailer says {said:#010x}")));
         }
-        if length != crc.amount() {
-            let got = crc.amount();
-            return Err(invalid(format!("length modulo 2^32 is {got}, trailer says {length}")));
+        if self.length != length {
+            let said = self.length;
+            return Err(invalid(format!("length modulo 2^32 is {length}, trailer says {said}")));
         }
         Ok(())
     }
+
+    /// The compressed bytes up to its end.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
 }
 
-impl<R: Read> Read for Gzip<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if out.is_empty() {
-            return Ok(0);
+/// Compares the bytes of members with their trailers, on whatever thread has the time.
+pub(super) struct Members {
+    crc: flate2::Crc,
+    position: u64,
+}
+
+impl Members {
+    pub(super) fn new() -> Self {
+        Self { crc: flate2::Crc::new(), position: 0 }
+    }
+
+    /// Takes the next bytes and the trailers of the members that end in them. An error comes with
+    /// the trailer that it is about.
+    pub(super) fn verify(
+        &mut self,
+        mut bytes: &[u8],
+        trailers: &[Trailer],
+    ) -> Result<(), (Trailer, io::Error)> {
+        for trailer in trailers {
+            let length = trailer.end.saturating_sub(self.position);
+            let length = usize::try_from(length).unwrap_or(usize::MAX);
+            let (last, rest) = bytes.split_at_checked(length).unwrap_or((bytes, &[]));
+            self.take(last);
+            trailer.compare(&self.crc).map_err(|error| (*trailer, error))?;
+            self.crc.reset();
+            bytes = rest;
         }
-        loop {
-            match &mut self.state {
-                State::Ended => return Ok(0),
-                State::Between => self.state = self.next_member()?,
-                State::Inside(crc) => {
-                    let progress = self.inflate.run(self.input.fill()?, out)?;
-                    self.input.consume(progress.consumed);
-                    crc.update(out.get(..progress.produced).unwrap_or_default());
-                    if progress.ended {
-                        Self::read_trailer(&mut self.input, crc)?;
-                        self.state = State::Between;
-                    }
-                    if progress.produced > 0 {
-                        return Ok(progress.produced);
-                    }
-                }
-            }
-        }
+        self.take(bytes);
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        self.crc.update(bytes);
+        self.position = self.position.saturating_add(u64::try_from(bytes.len()).unwrap_or(0));
     }
 }
 

@@ -47,22 +47,37 @@ impl<R: Read> Input<R> {
     /// What is buffered, at least `wanted` bytes; fewer only at the end of the input.
     pub(super) fn look(&mut self, wanted: usize) -> io::Result<&[u8]> {
         while self.buffered().len() < wanted {
-            if self.start == self.end {
-                (self.start, self.end) = (0, 0);
-            } else if CAPACITY - self.start < wanted {
-                self.buffer.bytes_mut().copy_within(self.start..self.end, 0);
-                (self.start, self.end) = (0, self.end - self.start);
-            }
-            allocate(&mut self.buffer, CAPACITY)?;
-            let free = self.buffer.bytes_mut().get_mut(self.end..).unwrap_or_default();
-            let count = read_some(&mut self.reader, free)?;
+            let count = match &mut self.reader {
+                Reader::Ahead(ahead) if self.start == self.end => {
+                    let (buffer, place) = ahead.exchange(std::mem::take(&mut self.buffer))?;
+                    self.buffer = buffer;
+                    (self.start, self.end) = (place.start, place.end);
+                    place.len()
+                }
+                _ => self.read_more(wanted)?,
+            };
             if count == 0 {
                 break;
             }
-            self.end = self.end.saturating_add(count).min(CAPACITY);
             self.received = self.received.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
         }
         Ok(self.buffered())
+    }
+
+    /// Reads behind what is buffered, which is moved if `wanted` bytes from its start find no room.
+    fn read_more(&mut self, wanted: usize) -> io::Result<usize> {
+        allocate(&mut self.buffer, CAPACITY)?;
+        let bytes = self.buffer.bytes_mut();
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if bytes.len() - self.start < wanted {
+            bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let free = bytes.get_mut(self.end..).unwrap_or_default();
+        let count = read_some(&mut self.reader, free)?;
+        self.end = self.end.saturating_add(count).min(self.buffer.bytes().len());
+        Ok(count)
     }
 
     /// Forgets the first `count` buffered bytes.

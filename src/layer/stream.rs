@@ -7,7 +7,8 @@ use std::thread;
 use ext4_writer::Buffer;
 
 use super::decompress::{Compression, Decompressor};
-use super::input::{Excess, allocate, read_full};
+use super::gzip::{Members, Trailer};
+use super::input::{Excess, allocate};
 use super::pool::{CHUNK, Pool, Share};
 use super::{Limits, flag};
 use crate::digest::{Digest, Hasher};
@@ -65,6 +66,8 @@ pub struct LayerStream {
 struct Chunk {
     bytes: Buffer,
     filled: usize,
+    /// What is said of the bytes and was not compared with them yet.
+    trailers: Vec<Trailer>,
 }
 
 /// What the threads say: first `Begin`, last `End` or an error.
@@ -321,17 +324,19 @@ impl Producer {
             compression == Compression::None && expected == Some(got.algorithm())
         });
         let wanted = self.diff_id.as_ref().filter(|_| known.is_none());
-        let Some(wanted) = wanted.map(Digest::algorithm) else {
+        let hasher = wanted.map(|wanted| Hasher::new(wanted.algorithm()));
+        if hasher.is_none() && compression != Compression::Gzip {
             self.produce(&mut input, |message| {
                 messages.send(with(message, known.as_ref())).is_ok()
             });
             return Ok(());
-        };
+        }
         let (chunks, on_their_way) = mpsc::channel();
+        let mut check = Check { name: &self.name, hasher, members: Members::new() };
         thread::scope(|scope| {
             thread::Builder::new()
                 .name("hash".to_owned())
-                .spawn_scoped(scope, move || hash(&on_their_way, Hasher::new(wanted), &messages))
+                .spawn_scoped(scope, move || check.pass_on(&on_their_way, &messages))
                 .map_err(|error| {
                     let name = &self.name;
                     Error::io(format!("cannot start a thread for {name}")).because(error)
@@ -400,12 +405,13 @@ impl Producer {
         mut bytes: Buffer,
         produced: &mut u64,
     ) -> Result<Message> {
-        let read = allocate(&mut bytes, CHUNK).and_then(|()| read_full(input, bytes.bytes_mut()));
+        let read = allocate(&mut bytes, CHUNK).and_then(|()| input.read_chunk(bytes.bytes_mut()));
         let filled = read.map_err(|error| {
             let progress = (input.compression(), input.received());
             refuse_read(&self.name, Some(progress), error)
         })?;
-        if filled == 0 {
+        let trailers = input.take_trailers();
+        if filled == 0 && trailers.is_empty() {
             return Ok(Message::End(Ended { compressed: input.received(), diff_id: None }));
         }
         *produced = produced.saturating_add(u64::try_from(filled).unwrap_or(u64::MAX));
@@ -426,7 +432,7 @@ impl Producer {
             ))
             .hint(flag::raise(flag::BLOB)));
         }
-        Ok(Message::Data(Chunk { bytes, filled }))
+        Ok(Message::Data(Chunk { bytes, filled, trailers }))
     }
 }
 
@@ -435,19 +441,43 @@ fn give_way() {
     let _ = rustix::process::nice(GIVEN_WAY);
 }
 
-/// Hashes what passes, and says at the end what came of it.
-fn hash(
-    chunks: &Receiver<Result<Message>>,
-    mut hasher: Hasher,
-    messages: &Sender<Result<Message>>,
-) {
-    for message in chunks {
-        if let Ok(Message::Data(chunk)) = &message {
-            hasher.update(chunk.filled());
+/// What is done to the decompressed bytes beside handing them on.
+struct Check<'a> {
+    name: &'a str,
+    hasher: Option<Hasher>,
+    members: Members,
+}
+
+impl Check<'_> {
+    /// Looks at what passes, and says at the end what came of it.
+    fn pass_on(&mut self, chunks: &Receiver<Result<Message>>, messages: &Sender<Result<Message>>) {
+        for message in chunks {
+            let message = message.and_then(|message| self.pass(message));
+            let is_broken = message.is_err();
+            if messages.send(message).is_err() || is_broken {
+                return;
+            }
         }
-        let diff_id = matches!(message, Ok(Message::End(_))).then(|| hasher.clone().finish());
-        if messages.send(with(message, diff_id.as_ref())).is_err() {
-            return;
+    }
+
+    fn pass(&mut self, message: Message) -> Result<Message> {
+        match message {
+            Message::Data(chunk) => {
+                let verified = self.members.verify(chunk.filled(), &chunk.trailers);
+                verified.map_err(|(trailer, error)| {
+                    let progress = (Compression::Gzip, trailer.received());
+                    refuse_read(self.name, Some(progress), error)
+                })?;
+                if let Some(hasher) = &mut self.hasher {
+                    hasher.update(chunk.filled());
+                }
+                Ok(Message::Data(chunk))
+            }
+            Message::End(ended) => {
+                let diff_id = self.hasher.take().map(Hasher::finish);
+                with(Ok(Message::End(ended)), diff_id.as_ref())
+            }
+            Message::Begin(compression) => Ok(Message::Begin(compression)),
         }
     }
 }
@@ -492,6 +522,7 @@ mod tests {
 
     use super::*;
     use crate::layer::forge::gzip;
+    use crate::layer::input::read_full;
 
     fn open(blob: Vec<u8>, diff_id: Option<Digest>, limits: &Limits) -> Result<LayerStream> {
         let reader = io::Cursor::new(blob);
