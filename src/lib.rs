@@ -15,6 +15,7 @@ pub mod flatten;
 pub mod guest;
 pub mod image;
 pub mod inject;
+mod json;
 pub mod layer;
 pub mod lint;
 pub mod look;

@@ -16,7 +16,7 @@ const ORDER: &[&[&str]] = &[
     &["source"],
     &["layer", "cache"],
     &["digest"],
-    &["error", "shown"],
+    &["error", "shown", "json"],
 ];
 
 #[test]

@@ -13,19 +13,17 @@ use ext4_writer::{Metadata, Options, Timestamp, largest_size};
 
 use super::Voice;
 use super::disk::Disk;
-use super::effort::Effort;
-use super::guest::GuestWords;
-use super::layering::{LIMITS, Layering};
+use super::job::{Job, Reading, Shape, image, source_date_epoch};
+use super::layering::LIMITS;
 use super::network::Network;
-use super::pull::{Job, image, source_date_epoch, suits_platform};
+use super::owning::owners;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
-use crate::guest::Guest;
-use crate::image::{Blank, ImageSize, Place, PlaceKind, Recipe, Root, Vacancy, random_uuid};
-use crate::inject::{HostTree, Owner, OwnerMap, OwnerRange, Owners};
+use crate::image::{Blank, ImageSize, Place, PlaceKind, Root, Vacancy, random_uuid};
+use crate::inject::{Owner, OwnerRange};
 use crate::report::Report;
 use crate::report::disk::Created;
-use crate::source::{Origin, Platform};
+use crate::source::Origin;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DiskCommand {
@@ -96,15 +94,8 @@ struct Seed {
     /// speaks of users or groups alone
     #[arg(long, value_name = "[u:|g:]HOST:DISK[:COUNT]")]
     owner_map: Vec<OwnerRange>,
-    /// Choose the image for this platform [default: linux on the host's architecture]
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    platform: Option<String>,
     #[command(flatten)]
-    layering: Layering,
-    #[command(flatten)]
-    network: Network,
-    #[command(flatten)]
-    effort: Effort,
+    reading: Reading,
 }
 
 const AFTER: &str = "\
@@ -152,16 +143,6 @@ fn parse_mode(text: &str) -> Result<u16> {
         _ => Err(Error::usage(format!("\"{}\" is no mode", text.escape_debug()))
             .hint("write permission bits in octal, such as 0755 or 1777")),
     }
-}
-
-/// A filesystem whose words have been checked, but for what it begins with.
-struct Shape {
-    output: PathBuf,
-    place: Place,
-    replace: bool,
-    size: ImageSize,
-    filesystem: Options,
-    root: Root,
 }
 
 impl Create {
@@ -260,39 +241,16 @@ fn seeded(shape: Shape, seed: Seed, origin: Origin, report: Report) -> Result<Cr
 }
 
 fn job(shape: Shape, seed: Seed, origin: Origin) -> Result<Job> {
-    suits_platform(seed.platform.as_deref(), &origin)?;
-    seed.network.suits(&origin)?;
-    let owners = owners(seed.uid, seed.gid, seed.owner_map, &origin)?;
-    let tree = match &origin {
-        Origin::Directory(root) => Some(HostTree::new(root.clone(), owners)),
-        _ => None,
-    };
-    let platform = seed.platform.map_or_else(|| Ok(Platform::host()), |text| text.parse())?;
-    let mut options = seed.network.options(seed.effort.jobs)?;
-    seed.layering.limits.apply(&mut options.limits);
-    let Shape { output, place, replace, size, filesystem, root } = shape;
-    let derive_uuid = filesystem.uuid.is_none();
-    let recipe = Recipe {
-        output,
-        place,
-        replace,
-        root,
-        size,
-        filesystem,
-        epoch: Timestamp::default(),
-        additions: Vec::new(),
-        overlays: Vec::new(),
-        guest: Guest::default(),
-        latest: None,
-        semantics: seed.layering.semantics.into(),
-        strict: seed.layering.strict,
-        limits: options.limits.layer.clone(),
-        memory: seed.effort.memory(),
-    };
-    let (now, guest) = (Some(now()), GuestWords::default());
-    // It is to hold data, not to boot.
-    let is_linted = false;
-    Ok(Job { origin, platform, options, recipe, tree, derive_uuid, now, guest, is_linted })
+    seed.reading.suits(&origin)?;
+    let one = Owner { uid: seed.uid, gid: seed.gid };
+    let one = Some(one).filter(|one| one.uid.is_some() || one.gid.is_some());
+    let words = ("--uid, --gid and --owner-map", "a directory takes them");
+    let owners = owners(one, seed.owner_map, &origin, words)?;
+    let mut job = Job::new(origin, owners, seed.reading, shape)?;
+    job.now = Some(now());
+    // It is to hold data, not to boot: nothing is looked for in it.
+    job.is_linted = false;
+    Ok(job)
 }
 
 /// The source that `--from` names: a directory or an archive of that name, if there is one.
@@ -315,26 +273,6 @@ fn source(words: &OsStr) -> Result<Origin> {
             .because(error))
         }
         Err(_) => parsed,
-    }
-}
-
-fn owners(
-    uid: Option<u32>,
-    gid: Option<u32>,
-    map: Vec<OwnerRange>,
-    origin: &Origin,
-) -> Result<Owners> {
-    let is_one = uid.is_some() || gid.is_some();
-    if (is_one || !map.is_empty()) && !matches!(origin, Origin::Directory(_)) {
-        return Err(Error::usage(format!(
-            "--uid, --gid and --owner-map have no meaning for {origin}"
-        ))
-        .hint("an archive has its owners in it; a directory takes them"));
-    }
-    match is_one {
-        true => Ok(Owners::One(Owner { uid, gid })),
-        false if map.is_empty() => Ok(Owners::Kept),
-        false => OwnerMap::new(map).map(Owners::Mapped),
     }
 }
 

@@ -7,7 +7,7 @@ use ext4_writer::{Options, Size};
 
 use super::Voice;
 use super::guest::GuestWords;
-use super::pull::Job;
+use super::job::Job;
 use super::tree;
 use crate::cache::Cache;
 use crate::demo::DemoRegistry;

@@ -8,6 +8,7 @@ mod demo;
 mod disk;
 mod effort;
 mod guest;
+mod job;
 mod layering;
 mod lint;
 mod look;

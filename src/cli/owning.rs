@@ -20,17 +20,27 @@ pub(super) struct Owning {
 
 impl Owning {
     pub(super) fn owners(self, origin: &Origin) -> Result<Owners> {
-        let is_given = self.owner.is_some() || !self.owner_map.is_empty();
-        if is_given && !matches!(origin, Origin::Directory(_)) {
-            return Err(Error::usage(format!(
-                "--owner and --owner-map have no meaning for {origin}"
-            ))
-            .hint("an archive has its owners in it; dir:PATH takes them"));
-        }
-        match self.owner {
-            Some(owner) => Ok(Owners::One(owner)),
-            None if self.owner_map.is_empty() => Ok(Owners::Kept),
-            None => OwnerMap::new(self.owner_map).map(Owners::Mapped),
-        }
+        let words = ("--owner and --owner-map", "dir:PATH takes them");
+        owners(self.owner, self.owner_map, origin, words)
+    }
+}
+
+/// The owner of everything, or owners by a map. `words` are those that say so, which only a
+/// directory takes, and what to tell whom they fail.
+pub(super) fn owners(
+    one: Option<Owner>,
+    map: Vec<OwnerRange>,
+    origin: &Origin,
+    (words, takes): (&str, &str),
+) -> Result<Owners> {
+    let is_given = one.is_some() || !map.is_empty();
+    if is_given && !matches!(origin, Origin::Directory(_)) {
+        return Err(Error::usage(format!("{words} have no meaning for {origin}"))
+            .hint(format!("an archive has its owners in it; {takes}")));
+    }
+    match one {
+        Some(one) => Ok(Owners::One(one)),
+        None if map.is_empty() => Ok(Owners::Kept),
+        None => OwnerMap::new(map).map(Owners::Mapped),
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
+use crate::json::fold;
 use crate::source::Platform;
 
 /// What is said.
@@ -73,25 +74,10 @@ struct LastPath(Option<String>);
 
 impl<'de> Deserialize<'de> for LastPath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Variables;
-        impl<'de> Visitor<'de> for Variables {
-            type Value = LastPath;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a list of variables")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<LastPath, A::Error> {
-                let mut path = None;
-                while let Some(entry) = list.next_element::<String>()? {
-                    if let Some(value) = entry.strip_prefix("PATH=") {
-                        path = Some(value.to_owned());
-                    }
-                }
-                Ok(LastPath(path))
-            }
-        }
-        deserializer.deserialize_seq(Variables)
+        let last = |last: Option<String>, variable: String| {
+            variable.strip_prefix("PATH=").map(ToOwned::to_owned).or(last)
+        };
+        fold(deserializer, "a list of variables", None, last).map(Self)
     }
 }
 

@@ -152,6 +152,18 @@ impl Image {
         }
     }
 
+    /// The target of a symbolic link, unless it is encrypted: all but the target is there to be
+    /// shown without the key.
+    pub(super) fn target(&self, inode: &Inode) -> std::result::Result<Option<Vec<u8>>, ReadError> {
+        if !inode.is(FileKind::Symlink) {
+            return Ok(None);
+        }
+        match self.reader.read_link(inode) {
+            Err(ReadError::Encrypted { .. }) => Ok(None),
+            target => target.map(Some),
+        }
+    }
+
     /// An error of the reader, as one of this program.
     pub(super) fn failed(&self, error: ReadError) -> Error {
         classed(self.cannot_read(), error)

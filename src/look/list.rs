@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ext4_writer::FileKind;
-use ext4_writer::reader::{DirectoryEntry, Inode, Links, ReadError};
+use ext4_writer::reader::{DirectoryEntry, Inode, Links};
 
 use super::{Image, Status};
 use crate::error::{Error, Result};
@@ -196,13 +196,7 @@ impl<'a> Listing<'a> {
         if self.wanted.details {
             let failed = |error| self.image.failed_at(&path, error);
             attributes = self.image.reader.attributes(inode).map_err(failed)?;
-            if status.kind == FileKind::Symlink {
-                target = match self.image.reader.read_link(inode) {
-                    // The name is all that there is to show without the key.
-                    Err(ReadError::Encrypted { .. }) => None,
-                    target => Some(target.map_err(failed)?),
-                };
-            }
+            target = self.image.target(inode).map_err(failed)?;
         }
         let attributes = attributes.into_iter().map(|attribute| attribute.name).collect();
         Ok(Step::Name(Box::new(Line { path, name, status, target, attributes })))

@@ -1,7 +1,6 @@
 //! Everything that can be said of one inode.
 
-use ext4_writer::FileKind;
-use ext4_writer::reader::{Attribute, Extent, Inode, Links, ReadError};
+use ext4_writer::reader::{Attribute, Extent, Inode, Links};
 
 use super::list::absolute;
 use super::{Image, Status};
@@ -40,14 +39,7 @@ impl<'a> Stat<'a> {
         let status = Status::new(&inode, image.name())?;
         let failed = |error| image.failed_at(path, error);
         let attributes = image.reader.attributes(&inode).map_err(failed)?;
-        let target = match status.kind {
-            FileKind::Symlink => match image.reader.read_link(&inode) {
-                // All but the target is there to be shown without the key.
-                Err(ReadError::Encrypted { .. }) => None,
-                target => Some(target.map_err(failed)?),
-            },
-            _ => None,
-        };
+        let target = image.target(&inode).map_err(failed)?;
         Ok(Self {
             image,
             path: if path.starts_with(b"<") { path.to_vec() } else { absolute(path) },

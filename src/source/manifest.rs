@@ -15,6 +15,7 @@ use super::platform::Platform;
 use super::{Layer, Limits, excerpt};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::json::fold;
 
 /// How many addresses a descriptor may name.
 const MAX_URLS: usize = 100;
@@ -491,25 +492,8 @@ pub(super) struct Count(pub(super) usize);
 
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Counter;
-
-        impl<'de> Visitor<'de> for Counter {
-            type Value = Count;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Count, A::Error> {
-                let mut count = 0_usize;
-                while list.next_element::<IgnoredAny>()?.is_some() {
-                    count = count.saturating_add(1);
-                }
-                Ok(Count(count))
-            }
-        }
-
-        deserializer.deserialize_seq(Counter)
+        let count = |count: usize, _: IgnoredAny| count.saturating_add(1);
+        fold(deserializer, "a list", 0, count).map(Self)
     }
 }
 

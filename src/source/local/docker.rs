@@ -4,9 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use std::fmt;
-
-use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::bundle::Bundle;
@@ -14,6 +11,7 @@ use super::piece::{Piece, verify};
 use super::{LocalImage, Wanted};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
+use crate::json::fold;
 use crate::source::manifest::{Config, Count};
 use crate::source::origin::Choice;
 use crate::source::{Image, Layer, Limits, excerpt, select};
@@ -49,28 +47,12 @@ impl<'de> Deserialize<'de> for Sizes {
             layers: Option<Count>,
         }
 
-        struct Summing;
-
-        impl<'de> Visitor<'de> for Summing {
-            type Value = Sizes;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of images")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Sizes, A::Error> {
-                let count = |list: Option<Count>| list.map_or(0, |Count(count)| count);
-                let mut sizes = Sizes::default();
-                while let Some(Shape { repo_tags, layers }) = list.next_element()? {
-                    sizes.images = sizes.images.saturating_add(1);
-                    sizes.names = sizes.names.saturating_add(count(repo_tags));
-                    sizes.layers = sizes.layers.max(count(layers));
-                }
-                Ok(sizes)
-            }
-        }
-
-        deserializer.deserialize_seq(Summing)
+        let count = |list: Option<Count>| list.map_or(0, |Count(count)| count);
+        fold(deserializer, "a list of images", Self::default(), |sizes, shape: Shape| Self {
+            images: sizes.images.saturating_add(1),
+            names: sizes.names.saturating_add(count(shape.repo_tags)),
+            layers: sizes.layers.max(count(shape.layers)),
+        })
     }
 }
 
