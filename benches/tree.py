@@ -29,6 +29,8 @@ def of_archive(path):
             name = "" if name == "." else name
             if member.islnk():
                 target = os.path.normpath(member.linkname).strip("/")
+                # The last header of an inode tells its owner and times, as containerd takes them.
+                facts[target].update(uid=member.uid, gid=member.gid, mtime=_mtime(member))
                 facts[name] = facts[target]
                 groups.setdefault(id(facts[target]), [target]).append(name)
             else:
