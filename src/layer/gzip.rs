@@ -7,6 +7,7 @@
 use std::io::{self, Read};
 
 use super::input::{Input, invalid};
+use super::widen;
 
 pub(super) const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -26,9 +27,9 @@ pub(super) struct Gzip<R> {
     input: Input<R>,
     inflate: Inflate,
     state: State,
-    /// The uncompressed bytes so far, of all members and of this one.
+    /// The uncompressed bytes so far, and those before this member.
     produced: u64,
-    of_member: u64,
+    before: u64,
     /// Those of members whose bytes were given out since they were last asked for.
     trailers: Vec<Trailer>,
 }
@@ -60,7 +61,7 @@ impl<R: Read + Send + 'static> Gzip<R> {
 impl<R: Read> Gzip<R> {
     pub(super) fn new(input: Input<R>) -> Self {
         let (inflate, state) = (Inflate::new(), State::Between);
-        Self { input, inflate, state, produced: 0, of_member: 0, trailers: Vec::new() }
+        Self { input, inflate, state, produced: 0, before: 0, trailers: Vec::new() }
     }
 
     pub(super) fn received(&self) -> u64 {
@@ -96,9 +97,7 @@ impl<R: Read> Gzip<R> {
                 State::Inside => {
                     let progress = self.inflate.run(self.input.fill()?, out)?;
                     self.input.consume(progress.consumed);
-                    let count = u64::try_from(progress.produced).unwrap_or(u64::MAX);
-                    self.produced = self.produced.saturating_add(count);
-                    self.of_member = self.of_member.saturating_add(count);
+                    self.produced = self.produced.saturating_add(widen(progress.produced));
                     if progress.ended {
                         self.end_member()?;
                     }
@@ -115,7 +114,7 @@ impl<R: Read> Gzip<R> {
         if self.input.look(MAGIC.len())?.starts_with(&MAGIC) {
             self.read_header()?;
             self.inflate.reset();
-            self.of_member = 0;
+            self.before = self.produced;
             return Ok(State::Inside);
         }
         self.input.expect_padding()?;
@@ -126,7 +125,7 @@ impl<R: Read> Gzip<R> {
         let crc = u32::from_le_bytes(self.input.array()?);
         let length = u32::from_le_bytes(self.input.array()?);
         let trailer = Trailer { end: self.produced, crc, length, received: self.received() };
-        if self.of_member == 0 {
+        if self.produced == self.before {
             // However many empty members there are, none of them waits.
             trailer.compare(&flate2::Crc::new())?;
         } else {
@@ -214,7 +213,7 @@ impl Members {
 
     fn take(&mut self, bytes: &[u8]) {
         self.crc.update(bytes);
-        self.position = self.position.saturating_add(u64::try_from(bytes.len()).unwrap_or(0));
+        self.position = self.position.saturating_add(widen(bytes.len()));
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use ext4_writer::Buffer;
 
 use super::ahead::ReadAhead;
+use super::widen;
 
 /// Large enough that a read from a file or a socket costs little beside the inflating of it.
 pub(super) const CAPACITY: usize = 128 << 10;
@@ -59,7 +60,7 @@ impl<R: Read> Input<R> {
             if count == 0 {
                 break;
             }
-            self.received = self.received.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+            self.received = self.received.saturating_add(widen(count));
         }
         Ok(self.buffered())
     }

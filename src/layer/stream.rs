@@ -325,14 +325,16 @@ impl Producer {
         });
         let wanted = self.diff_id.as_ref().filter(|_| known.is_none());
         let hasher = wanted.map(|wanted| Hasher::new(wanted.algorithm()));
-        if hasher.is_none() && compression != Compression::Gzip {
+        let members = (compression == Compression::Gzip).then(Members::new);
+        let is_little = hasher.is_none() && members.is_none();
+        let mut check = Check { name: &self.name, known, hasher, members };
+        if is_little {
             self.produce(&mut input, |message| {
-                messages.send(with(message, known.as_ref())).is_ok()
+                messages.send(message.and_then(|message| check.pass(message))).is_ok()
             });
             return Ok(());
         }
         let (chunks, on_their_way) = mpsc::channel();
-        let mut check = Check { name: &self.name, hasher, members: Members::new() };
         thread::scope(|scope| {
             thread::Builder::new()
                 .name("hash".to_owned())
@@ -444,8 +446,11 @@ fn give_way() {
 /// What is done to the decompressed bytes beside handing them on.
 struct Check<'a> {
     name: &'a str,
+    /// The diff ID, where it is known without hashing.
+    known: Option<Digest>,
     hasher: Option<Hasher>,
-    members: Members,
+    /// What gzip's trailers are compared with.
+    members: Option<Members>,
 }
 
 impl Check<'_> {
@@ -463,30 +468,25 @@ impl Check<'_> {
     fn pass(&mut self, message: Message) -> Result<Message> {
         match message {
             Message::Data(chunk) => {
-                let verified = self.members.verify(chunk.filled(), &chunk.trailers);
-                verified.map_err(|(trailer, error)| {
-                    let progress = (Compression::Gzip, trailer.received());
-                    refuse_read(self.name, Some(progress), error)
-                })?;
+                if let Some(members) = &mut self.members {
+                    let verified = members.verify(chunk.filled(), &chunk.trailers);
+                    verified.map_err(|(trailer, error)| {
+                        let progress = (Compression::Gzip, trailer.received());
+                        refuse_read(self.name, Some(progress), error)
+                    })?;
+                }
                 if let Some(hasher) = &mut self.hasher {
                     hasher.update(chunk.filled());
                 }
                 Ok(Message::Data(chunk))
             }
             Message::End(ended) => {
-                let diff_id = self.hasher.take().map(Hasher::finish);
-                with(Ok(Message::End(ended)), diff_id.as_ref())
+                let hashed = || self.hasher.take().map(Hasher::finish);
+                let diff_id = self.known.take().or_else(hashed);
+                Ok(Message::End(Ended { diff_id, ..ended }))
             }
             Message::Begin(compression) => Ok(Message::Begin(compression)),
         }
-    }
-}
-
-/// The message with what the diff ID was found to be, if it is the last.
-fn with(message: Result<Message>, diff_id: Option<&Digest>) -> Result<Message> {
-    match message? {
-        Message::End(ended) => Ok(Message::End(Ended { diff_id: diff_id.cloned(), ..ended })),
-        other => Ok(other),
     }
 }
 
