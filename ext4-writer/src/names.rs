@@ -30,49 +30,47 @@ impl<T> Names<T> {
     }
 
     pub(crate) fn get(&self, name: &[u8]) -> Option<&T> {
-        match self.place(name).ok().and_then(|place| self.row.get(place)) {
-            Some((_, value)) => value.as_ref(),
-            None => self.strays.get(name),
+        match self.place(name) {
+            Ok(place) => self.row.get(place)?.1.as_ref(),
+            Err(_) => self.strays.get(name),
         }
     }
 
     pub(crate) fn get_mut(&mut self, name: &[u8]) -> Option<&mut T> {
-        match self.place(name).ok().and_then(|place| self.row.get_mut(place)) {
-            Some((_, value)) => value.as_mut(),
-            None => self.strays.get_mut(name),
+        match self.place(name) {
+            Ok(place) => self.row.get_mut(place)?.1.as_mut(),
+            Err(_) => self.strays.get_mut(name),
         }
     }
 
     /// Adds a name; `false` if there is one like it, which stays.
     pub(crate) fn add(&mut self, name: &[u8], value: T) -> bool {
-        let place = self.place(name);
-        if let Some((_, kept)) = place.ok().and_then(|place| self.row.get_mut(place)) {
-            if kept.is_some() {
-                return false;
-            }
-            *kept = Some(value);
-            self.removed -= 1;
-            return true;
-        }
-        if place == Err(self.row.len()) && !self.strays.contains_key(name) {
-            self.row.push((name.into(), Some(value)));
-            return true;
-        }
-        match self.strays.entry(name.into()) {
-            btree_map::Entry::Vacant(place) => {
-                place.insert(value);
+        match self.place(name) {
+            Ok(place) => match self.row.get_mut(place) {
+                Some((_, kept @ None)) => {
+                    *kept = Some(value);
+                    self.removed -= 1;
+                    true
+                }
+                _ => false,
+            },
+            Err(place) if place == self.row.len() && !self.strays.contains_key(name) => {
+                self.row.push((name.into(), Some(value)));
                 true
             }
-            btree_map::Entry::Occupied(_) => false,
+            Err(_) => match self.strays.entry(name.into()) {
+                btree_map::Entry::Vacant(place) => {
+                    place.insert(value);
+                    true
+                }
+                btree_map::Entry::Occupied(_) => false,
+            },
         }
     }
 
     pub(crate) fn remove(&mut self, name: &[u8]) -> Option<T> {
-        let place = self.place(name).ok();
-        let Some((_, kept)) = place.and_then(|place| self.row.get_mut(place)) else {
-            return self.strays.remove(name);
-        };
-        let value = kept.take()?;
+        let Ok(place) = self.place(name) else { return self.strays.remove(name) };
+        let value = self.row.get_mut(place)?.1.take()?;
         self.removed += 1;
         if self.removed > self.row.len() / 2 {
             self.row.retain(|(_, kept)| kept.is_some());

@@ -312,7 +312,8 @@ impl Tree {
         let mark = self.mark;
         let parent = self.directory_mut(directory)?;
         // Two links are the directory's own name and its `.`.
-        if is_directory && is_counted && parent.subdirectories >= MAX_LINKS - 2 {
+        let is_full = is_directory && is_counted && parent.subdirectories >= MAX_LINKS - 2;
+        if is_full && parent.entries.get(name).is_none() {
             return Err(Error::TooManySubdirectories { subdirectories: MAX_LINKS - 2 });
         }
         if !parent.entries.add(name, Entry { node, mark }) {

@@ -232,6 +232,8 @@ fn without_index_there_are_as_many_subdirectories_as_links_can_count() {
         let refused = builder.add_directory(root, b"one more", &NO_METADATA);
         let expected = matches!(refused, Err(Error::TooManySubdirectories { .. }));
         assert!(expected, "{list}: {refused:?}");
+        let taken = builder.add_directory(root, b"1", &NO_METADATA);
+        assert!(matches!(taken, Err(Error::Exists { .. })), "{list}: {taken:?}");
         builder.add_special(root, b"a pipe", &NO_METADATA, Special::Fifo).unwrap();
     }
 }
