@@ -248,8 +248,6 @@ fn job(shape: Shape, seed: Seed, origin: Origin) -> Result<Job> {
     let owners = owners(one, seed.owner_map, &origin, words)?;
     let mut job = Job::new(origin, owners, seed.reading, shape)?;
     job.now = Some(now());
-    // It is to hold data, not to boot: nothing is looked for in it.
-    job.is_linted = false;
     Ok(job)
 }
 

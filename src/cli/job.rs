@@ -77,7 +77,8 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// A filesystem of this shape with what the origin holds and nothing beside it.
+    /// A filesystem of this shape with what the origin holds and nothing beside it. It is to hold
+    /// data, not to boot: nothing is looked for in it.
     pub(super) fn new(
         origin: Origin,
         owners: Owners,

@@ -19,7 +19,7 @@ use crate::source::Origin;
 
 /// Write an image as an ext4 disk
 #[derive(Debug, Args)]
-#[command(after_help = ORIGINS)]
+#[command(mut_arg("platform", |word| word.display_order(0)), after_help = ORIGINS)]
 pub(crate) struct Pull {
     /// The image, such as debian:bookworm-slim or oci:DIR:TAG; all forms stand below
     #[arg(value_name = "SOURCE")]
