@@ -29,8 +29,10 @@ def of_archive(path):
             name = "" if name == "." else name
             if member.islnk():
                 target = os.path.normpath(member.linkname).strip("/")
-                # The last header of an inode tells its owner and times, as containerd takes them.
+                # The last header of an inode tells its owner, mode and times, as containerd takes them.
                 facts[target].update(uid=member.uid, gid=member.gid, mtime=_mtime(member))
+                if "mode" in facts[target]:
+                    facts[target]["mode"] = member.mode & 0o7777
                 facts[name] = facts[target]
                 groups.setdefault(id(facts[target]), [target]).append(name)
             else:
