@@ -91,6 +91,9 @@ pub(crate) fn render(
     block_size: BlockSize,
     seed: InodeSeed,
 ) -> Result<ExtentTree> {
+    if let Some(root) = leaf_root(extents)? {
+        return Ok(ExtentTree { root, nodes: Vec::new() });
+    }
     let pieces = split(extents)?;
     let levels = levels(pieces.len(), block_size);
     let mut nodes = Vec::with_capacity(places.len());
@@ -103,7 +106,8 @@ pub(crate) fn render(
         for (group, first) in entries.chunks(per_node).zip(firsts.chunks(per_node)) {
             let place = places.next().ok_or(NODES_HAVE_PLACES)?;
             let first = *first.first().ok_or(NODES_HAVE_PLACES)?;
-            let node = node_bytes(group, depth, block_size.len())?;
+            let mut node = vec![0; block_size.len()];
+            put_node(&mut node, group, depth)?;
             let tail = ENTRY_SIZE + per_node * ENTRY_SIZE;
             nodes.push((place, seed.seal_extents(node, tail)));
             children.push(Child { first, place });
@@ -111,11 +115,29 @@ pub(crate) fn render(
         entries = children.iter().map(index_bytes).collect();
         firsts = children.iter().map(|child| child.first).collect();
     }
-    let root = node_bytes(&entries, levels.len(), BLOCK_MAP_SIZE)?;
-    let root = root.try_into().map_err(|_| NODES_HAVE_PLACES)?;
+    let mut root = [0; BLOCK_MAP_SIZE];
+    put_node(&mut root, &entries, levels.len())?;
     Ok(ExtentTree { root, nodes })
 }
 
+/// The root that holds all mappings as they are, as nearly every file's does.
+fn leaf_root(extents: &[Extent]) -> Result<Option<[u8; BLOCK_MAP_SIZE]>> {
+    let is_one_entry =
+        |extent: &Extent| (BlockCount::new(1)..=longest(extent)).contains(&extent.run.length);
+    let mut entries = [[0; ENTRY_SIZE]; ROOT_ENTRIES];
+    let Some(used) = entries.get_mut(..extents.len()) else { return Ok(None) };
+    if !extents.iter().all(is_one_entry) {
+        return Ok(None);
+    }
+    for (entry, extent) in used.iter_mut().zip(extents) {
+        *entry = leaf_bytes(extent)?;
+    }
+    let mut root = [0; BLOCK_MAP_SIZE];
+    put_node(&mut root, used, 0)?;
+    Ok(Some(root))
+}
+
+const ENTRIES_FIT: Error = internal("a node has room for its entries");
 const NODES_HAVE_PLACES: Error = internal("every extent node has a place");
 
 fn leaf_bytes(piece: &Extent) -> Result<[u8; ENTRY_SIZE]> {
@@ -142,10 +164,10 @@ fn index_bytes(child: &Child) -> [u8; ENTRY_SIZE] {
     zerocopy::transmute!(record)
 }
 
-/// A node of `length` bytes; its room for entries follows from that.
-fn node_bytes(entries: &[[u8; ENTRY_SIZE]], depth: usize, length: usize) -> Result<Vec<u8>> {
+/// Puts a node with these entries into zeros; its room for entries follows from their length.
+fn put_node(node: &mut [u8], entries: &[[u8; ENTRY_SIZE]], depth: usize) -> Result<()> {
     let count = |number: usize| u16::try_from(number).map(U16::new);
-    let room = (length - ENTRY_SIZE) / ENTRY_SIZE;
+    let room = (node.len() - ENTRY_SIZE) / ENTRY_SIZE;
     let header = || -> Result<Header, std::num::TryFromIntError> {
         Ok(Header {
             magic: U16::new(MAGIC),
@@ -155,11 +177,13 @@ fn node_bytes(entries: &[[u8; ENTRY_SIZE]], depth: usize, length: usize) -> Resu
             generation: U32::ZERO,
         })
     };
-    let mut node = Vec::with_capacity(length);
-    node.extend_from_slice(header().map_err(|_| MAPS_END_IN_32_BITS)?.as_bytes());
-    node.extend_from_slice(entries.as_flattened());
-    node.resize(length, 0);
-    Ok(node)
+    let header = header().map_err(|_| MAPS_END_IN_32_BITS)?;
+    let entries = entries.as_flattened();
+    let used = node.get_mut(..ENTRY_SIZE + entries.len()).ok_or(ENTRIES_FIT)?;
+    let (head, rest) = used.split_at_mut_checked(ENTRY_SIZE).ok_or(ENTRIES_FIT)?;
+    head.copy_from_slice(header.as_bytes());
+    rest.copy_from_slice(entries);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -28,11 +28,12 @@ fn derived_uuid(options: &Options, tree: &Tree) -> [u8; 16] {
         Size::Fixed(bytes) => bytes,
         Size::Fit { free_bytes, .. } => free_bytes,
     };
-    let mut print = Fingerprint::new().and(b"uuid").and(&options.label).and(&size.to_le_bytes());
+    let mut print = Fingerprint::new().and(b"uuid").and(&options.label).word(size);
     for (id, node) in tree.nodes() {
         print = with_node(print, node);
         for attribute in tree.attributes(id).map(Attributes::as_slice).unwrap_or_default() {
-            print = print.and(&[attribute.index]).and(&attribute.suffix).and(&attribute.value);
+            let print_of_name = print.word(u64::from(attribute.index)).and(&attribute.suffix);
+            print = print_of_name.and(&attribute.value);
         }
     }
     let mut uuid = print.bytes();
@@ -46,55 +47,91 @@ fn derived_uuid(options: &Options, tree: &Tree) -> [u8; 16] {
 }
 
 fn with_node(print: Fingerprint, node: &Node) -> Fingerprint {
+    let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
     let print = print
-        .and(&(node.kind().mode_bits() | node.mode).to_le_bytes())
-        .and(&node.uid.to_le_bytes())
-        .and(&node.gid.to_le_bytes())
-        .and(&node.modified.seconds.to_le_bytes())
-        .and(&node.modified.nanoseconds.to_le_bytes());
+        .word(pair(node.uid, u32::from(node.kind().mode_bits() | node.mode)))
+        .word(pair(node.gid, node.modified.nanoseconds))
+        .word(node.modified.seconds.cast_unsigned());
     match &node.content {
         Content::Directory(directory) => {
             directory.entries.iter().fold(print, |print, (name, entry)| {
-                print.and(name).and(&crate::sink::widen(entry.node.index()).to_le_bytes())
+                print.and(name).word(crate::sink::widen(entry.node.index()))
             })
         }
         Content::Regular { size, extents } => {
-            let print = print.and(&size.to_le_bytes());
-            extents.as_slice().iter().fold(print, |print, extent| {
-                print.and(&extent.at.get().to_le_bytes()).and(&extent.run.start.get().to_le_bytes())
+            let extents = extents.as_slice();
+            let print = print.word(*size).word(crate::sink::widen(extents.len()));
+            extents.iter().fold(print, |print, extent| {
+                print.word(u64::from(extent.at.get())).word(extent.run.start.get())
             })
         }
-        Content::Inline(bytes) => print.and(&crate::sink::widen(bytes.len()).to_le_bytes()),
+        Content::Inline(bytes) => print.word(crate::sink::widen(bytes.len())),
         Content::Symlink(target) => print.and(target),
         Content::Special(
             Special::CharacterDevice { major, minor } | Special::BlockDevice { major, minor },
-        ) => print.and(&major.to_le_bytes()).and(&minor.to_le_bytes()),
+        ) => print.word(pair(*major, *minor)),
         Content::Special(Special::Fifo | Special::Socket) | Content::Gone => print,
     }
 }
 
-/// FNV-1a with 128 bits: enough to tell trees apart, and nothing that secrecy rests on.
-///
-/// Source: RFC 9923, "The FNV Non-Cryptographic Hash Algorithm".
+/// A product for every eight bytes: enough to tell trees apart, and nothing that secrecy rests on.
+/// A byte at a time took a sixth of the time that a tree of small files takes at the end.
 #[derive(Clone, Copy)]
 struct Fingerprint(u128);
 
 impl Fingerprint {
-    const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    /// 2^128 divided by the golden ratio, to the nearest odd number: no two states become one.
+    const FACTOR: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
 
     fn new() -> Self {
-        Self(Self::BASIS)
+        Self(Self::FACTOR)
+    }
+
+    /// Adds eight bytes. The upper half of the product, which depends on all of them, is folded into
+    /// the lower one, where the next ones come.
+    fn word(self, word: u64) -> Self {
+        let product = (self.0 ^ u128::from(word)).wrapping_mul(Self::FACTOR);
+        Self(product ^ product >> 64)
     }
 
     /// Adds a field; its length comes too, so that fields cannot run into each other.
     fn and(self, field: &[u8]) -> Self {
-        let length = crate::sink::widen(field.len()).to_le_bytes();
-        let step = |hash: u128, byte: &u8| (hash ^ u128::from(*byte)).wrapping_mul(Self::PRIME);
-        Self(length.iter().chain(field).fold(self.0, step))
+        let (words, rest) = field.as_chunks();
+        let words = words.iter().map(|word| u64::from_le_bytes(*word));
+        let print = words.fold(self.word(crate::sink::widen(field.len())), Self::word);
+        let last = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        if rest.is_empty() { print } else { print.word(last) }
     }
 
     fn bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn what_differs_anywhere_has_another_fingerprint() {
+        let mut seen = BTreeSet::new();
+        for length in 0..40 {
+            let zeros = vec![0; length];
+            assert!(seen.insert(Fingerprint::new().and(&zeros).0), "{length} zeros");
+            for place in 0..length {
+                for bit in 0..8 {
+                    let mut field = zeros.clone();
+                    field[place] = 1 << bit;
+                    assert!(seen.insert(Fingerprint::new().and(&field).0), "{field:?}");
+                }
+            }
+        }
+        // The ends of fields count, and their order.
+        let of = |fields: &[&[u8]]| fields.iter().fold(Fingerprint::new(), |p, f| p.and(f)).0;
+        for fields in [[&b"ab"[..], b"c"], [b"a", b"bc"], [b"c", b"ab"], [b"abc", b""]] {
+            assert!(seen.insert(of(&fields)), "{fields:?}");
+        }
     }
 }

@@ -27,6 +27,9 @@ impl Lists<'_> {
     /// The bytes behind an inode's fields, with the attribute of content if there is one; none
     /// without attributes.
     pub(crate) fn in_inode(&self, list: &[Stored<'_>], rest: Option<&[u8]>) -> Result<Vec<u8>> {
+        if list.is_empty() && rest.is_none() {
+            return Ok(Vec::new());
+        }
         let mut listed = Vec::with_capacity(list.len() + 1);
         for stored in list {
             // In the inode, only values outside have a hash (kernel: fs/ext4/xattr.c,
@@ -41,9 +44,6 @@ impl Lists<'_> {
             outside: None,
             hash: 0,
         }));
-        if listed.is_empty() {
-            return Ok(Vec::new());
-        }
         let mut room = vec![0; self.format.attribute_room()];
         let (magic, area) = room.split_first_chunk_mut().ok_or(ATTRIBUTES_FIT)?;
         *magic = MAGIC.to_le_bytes();

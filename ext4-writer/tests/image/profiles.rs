@@ -86,11 +86,11 @@ fn profiles_have_no_feature_that_whom_they_name_cannot_read() {
 /// The image of one tree under every profile: a change here is a change of the bytes of every
 /// user's images, and stands in the changelog under a heading of its own.
 const GOLDEN: [(Profile, &str); 5] = [
-    (Profile::Default, "sha256:882da763625ed8a341b34cae54afaee9e4b2ef4b84d972c01010e95944674bec"),
-    (Profile::Max, "sha256:c1d0898c189a9d65d959c4adaf4efaac7d59ccad3b73d36440090a177a70507d"),
-    (Profile::Linux414, "sha256:882da763625ed8a341b34cae54afaee9e4b2ef4b84d972c01010e95944674bec"),
-    (Profile::Grub206, "sha256:882da763625ed8a341b34cae54afaee9e4b2ef4b84d972c01010e95944674bec"),
-    (Profile::ReadOnly, "sha256:8d3f63f67de8dcc35c81a06f69f5157401f8ad58fb50ddf0737dd28f6018f051"),
+    (Profile::Default, "sha256:e1946ebfb63e6185533b128f17a84c18ef9b408473ea35aa3ff259d9c1f73614"),
+    (Profile::Max, "sha256:1204b11d52d74587e0c754468e9a370bcfc128e485aeaf500f2cd0c3e2edbbb0"),
+    (Profile::Linux414, "sha256:e1946ebfb63e6185533b128f17a84c18ef9b408473ea35aa3ff259d9c1f73614"),
+    (Profile::Grub206, "sha256:e1946ebfb63e6185533b128f17a84c18ef9b408473ea35aa3ff259d9c1f73614"),
+    (Profile::ReadOnly, "sha256:ccca1b91d8ad49d4c013f63d9c265cca599e4fc2fb55c5a4b49a948fb1ef00d3"),
 ];
 
 #[test]
