@@ -85,6 +85,21 @@ impl Sealed<Vec<u8>> {
     pub(crate) fn block(&self) -> &[u8] {
         &self.0
     }
+
+    /// Adds what lies behind it on the disk.
+    pub(crate) fn append(&mut self, next: &Self) {
+        self.0.extend_from_slice(&next.0);
+    }
+
+    /// Fills its last `block` bytes up with zeros.
+    pub(crate) fn pad(&mut self, block: usize) {
+        self.0.resize(self.0.len().next_multiple_of(block), 0);
+    }
+
+    /// Nothing, with the memory kept.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
 }
 
 /// The start of every checksum of one filesystem but the superblock's: its UUID, folded.

@@ -231,7 +231,7 @@ impl Tree {
     }
 
     /// All nodes that exist, in the order in which they were added.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> + Clone {
         (0..)
             .map(NodeId)
             .zip(&self.nodes)

@@ -40,6 +40,12 @@ pub(crate) struct NodePlan {
 }
 
 impl NodePlan {
+    /// The blocks that are this node's before any other's.
+    fn block_count(&self) -> usize {
+        let own: BlockCount = self.blocks.as_slice().iter().map(|extent| extent.run.length).sum();
+        usize::try_from(own.get()).unwrap_or(usize::MAX).saturating_add(self.extent_nodes.len())
+    }
+
     fn is_needed(&self) -> bool {
         !self.blocks.as_slice().is_empty()
             || !self.extent_nodes.is_empty()
@@ -83,14 +89,35 @@ impl<'a> NodePlans<'a> {
         Ok(Self { plans, attribute_blocks: attribute_blocks.into_blocks(), values })
     }
 
-    /// The plans in the order of the nodes.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &NodePlan)> {
-        self.plans.iter().map(|(node, plan)| (*node, plan))
+    /// The plans of this node and those behind it, in the order of the nodes.
+    pub(crate) fn from(&self, first: NodeId) -> impl Iterator<Item = (NodeId, &NodePlan)> {
+        let before = self.plans.partition_point(|(node, _)| *node < first);
+        let plans = self.plans.get(before..).unwrap_or_default();
+        plans.iter().map(|(node, plan)| (*node, plan))
     }
 
-    /// The blocks of attributes in the order of the nodes that are the first to have them.
-    pub(crate) fn attribute_blocks(&self) -> impl Iterator<Item = AttributeBlock> {
-        self.attribute_blocks.iter().copied()
+    /// The plans in the order of the nodes, cut into parts of about so many blocks.
+    pub(crate) fn parts(&self, blocks: usize) -> Vec<&[(NodeId, NodePlan)]> {
+        let mut sum = 0;
+        let part_of = |(_, plan): &(NodeId, NodePlan)| {
+            let part = sum / blocks;
+            sum = plan.block_count().saturating_add(sum);
+            part
+        };
+        let parts: Vec<usize> = self.plans.iter().map(part_of).collect();
+        let mut rest = self.plans.as_slice();
+        let cut = parts.chunk_by(usize::eq).map(|part| {
+            let (now, later) = rest.split_at_checked(part.len()).unwrap_or((rest, &[]));
+            rest = later;
+            now
+        });
+        cut.collect()
+    }
+
+    /// The block of attributes that this node is the first to have.
+    pub(crate) fn attribute_block(&self, owner: NodeId) -> Option<AttributeBlock> {
+        let found = self.attribute_blocks.binary_search_by_key(&owner, |block| block.owner);
+        found.ok().and_then(|place| self.attribute_blocks.get(place)).copied()
     }
 }
 

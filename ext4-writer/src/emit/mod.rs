@@ -1,0 +1,281 @@
+//! A plan to the sink.
+
+mod render;
+mod tables;
+mod threads;
+
+use crate::batch::Batch;
+use crate::checksum::{FsSeed, Sealed};
+use crate::error::{Error, Result, internal};
+use crate::options::Options;
+use crate::plan::groups::UnusedTables;
+use crate::plan::numbering::JOURNAL;
+use crate::plan::own_file::OwnFile;
+use crate::plan::resize::ResizeMap;
+use crate::plan::superblock::{self, Sources};
+use crate::plan::{Plan, journal};
+use crate::record::inode::Inode;
+use crate::record::superblock::Superblock;
+use crate::sink::{Prior, Sink};
+use crate::tree::Tree;
+use crate::units::{BlockCount, BlockIndex, InodeNumber, Run};
+
+use render::{Blocks, Renderer};
+use tables::{Inodes, OwnInodes, TABLES_HOLD_ALL};
+use threads::in_order;
+
+/// Where the superblock begins in its block, when that is block 0.
+const BOOT_SECTORS: usize = 1024;
+const SUPERBLOCK_LEN: usize = size_of::<Superblock>();
+const ONE: BlockCount = BlockCount::new(1);
+
+/// Writes all metadata of a plan, the superblock last.
+pub(crate) fn emit<S: Sink>(
+    plan: &Plan<'_>,
+    tree: &Tree,
+    options: &Options,
+    batch: &mut Batch<S>,
+) -> Result<()> {
+    let format = plan.placed.geometry.format;
+    let seed = FsSeed::new(plan.identity.uuid, format.has_checksums());
+    let mut emitter = Emitter { from: Renderer { plan, tree, options, seed, format }, batch };
+    emitter.node_blocks()?;
+    emitter.values()?;
+    emitter.bitmaps()?;
+    emitter.journal()?;
+    emitter.orphan_file()?;
+    emitter.inode_tables()?;
+    emitter.resize_map()?;
+    emitter.superblocks()
+}
+
+struct Emitter<'a, S> {
+    from: Renderer<'a>,
+    batch: &'a mut Batch<S>,
+}
+
+/// The blocks that are rendered at once, half a MiB of the usual ones: a thread is then busy for
+/// longer than it takes to hand them over.
+const PART: usize = 128;
+
+impl<S: Sink> Emitter<'_, S> {
+    fn node_blocks(&mut self) -> Result<()> {
+        let from = self.from;
+        let parts = from.plan.nodes.parts(PART);
+        let make = |number: usize, blocks: &mut Blocks| {
+            blocks.clear();
+            for (id, plan) in parts.get(number).copied().unwrap_or_default() {
+                let attributes = from.plan.nodes.attribute_block(*id);
+                from.node_blocks((*id, plan), attributes, blocks)?;
+            }
+            Ok(())
+        };
+        let length = from.format.block.len();
+        in_order(parts.len(), make, |blocks| {
+            blocks.iter(length).try_for_each(|(place, block)| self.batch.write_block(place, block))
+        })
+    }
+
+    /// Writes the values of attributes that have inodes of their own.
+    fn values(&mut self) -> Result<()> {
+        let plan = self.from.plan;
+        for (number, inode) in plan.nodes.values.iter() {
+            let pieces = inode.value.chunks(self.from.format.block.len());
+            for (place, piece) in inode.file.places().zip(pieces) {
+                self.batch.write_block(place, piece)?;
+            }
+            self.own_nodes(&inode.file, number)?;
+        }
+        Ok(())
+    }
+
+    fn bitmaps(&mut self) -> Result<()> {
+        let plan = self.from.plan;
+        let groups = &plan.groups;
+        for (group, place) in (0..).zip(&plan.placed.places.block_bitmaps) {
+            if !groups.omits_block_bitmap(group) {
+                self.batch.write_block(*place, &groups.blocks.render(group))?;
+            }
+        }
+        for (group, place) in (0..).zip(&plan.placed.places.inode_bitmaps) {
+            if !groups.omits_inode_bitmap(group) {
+                self.batch.write_block(*place, &groups.inodes.render(group))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn journal(&mut self) -> Result<()> {
+        let file = &self.from.plan.placed.places.journal;
+        let Some(first) = file.extents.first() else { return Ok(()) };
+        let others = match self.batch.prior() {
+            Prior::Unknown if self.from.options.lazy_journal_init => journal::OtherBlocks::Anything,
+            Prior::Unknown | Prior::Zeros => journal::OtherBlocks::Zeros,
+        };
+        let uuid = self.from.plan.identity.uuid;
+        let block = journal::render(&self.from.plan.placed.geometry, uuid, others)?;
+        self.batch.write_block(first.run.start, block.block())?;
+        if others == journal::OtherBlocks::Zeros {
+            let first = Run::new(first.run.start + ONE, first.run.length - ONE);
+            let others = file.extents.iter().skip(1).map(|extent| extent.run);
+            for run in std::iter::once(first).chain(others) {
+                self.batch.clear(run)?;
+            }
+        }
+        self.own_nodes(file, JOURNAL)
+    }
+
+    /// Writes the list of orphans, in which there is none.
+    fn orphan_file(&mut self) -> Result<()> {
+        let Some(number) = self.from.plan.orphan_file else { return Ok(()) };
+        let file = &self.from.plan.placed.places.orphan_file;
+        let seed = self.from.seed.inode(number, 0);
+        for place in file.places() {
+            let block = seed.seal_orphans(vec![0; self.from.format.block.len()], place);
+            self.batch.write_block(place, block.block())?;
+        }
+        self.own_nodes(file, number)
+    }
+
+    fn own_nodes(&mut self, file: &OwnFile, number: InodeNumber) -> Result<()> {
+        for (place, block) in self.from.own_tree(file, number)?.nodes {
+            self.batch.write_block(place, block.block())?;
+        }
+        Ok(())
+    }
+
+    fn journal_inode(&self) -> Result<Option<Inode>> {
+        self.from.own_inode(&self.from.plan.placed.places.journal, JOURNAL)
+    }
+
+    fn orphan_inode(&self) -> Result<Option<Inode>> {
+        let number = self.from.plan.orphan_file;
+        let file = &self.from.plan.placed.places.orphan_file;
+        number.map_or(Ok(None), |number| self.from.own_inode(file, number))
+    }
+
+    fn resize_inode(&self) -> Result<Option<Inode>> {
+        self.resize().map(|map| map.inode(self.from.options.epoch)).transpose()
+    }
+
+    fn resize(&self) -> Option<ResizeMap<'_>> {
+        let placed = &self.from.plan.placed;
+        let place = placed.places.resize_map?;
+        Some(ResizeMap::new(&placed.geometry, placed.space.layout(), place))
+    }
+
+    fn resize_map(&mut self) -> Result<()> {
+        let blocks = self.resize().map_or(Ok(Vec::new()), |map| map.blocks())?;
+        for (place, block) in blocks {
+            self.batch.write_block(place, block.block())?;
+        }
+        Ok(())
+    }
+
+    /// Writes the tables as far as inodes are in use.
+    fn inode_tables(&mut self) -> Result<()> {
+        let from = self.from;
+        let own = OwnInodes { resize: self.resize_inode()?, journal: self.journal_inode()? };
+        let per_group = from.plan.placed.geometry.inodes_per_group;
+        let pieces = tables::pieces(from.tree.nodes(), from.plan.numbering.last(), per_group);
+        let make = |number: usize, inodes: &mut Inodes| {
+            from.inodes(pieces.get(number).ok_or(TABLES_HOLD_ALL)?, &own, inodes)
+        };
+        in_order(pieces.len(), make, |inodes| self.put_inodes(inodes.first, &inodes.bytes))?;
+        for inode in from.value_inodes() {
+            let (number, inode) = inode?;
+            self.put_inodes(number, &inode)?;
+        }
+        if let (Some(number), Some(inode)) = (from.plan.orphan_file, self.orphan_inode()?) {
+            self.put_inodes(number, &from.seal_own(number, &inode))?;
+        }
+        self.batch.pad()?;
+        self.unused_tables()
+    }
+
+    /// Zeroes the tables where no inode is in use.
+    fn unused_tables(&mut self) -> Result<()> {
+        let plan = self.from.plan;
+        if plan.unused_tables == UnusedTables::LeftToKernel {
+            return Ok(());
+        }
+        for (group, table) in (0..).zip(&plan.placed.places.tables) {
+            self.batch.clear(plan.groups.unused_table(group, *table))?;
+        }
+        Ok(())
+    }
+
+    /// Writes inodes of one group, of which this is the first.
+    fn put_inodes(&mut self, first: InodeNumber, inodes: &Sealed<Vec<u8>>) -> Result<()> {
+        let plan = self.from.plan;
+        let per_group = plan.placed.geometry.inodes_per_group;
+        if first.slot().is_multiple_of(per_group) {
+            // The inodes of a group need not fill their last block.
+            self.batch.pad()?;
+            let group = usize::try_from(first.slot() / per_group).map_err(|_| TABLES_HOLD_ALL)?;
+            let table = plan.placed.places.tables.get(group).ok_or(TABLES_HOLD_ALL)?;
+            self.batch.seek(*table)?;
+        }
+        self.batch.append(inodes.block())
+    }
+
+    /// Writes the descriptors and superblocks of all copies, the primary last.
+    fn superblocks(&mut self) -> Result<()> {
+        let plan = self.from.plan;
+        // With small blocks the boot sectors are a block of their own.
+        let boot = self.from.format.block.first_data_block() - BlockIndex::new(0);
+        self.batch.clear(Run::new(BlockIndex::new(0), boot))?;
+        let journal = self.journal_inode()?;
+        let sources = Sources {
+            options: self.from.options,
+            geometry: &plan.placed.geometry,
+            identity: plan.identity,
+            groups: &plan.groups,
+            overhead: plan.overhead(),
+            journal: journal.as_ref(),
+            orphan_file: self.from.plan.orphan_file,
+            layout: plan.placed.space.layout(),
+            seed: self.from.seed,
+            written: self.batch.written(),
+        };
+        let layout = plan.placed.space.layout();
+        let copies: Vec<u64> =
+            layout.copies_below(u64::from(plan.placed.geometry.groups)).collect();
+        let mut copy = self.copy_without_superblock()?;
+        let block_len = self.from.format.block.len();
+        for group in copies.into_iter().rev() {
+            let start = layout.group_start(group);
+            let (first, descriptors) = copy.split_at_mut_checked(block_len).ok_or(COPY_HAS_ROOM)?;
+            first.fill(0);
+            let boot = if start == BlockIndex::new(0) { BOOT_SECTORS } else { 0 };
+            let superblock = superblock::render(&sources, group);
+            let place = first.get_mut(boot..boot + SUPERBLOCK_LEN);
+            place.ok_or(COPY_HAS_ROOM)?.copy_from_slice(superblock.as_bytes());
+            if group > 0 {
+                self.batch.write_blocks(start, &copy)?;
+                continue;
+            }
+            self.batch.write_blocks(start + ONE, descriptors)?;
+            self.batch.barrier()?;
+            self.batch.write_blocks(start, first)?;
+        }
+        Ok(())
+    }
+
+    /// A block for the superblock, then those of all descriptors, which are the same everywhere.
+    fn copy_without_superblock(&self) -> Result<Vec<u8>> {
+        let length = self.from.format.descriptor_len();
+        let descriptors = &self.from.plan.groups.descriptors;
+        let block = self.from.format.block.len();
+        let mut blocks = Vec::with_capacity(2 * block + descriptors.len() * length);
+        blocks.resize(block, 0);
+        for descriptor in descriptors {
+            let bytes = descriptor.as_bytes().get(..length);
+            blocks.extend_from_slice(bytes.ok_or(COPY_HAS_ROOM)?);
+        }
+        blocks.resize(blocks.len().next_multiple_of(block), 0);
+        Ok(blocks)
+    }
+}
+
+const COPY_HAS_ROOM: Error = internal("a copy has room for superblock and descriptors");

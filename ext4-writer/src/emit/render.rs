@@ -1,0 +1,211 @@
+//! The bytes of a plan's metadata that belongs to inodes. Nothing here writes.
+
+use crate::checksum::{FsSeed, InodeSeed, Sealed, unsummed};
+use crate::error::{Error, Result, internal};
+use crate::format::Format;
+use crate::options::Options;
+use crate::plan::Plan;
+use crate::plan::attribute_blocks::AttributeBlock;
+use crate::plan::ea_inode;
+use crate::plan::extents::{self, ExtentTree};
+use crate::plan::inline::InlineData;
+use crate::plan::inode::{Parts, internal_file, render, set_extents};
+use crate::plan::nodes::{NodePlan, dots, mapped, named, split};
+use crate::plan::own_file::OwnFile;
+use crate::plan::xattr::Lists;
+use crate::record::inode::{BLOCK_MAP_SIZE, Inode};
+use crate::sink::widen;
+use crate::tree::{Content, Extent, Node, NodeId, Tree};
+use crate::units::{BlockCount, BlockIndex, InodeNumber};
+
+/// Blocks and their places.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    places: Vec<BlockIndex>,
+    bytes: Sealed<Vec<u8>>,
+}
+
+impl Default for Blocks {
+    fn default() -> Self {
+        Self { places: Vec::new(), bytes: unsummed(Vec::new()) }
+    }
+}
+
+impl Blocks {
+    /// Nothing, with the memory kept.
+    pub(super) fn clear(&mut self) {
+        self.places.clear();
+        self.bytes.clear();
+    }
+
+    /// Adds a block of `length` bytes, whose end may be missing if it is zeros.
+    fn add(&mut self, place: BlockIndex, block: &Sealed<Vec<u8>>, length: usize) {
+        self.places.push(place);
+        self.bytes.append(block);
+        self.bytes.pad(length);
+    }
+
+    /// The blocks of `length` bytes.
+    pub(super) fn iter(&self, length: usize) -> impl Iterator<Item = (BlockIndex, &[u8])> {
+        self.places.iter().copied().zip(self.bytes.block().chunks(length))
+    }
+}
+
+/// What everything is rendered from.
+#[derive(Clone, Copy)]
+pub(super) struct Renderer<'a> {
+    pub plan: &'a Plan<'a>,
+    pub tree: &'a Tree,
+    pub options: &'a Options,
+    pub seed: FsSeed,
+    pub format: Format,
+}
+
+impl Renderer<'_> {
+    /// Adds the blocks of a node that needs some: entries or target, extent nodes, attributes.
+    pub(super) fn node_blocks(
+        &self,
+        (id, plan): (NodeId, &NodePlan),
+        attribute_block: Option<AttributeBlock>,
+        blocks: &mut Blocks,
+    ) -> Result<()> {
+        let length = self.format.block.len();
+        let node = self.tree.node(id)?;
+        let own = match &node.content {
+            Content::Directory(_) if plan.areas.is_some() => Vec::new(),
+            Content::Directory(_) => self.directory(id, plan)?,
+            // A short target is in the inode; such a link is here for its attributes.
+            Content::Symlink(target) if target.len() >= BLOCK_MAP_SIZE => {
+                vec![unsummed(target.to_vec())]
+            }
+            Content::Inline(bytes) if !plan.blocks.as_slice().is_empty() => {
+                vec![unsummed(bytes.to_vec())]
+            }
+            _ => Vec::new(),
+        };
+        for (place, block) in places(plan.blocks.as_slice(), own.len())?.zip(&own) {
+            blocks.add(place, block, length);
+        }
+        // Most trees are a root alone, which is rendered with the inode.
+        if !plan.extent_nodes.is_empty() {
+            for (place, block) in self.extent_tree(id, node, plan)?.nodes {
+                blocks.add(place, &block, length);
+            }
+        }
+        if let Some(block) = attribute_block {
+            let split = split(self.tree, id, node, plan, &self.format)?;
+            blocks.add(block.at, &self.lists().in_block(&split.in_block, block)?, length);
+        }
+        Ok(())
+    }
+
+    fn directory(&self, id: NodeId, plan: &NodePlan) -> Result<Vec<Sealed<Vec<u8>>>> {
+        let directory = self.tree.directory(id)?;
+        let numbering = &self.plan.numbering;
+        let dots = dots(numbering, id, directory)?;
+        let names = named(self.tree, numbering, directory)?;
+        let layout = plan.layout.as_ref().ok_or(internal("a directory has a layout"))?;
+        layout.render(dots, &names, &self.format, self.inode_seed(id)?)
+    }
+
+    fn extent_tree(&self, id: NodeId, node: &Node, plan: &NodePlan) -> Result<ExtentTree> {
+        let seed = self.inode_seed(id)?;
+        extents::render(mapped(node, plan), &plan.extent_nodes, self.format.block, seed)
+    }
+
+    fn inode_seed(&self, id: NodeId) -> Result<InodeSeed> {
+        Ok(self.seed.inode(self.plan.numbering.of(id)?, self.tree.extra(id).generation))
+    }
+
+    fn lists(&self) -> Lists<'_> {
+        Lists { format: &self.format, seed: self.seed, values: &self.plan.nodes.values }
+    }
+
+    fn inline_data(&self, id: NodeId, node: &Node, plan: &NodePlan) -> Result<Option<InlineData>> {
+        match (&node.content, &plan.areas) {
+            (Content::Directory(directory), Some(areas)) => {
+                let numbering = &self.plan.numbering;
+                let names = named(self.tree, numbering, directory)?;
+                areas.render(dots(numbering, id, directory)?, &names).map(Some)
+            }
+            (Content::Inline(bytes), _) if plan.blocks.as_slice().is_empty() => {
+                Ok(Some(InlineData::of_file(bytes)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The inode of a node.
+    pub(super) fn inode(
+        &self,
+        id: NodeId,
+        node: &Node,
+        plan: &NodePlan,
+    ) -> Result<Sealed<Vec<u8>>> {
+        let inline = self.inline_data(id, node, plan)?;
+        let rest = inline.as_ref().map(|data| data.rest.as_slice());
+        let split = split(self.tree, id, node, plan, &self.format)?;
+        let attributes = self.lists().in_inode(&split.in_inode, rest)?;
+        let outside: BlockCount =
+            split.outside().map(|one| ea_inode::blocks(&one.value, &self.format)).sum();
+        let mapped_blocks: BlockCount =
+            mapped(node, plan).iter().map(|extent| extent.run.length).sum();
+        let own_blocks = widen(plan.extent_nodes.len()) + u64::from(plan.attribute_block.is_some());
+        let parts = Parts {
+            extent_root: self.extent_tree(id, node, plan)?.root,
+            times: self.tree.other_times(id),
+            extra: self.tree.extra(id),
+            blocks: mapped_blocks + BlockCount::new(own_blocks) + outside,
+            inline,
+        };
+        let inode = render(node, plan, &parts, &self.format)?;
+        Ok(self.inode_seed(id)?.seal_inode(&inode, &attributes, self.format.inode_len()))
+    }
+
+    /// The mapping of a file of the filesystem's own.
+    pub(super) fn own_tree(&self, file: &OwnFile, number: InodeNumber) -> Result<ExtentTree> {
+        let seed = self.seed.inode(number, 0);
+        extents::render(&file.extents, &file.nodes, self.format.block, seed)
+    }
+
+    /// The inode of a file of the filesystem's own, if there is such a file.
+    pub(super) fn own_inode(&self, file: &OwnFile, number: InodeNumber) -> Result<Option<Inode>> {
+        if file.extents.is_empty() {
+            return Ok(None);
+        }
+        let length: BlockCount = file.extents.iter().map(|extent| extent.run.length).sum();
+        let blocks = length + BlockCount::new(widen(file.nodes.len()));
+        let size = self.format.block.bytes_in(length);
+        let mut inode = internal_file(&self.format, self.options.epoch, size, blocks);
+        set_extents(&mut inode, self.own_tree(file, number)?.root);
+        Ok(Some(inode))
+    }
+
+    /// The inodes of attributes' values.
+    pub(super) fn value_inodes(
+        &self,
+    ) -> impl Iterator<Item = Result<(InodeNumber, Sealed<Vec<u8>>)>> {
+        self.plan.nodes.values.iter().map(|(number, value)| {
+            let mut inode = value.render(&self.format, self.options.epoch, self.seed);
+            set_extents(&mut inode, self.own_tree(&value.file, number)?.root);
+            Ok((number, self.seal_own(number, &inode)))
+        })
+    }
+
+    /// An inode of the filesystem's own with its checksum.
+    pub(super) fn seal_own(&self, number: InodeNumber, inode: &Inode) -> Sealed<Vec<u8>> {
+        self.seed.inode(number, 0).seal_inode(inode, &[], self.format.inode_len())
+    }
+}
+
+const EVERY_BLOCK_HAS_A_PLACE: Error =
+    internal("a file of the filesystem's own has a place for every block");
+
+/// The places of the blocks of a file without holes.
+fn places(extents: &[Extent], count: usize) -> Result<impl Iterator<Item = BlockIndex>> {
+    let room: BlockCount = extents.iter().map(|extent| extent.run.length).sum();
+    if room != BlockCount::new(widen(count)) {
+        return Err(EVERY_BLOCK_HAS_A_PLACE);
+    }
+    Ok(extents.iter().flat_map(|extent| extent.run.blocks()))
+}
