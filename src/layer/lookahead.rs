@@ -15,7 +15,7 @@ const BESIDE: usize = zstandard::USUAL_WINDOW + input::CAPACITY + ahead::AHEAD;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// The bytes that all layers which are decompressed at once may take together: chunks, usual
-    /// windows, compressed pieces. A layer that is read has what it needs, some 12 MiB or the window
+    /// windows, compressed pieces. A layer that is read has what it needs, some 16 MiB or the window
     /// that it asks for, whatever stands here.
     pub bytes: u64,
     /// How many layers are decompressed at once, at least one.
@@ -186,9 +186,9 @@ mod tests {
     fn memory_is_divided_among_layers_that_need_their_own() {
         let shares = |bytes, layers| Memory { bytes, layers }.shares();
         assert_eq!(shares(0, 8), (1, 0));
-        assert_eq!(shares(23 << 20, 8).0, 1);
-        assert_eq!(shares(26 << 20, 8), (2, 2));
-        assert_eq!(shares(256 << 20, 2), (2, 462));
+        assert_eq!(shares(35 << 20, 8).0, 1);
+        assert_eq!(shares(38 << 20, 8), (2, 1));
+        assert_eq!(shares(256 << 20, 2), (2, 110));
         assert_eq!(shares(u64::MAX, 1).0, 1);
     }
 }

@@ -9,7 +9,7 @@ use ext4_writer::Buffer;
 use super::decompress::{Compression, Decompressor};
 use super::gzip::{Members, Trailer};
 use super::input::{Excess, allocate};
-use super::pool::{CHUNK, Pool, Share};
+use super::pool::{CHUNK, Pool, QUICK_CHUNK, Share};
 use super::{Limits, flag};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result, carried};
@@ -407,7 +407,16 @@ impl Producer {
         mut bytes: Buffer,
         produced: &mut u64,
     ) -> Result<Message> {
-        let read = allocate(&mut bytes, CHUNK).and_then(|()| input.read_chunk(bytes.bytes_mut()));
+        let length = match input.compression() {
+            Compression::Gzip => CHUNK,
+            Compression::None | Compression::Zstd => QUICK_CHUNK,
+        };
+        let read = allocate(&mut bytes, length).and_then(|()| {
+            // The buffer may be another stream's.
+            let room = bytes.bytes_mut();
+            let length = length.min(room.len());
+            input.read_chunk(room.get_mut(..length).unwrap_or_default())
+        });
         let filled = read.map_err(|error| {
             let progress = (input.compression(), input.received());
             refuse_read(&self.name, Some(progress), error)
@@ -585,7 +594,8 @@ mod tests {
         let limit = u64::try_from(CHUNK).unwrap();
         let small = Limits { layer: limit, ..Limits::default() };
         let error = failure(open(bytes.clone(), None, &small).unwrap());
-        assert!(error.to_string().contains("too large: more than 524288 bytes"), "{error}");
+        let said = format!("too large: more than {limit} bytes");
+        assert!(error.to_string().contains(&said), "{error}");
         let dense = Limits { ratio: 10, ratio_free: 1000, ..Limits::default() };
         let error = failure(open(gzip(&bytes), None, &dense).unwrap());
         assert!(error.to_string().contains("bomb"), "{error}");
