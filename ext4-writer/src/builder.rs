@@ -509,7 +509,8 @@ impl<S: Sink> Builder<S> {
         }
     }
 
-    /// Places and writes all metadata, gives the image its length and syncs the sink.
+    /// Places and writes all metadata, gives the image its length and syncs the sink. Metadata is
+    /// rendered on up to four threads, and the bytes are the same on one.
     ///
     /// # Errors
     /// [`Error::ImageFull`], [`Error::TooFewInodes`] and [`Error::DirectoryTooLarge`] when the tree
