@@ -9,7 +9,7 @@ use ext4_writer::Buffer;
 use super::decompress::{Compression, Decompressor};
 use super::gzip::{Members, Trailer};
 use super::input::{Excess, allocate};
-use super::pool::{CHUNK, Pool, QUICK_CHUNK, Share};
+use super::pool::{CHUNK, PLAIN_CHUNK, Pool, Share};
 use super::{Limits, flag};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result, carried};
@@ -408,8 +408,8 @@ impl Producer {
         produced: &mut u64,
     ) -> Result<Message> {
         let length = match input.compression() {
-            Compression::Gzip => CHUNK,
-            Compression::None | Compression::Zstd => QUICK_CHUNK,
+            Compression::None => PLAIN_CHUNK,
+            Compression::Gzip | Compression::Zstd => CHUNK,
         };
         let read = allocate(&mut bytes, length).and_then(|()| {
             // The buffer may be another stream's.
