@@ -65,8 +65,7 @@ impl<S: Sink> Emitter<'_, S> {
         let make = |number: usize, blocks: &mut Blocks| {
             blocks.clear();
             for (id, plan) in parts.get(number).copied().unwrap_or_default() {
-                let attributes = from.plan.nodes.attribute_block(*id);
-                from.node_blocks((*id, plan), attributes, blocks)?;
+                from.node_blocks(*id, plan, blocks)?;
             }
             Ok(())
         };

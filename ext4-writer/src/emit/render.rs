@@ -5,7 +5,6 @@ use crate::error::{Error, Result, internal};
 use crate::format::Format;
 use crate::options::Options;
 use crate::plan::Plan;
-use crate::plan::attribute_blocks::AttributeBlock;
 use crate::plan::ea_inode;
 use crate::plan::extents::{self, ExtentTree};
 use crate::plan::inline::InlineData;
@@ -65,8 +64,8 @@ impl Renderer<'_> {
     /// Adds the blocks of a node that needs some: entries or target, extent nodes, attributes.
     pub(super) fn node_blocks(
         &self,
-        (id, plan): (NodeId, &NodePlan),
-        attribute_block: Option<AttributeBlock>,
+        id: NodeId,
+        plan: &NodePlan,
         blocks: &mut Blocks,
     ) -> Result<()> {
         let length = self.format.block.len();
@@ -83,8 +82,9 @@ impl Renderer<'_> {
             }
             _ => Vec::new(),
         };
-        for (place, block) in places(plan.blocks.as_slice(), own.len())?.zip(&own) {
-            blocks.add(place, block, length);
+        // Each is freed behind its copy: those of a large directory are not there twice.
+        for (place, block) in places(plan.blocks.as_slice(), own.len())?.zip(own) {
+            blocks.add(place, &block, length);
         }
         // Most trees are a root alone, which is rendered with the inode.
         if !plan.extent_nodes.is_empty() {
@@ -92,7 +92,7 @@ impl Renderer<'_> {
                 blocks.add(place, &block, length);
             }
         }
-        if let Some(block) = attribute_block {
+        if let Some(block) = self.plan.nodes.attribute_block(id) {
             let split = split(self.tree, id, node, plan, &self.format)?;
             blocks.add(block.at, &self.lists().in_block(&split.in_block, block)?, length);
         }
