@@ -36,7 +36,7 @@ impl<R: Read> Input<R> {
     /// Bytes of the reader that were made use of so far. What lies in the buffer is not counted:
     /// how much that is depends on how fast it came.
     pub(super) fn received(&self) -> u64 {
-        let buffered = u64::try_from(self.buffered().len()).unwrap_or(u64::MAX);
+        let buffered = widen(self.buffered().len());
         self.received.saturating_sub(buffered)
     }
 
@@ -152,7 +152,7 @@ impl<R: Read> Read for Input<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.start == self.end && out.len() >= CAPACITY {
             let count = read_some(&mut self.reader, out)?;
-            self.received = self.received.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+            self.received = self.received.saturating_add(widen(count));
             return Ok(count);
         }
         let mut bytes = self.fill()?;

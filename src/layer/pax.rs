@@ -7,9 +7,9 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use ext4_writer::Timestamp;
 
-use super::Xattr;
 use super::header::Reason;
 use super::sparse::SparseRecords;
+use super::{Xattr, widen};
 
 /// What the extended headers say of the next entry, over its own header.
 #[derive(Clone, Default)]
@@ -62,7 +62,7 @@ impl Records {
         let xattrs = self.xattrs.iter().chain(&self.libarchive_xattrs);
         let xattrs = xattrs.map(|(name, value)| name.len().saturating_add(value.len()));
         let sizes = xattrs.chain(self.unsupported.iter().map(String::len));
-        sizes.fold(0, |sum, size| sum.saturating_add(u64::try_from(size).unwrap_or(u64::MAX)))
+        sizes.fold(0, |sum, size| sum.saturating_add(widen(size)))
     }
 
     /// The attributes, those in star's form over those in libarchive's.

@@ -6,7 +6,7 @@ use ext4_writer::Segment;
 
 use super::header::{BLOCK, BLOCK_BYTES, Reason, unsigned};
 use super::input::read_full;
-use super::{Limits, flag};
+use super::{Limits, flag, widen};
 
 /// The `GNU.sparse.*` records of one entry.
 #[derive(Clone, Default)]
@@ -82,7 +82,7 @@ impl SparseRecords {
         };
         let size = self.size.or(self.real_size).unwrap_or(stored);
         let segments = pair(&numbers, limits)?;
-        let count = u64::try_from(segments.len()).unwrap_or(u64::MAX);
+        let count = widen(segments.len());
         if let Some(wanted) = self.segments.filter(|wanted| *wanted != count) {
             let why = format!("its sparse map has {count} segments, its records say {wanted}");
             return Err(why.into());
