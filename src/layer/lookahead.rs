@@ -81,6 +81,9 @@ where
             let stream = self.open(blob);
             self.waiting.push_back(stream);
         }
+        if self.blobs.size_hint().1 == Some(0) {
+            self.pool.complete();
+        }
         let stream = self.waiting.pop_front()?;
         self.pool.begin_turn(self.next);
         self.next = self.next.saturating_add(1);

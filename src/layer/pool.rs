@@ -1,6 +1,6 @@
 //! The memory of layers that are decompressed before their turn: counted, shared, bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use ext4_writer::Buffer;
@@ -28,6 +28,9 @@ struct State {
     free: usize,
     /// The chunks that each stream holds which is still read.
     held: BTreeMap<usize, usize>,
+    /// The streams that may still want a buffer, and whether more of them are to come.
+    filling: BTreeSet<usize>,
+    is_complete: bool,
     /// Buffers that were used and are not now.
     spare: Vec<Buffer>,
     /// The stream that is being read; those before it have ended.
@@ -37,15 +40,29 @@ struct State {
 impl Pool {
     /// A pool of so many chunks for streams to share.
     pub(super) fn new(shared: usize) -> Arc<Self> {
-        let (held, spare) = (BTreeMap::new(), Vec::new());
-        let state = State { free: shared, held, spare, turn: 0 };
+        let state = State {
+            free: shared,
+            held: BTreeMap::new(),
+            filling: BTreeSet::new(),
+            is_complete: false,
+            spare: Vec::new(),
+            turn: 0,
+        };
         Arc::new(Self { state: Mutex::new(state), changed: Condvar::new(), shared })
     }
 
     /// The part of the stream of this number, whose turn comes behind those of lower ones.
     pub(super) fn join(self: &Arc<Self>, number: usize) -> Share {
-        self.state().held.insert(number, 0);
+        let mut state = self.state();
+        state.held.insert(number, 0);
+        state.filling.insert(number);
+        drop(state);
         Share { pool: Arc::clone(self), number }
+    }
+
+    /// Hears that no stream will join any more.
+    pub(super) fn complete(&self) {
+        self.state().is_complete = true;
     }
 
     /// Lets the stream of this number be read.
@@ -69,6 +86,13 @@ impl Pool {
     fn has_room_for(&self, number: usize, state: &State) -> bool {
         let behind_next = number.saturating_sub(state.turn).saturating_sub(1).min(16);
         state.free > self.shared - (self.shared >> behind_next)
+    }
+}
+
+impl State {
+    /// Whether a spare buffer more would be of no use to anybody.
+    fn has_enough(&self) -> bool {
+        self.is_complete && self.filling.len() < 2 && self.spare.len() >= OWN
     }
 }
 
@@ -98,8 +122,8 @@ impl Share {
         }
     }
 
-    /// Gives a buffer back. What no stream is going to need again is freed while the last one is
-    /// read, and not when everybody waits for the end.
+    /// Gives a buffer back. What no stream is going to need again is freed while the last long one
+    /// is read, and not when everybody waits for the end.
     pub(super) fn give(&self, buffer: Buffer) {
         let mut state = self.pool.state();
         if let Some(held) = state.held.get_mut(&self.number) {
@@ -107,12 +131,16 @@ impl Share {
             *held = held.saturating_sub(1);
             state.free = state.free.saturating_add(usize::from(is_shared));
         }
-        let is_excess = state.held.len() < 2 && state.spare.len() >= OWN;
-        if !is_excess {
+        if !state.has_enough() {
             state.spare.push(buffer);
         }
         drop(state);
         self.pool.changed.notify_all();
+    }
+
+    /// Hears that the stream takes no buffer any more.
+    pub(super) fn fill_no_more(&self) {
+        self.pool.state().filling.remove(&self.number);
     }
 
     /// Whether this stream is the one that is read.
@@ -193,16 +221,19 @@ mod tests {
     fn the_last_stream_frees_what_nobody_needs_again() {
         let pool = Pool::new(9);
         let (first, second) = (pool.join(0), pool.join(1));
-        for buffer in all_of(&first, 99) {
-            first.give(buffer);
-        }
-        assert_eq!(pool.state().spare.len(), OWN + 9);
-        let taken = all_of(&second, 99);
-        assert_eq!((taken.len(), pool.state().spare.len()), (OWN + 9, 0));
-        first.close();
-        for buffer in taken {
-            second.give(buffer);
-        }
+        let take_and_give = |share: &Share| {
+            let taken = all_of(share, 99);
+            assert_eq!((taken.len(), pool.state().spare.len()), (OWN + 9, 0));
+            for buffer in taken {
+                share.give(buffer);
+            }
+        };
+        take_and_give(&first);
+        first.fill_no_more();
+        assert_eq!(pool.state().spare.len(), OWN + 9, "others may come");
+        take_and_give(&second);
+        pool.complete();
+        take_and_give(&second);
         let state = pool.state();
         assert_eq!((state.spare.len(), state.free), (OWN, 9));
     }

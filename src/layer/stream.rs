@@ -15,8 +15,10 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result, carried};
 
 /// How much nicer than others a thread is whose work can wait: it gets what they leave, and next to
-/// nothing of a processor that they want too.
-const GIVEN_WAY: i32 = 19;
+/// nothing of a processor that they want too. To hash can wait longer than to decompress: when all
+/// of the memory is filled, there is still something to do.
+const AHEAD: i32 = 15;
+const HASHED_AHEAD: i32 = 19;
 
 /// A layer's blob and what its manifest says of it.
 pub struct LayerBlob<R> {
@@ -298,8 +300,10 @@ impl Producer {
         R: Read + Send + 'static,
     {
         thread::Builder::new().name("decompress".to_owned()).spawn(move || {
-            let failed = messages.clone();
-            if let Err(error) = self.run(reader, messages) {
+            let (failed, share) = (messages.clone(), self.share.clone());
+            let ran = self.run(reader, messages);
+            share.fill_no_more();
+            if let Err(error) = ran {
                 // Whoever does not listen any longer need not know.
                 let _ = failed.send(Err(error));
             }
@@ -327,18 +331,18 @@ impl Producer {
         let hasher = wanted.map(|wanted| Hasher::new(wanted.algorithm()));
         let members = (compression == Compression::Gzip).then(Members::new);
         let is_little = hasher.is_none() && members.is_none();
-        let mut check = Check { name: &self.name, known, hasher, members };
+        let mut check = Check { name: &self.name, share: &self.share, known, hasher, members };
         if is_little {
             self.produce(&mut input, |message| {
                 messages.send(message.and_then(|message| check.pass(message))).is_ok()
             });
             return Ok(());
         }
-        let (chunks, on_their_way) = mpsc::channel();
+        let (chunks, mut on_their_way) = mpsc::channel();
         thread::scope(|scope| {
             thread::Builder::new()
                 .name("hash".to_owned())
-                .spawn_scoped(scope, move || check.pass_on(&on_their_way, &messages))
+                .spawn_scoped(scope, move || check.pass_all_on(&mut on_their_way, &messages))
                 .map_err(|error| {
                     let name = &self.name;
                     Error::io(format!("cannot start a thread for {name}")).because(error)
@@ -371,15 +375,8 @@ impl Producer {
         send: &mut (impl FnMut(Result<Message>) -> bool + Send),
         produced: &mut u64,
     ) -> bool {
-        thread::scope(|scope| {
-            let ahead = || {
-                give_way();
-                self.produce_while(|share| !share.is_turn(), input, send, produced)
-            };
-            let thread = thread::Builder::new().name("ahead".to_owned());
-            let started = thread.spawn_scoped(scope, ahead);
-            started.map_or(true, |thread| thread.join().unwrap_or(false))
-        })
+        let ahead = || self.produce_while(|share| !share.is_turn(), input, send, produced);
+        giving_way("ahead", AHEAD, ahead).unwrap_or(true)
     }
 
     /// Decompresses as long as `wanted` says so; `false` when there will be nothing more.
@@ -447,14 +444,24 @@ impl Producer {
     }
 }
 
-/// Lets every other thread have the processor first. A kernel that refuses is as good.
-fn give_way() {
-    let _ = rustix::process::nice(GIVEN_WAY);
+/// Works on a thread that lets others have the processor first, and could not take it back itself;
+/// `false` if it panics, none if there is no thread to be had.
+fn giving_way(name: &str, nicer: i32, work: impl FnOnce() -> bool + Send) -> Option<bool> {
+    thread::scope(|scope| {
+        let work = || {
+            // A kernel that refuses is as good.
+            let _ = rustix::process::nice(nicer);
+            work()
+        };
+        let started = thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, work);
+        started.ok().map(|thread| thread.join().unwrap_or(false))
+    })
 }
 
 /// What is done to the decompressed bytes beside handing them on.
 struct Check<'a> {
     name: &'a str,
+    share: &'a Share,
     /// The diff ID, where it is known without hashing.
     known: Option<Digest>,
     hasher: Option<Hasher>,
@@ -463,15 +470,36 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Looks at what passes, and says at the end what came of it.
-    fn pass_on(&mut self, chunks: &Receiver<Result<Message>>, messages: &Sender<Result<Message>>) {
-        for message in chunks {
+    /// Looks at what passes, and says at the end what came of it. Before the layer's turn that is
+    /// done where a processor has nothing better to do.
+    fn pass_all_on(
+        &mut self,
+        chunks: &mut Receiver<Result<Message>>,
+        messages: &Sender<Result<Message>>,
+    ) {
+        let share = self.share;
+        let ahead = || self.pass_on_while(|| !share.is_turn(), chunks, messages);
+        if share.is_turn() || giving_way("hash ahead", HASHED_AHEAD, ahead).unwrap_or(true) {
+            self.pass_on_while(|| true, chunks, messages);
+        }
+    }
+
+    /// Looks at what passes as long as `wanted` says so; `false` when there will be nothing more.
+    fn pass_on_while(
+        &mut self,
+        wanted: impl Fn() -> bool,
+        chunks: &mut Receiver<Result<Message>>,
+        messages: &Sender<Result<Message>>,
+    ) -> bool {
+        while wanted() {
+            let Ok(message) = chunks.recv() else { return false };
             let message = message.and_then(|message| self.pass(message));
             let is_broken = message.is_err();
             if messages.send(message).is_err() || is_broken {
-                return;
+                return false;
             }
         }
+        true
     }
 
     fn pass(&mut self, message: Message) -> Result<Message> {
