@@ -520,6 +520,8 @@ impl<S: Sink> Builder<S> {
     pub fn finish(mut self) -> Result<(Summary, S)> {
         self.batch.check_usable()?;
         self.discard_detached()?;
+        // A sink that writes behind is busy with what was freed while the rest is planned.
+        self.batch.settle()?;
         let prior = self.batch.prior();
         let plan = Plan::new(&self.tree, self.space, &self.options, &self.format, prior)?;
         check_capacity(plan.size(), self.batch.capacity())?;

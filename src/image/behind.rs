@@ -27,9 +27,19 @@ impl Behind {
     /// Hears of bytes that `file` was given.
     pub(super) fn wrote(&mut self, file: &File, length: usize) {
         self.waiting = self.waiting.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
-        if self.waiting < PIECE {
-            return;
+        if self.waiting >= PIECE {
+            self.sync(file);
         }
+    }
+
+    /// Begins a sync of what was written before something that takes long.
+    pub(super) fn hurry(&mut self, file: &File) {
+        if self.waiting > 0 {
+            self.sync(file);
+        }
+    }
+
+    fn sync(&mut self, file: &File) {
         if self.running.is_none() {
             // Without a thread the sync at the end has more to do.
             self.running = start(file).ok();
@@ -75,6 +85,12 @@ mod tests {
             assert_eq!(behind.running.is_some(), number >= 64, "after {number} MiB");
         }
         behind.end().unwrap();
+        assert_eq!(behind.waiting, 2 << 20);
+        behind.hurry(&file);
+        assert!(behind.running.is_some() && behind.waiting == 0);
+        behind.end().unwrap();
+        behind.hurry(&file);
+        assert!(behind.running.is_none(), "nothing waits");
         behind.end().unwrap();
     }
 

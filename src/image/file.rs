@@ -23,6 +23,9 @@ const NAME_ATTEMPTS: u32 = 100;
 const EXT4: rustix::fs::FsWord = 0xef53;
 /// The bytes of a write for which storage is asked for at least.
 const RESERVED: usize = 256 << 10;
+/// To give so much storage back takes as long as a sync of what was written last, if the disk is
+/// told of it (`mount -o discard`).
+const LONG: u64 = 16 << 20;
 
 /// What an interruption finds.
 static STAGE: Mutex<Stage> = Mutex::new(Stage { named: Vec::new(), is_published: false });
@@ -338,6 +341,9 @@ impl Sink for FileSink {
     }
 
     fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        if let Some(behind) = self.behind.as_mut().filter(|_| length >= LONG) {
+            behind.hurry(&self.file);
+        }
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         match rustix::fs::fallocate(&self.file, flags, offset, length) {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => zero_by_writing(self, offset, length),
