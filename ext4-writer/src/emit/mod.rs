@@ -62,15 +62,34 @@ impl<S: Sink> Emitter<'_, S> {
     fn node_blocks(&mut self) -> Result<()> {
         let from = self.from;
         let parts = from.plan.nodes.parts(PART);
-        let make = |number: usize, blocks: &mut Blocks| {
-            blocks.clear();
+        self.blocks_in_order(parts.len(), |number, blocks| {
             for (id, plan) in parts.get(number).copied().unwrap_or_default() {
                 from.node_blocks(*id, plan, blocks)?;
             }
             Ok(())
+        })?;
+        for (id, plan) in from.plan.nodes.of_many_leaves() {
+            let (count, listing) = (plan.leaves_apart(), from.listing(id, plan)?);
+            self.blocks_in_order(count.div_ceil(PART), |number, blocks| {
+                let first = number * PART;
+                from.leaves(&listing, first..count.min(first + PART), blocks)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Writes so many pieces, each of which `make` adds to none.
+    fn blocks_in_order(
+        &mut self,
+        count: usize,
+        make: impl Fn(usize, &mut Blocks) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let length = self.from.format.block.len();
+        let afresh = |number: usize, blocks: &mut Blocks| {
+            blocks.clear();
+            make(number, blocks)
         };
-        let length = from.format.block.len();
-        in_order(parts.len(), make, |blocks| {
+        in_order(count, afresh, |blocks| {
             blocks.iter(length).try_for_each(|(place, block)| self.batch.write_block(place, block))
         })
     }

@@ -1,10 +1,13 @@
 //! The bytes of a plan's metadata that belongs to inodes. Nothing here writes.
 
+use std::ops::Range;
+
 use crate::checksum::{FsSeed, InodeSeed, Sealed, unsummed};
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
 use crate::options::Options;
 use crate::plan::Plan;
+use crate::plan::directory::{Layout, Named};
 use crate::plan::ea_inode;
 use crate::plan::extents::{self, ExtentTree};
 use crate::plan::inline::InlineData;
@@ -14,7 +17,7 @@ use crate::plan::own_file::OwnFile;
 use crate::plan::xattr::Lists;
 use crate::record::inode::{BLOCK_MAP_SIZE, Inode};
 use crate::sink::widen;
-use crate::tree::{Content, Extent, Node, NodeId, Tree};
+use crate::tree::{Content, Node, NodeId, Tree};
 use crate::units::{BlockCount, BlockIndex, InodeNumber};
 
 /// Blocks and their places.
@@ -50,6 +53,14 @@ impl Blocks {
     }
 }
 
+/// A directory and what it names.
+pub(super) struct Listing<'a> {
+    id: NodeId,
+    plan: &'a NodePlan,
+    layout: &'a Layout,
+    names: Vec<Named<'a>>,
+}
+
 /// What everything is rendered from.
 #[derive(Clone, Copy)]
 pub(super) struct Renderer<'a> {
@@ -61,7 +72,8 @@ pub(super) struct Renderer<'a> {
 }
 
 impl Renderer<'_> {
-    /// Adds the blocks of a node that needs some: entries or target, extent nodes, attributes.
+    /// Adds the blocks of a node that needs some: entries or target, extent nodes, attributes. The
+    /// leaves of a directory that has many are apart.
     pub(super) fn node_blocks(
         &self,
         id: NodeId,
@@ -70,21 +82,17 @@ impl Renderer<'_> {
     ) -> Result<()> {
         let length = self.format.block.len();
         let node = self.tree.node(id)?;
-        let own = match &node.content {
-            Content::Directory(_) if plan.areas.is_some() => Vec::new(),
-            Content::Directory(_) => self.directory(id, plan)?,
+        match &node.content {
+            Content::Directory(_) if plan.areas.is_some() => {}
+            Content::Directory(_) => self.directory(id, plan, blocks)?,
             // A short target is in the inode; such a link is here for its attributes.
             Content::Symlink(target) if target.len() >= BLOCK_MAP_SIZE => {
-                vec![unsummed(target.to_vec())]
+                blocks.add(only_place(plan)?, &unsummed(target.to_vec()), length);
             }
             Content::Inline(bytes) if !plan.blocks.as_slice().is_empty() => {
-                vec![unsummed(bytes.to_vec())]
+                blocks.add(only_place(plan)?, &unsummed(bytes.to_vec()), length);
             }
-            _ => Vec::new(),
-        };
-        // Each is freed behind its copy: those of a large directory are not there twice.
-        for (place, block) in places(plan.blocks.as_slice(), own.len())?.zip(own) {
-            blocks.add(place, &block, length);
+            _ => {}
         }
         // Most trees are a root alone, which is rendered with the inode.
         if !plan.extent_nodes.is_empty() {
@@ -99,13 +107,44 @@ impl Renderer<'_> {
         Ok(())
     }
 
-    fn directory(&self, id: NodeId, plan: &NodePlan) -> Result<Vec<Sealed<Vec<u8>>>> {
-        let directory = self.tree.directory(id)?;
-        let numbering = &self.plan.numbering;
-        let dots = dots(numbering, id, directory)?;
-        let names = named(self.tree, numbering, directory)?;
+    fn directory(&self, id: NodeId, plan: &NodePlan, blocks: &mut Blocks) -> Result<()> {
+        let listing = self.listing(id, plan)?;
+        let Listing { layout, names, .. } = &listing;
+        let dots = dots(&self.plan.numbering, id, self.tree.directory(id)?)?;
+        let head = layout.head(dots, names, &self.format, self.inode_seed(id)?)?;
+        for (place, block) in places(plan, layout)?.zip(&head) {
+            blocks.add(place, block, self.format.block.len());
+        }
+        if plan.leaves_apart() > 0 {
+            return Ok(());
+        }
+        self.leaves(&listing, 0..layout.leaf_count(), blocks)
+    }
+
+    /// What a directory names, and how.
+    pub(super) fn listing<'a>(&'a self, id: NodeId, plan: &'a NodePlan) -> Result<Listing<'a>> {
         let layout = plan.layout.as_ref().ok_or(internal("a directory has a layout"))?;
-        layout.render(dots, &names, &self.format, self.inode_seed(id)?)
+        Ok(Listing { id, plan, layout, names: self.names(id)? })
+    }
+
+    fn names(&self, id: NodeId) -> Result<Vec<Named<'_>>> {
+        named(self.tree, &self.plan.numbering, self.tree.directory(id)?)
+    }
+
+    /// Adds the leaves of these numbers.
+    pub(super) fn leaves(
+        &self,
+        listing: &Listing<'_>,
+        numbers: Range<usize>,
+        blocks: &mut Blocks,
+    ) -> Result<()> {
+        let Listing { id, plan, layout, names } = listing;
+        let before = layout.blocks() - layout.leaf_count() + numbers.start;
+        let leaves = layout.leaves(numbers, names, &self.format, self.inode_seed(*id)?);
+        for (place, block) in places(plan, layout)?.skip(before).zip(leaves) {
+            blocks.add(place, &block?, self.format.block.len());
+        }
+        Ok(())
     }
 
     fn extent_tree(&self, id: NodeId, node: &Node, plan: &NodePlan) -> Result<ExtentTree> {
@@ -124,9 +163,8 @@ impl Renderer<'_> {
     fn inline_data(&self, id: NodeId, node: &Node, plan: &NodePlan) -> Result<Option<InlineData>> {
         match (&node.content, &plan.areas) {
             (Content::Directory(directory), Some(areas)) => {
-                let numbering = &self.plan.numbering;
-                let names = named(self.tree, numbering, directory)?;
-                areas.render(dots(numbering, id, directory)?, &names).map(Some)
+                let dots = dots(&self.plan.numbering, id, directory)?;
+                areas.render(dots, &self.names(id)?).map(Some)
             }
             (Content::Inline(bytes), _) if plan.blocks.as_slice().is_empty() => {
                 Ok(Some(InlineData::of_file(bytes)))
@@ -201,11 +239,20 @@ impl Renderer<'_> {
 const EVERY_BLOCK_HAS_A_PLACE: Error =
     internal("a file of the filesystem's own has a place for every block");
 
-/// The places of the blocks of a file without holes.
-fn places(extents: &[Extent], count: usize) -> Result<impl Iterator<Item = BlockIndex>> {
+/// The places of a directory's blocks.
+fn places(plan: &NodePlan, layout: &Layout) -> Result<impl Iterator<Item = BlockIndex>> {
+    let extents = plan.blocks.as_slice();
     let room: BlockCount = extents.iter().map(|extent| extent.run.length).sum();
-    if room != BlockCount::new(widen(count)) {
+    if room != BlockCount::new(widen(layout.blocks())) {
         return Err(EVERY_BLOCK_HAS_A_PLACE);
     }
     Ok(extents.iter().flat_map(|extent| extent.run.blocks()))
+}
+
+/// The place of what has one block.
+fn only_place(plan: &NodePlan) -> Result<BlockIndex> {
+    match plan.blocks.as_slice() {
+        [extent] if extent.run.length == BlockCount::new(1) => Ok(extent.run.start),
+        _ => Err(EVERY_BLOCK_HAS_A_PLACE),
+    }
 }

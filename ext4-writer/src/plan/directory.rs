@@ -1,5 +1,7 @@
 //! A directory's entries in blocks: in one block, or ordered by hash below an index.
 
+use std::ops::Range;
+
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
 
@@ -111,22 +113,24 @@ impl Layout {
         hasher: NameHasher,
         format: &Format,
     ) -> Result<Self> {
-        let total: usize = names.clone().map(|name| entry_size(name.len())).sum();
+        let add = |(count, total), name: &[u8]| (count + 1, total + entry_size(name.len()));
+        let (count, total) = names.clone().fold((0, 0), add);
         if 2 * DOT_ENTRY + total <= leaf_room(format) {
             return Ok(Self::Linear { blocks: 1 });
         }
         if !format.has(Features::DIR_INDEX) {
             return Ok(Self::linear(names, 1, format));
         }
-        Self::indexed(names, hasher, format)
+        Self::indexed(names, count, hasher, format)
     }
 
     fn indexed<'a>(
         names: impl Iterator<Item = &'a [u8]>,
+        count: usize,
         hasher: NameHasher,
         format: &Format,
     ) -> Result<Self> {
-        let mut by_hash = Vec::new();
+        let mut by_hash = Vec::with_capacity(count);
         for (place, name) in (0u32..).zip(names) {
             let size = u16::try_from(entry_size(name.len())).map_err(|_| ENTRIES_FIT)?;
             by_hash.push((hasher.hash(name), place, size));
@@ -152,8 +156,16 @@ impl Layout {
         matches!(self, Self::Indexed { .. })
     }
 
-    /// The directory's blocks in their order in the file.
-    pub(crate) fn render(
+    /// How many leaves there are below an index.
+    pub(crate) fn leaf_count(&self) -> usize {
+        match self {
+            Self::Linear { .. } => 0,
+            Self::Indexed { leaves, .. } => leaves.len(),
+        }
+    }
+
+    /// The directory's blocks before the leaves in their order in the file.
+    pub(crate) fn head(
         &self,
         dots: Dots,
         names: &[Named<'_>],
@@ -162,13 +174,34 @@ impl Layout {
     ) -> Result<Vec<Sealed<Vec<u8>>>> {
         match self {
             Self::Linear { blocks } => render_linear(*blocks, dots, names, format, seed),
-            Self::Indexed { order, leaves, levels } => {
-                let index = Index { leaves, levels, format, seed };
-                let mut rendered = index.render(dots)?;
-                rendered.extend(render_leaves(order, leaves, names, format, seed)?);
-                Ok(rendered)
+            Self::Indexed { leaves, levels, .. } => {
+                Index { leaves, levels, format, seed }.render(dots)
             }
         }
+    }
+
+    /// The leaves of these numbers, of all `names`, one after the other.
+    pub(crate) fn leaves<'a>(
+        &'a self,
+        numbers: Range<usize>,
+        names: &'a [Named<'_>],
+        format: &'a Format,
+        seed: InodeSeed,
+    ) -> impl Iterator<Item = Result<Sealed<Vec<u8>>>> + 'a {
+        let (order, leaves) = match self {
+            Self::Linear { .. } => (&[][..], &[][..]),
+            Self::Indexed { order, leaves, .. } => (order.as_slice(), leaves.as_slice()),
+        };
+        let place = |number: u32| usize::try_from(number).map_err(|_| PLACES_ARE_32_BITS);
+        let start =
+            move |leaf: usize| leaves.get(leaf).map_or(Ok(order.len()), |start| place(start.first));
+        numbers.map(move |leaf| {
+            let mut block = EntryBlock::new(format);
+            for number in order.get(start(leaf)?..start(leaf + 1)?).ok_or(ENTRIES_FIT)? {
+                block.put(names.get(place(*number)?).ok_or(ENTRIES_FIT)?)?;
+            }
+            block.seal(format, seed)
+        })
     }
 }
 
@@ -345,27 +378,6 @@ fn render_linear(
     rendered.push(block.seal(format, seed)?);
     while rendered.len() < blocks {
         rendered.push(EntryBlock::new(format).seal(format, seed)?);
-    }
-    Ok(rendered)
-}
-
-fn render_leaves(
-    order: &[u32],
-    leaves: &[LeafStart],
-    names: &[Named<'_>],
-    format: &Format,
-    seed: InodeSeed,
-) -> Result<Vec<Sealed<Vec<u8>>>> {
-    let place = |number: u32| usize::try_from(number).map_err(|_| PLACES_ARE_32_BITS);
-    let mut rendered = Vec::with_capacity(leaves.len());
-    let mut starts = leaves.iter().peekable();
-    while let Some(start) = starts.next() {
-        let end = starts.peek().map_or(Ok(order.len()), |next| place(next.first))?;
-        let mut block = EntryBlock::new(format);
-        for number in order.get(place(start.first)?..end).ok_or(ENTRIES_FIT)? {
-            block.put(names.get(place(*number)?).ok_or(ENTRIES_FIT)?)?;
-        }
-        rendered.push(block.seal(format, seed)?);
     }
     Ok(rendered)
 }

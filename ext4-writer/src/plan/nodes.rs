@@ -24,6 +24,9 @@ use crate::units::{BlockCount, BlockIndex, FileBlock, InodeNumber, Run};
 /// The blocks that mke2fs gives to `lost+found`: 16 KiB.
 const LOST_AND_FOUND_BYTES: u64 = 16 << 10;
 
+/// The leaves from which on a directory's are rendered in several pieces.
+const MANY_LEAVES: usize = 256;
+
 /// The blocks of one node.
 #[derive(Debug, Default)]
 pub(crate) struct NodePlan {
@@ -40,10 +43,17 @@ pub(crate) struct NodePlan {
 }
 
 impl NodePlan {
-    /// The blocks that are this node's before any other's.
+    /// The leaves of a directory that has so many of them that they are rendered apart.
+    pub(crate) fn leaves_apart(&self) -> usize {
+        let leaves = self.layout.as_ref().map(Layout::leaf_count);
+        leaves.filter(|count| *count >= MANY_LEAVES).unwrap_or_default()
+    }
+
+    /// The blocks that are this node's before any other's, without leaves that are rendered apart.
     fn block_count(&self) -> usize {
         let own: BlockCount = self.blocks.as_slice().iter().map(|extent| extent.run.length).sum();
-        usize::try_from(own.get()).unwrap_or(usize::MAX).saturating_add(self.extent_nodes.len())
+        let own = usize::try_from(own.get()).unwrap_or(usize::MAX);
+        own.saturating_sub(self.leaves_apart()).saturating_add(self.extent_nodes.len())
     }
 
     fn is_needed(&self) -> bool {
@@ -94,6 +104,12 @@ impl<'a> NodePlans<'a> {
         let before = self.plans.partition_point(|(node, _)| *node < first);
         let plans = self.plans.get(before..).unwrap_or_default();
         plans.iter().map(|(node, plan)| (*node, plan))
+    }
+
+    /// The plans of directories whose leaves are rendered apart.
+    pub(crate) fn of_many_leaves(&self) -> impl Iterator<Item = (NodeId, &NodePlan)> {
+        let large = self.plans.iter().filter(|(_, plan)| plan.leaves_apart() > 0);
+        large.map(|(node, plan)| (*node, plan))
     }
 
     /// The plans in the order of the nodes, cut into parts of about so many blocks.
