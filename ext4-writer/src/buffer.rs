@@ -1,12 +1,9 @@
 //! Memory that begins at a page.
 
 use std::io;
+use std::ops::Range;
 
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
-
-#[derive(FromBytes, IntoBytes, Immutable)]
-#[repr(C, align(4096))]
-struct Page([u8; Buffer::PAGE]);
+use zerocopy::FromZeros;
 
 /// Bytes in whole pages of 4,096, of which the first begins at a page of memory.
 ///
@@ -15,7 +12,12 @@ struct Page([u8; Buffer::PAGE]);
 /// more); 64 bytes into a page it is slow every other time.
 #[derive(Default)]
 pub struct Buffer {
-    pages: Vec<Page>,
+    /// A page more than are used: memory that is asked for with the alignment of a page is cleared
+    /// by hand, the other comes cleared and is not touched before it is used.
+    memory: Vec<u8>,
+    /// Where the first page begins.
+    start: usize,
+    pages: usize,
 }
 
 impl Buffer {
@@ -27,31 +29,39 @@ impl Buffer {
     /// # Errors
     /// When there is no memory.
     pub fn new(pages: usize) -> io::Result<Self> {
-        let pages = Page::new_vec_zeroed(pages).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        Ok(Self { pages })
+        let length = pages.checked_mul(Self::PAGE).ok_or(io::ErrorKind::OutOfMemory)?;
+        let room = length.checked_add(Self::PAGE).ok_or(io::ErrorKind::OutOfMemory)?;
+        let memory = u8::new_vec_zeroed(room).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let start = memory.as_ptr().align_offset(Self::PAGE).min(Self::PAGE);
+        Ok(Self { memory, start, pages })
     }
 
     /// How many pages it has.
     #[must_use]
     pub fn pages(&self) -> usize {
-        self.pages.len()
+        self.pages
     }
 
     /// The bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        self.pages.as_bytes()
+        self.memory.get(self.place()).unwrap_or_default()
     }
 
     /// The bytes for change.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        self.pages.as_mut_bytes()
+        let place = self.place();
+        self.memory.get_mut(place).unwrap_or_default()
+    }
+
+    fn place(&self) -> Range<usize> {
+        self.start..self.start + self.pages * Self::PAGE
     }
 }
 
 impl std::fmt::Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Buffer").field("pages", &self.pages.len()).finish()
+        f.debug_struct("Buffer").field("pages", &self.pages).finish_non_exhaustive()
     }
 }
 
