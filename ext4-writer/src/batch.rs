@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use crate::buffer::Buffer;
 use crate::error::{Error, Result, internal};
+use crate::late::Late;
 use crate::sink::{Prior, Sink, widen};
 use crate::stale::Stale;
 use crate::units::{BlockCount, BlockIndex, BlockSize, Run};
@@ -293,8 +294,9 @@ impl<S: Sink> Batch<S> {
     }
 
     fn checked(&mut self, done: std::io::Result<()>, offset: u64, length: u64) -> Result<()> {
-        done.map_err(|source| {
+        done.map_err(|error| {
             self.poisoned = true;
+            let Late { offset, length, source } = Late::of(error, offset, length);
             Error::WriteImage { offset, length, source }
         })
     }

@@ -8,8 +8,9 @@ use std::thread::{self, JoinHandle};
 
 use crate::batch::PAGES;
 use crate::buffer::Buffer;
+use crate::late::Late;
 use crate::reader::Source;
-use crate::sink::{Prior, Sink};
+use crate::sink::{Prior, Sink, widen};
 
 /// What the thread is to do with the sink, and where it gives back what it wrote.
 type Command<S> = Box<dyn FnOnce(&mut S, &Sender<Buffer>) -> io::Result<()> + Send>;
@@ -133,7 +134,9 @@ fn gone() -> io::Error {
 impl<S: Sink + Send + 'static> WriteBehind<S> {
     fn post_write(&self, offset: u64, buffer: Buffer, part: Range<usize>) -> io::Result<()> {
         self.post(move |sink, returns| {
-            sink.write_at(offset, buffer.bytes().get(part).unwrap_or_default())?;
+            let bytes = buffer.bytes().get(part).unwrap_or_default();
+            let done = sink.write_at(offset, bytes);
+            done.map_err(|error| Late::error(offset, widen(bytes.len()), error))?;
             // Nobody wants it when no more is written.
             let _ = returns.send(buffer);
             Ok(())
@@ -157,7 +160,7 @@ impl<S: Sink + Send + 'static> Sink for WriteBehind<S> {
             let target = buffer.bytes_mut().get_mut(..piece.len()).unwrap_or_default();
             target.copy_from_slice(piece);
             self.post_write(at, buffer, 0..piece.len())?;
-            at = at.saturating_add(crate::sink::widen(piece.len()));
+            at = at.saturating_add(widen(piece.len()));
         }
         Ok(())
     }
@@ -173,7 +176,9 @@ impl<S: Sink + Send + 'static> Sink for WriteBehind<S> {
     }
 
     fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
-        self.post(move |sink, _| sink.zero_at(offset, length))
+        self.post(move |sink, _| {
+            sink.zero_at(offset, length).map_err(|error| Late::error(offset, length, error))
+        })
     }
 
     fn barrier(&mut self) -> io::Result<()> {
@@ -220,7 +225,10 @@ impl<S> Drop for WriteBehind<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::Batch;
+    use crate::error::Error;
     use crate::sink::MemorySink;
+    use crate::units::BlockSize;
 
     fn buffer(byte: u8) -> Buffer {
         let mut buffer = Buffer::new(1).unwrap();
@@ -264,6 +272,17 @@ mod tests {
         fn sync(&mut self) -> io::Result<()> {
             panic!("a bad sink");
         }
+    }
+
+    #[test]
+    fn an_error_says_where_it_was_and_not_where_it_was_told() {
+        const MIB: u64 = 1 << 20;
+        let behind = WriteBehind::new(Full(2)).unwrap();
+        let mut batch = Batch::new(behind, Prior::Zeros, BlockSize::DEFAULT).unwrap();
+        let failed = (0..10_000).find_map(|_| batch.append(&[7; 4096]).err()).unwrap();
+        let Error::WriteImage { offset, length, source } = failed else { panic!("{failed}") };
+        assert_eq!((offset, length), (2 * MIB, MIB));
+        assert_eq!(source.kind(), io::ErrorKind::StorageFull);
     }
 
     #[test]

@@ -328,6 +328,7 @@ mod error;
 mod features;
 mod format;
 mod geometry;
+mod late;
 mod metadata;
 mod names;
 mod options;

@@ -14,7 +14,7 @@ const ORDER: &[&[&str]] = &[
     &["metadata", "checksum", "names"],
     &["record", "sink", "stale"],
     &["units", "buffer"],
-    &["error"],
+    &["error", "late"],
 ];
 
 #[test]
