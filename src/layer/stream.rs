@@ -362,32 +362,20 @@ impl Producer {
         mut send: impl FnMut(Result<Message>) -> bool + Send,
     ) {
         let mut produced: u64 = 0;
-        if self.share.is_turn() || self.produce_ahead(input, &mut send, &mut produced) {
-            self.produce_while(|_| true, input, &mut send, &mut produced);
-        }
-    }
-
-    /// Decompresses on a thread that gives way, until the layer's turn; `false` when there will be
-    /// nothing more. Without a thread there is no decompressing ahead.
-    fn produce_ahead<R: Read + Send>(
-        &self,
-        input: &mut Decompressor<R>,
-        send: &mut (impl FnMut(Result<Message>) -> bool + Send),
-        produced: &mut u64,
-    ) -> bool {
-        let ahead = || self.produce_while(|share| !share.is_turn(), input, send, produced);
-        giving_way("ahead", AHEAD, ahead).unwrap_or(true)
+        in_its_turn(&self.share, ("ahead", AHEAD), |wanted| {
+            self.produce_while(wanted, input, &mut send, &mut produced)
+        });
     }
 
     /// Decompresses as long as `wanted` says so; `false` when there will be nothing more.
     fn produce_while<R: Read>(
         &self,
-        wanted: impl Fn(&Share) -> bool,
+        wanted: &dyn Fn() -> bool,
         input: &mut Decompressor<R>,
         send: &mut impl FnMut(Result<Message>) -> bool,
         produced: &mut u64,
     ) -> bool {
-        while wanted(&self.share) {
+        while wanted() {
             let Some(bytes) = self.share.take() else { return false };
             let message = self.next_message(input, bytes, produced);
             let is_last = !matches!(message, Ok(Message::Data(_)));
@@ -444,18 +432,28 @@ impl Producer {
     }
 }
 
-/// Works on a thread that lets others have the processor first, and could not take it back itself;
-/// `false` if it panics, none if there is no thread to be had.
-fn giving_way(name: &str, nicer: i32, work: impl FnOnce() -> bool + Send) -> Option<bool> {
-    thread::scope(|scope| {
-        let work = || {
-            // A kernel that refuses is as good.
-            let _ = rustix::process::nice(nicer);
-            work()
-        };
-        let started = thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, work);
-        started.ok().map(|thread| thread.join().unwrap_or(false))
-    })
+/// Does work for as long as the function that it is given says so, and until it says itself that
+/// there will be nothing more. Before the turn of `share` that is on a thread that lets others have
+/// the processor first, and could not take it back; without a thread nothing is done before.
+fn in_its_turn(
+    share: &Share,
+    (name, nicer): (&str, i32),
+    mut work: impl FnMut(&dyn Fn() -> bool) -> bool + Send,
+) {
+    let mut ahead = || {
+        // A kernel that refuses is as good.
+        let _ = rustix::process::nice(nicer);
+        work(&|| !share.is_turn())
+    };
+    let goes_on = share.is_turn()
+        || thread::scope(|scope| {
+            let thread = thread::Builder::new().name(name.to_owned());
+            let started = thread.spawn_scoped(scope, &mut ahead);
+            started.map_or(true, |thread| thread.join().unwrap_or(false))
+        });
+    if goes_on {
+        work(&|| true);
+    }
 }
 
 /// What is done to the decompressed bytes beside handing them on.
@@ -477,17 +475,15 @@ impl Check<'_> {
         chunks: &mut Receiver<Result<Message>>,
         messages: &Sender<Result<Message>>,
     ) {
-        let share = self.share;
-        let ahead = || self.pass_on_while(|| !share.is_turn(), chunks, messages);
-        if share.is_turn() || giving_way("hash ahead", HASHED_AHEAD, ahead).unwrap_or(true) {
-            self.pass_on_while(|| true, chunks, messages);
-        }
+        in_its_turn(self.share, ("hash ahead", HASHED_AHEAD), |wanted| {
+            self.pass_on_while(wanted, chunks, messages)
+        });
     }
 
     /// Looks at what passes as long as `wanted` says so; `false` when there will be nothing more.
     fn pass_on_while(
         &mut self,
-        wanted: impl Fn() -> bool,
+        wanted: &dyn Fn() -> bool,
         chunks: &mut Receiver<Result<Message>>,
         messages: &Sender<Result<Message>>,
     ) -> bool {
