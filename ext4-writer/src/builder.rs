@@ -527,6 +527,9 @@ impl<S: Sink> Builder<S> {
         check_capacity(plan.size(), self.batch.capacity())?;
         emit(&plan, &self.tree, &self.options, &mut self.batch)?;
         let mut summary = summarise(&plan, &self.tree);
+        // A sink that writes behind has still to do while this memory is given back.
+        drop(plan);
+        drop(self.tree);
         let (written, sink) = self.batch.finish(summary.size)?;
         summary.written = written;
         Ok((summary, sink))
