@@ -509,6 +509,12 @@ impl<S: Sink> Builder<S> {
         }
     }
 
+    /// Gives the filesystem its UUID, whatever [`Options::uuid`] says: nothing depends on it before
+    /// [`finish`](Builder::finish), so it can follow from what the tree was made of.
+    pub fn set_uuid(&mut self, uuid: [u8; 16]) {
+        self.options.uuid = Some(uuid);
+    }
+
     /// Places and writes all metadata, gives the image its length and syncs the sink. Metadata is
     /// rendered on up to four threads, and the bytes are the same on one.
     ///
@@ -661,7 +667,7 @@ fn is_lost_and_found(directory: NodeId, name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::{Journal, Reserved};
+    use crate::options::{Journal, Profile, Reserved};
     use crate::sink::CountingSink;
 
     fn fit(free_bytes: u64, free_inodes: u32) -> Options {
@@ -716,6 +722,32 @@ mod tests {
         options.reserved = Reserved::Bytes(16 << 20);
         let (summary, _) = builder(options).finish().unwrap();
         assert!(summary.available >= 1 << 30);
+    }
+
+    #[test]
+    fn a_uuid_that_is_set_late_gives_the_bytes_of_one_that_was_asked_for() {
+        use crate::sink::MemorySink;
+        let uuid = *b"0123456789abcdef";
+        for profile in Profile::ALL {
+            let options = |uuid| Options { uuid, ..Options::for_profile(profile, fit(0, 0).size) };
+            let image = |asked, set: Option<[u8; 16]>| {
+                let mut builder = Builder::create(MemorySink::new(), options(asked)).unwrap();
+                for number in 0..300_u32 {
+                    let name = format!("a name that fills a directory {number}");
+                    let metadata = Metadata::default();
+                    builder.add_directory(Tree::ROOT, name.as_bytes(), &metadata).unwrap();
+                }
+                if let Some(uuid) = set {
+                    builder.set_uuid(uuid);
+                }
+                let (summary, sink) = builder.finish().unwrap();
+                assert_eq!(Some(summary.uuid), set.or(asked));
+                sink.into_bytes()
+            };
+            let asked = image(Some(uuid), None);
+            assert!(image(None, Some(uuid)) == asked, "{}", profile.name());
+            assert!(image(Some([7; 16]), Some(uuid)) == asked, "{}", profile.name());
+        }
     }
 
     #[test]
