@@ -14,9 +14,9 @@ use crate::tree::{Extent, Extents};
 use crate::units::{BlockCount, BlockSize, FileBlock, Run};
 
 /// A part of a file that has blocks, from the start of one block to the end of another.
-struct Stretch<'a> {
+pub(crate) struct Stretch<'a> {
     first: FileBlock,
-    blocks: BlockCount,
+    pub(crate) blocks: BlockCount,
     /// The data inside it; what lies between is zeros.
     segments: &'a [Segment],
 }
@@ -36,7 +36,11 @@ fn max_size(format: &Format) -> u64 {
 
 /// Refuses sizes and segments that no file can have.
 pub(crate) fn check(size: u64, segments: &[Segment], format: &Format) -> Result<()> {
-    let limit = max_size(format);
+    check_within(size, segments, max_size(format))
+}
+
+/// Refuses sizes beyond a limit, and segments that no file can have.
+pub(crate) fn check_within(size: u64, segments: &[Segment], limit: u64) -> Result<()> {
     if size > limit {
         return Err(Error::FileTooLarge { size, limit });
     }
@@ -184,7 +188,7 @@ pub(crate) fn release<S: Sink>(
 }
 
 /// Groups segments, none of them empty, whose blocks touch.
-fn stretches(segments: &[Segment], block_size: BlockSize) -> Result<Vec<Stretch<'_>>> {
+pub(crate) fn stretches(segments: &[Segment], block_size: BlockSize) -> Result<Vec<Stretch<'_>>> {
     let first_block = |segment: &Segment| block_size.whole_blocks(segment.offset).get();
     let end_block =
         |segment: &Segment| block_size.blocks_for(segment.offset + segment.length).get();
@@ -205,7 +209,7 @@ fn stretches(segments: &[Segment], block_size: BlockSize) -> Result<Vec<Stretch<
 const SIZE_WAS_CHECKED: Error = internal("a file's size was checked before its blocks");
 
 /// Lays the runs below the stretches.
-fn mappings(stretches: &[Stretch<'_>], runs: &[Run]) -> Result<Vec<Extent>> {
+pub(crate) fn mappings(stretches: &[Stretch<'_>], runs: &[Run]) -> Result<Vec<Extent>> {
     lay(stretches.iter().map(|stretch| (u64::from(stretch.first.get()), stretch.blocks)), runs)
 }
 

@@ -7,7 +7,8 @@
 //! everything else. The image is one that the kernel mounts for writing, `e2fsck` finds nothing to
 //! say about and `resize2fs` grows.
 //!
-//! The module [`reader`] reads such images, and those of others: ext2, ext3 and ext4 alike.
+//! The module [`reader`] reads such images, and those of others: ext2, ext3 and ext4 alike; the
+//! module [`edit`] changes them.
 //!
 //! ```
 //! use ext4_writer::{Builder, FileContent, MemorySink, Metadata, Options, Size, Timestamp};
@@ -323,6 +324,7 @@ mod checksum;
 mod content;
 mod device;
 mod dirhash;
+pub mod edit;
 mod emit;
 mod error;
 mod features;

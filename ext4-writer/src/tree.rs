@@ -491,7 +491,7 @@ const NOT_ONE_NAME: Error =
 const NOT_A_FILE: Error =
     Error::WrongKind { operation: "give the node content", needs: "a regular file" };
 
-fn check_name(name: &[u8]) -> Result<()> {
+pub(crate) fn check_name(name: &[u8]) -> Result<()> {
     let reason = match name {
         [] => "is empty",
         b"." | b".." => "is one that every directory has",

@@ -329,7 +329,7 @@ const ENTRIES_FIT: Error = internal("a directory's entries fit into their blocks
 /// A length in the 16 bits of `rec_len`, where that of a whole block of 64 KiB is 65,535.
 ///
 /// Source: kernel, `fs/ext4/ext4.h`, `ext4_rec_len_to_disk`.
-fn record_length(length: usize) -> Result<U16> {
+pub(crate) fn record_length(length: usize) -> Result<U16> {
     match length {
         0x1_0000 => Ok(U16::new(u16::MAX)),
         _ => u16_of(length),

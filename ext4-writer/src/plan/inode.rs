@@ -141,7 +141,7 @@ fn set_content(
 /// The device number in the first word if it fits into 8 + 8 bits, else in the second.
 ///
 /// Source: kernel, `include/linux/kdev_t.h`, `old_encode_dev` and `new_encode_dev`.
-fn device_block(special: Special) -> [u8; BLOCK_MAP_SIZE] {
+pub(crate) fn device_block(special: Special) -> [u8; BLOCK_MAP_SIZE] {
     let mut block = [0; BLOCK_MAP_SIZE];
     let (major, minor) = match special {
         Special::CharacterDevice { major, minor } | Special::BlockDevice { major, minor } => {

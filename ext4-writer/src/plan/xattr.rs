@@ -140,30 +140,45 @@ fn put(area: &mut [u8], place: usize, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Source: kernel, `fs/ext4/xattr.c`, `ext4_xattr_hash_entry`: the name's bytes unsigned, then
-/// the value in words; of a value outside the hash that its inode keeps.
 fn entry_hash(stored: &Stored<'_>, seed: FsSeed) -> u32 {
     let attribute = stored.attribute;
-    let name =
-        attribute.suffix.iter().fold(0u32, |hash, byte| hash.rotate_left(5) ^ u32::from(*byte));
-    let with = |hash: u32, word: u32| hash.rotate_left(16) ^ word;
     if stored.outside {
-        return with(name, seed.value(&attribute.value));
+        return hash(&attribute.suffix, [seed.value(&attribute.value)]);
     }
-    attribute.value.chunks(ALIGNMENT).fold(name, |hash, chunk| {
+    hash(&attribute.suffix, words(&attribute.value))
+}
+
+/// The hash of an entry: the name's bytes unsigned, then the value in words; of a value outside the
+/// hash that its inode keeps.
+///
+/// Source: kernel, `fs/ext4/xattr.c`, `ext4_xattr_hash_entry`.
+pub(crate) fn hash(suffix: &[u8], words: impl IntoIterator<Item = u32>) -> u32 {
+    let name = suffix.iter().fold(0u32, |hash, byte| hash.rotate_left(5) ^ u32::from(*byte));
+    words.into_iter().fold(name, |hash, word| hash.rotate_left(16) ^ word)
+}
+
+/// A value in words, the last one padded with zeros.
+pub(crate) fn words(value: &[u8]) -> impl Iterator<Item = u32> + '_ {
+    value.chunks(ALIGNMENT).map(|chunk| {
         let mut word = [0; ALIGNMENT];
         for (byte, from) in word.iter_mut().zip(chunk) {
             *byte = *from;
         }
-        with(hash, u32::from_le_bytes(word))
+        u32::from_le_bytes(word)
     })
 }
 
-/// Source: kernel, `fs/ext4/xattr.c`, `ext4_xattr_rehash`.
+/// The hash of a block of attributes.
 pub(crate) fn block_hash(list: &[Stored<'_>], seed: FsSeed) -> u32 {
+    rehash(list.iter().map(|stored| entry_hash(stored, seed)))
+}
+
+/// The hash of a block from those of its entries.
+///
+/// Source: kernel, `fs/ext4/xattr.c`, `ext4_xattr_rehash`.
+pub(crate) fn rehash(entries: impl Iterator<Item = u32>) -> u32 {
     let mut hash: u32 = 0;
-    for stored in list {
-        let entry = entry_hash(stored, seed);
+    for entry in entries {
         if entry == 0 {
             // A block with such an entry is not to be shared.
             return 0;

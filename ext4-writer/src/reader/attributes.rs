@@ -56,21 +56,21 @@ const SHOWN: [(u8, &[u8]); 6] = [
 const MAX_VALUE: u32 = 65_536;
 
 /// Entries and their values.
-struct List<'a> {
+pub(crate) struct List<'a> {
     /// Entries begin at `first`, values are counted from the start.
-    area: &'a [u8],
-    first: usize,
-    place: AttributePlace,
-    part: Part,
+    pub area: &'a [u8],
+    pub first: usize,
+    pub place: AttributePlace,
+    pub part: Part,
 }
 
 /// An entry as it stands on disk.
-struct Raw<'a> {
-    index: u8,
-    name: &'a [u8],
-    entry: Entry,
+pub(crate) struct Raw<'a> {
+    pub index: u8,
+    pub name: &'a [u8],
+    pub entry: Entry,
     /// Empty when the value is in an inode.
-    value: &'a [u8],
+    pub value: &'a [u8],
 }
 
 /// Everything that the kernel shows of an inode's attributes, those of the inode first.
@@ -113,13 +113,14 @@ pub(crate) fn inline_rest(inode: &Inode) -> ReadResult<Option<&[u8]>> {
 }
 
 /// The attributes behind an inode's fields, if there are any.
-fn in_inode(inode: &Inode) -> Option<List<'_>> {
+pub(crate) fn in_inode(inode: &Inode) -> Option<List<'_>> {
     let (magic, area) = inode.behind_fields().split_at_checked(INODE_HEAD)?;
     let (place, part) = (AttributePlace::Inode, inode.part());
     (magic == MAGIC.to_le_bytes()).then_some(List { area, first: 0, place, part })
 }
 
-fn read_block<S: Source>(
+/// The block of an inode's attributes, checked.
+pub(crate) fn read_block<S: Source>(
     device: &Device<S>,
     layout: &Layout,
     inode: &Inode,
@@ -143,7 +144,7 @@ fn read_block<S: Source>(
 
 impl<'a> List<'a> {
     /// Source of the checks: `check_xattrs`.
-    fn entries(&self) -> ReadResult<Vec<Raw<'a>>> {
+    pub(crate) fn entries(&self) -> ReadResult<Vec<Raw<'a>>> {
         let mut entries = Vec::new();
         let mut place = self.first;
         loop {

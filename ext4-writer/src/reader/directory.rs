@@ -9,6 +9,7 @@ use std::mem::offset_of;
 
 use zerocopy::FromBytes;
 
+use crate::checksum::InodeSeed;
 use crate::metadata::FileKind;
 use crate::reader::content;
 use crate::reader::device::Device;
@@ -161,9 +162,9 @@ impl<'a, S: Source> ReadDirectory<'a, S> {
         let node = if is_indexed { count_place(&bytes, is_first) } else { None };
         let mut end = bytes.len();
         if let Some(count) = node {
-            self.verify_node(&bytes, count, part)?;
+            verify_node(self.inode.seed, &bytes, count, part)?;
         } else if self.inode.seed.is_enabled() {
-            self.verify_entries(&bytes, part)?;
+            verify_entries(self.inode.seed, &bytes, part)?;
             end = end.saturating_sub(size_of::<Tail>());
         }
         if node.is_some() {
@@ -181,42 +182,6 @@ impl<'a, S: Source> ReadDirectory<'a, S> {
             rest: None,
         })
     }
-
-    fn verify_entries(&self, bytes: &[u8], part: Part) -> ReadResult<()> {
-        let place = bytes.len().saturating_sub(size_of::<Tail>());
-        let (covered, tail) = bytes.split_at_checked(place).unwrap_or_default();
-        let tail = Tail::read_from_prefix(tail).map(|(tail, _)| tail).ok();
-        let Some(tail) = tail.filter(|tail| {
-            tail.reserved_zero1.get() == 0
-                && usize::from(tail.rec_len.get()) == size_of::<Tail>()
-                && tail.reserved_zero2 == 0
-                && tail.reserved_ft == TAIL_FILE_TYPE
-        }) else {
-            return Err(ReadError::corrupt(part, "it has no checksum at its end"));
-        };
-        ReadError::verify(part, tail.checksum.get(), self.inode.seed.sum(covered))
-    }
-
-    fn verify_node(&self, bytes: &[u8], place: usize, part: Part) -> ReadResult<()> {
-        let wrong = || ReadError::corrupt(part, "the counts of its index do not fit into it");
-        let rest = bytes.get(place..).ok_or_else(wrong)?;
-        let (counts, _) = IndexCount::read_from_prefix(rest).map_err(|_| wrong())?;
-        let bytes_of = |entries: u16| {
-            usize::from(entries).saturating_mul(size_of::<IndexEntry>()).saturating_add(place)
-        };
-        let (limit, count) = (counts.limit.get(), counts.count.get());
-        let tail_place = bytes_of(limit);
-        if count > limit || tail_place > bytes.len() {
-            return Err(wrong());
-        }
-        if !self.inode.seed.is_enabled() {
-            return Ok(());
-        }
-        let tail = bytes.get(tail_place..).ok_or_else(wrong)?;
-        let (tail, _) = IndexTail::read_from_prefix(tail).map_err(|_| wrong())?;
-        let used = bytes.get(..bytes_of(count)).ok_or_else(wrong)?;
-        ReadError::verify(part, tail.checksum.get(), self.inode.seed.index_sum(used, tail))
-    }
 }
 
 impl<S: Source> Iterator for ReadDirectory<'_, S> {
@@ -232,10 +197,53 @@ impl<S: Source> Iterator for ReadDirectory<'_, S> {
     }
 }
 
+/// Compares the checksum at the end of a block of entries.
+pub(crate) fn verify_entries(seed: InodeSeed, bytes: &[u8], part: Part) -> ReadResult<()> {
+    let place = bytes.len().saturating_sub(size_of::<Tail>());
+    let (covered, tail) = bytes.split_at_checked(place).unwrap_or_default();
+    let tail = Tail::read_from_prefix(tail).map(|(tail, _)| tail).ok();
+    let Some(tail) = tail.filter(|tail| {
+        tail.reserved_zero1.get() == 0
+            && usize::from(tail.rec_len.get()) == size_of::<Tail>()
+            && tail.reserved_zero2 == 0
+            && tail.reserved_ft == TAIL_FILE_TYPE
+    }) else {
+        return Err(ReadError::corrupt(part, "it has no checksum at its end"));
+    };
+    ReadError::verify(part, tail.checksum.get(), seed.sum(covered))
+}
+
+/// Checks the counts of an index node, which stand at `place`, and compares its checksum.
+pub(crate) fn verify_node(
+    seed: InodeSeed,
+    bytes: &[u8],
+    place: usize,
+    part: Part,
+) -> ReadResult<()> {
+    let wrong = || ReadError::corrupt(part, "the counts of its index do not fit into it");
+    let rest = bytes.get(place..).ok_or_else(wrong)?;
+    let (counts, _) = IndexCount::read_from_prefix(rest).map_err(|_| wrong())?;
+    let bytes_of = |entries: u16| {
+        usize::from(entries).saturating_mul(size_of::<IndexEntry>()).saturating_add(place)
+    };
+    let (limit, count) = (counts.limit.get(), counts.count.get());
+    let tail_place = bytes_of(limit);
+    if count > limit || tail_place > bytes.len() {
+        return Err(wrong());
+    }
+    if !seed.is_enabled() {
+        return Ok(());
+    }
+    let tail = bytes.get(tail_place..).ok_or_else(wrong)?;
+    let (tail, _) = IndexTail::read_from_prefix(tail).map_err(|_| wrong())?;
+    let used = bytes.get(..bytes_of(count)).ok_or_else(wrong)?;
+    ReadError::verify(part, tail.checksum.get(), seed.index_sum(used, tail))
+}
+
 /// Where the counts of an index node stand; `None` if the block is none.
 ///
 /// Source: kernel, `fs/ext4/namei.c`, `get_dx_countlimit`.
-fn count_place(bytes: &[u8], is_first: bool) -> Option<usize> {
+pub(crate) fn count_place(bytes: &[u8], is_first: bool) -> Option<usize> {
     let entry = |place: usize| {
         let head = Entry::read_from_prefix(bytes.get(place..)?).ok()?.0;
         Some((head, record_length(head, bytes.len())))
@@ -256,7 +264,7 @@ fn count_place(bytes: &[u8], is_first: bool) -> Option<usize> {
 /// The bytes of an entry: in blocks of 64 KiB they do not fit into the field.
 ///
 /// Source: kernel, `fs/ext4/ext4.h`, `ext4_rec_len_from_disk`.
-fn record_length(entry: Entry, block: usize) -> usize {
+pub(crate) fn record_length(entry: Entry, block: usize) -> usize {
     let length = usize::from(entry.rec_len.get());
     if block < 0x1_0000 {
         length

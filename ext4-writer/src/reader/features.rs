@@ -25,8 +25,11 @@ pub(crate) enum Feature {
 
 impl Feature {
     pub(crate) const HAS_JOURNAL: Self = Self::Compatible(0x0004);
+    pub(crate) const EXT_ATTR: Self = Self::Compatible(0x0008);
+    pub(crate) const DIR_INDEX: Self = Self::Compatible(0x0020);
     pub(crate) const SPARSE_SUPER2: Self = Self::Compatible(0x0200);
     pub(crate) const NEEDS_RECOVERY: Self = Self::Incompatible(0x0004);
+    pub(crate) const EXTENT: Self = Self::Incompatible(0x0040);
     pub(crate) const META_BG: Self = Self::Incompatible(0x0010);
     pub(crate) const WIDE: Self = Self::Incompatible(0x0080);
     pub(crate) const EA_INODE: Self = Self::Incompatible(0x0400);
@@ -36,6 +39,8 @@ impl Feature {
     pub(crate) const ENCRYPT: Self = Self::Incompatible(0x1_0000);
     pub(crate) const FILETYPE: Self = Self::Incompatible(0x0002);
     pub(crate) const SPARSE_SUPER: Self = Self::ReadOnly(0x0001);
+    pub(crate) const LARGE_FILE: Self = Self::ReadOnly(0x0002);
+    pub(crate) const DIR_NLINK: Self = Self::ReadOnly(0x0020);
     pub(crate) const HUGE_FILE: Self = Self::ReadOnly(0x0008);
     pub(crate) const UNINIT_BG: Self = Self::ReadOnly(0x0010);
     pub(crate) const BIGALLOC: Self = Self::ReadOnly(0x0200);
@@ -43,7 +48,7 @@ impl Feature {
     pub(crate) const PROJECT: Self = Self::ReadOnly(0x2000);
 
     /// The name that dumpe2fs prints.
-    fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         if let Some((_, name)) = NAMES.iter().find(|(feature, _)| *feature == self) {
             return (*name).to_owned();
         }

@@ -61,7 +61,7 @@ impl Layout {
     /// Where the descriptor of a group is, in bytes.
     ///
     /// Source: kernel, `fs/ext4/super.c`, `descriptor_loc`.
-    fn descriptor_offset(&self, group: u32) -> u64 {
+    pub(crate) fn descriptor_offset(&self, group: u32) -> u64 {
         let per_block = self.descriptors_per_block();
         let (number, place) = (u64::from(group) / per_block, u64::from(group) % per_block);
         let superblock = SUPERBLOCK_OFFSET / self.block.bytes();
@@ -82,7 +82,7 @@ impl Layout {
     }
 
     /// The sum of a descriptor's bytes; none where descriptors are not summed.
-    fn descriptor_sum(&self, group: u32, bytes: &[u8]) -> Option<u16> {
+    pub(crate) fn descriptor_sum(&self, group: u32, bytes: &[u8]) -> Option<u16> {
         let group = GroupIndex::new(group);
         if self.seed.is_enabled() {
             Some(self.seed.descriptor_sum(group, bytes))

@@ -269,7 +269,8 @@ pub(crate) fn read<S: Source>(
     parse(layout, number, bytes)
 }
 
-fn parse(layout: &Layout, number: u32, bytes: Vec<u8>) -> ReadResult<Inode> {
+/// Checks the bytes of an inode.
+pub(crate) fn parse(layout: &Layout, number: u32, bytes: Vec<u8>) -> ReadResult<Inode> {
     let part = Part::Inode(number);
     let mut record = Record::new_zeroed();
     for (byte, from) in record.as_mut_bytes().iter_mut().zip(&bytes) {

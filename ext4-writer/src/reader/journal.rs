@@ -48,13 +48,13 @@ pub(crate) struct Journal<'a, S> {
     device: &'a Device<S>,
     /// Where its blocks are.
     runs: Vec<Extent>,
-    superblock: JournalSuperblock,
-    features: Incompatible,
+    pub(crate) superblock: JournalSuperblock,
+    pub(crate) features: Incompatible,
     /// Transactions are summed as a whole.
     whole_sums: bool,
     /// Behind the last block of the log.
-    last: u32,
-    seed: u32,
+    pub(crate) last: u32,
+    pub(crate) seed: u32,
 }
 
 /// Where a pass is.
@@ -101,7 +101,8 @@ pub(crate) fn replay<S: Source>(
 }
 
 impl<'a, S: Source> Journal<'a, S> {
-    fn open(device: &'a Device<S>, inode: &Inode) -> ReadResult<Self> {
+    /// The journal in this inode, checked, whatever its log holds.
+    pub(crate) fn open(device: &'a Device<S>, inode: &Inode) -> ReadResult<Self> {
         if !inode.is(FileKind::Regular) || inode.links() == 0 {
             return Err(inode.corrupt("it is to be the journal, and is not a file"));
         }
@@ -131,7 +132,8 @@ impl<'a, S: Source> Journal<'a, S> {
         })
     }
 
-    fn has_sums(&self) -> bool {
+    /// Whether its blocks are summed one by one.
+    pub(crate) fn has_sums(&self) -> bool {
         self.features.intersects(Incompatible::CSUM_V2 | Incompatible::CSUM_V3)
     }
 
@@ -148,7 +150,7 @@ impl<'a, S: Source> Journal<'a, S> {
     }
 
     /// Where a block of the journal is.
-    fn place(&self, block: u32) -> ReadResult<u64> {
+    pub(crate) fn place(&self, block: u32) -> ReadResult<u64> {
         let number = u64::from(block);
         let after = self.runs.partition_point(|run| run.end() <= number);
         let run = self.runs.get(after).filter(|run| run.file_block <= number);

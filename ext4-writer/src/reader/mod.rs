@@ -45,24 +45,24 @@
 //! walked once.
 
 mod acl;
-mod attributes;
+pub(crate) mod attributes;
 mod blockmap;
-mod content;
-mod device;
-mod directory;
+pub(crate) mod content;
+pub(crate) mod device;
+pub(crate) mod directory;
 mod error;
 mod extents;
 mod facts;
-mod features;
-mod groups;
-mod inode;
-mod journal;
-mod layout;
-mod map;
+pub(crate) mod features;
+pub(crate) mod groups;
+pub(crate) mod inode;
+pub(crate) mod journal;
+pub(crate) mod layout;
+pub(crate) mod map;
 mod path;
 mod source;
-mod space;
-mod tags;
+pub(crate) mod space;
+pub(crate) mod tags;
 mod walk;
 
 pub use attributes::{Attribute, AttributePlace};
@@ -397,7 +397,7 @@ impl<S: Source> Reader<S> {
 }
 
 /// The superblock and what follows from it.
-fn superblock<S: Source>(device: &Device<S>) -> ReadResult<(Superblock, Layout)> {
+pub(crate) fn superblock<S: Source>(device: &Device<S>) -> ReadResult<(Superblock, Layout)> {
     let mut bytes = [0; size_of::<Superblock>()];
     let length = device.length()?;
     if length < SUPERBLOCK_OFFSET.saturating_mul(2) {

@@ -40,6 +40,11 @@ impl Bitmap {
         }
     }
 
+    /// The bytes, of which those behind the group are not told.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// How many bits are clear.
     pub(crate) fn free(&self) -> u64 {
         (0..self.length).fold(0, |free, place| free.saturating_add(u64::from(!self.is_set(place))))
@@ -132,7 +137,7 @@ impl Layout {
     /// group.
     ///
     /// Source: kernel, `fs/ext4/balloc.c`, `ext4_num_base_meta_clusters`.
-    fn base_blocks(&self, group: u32) -> u64 {
+    pub(crate) fn base_blocks(&self, group: u32) -> u64 {
         let group = u64::from(group);
         let has_superblock = self.has_superblock(group);
         let per_block = self.descriptors_per_block();

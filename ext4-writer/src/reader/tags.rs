@@ -38,7 +38,7 @@ pub(crate) fn tags(bytes: &[u8], features: Incompatible) -> impl Iterator<Item =
 }
 
 /// The bytes of a tag without a UUID.
-fn tag_size(features: Incompatible) -> usize {
+pub(crate) fn tag_size(features: Incompatible) -> usize {
     if features.contains(Incompatible::CSUM_V3) {
         return size_of::<Tag3>();
     }

@@ -1,0 +1,178 @@
+//! The bytes of files: written to free blocks while they are read, before anything leads there.
+
+use std::io::Read;
+
+use crate::content::{check_within, mappings, stretches};
+use crate::edit::device::Device;
+use crate::edit::error::EditResult;
+use crate::edit::filesystem::Filesystem;
+use crate::edit::inode::Inode;
+use crate::edit::map::FileMap;
+use crate::error::{Error, internal};
+use crate::metadata::{FileContent, Segment};
+use crate::record::inode::{BLOCK_MAP_SIZE, Flags};
+use crate::sink::widen;
+use crate::tree::Extent;
+use crate::units::BlockCount;
+
+/// The bytes that are written at once.
+const PIECE: usize = 256 << 10;
+
+/// What a reader has given so far.
+struct Reading<'a> {
+    reader: &'a mut dyn Read,
+    expected: u64,
+    got: u64,
+}
+
+impl Reading<'_> {
+    /// Fills `target`.
+    fn fill(&mut self, target: &mut [u8]) -> EditResult<()> {
+        let mut rest = target;
+        while !rest.is_empty() {
+            match self.reader.read(rest) {
+                Ok(0) => {
+                    let (expected, got) = (self.expected, self.got);
+                    return Err(Error::ContentShort { expected, got }.into());
+                }
+                Ok(length) => {
+                    let lying = internal("a reader tells how much it read");
+                    rest = rest.get_mut(length..).ok_or(lying)?;
+                    self.got += widen(length);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(Error::ReadContent { offset: self.got, source }.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses more bytes.
+    fn end(&mut self) -> EditResult<()> {
+        loop {
+            match self.reader.read(&mut [0]) {
+                Ok(0) => return Ok(()),
+                Ok(_) => return Err(Error::ContentLong { expected: self.expected }.into()),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(Error::ReadContent { offset: self.got, source }.into()),
+            }
+        }
+    }
+}
+
+/// Bytes on their way to one run of blocks.
+struct Writing {
+    offset: u64,
+    buffer: Vec<u8>,
+}
+
+impl Writing {
+    fn flush<D: Device>(&mut self, to: &mut Filesystem<D>) -> EditResult<()> {
+        to.overlay.write(self.offset, &self.buffer)?;
+        self.offset += widen(self.buffer.len());
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Adds bytes, all zeros or what `fill` gives.
+    fn add<D: Device>(
+        &mut self,
+        to: &mut Filesystem<D>,
+        length: u64,
+        mut fill: impl FnMut(&mut [u8]) -> EditResult<()>,
+    ) -> EditResult<()> {
+        let mut left = length;
+        while left > 0 {
+            let room = PIECE - self.buffer.len();
+            let piece = usize::try_from(left).unwrap_or(usize::MAX).min(room);
+            let start = self.buffer.len();
+            self.buffer.resize(start + piece, 0);
+            fill(self.buffer.get_mut(start..).unwrap_or_default())?;
+            left -= widen(piece);
+            if self.buffer.len() == PIECE {
+                self.flush(to)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<D: Device> Filesystem<D> {
+    /// Writes the content of a file to free blocks, and leads an inode there that has none; it is
+    /// not stored.
+    pub(crate) fn write_content(
+        &mut self,
+        inode: &mut Inode,
+        content: FileContent<'_>,
+    ) -> EditResult<()> {
+        let FileContent { size, segments, reader } = content;
+        let whole = [Segment { offset: 0, length: size }];
+        let segments = segments.unwrap_or(&whole);
+        check_within(size, segments, self.max_size())?;
+        let segments: Vec<Segment> =
+            segments.iter().filter(|segment| segment.length > 0).copied().collect();
+        let stretches = stretches(&segments, self.layout.block)?;
+        let count: u64 = stretches.iter().map(|stretch| stretch.blocks.get()).sum();
+        let goal = self.group_start(self.group_of_inode(inode.number));
+        let runs = self.take_blocks(count, goal)?;
+        let extents = mappings(&stretches, &runs)?;
+        let expected = segments.iter().map(|segment| segment.length).sum();
+        let mut reading = Reading { reader, expected, got: 0 };
+        self.fill_extents(&extents, &segments, &mut reading)?;
+        reading.end()?;
+        let mut map = FileMap::default();
+        for extent in extents {
+            map.push(extent);
+        }
+        inode.set_flag(Flags::EXTENTS, self.has_extents());
+        inode.record.block = [0; BLOCK_MAP_SIZE];
+        inode.set_size(size);
+        self.count_blocks(inode, i64::try_from(count).map_err(|_| FILES_ARE_COUNTED)?)?;
+        self.set_map(inode, &mut map, goal)
+    }
+
+    fn fill_extents(
+        &mut self,
+        extents: &[Extent],
+        segments: &[Segment],
+        reading: &mut Reading<'_>,
+    ) -> EditResult<()> {
+        let block = self.layout.block;
+        let mut segments = segments.iter().copied();
+        let mut current = segments.next();
+        for extent in extents {
+            let offset = block.offset(extent.run.start);
+            let mut writing = Writing { offset, buffer: Vec::new() };
+            let mut at = block.bytes_in(BlockCount::new(extent.at.get().into()));
+            let end = at + block.bytes_in(extent.run.length);
+            while let Some(segment) = current.filter(|segment| segment.offset < end) {
+                writing.add(self, segment.offset - at, |_| Ok(()))?;
+                let length = segment.length.min(end - segment.offset);
+                writing.add(self, length, |piece| reading.fill(piece))?;
+                at = segment.offset + length;
+                current = match segment.length - length {
+                    0 => segments.next(),
+                    left => Some(Segment { offset: at, length: left }),
+                };
+            }
+            writing.add(self, end - at, |_| Ok(()))?;
+            writing.flush(self)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the target of a symbolic link; the inode is not stored.
+    pub(crate) fn write_target(&mut self, inode: &mut Inode, target: &[u8]) -> EditResult<()> {
+        if target.len() < BLOCK_MAP_SIZE {
+            inode.set_size(widen(target.len()));
+            // The target's end is marked by a NUL, so it must leave room for one.
+            let place = inode.record.block.get_mut(..target.len());
+            place.ok_or(internal("a short target fits into an inode"))?.copy_from_slice(target);
+            return Ok(());
+        }
+        let mut bytes = target;
+        self.write_content(inode, FileContent::new(widen(target.len()), &mut bytes))
+    }
+}
+
+const FILES_ARE_COUNTED: Error = internal("a file's blocks are fewer than 2^63");

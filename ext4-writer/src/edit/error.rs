@@ -1,0 +1,91 @@
+//! Why a finished image was not changed.
+
+use std::fmt;
+use std::io;
+
+use crate::error::Error;
+use crate::reader::ReadError;
+
+/// The result of everything that an editor does.
+pub type EditResult<T> = std::result::Result<T, EditError>;
+
+/// Why an edit failed. Until [`commit`](super::Editor::commit) nothing that the filesystem uses was
+/// written, so the image is what it was.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum EditError {
+    /// The image could not be read, or is damaged.
+    Read(ReadError),
+    /// What was asked for cannot be done, for the reasons that a [`Builder`](crate::Builder) has.
+    Change(Error),
+    /// Something that could not be kept true, by its name.
+    Refused {
+        /// What it is.
+        what: String,
+        /// Why it is refused, and what to do.
+        reason: &'static str,
+    },
+    /// The image could not be made safe on its disk.
+    Sync {
+        /// Why.
+        source: io::Error,
+    },
+    /// More blocks of metadata change than one edit can hold.
+    TooManyChanges {
+        /// The blocks that change.
+        blocks: u64,
+        /// The most that can.
+        limit: u64,
+        /// What holds no more.
+        place: &'static str,
+    },
+    /// An earlier operation failed half way: this edit cannot be committed.
+    Stopped,
+}
+
+impl fmt::Display for EditError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(error) => error.fmt(f),
+            Self::Change(error) => error.fmt(f),
+            Self::Refused { what, reason } => write!(f, "cannot change {what}: {reason}"),
+            Self::Sync { source } => write!(f, "cannot sync the image: {source}"),
+            Self::TooManyChanges { blocks, limit, place } => write!(
+                f,
+                "the edit changes {blocks} blocks of metadata, {place} holds {limit}; \
+                 make several edits of it"
+            ),
+            Self::Stopped => {
+                f.write_str("an earlier operation of this edit failed; the image is as it was")
+            }
+        }
+    }
+}
+
+impl std::error::Error for EditError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Read(error) => Some(error),
+            Self::Change(error) => Some(error),
+            Self::Sync { source } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<ReadError> for EditError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<Error> for EditError {
+    fn from(error: Error) -> Self {
+        Self::Change(error)
+    }
+}
+
+/// A refusal.
+pub(crate) fn refused(what: impl Into<String>, reason: &'static str) -> EditError {
+    EditError::Refused { what: what.into(), reason }
+}

@@ -1,0 +1,403 @@
+//! Changes finished images: files put in, taken out, renamed, in one step that is done or not.
+//!
+//! ```
+//! use ext4_writer::edit::Editor;
+//! use ext4_writer::reader::{Links, Reader};
+//! use ext4_writer::{Builder, FileContent, MemorySink, Metadata, Options, Size, Timestamp};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let builder = Builder::create(MemorySink::new(), Options::new(Size::Fixed(16 << 20)))?;
+//! let image = builder.finish()?.1.into_bytes();
+//!
+//! let now = Timestamp::from_seconds(1_767_225_600);
+//! let mut editor = Editor::open(image, now)?;
+//! let metadata = Metadata::root_owned(0o644, now);
+//! let content = FileContent::new(5, &mut b"demo\n".as_slice());
+//! editor.add_file(editor.root(), b"hostname", &metadata, content)?;
+//! let image = editor.commit()?;
+//!
+//! let reader = Reader::open(image)?;
+//! assert_eq!(reader.lookup(b"/hostname", Links::Keep)?.size(), 5);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Which images
+//!
+//! Every image that the [`reader`](crate::reader) reads and the kernel would mount for writing, of
+//! whatever maker: with and without extents, checksums, `uninit_bg`, `meta_bg`, indexes of
+//! directories, content in inodes. A journal that holds transactions is replayed first, in the
+//! image. What could not be kept true is refused by its name before anything is written: quota and
+//! project files, clusters, several machines at once, an image that its superblock calls damaged,
+//! names that are encrypted or casefolded, content that fs-verity seals.
+//!
+//! # Done or not
+//!
+//! Contents are written to free blocks while they are read. All else stays in memory, at most some
+//! 20 MiB, until [`Editor::commit`] writes it as one transaction into the image's own journal and
+//! then to its places. After a cut at any moment the next mount, `e2fsck` or [`Editor::open`]
+//! finds the old filesystem or the new one. An editor that is dropped has changed nothing.
+//!
+//! An image without a journal, and an edit that its journal has no room for, are refused for now.
+//!
+//! # Determinism
+//!
+//! Times are inputs; the library has no clock. The same edit of the same image gives the same
+//! bytes. As in the kernel, a directory of which a name changes gets the time of the edit.
+
+mod attributes;
+mod commit;
+mod content;
+mod device;
+mod directory;
+mod error;
+mod filesystem;
+mod groups;
+mod htree;
+mod inline;
+mod inode;
+mod journal;
+mod map;
+mod open;
+mod overlay;
+mod runs;
+mod space;
+mod tree;
+
+pub use device::Device;
+pub use error::{EditError, EditResult};
+
+use std::fmt;
+
+use crate::error::Error;
+use crate::metadata::{FileContent, FileKind, Metadata, Special, Timestamp};
+use crate::plan::inode::device_block;
+use crate::reader::{Attribute, DirectoryEntry, Inode, ROOT_INODE};
+use crate::reader::{attributes as read_attributes, content as read_content};
+use crate::record::inode::Flags;
+use filesystem::Filesystem;
+
+/// The longest target of a symbolic link: `PATH_MAX` with its NUL.
+const MAX_TARGET: usize = 4095;
+/// The largest device numbers: 12 bits of major, 20 of minor.
+const MAX_MAJOR: u32 = 0xfff;
+const MAX_MINOR: u32 = 0xf_ffff;
+
+/// A finished image that is changed. Nodes are called by the numbers of their inodes.
+///
+/// Names are bytes. What is refused because of its arguments leaves the edit as it was; when
+/// anything else fails, the edit cannot go on, and the image is as it was.
+pub struct Editor<D> {
+    filesystem: Filesystem<D>,
+    stopped: bool,
+}
+
+impl<D> fmt::Debug for Editor<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Editor").field("stopped", &self.stopped).finish_non_exhaustive()
+    }
+}
+
+impl<D: Device> Editor<D> {
+    /// Opens the filesystem on `device`, which begins at its first byte; `time` is that of the edit.
+    ///
+    /// A journal that holds transactions is replayed, in the image.
+    ///
+    /// # Errors
+    /// When there is no filesystem, it is damaged, or cannot be changed truthfully.
+    pub fn open(device: D, time: Timestamp) -> EditResult<Self> {
+        Ok(Self { filesystem: Filesystem::open(device, time)?, stopped: false })
+    }
+
+    /// The root directory.
+    #[must_use]
+    pub fn root(&self) -> u32 {
+        ROOT_INODE
+    }
+
+    /// The entry of this name, if there is one.
+    ///
+    /// # Errors
+    /// When the node is no directory, or it is damaged.
+    pub fn lookup(&self, directory: u32, name: &[u8]) -> EditResult<Option<u32>> {
+        self.filesystem.look_up(directory, name)
+    }
+
+    /// The names in a directory, without `.` and `..`, in the order in which they stand on disk.
+    ///
+    /// # Errors
+    /// When the node is no directory, or it is damaged.
+    pub fn names(&self, directory: u32) -> EditResult<Vec<DirectoryEntry>> {
+        self.filesystem.names(directory)
+    }
+
+    /// The directory that holds this directory; the root is its own.
+    ///
+    /// # Errors
+    /// When the node is no directory, or it is damaged.
+    pub fn parent(&self, directory: u32) -> EditResult<u32> {
+        self.filesystem.parent(directory)
+    }
+
+    /// What the inode of a node says.
+    ///
+    /// # Errors
+    /// When there is no such node, or it is damaged.
+    pub fn inode(&self, node: u32) -> EditResult<Inode> {
+        self.filesystem.find_inode(node)
+    }
+
+    /// The target of a symbolic link; `None` for anything else.
+    ///
+    /// # Errors
+    /// When the node is damaged.
+    pub fn symlink_target(&self, node: u32) -> EditResult<Option<Vec<u8>>> {
+        let found = self.inode(node)?;
+        if !found.is(FileKind::Symlink) {
+            return Ok(None);
+        }
+        let short = self.filesystem.attribute_sectors();
+        Ok(Some(read_content::read_link(&self.filesystem.blocks(), &found, short)?))
+    }
+
+    /// The extended attributes of a node: full names, and values as `getxattr` shows them.
+    ///
+    /// # Errors
+    /// When the node is damaged.
+    pub fn xattrs(&self, node: u32) -> EditResult<Vec<Attribute>> {
+        let found = self.inode(node)?;
+        let filesystem = &self.filesystem;
+        Ok(read_attributes::read(&filesystem.blocks(), &filesystem.layout, &found)?)
+    }
+
+    /// Adds an empty directory.
+    ///
+    /// # Errors
+    /// When the name is bad or taken, or the image is full.
+    pub fn add_directory(
+        &mut self,
+        directory: u32,
+        name: &[u8],
+        metadata: &Metadata,
+    ) -> EditResult<u32> {
+        self.check_new(directory, name)?;
+        self.change(|filesystem| filesystem.add_directory((directory, name), metadata))
+    }
+
+    /// Adds a regular file.
+    ///
+    /// # Errors
+    /// When the name is bad or taken, the reader fails or has fewer or more bytes than were
+    /// declared, segments overlap or pass the end, or the image is full.
+    pub fn add_file(
+        &mut self,
+        directory: u32,
+        name: &[u8],
+        metadata: &Metadata,
+        content: FileContent<'_>,
+    ) -> EditResult<u32> {
+        self.check_new(directory, name)?;
+        self.change(|filesystem| {
+            let kind = FileKind::Regular;
+            filesystem.add((directory, name), kind, metadata, |filesystem, inode| {
+                filesystem.write_content(inode, content)
+            })
+        })
+    }
+
+    /// Adds a symbolic link.
+    ///
+    /// # Errors
+    /// When the name is bad or taken, the target is empty, has a NUL, is longer than 4,095 bytes
+    /// or does not fit into a block with a NUL behind it, or the image is full.
+    pub fn add_symlink(
+        &mut self,
+        directory: u32,
+        name: &[u8],
+        metadata: &Metadata,
+        target: &[u8],
+    ) -> EditResult<u32> {
+        let reason = match target {
+            [] => Some("is empty"),
+            _ if target.len() > MAX_TARGET => Some("is longer than 4095"),
+            _ if target.len() >= self.filesystem.layout.block.len() => {
+                Some("does not fit into a block with a NUL behind it")
+            }
+            _ if target.contains(&0) => Some("has a NUL"),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            return Err(Error::InvalidTarget { length: target.len(), reason }.into());
+        }
+        self.check_new(directory, name)?;
+        self.change(|filesystem| {
+            let kind = FileKind::Symlink;
+            filesystem.add((directory, name), kind, metadata, |filesystem, inode| {
+                filesystem.write_target(inode, target)
+            })
+        })
+    }
+
+    /// Adds a device, pipe or socket.
+    ///
+    /// # Errors
+    /// When the name is bad or taken, the device's numbers are beyond 4095:1048575, or there is no
+    /// inode left.
+    pub fn add_special(
+        &mut self,
+        directory: u32,
+        name: &[u8],
+        metadata: &Metadata,
+        special: Special,
+    ) -> EditResult<u32> {
+        if let Special::CharacterDevice { major, minor } | Special::BlockDevice { major, minor } =
+            special
+            && (major > MAX_MAJOR || minor > MAX_MINOR)
+        {
+            return Err(Error::InvalidDevice { major, minor }.into());
+        }
+        let kind = match special {
+            Special::CharacterDevice { .. } => FileKind::CharacterDevice,
+            Special::BlockDevice { .. } => FileKind::BlockDevice,
+            Special::Fifo => FileKind::Fifo,
+            Special::Socket => FileKind::Socket,
+        };
+        self.check_new(directory, name)?;
+        self.change(|filesystem| {
+            filesystem.add((directory, name), kind, metadata, |_, inode| {
+                inode.record.block = device_block(special);
+                Ok(())
+            })
+        })
+    }
+
+    /// Gives a node another name: a hard link.
+    ///
+    /// # Errors
+    /// When the name is bad or taken, the node is a directory, or it has 65,000 names.
+    pub fn add_link(&mut self, directory: u32, name: &[u8], node: u32) -> EditResult<()> {
+        self.check_new(directory, name)?;
+        let found = self.inode(node)?;
+        if found.is(FileKind::Directory) || found.has(Flags::EA_INODE) {
+            let (operation, needs) = ("make a hard link", "anything but a directory");
+            return Err(Error::WrongKind { operation, needs }.into());
+        }
+        self.change(|filesystem| filesystem.add_link(directory, name, node))
+    }
+
+    /// Gives a regular file another content; its names and metadata stay, but for its times.
+    ///
+    /// # Errors
+    /// When the node is no regular file, fs-verity seals it, it is encrypted, and those of
+    /// [`add_file`](Self::add_file).
+    pub fn set_content(&mut self, node: u32, content: FileContent<'_>) -> EditResult<()> {
+        if !self.inode(node)?.is(FileKind::Regular) {
+            let operation = "give the node content";
+            return Err(Error::WrongKind { operation, needs: "a regular file" }.into());
+        }
+        self.change(|filesystem| filesystem.set_content(node, content))
+    }
+
+    /// Sets permissions, owners and times of a node; the time of creation only if it is given.
+    ///
+    /// # Errors
+    /// When there is no such node, or it is damaged.
+    pub fn set_metadata(&mut self, node: u32, metadata: &Metadata) -> EditResult<()> {
+        let mut inode = inode::Inode::of(&self.inode(node)?);
+        self.change(|filesystem| {
+            filesystem.set_metadata(&mut inode, metadata);
+            filesystem.store(&inode)
+        })
+    }
+
+    /// Sets an extended attribute by its full name; ACLs in the form that `getxattr` shows.
+    ///
+    /// # Errors
+    /// When ext4 cannot hold it, or the attributes do not fit into the inode and one block.
+    pub fn set_xattr(&mut self, node: u32, name: &[u8], value: &[u8]) -> EditResult<()> {
+        crate::attributes::Attributes::default().set(name, value)?;
+        self.inode(node)?;
+        self.change(|filesystem| filesystem.set_attribute(node, name, Some(value)))
+    }
+
+    /// Takes an extended attribute away.
+    ///
+    /// # Errors
+    /// When the node does not have it.
+    pub fn remove_xattr(&mut self, node: u32, name: &[u8]) -> EditResult<()> {
+        if !self.xattrs(node)?.iter().any(|attribute| attribute.name == name) {
+            return Err(Error::NotFound { name: name.to_vec() }.into());
+        }
+        self.change(|filesystem| filesystem.set_attribute(node, name, None))
+    }
+
+    /// Takes all extended attributes of a node away.
+    ///
+    /// # Errors
+    /// When there is no such node, or it is damaged.
+    pub fn clear_xattrs(&mut self, node: u32) -> EditResult<()> {
+        self.inode(node)?;
+        self.change(|filesystem| filesystem.clear_attributes(node))
+    }
+
+    /// Removes a name. A node without a name is gone, and below a directory everything that thereby
+    /// loses its last name. What is gone can be read in the image's free blocks until they are used
+    /// again.
+    ///
+    /// # Errors
+    /// When there is no such name, or it is the root's `lost+found`.
+    pub fn remove(&mut self, directory: u32, name: &[u8]) -> EditResult<()> {
+        self.filesystem.check_old((directory, name), "remove")?;
+        self.change(|filesystem| filesystem.remove(directory, name))
+    }
+
+    /// Gives what is called `name` the name `new_name` in `new_directory`.
+    ///
+    /// # Errors
+    /// When there is no such name, it is the root's `lost+found`, the new name is bad or taken, or
+    /// a directory would be below itself.
+    pub fn rename(
+        &mut self,
+        directory: u32,
+        name: &[u8],
+        new_directory: u32,
+        new_name: &[u8],
+    ) -> EditResult<()> {
+        let node = self.filesystem.check_old((directory, name), "rename")?;
+        self.check_new(new_directory, new_name)?;
+        if self.inode(node)?.is(FileKind::Directory) {
+            self.filesystem.check_move(node, new_directory)?;
+        }
+        self.change(|filesystem| filesystem.rename((directory, name), (new_directory, new_name)))
+    }
+
+    /// Brings all changes to the device in one step, and gives it back.
+    ///
+    /// # Errors
+    /// When an earlier operation failed, the image has no journal or the journal no room for the
+    /// edit, or the device fails. Then the image is as it was, or, if the device failed late, as it
+    /// will be when its journal is replayed.
+    pub fn commit(self) -> EditResult<D> {
+        if self.stopped {
+            return Err(EditError::Stopped);
+        }
+        self.filesystem.commit()
+    }
+
+    fn check_new(&self, directory: u32, name: &[u8]) -> EditResult<()> {
+        self.filesystem.check_new(directory, name)
+    }
+
+    /// Does what leaves the edit useless when it fails.
+    fn change<T>(
+        &mut self,
+        change: impl FnOnce(&mut Filesystem<D>) -> EditResult<T>,
+    ) -> EditResult<T> {
+        if self.stopped {
+            return Err(EditError::Stopped);
+        }
+        let done = change(&mut self.filesystem);
+        self.stopped = done.is_err();
+        done
+    }
+}

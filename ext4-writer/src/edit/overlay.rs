@@ -1,0 +1,145 @@
+//! The image with the blocks that an edit changed laid over it.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::checksum::Sealed;
+use crate::edit::device::Device;
+use crate::edit::error::EditResult;
+use crate::error::{Error, internal};
+use crate::reader::{ReadError, Source};
+use crate::sink::widen;
+use crate::units::{BlockIndex, BlockSize};
+
+/// A device, and what of it is to be changed.
+pub(crate) struct Overlay<D> {
+    device: D,
+    block: BlockSize,
+    changed: BTreeMap<u64, Vec<u8>>,
+}
+
+impl<D: Device> Overlay<D> {
+    pub(crate) fn new(device: D, block: BlockSize) -> Self {
+        Self { device, block, changed: BTreeMap::new() }
+    }
+
+    /// A block that is to be changed.
+    fn block_mut(&mut self, block: u64) -> EditResult<&mut Vec<u8>> {
+        if !self.changed.contains_key(&block) {
+            let mut bytes = vec![0; self.block.len()];
+            let offset = self.block.offset(BlockIndex::new(block));
+            let length = widen(bytes.len());
+            let read = self.device.read_at(offset, &mut bytes);
+            read.map_err(|source| ReadError::Io { offset, length, source })?;
+            self.changed.insert(block, bytes);
+        }
+        Ok(self.changed.get_mut(&block).ok_or(internal("a block that was put is there"))?)
+    }
+
+    /// Changes a whole block.
+    pub(crate) fn put(&mut self, block: u64, bytes: &Sealed<Vec<u8>>) {
+        self.changed.insert(block, bytes.block().to_vec());
+    }
+
+    /// Changes bytes inside a block.
+    pub(crate) fn patch(&mut self, offset: u64, bytes: &[u8]) -> EditResult<()> {
+        let (block, into) = (offset / self.block.bytes(), offset % self.block.bytes());
+        let start = usize::try_from(into).map_err(|_| WITHIN_A_BLOCK)?;
+        let target = self.block_mut(block)?.get_mut(start..start + bytes.len());
+        target.ok_or(WITHIN_A_BLOCK)?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Takes the change of a block back.
+    pub(crate) fn forget(&mut self, block: u64) {
+        self.changed.remove(&block);
+    }
+
+    /// How many blocks are changed.
+    pub(crate) fn len(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// Writes the changed blocks that are to go at once to their places.
+    pub(crate) fn flush(&mut self, is_free: impl Fn(u64) -> bool) -> EditResult<()> {
+        let (mut device, block) = (&mut self.device, self.block);
+        let mut failed = None;
+        self.changed.retain(|number, bytes| {
+            if failed.is_some() || !is_free(*number) {
+                return true;
+            }
+            failed = write(&mut device, block.offset(BlockIndex::new(*number)), bytes).err();
+            false
+        });
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Writes bytes to the device, beside what is changed.
+    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) -> EditResult<()> {
+        write(&mut self.device, offset, bytes)
+    }
+
+    /// The device.
+    pub(crate) fn device_mut(&mut self) -> &mut D {
+        &mut self.device
+    }
+
+    /// The device, and what was to be changed.
+    pub(crate) fn into_parts(self) -> (D, BTreeMap<u64, Vec<u8>>) {
+        (self.device, self.changed)
+    }
+}
+
+const WITHIN_A_BLOCK: Error = internal("a record lies within one block");
+
+/// Writes bytes of the image.
+pub(crate) fn write<D: Device>(device: &mut D, offset: u64, bytes: &[u8]) -> EditResult<()> {
+    let length = widen(bytes.len());
+    Ok(device.write_at(offset, bytes).map_err(|source| Error::WriteImage {
+        offset,
+        length,
+        source,
+    })?)
+}
+
+impl<D: Device> Device for &mut D {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        (**self).write_at(offset, bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        (**self).sync()
+    }
+}
+
+impl<D: Device> Source for &mut D {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        (**self).read_at(offset, buffer)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        (**self).length()
+    }
+}
+
+impl<D: Device> Source for Overlay<D> {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let (mut offset, mut rest) = (offset, buffer);
+        while !rest.is_empty() {
+            let (block, into) = (offset / self.block.bytes(), offset % self.block.bytes());
+            let room = usize::try_from(self.block.bytes() - into).unwrap_or(usize::MAX);
+            let (piece, behind) = rest.split_at_mut(room.min(rest.len()));
+            match self.changed.get(&block) {
+                None => self.device.read_at(offset, piece)?,
+                Some(bytes) => bytes.as_slice().read_at(into, piece)?,
+            }
+            offset = offset.saturating_add(widen(piece.len()));
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.device.length()
+    }
+}
