@@ -15,7 +15,7 @@ use super::platform::Platform;
 use super::{Layer, Limits, excerpt};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::json::fold;
+use crate::json::{self, fold};
 
 /// How many addresses a descriptor may name.
 const MAX_URLS: usize = 100;
@@ -160,10 +160,19 @@ pub struct History {
 struct Shape {
     schema_version: Option<u64>,
     media_type: Option<String>,
-    manifests: Option<Count>,
-    layers: Option<Count>,
+    #[serde(default, deserialize_with = "named")]
+    manifests: Member,
+    #[serde(default, deserialize_with = "named")]
+    layers: Member,
     config: Option<IgnoredAny>,
     fs_layers: Option<IgnoredAny>,
+}
+
+/// A list that is not there, is `null`, which is how Go writes an empty one, or is a list.
+type Member = Option<Option<Count>>;
+
+fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Member, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -268,7 +277,7 @@ impl Document {
     /// A document that could be read in two ways is refused (CVE-2021-41190).
     pub fn parse(body: &[u8], content_type: Option<&str>, limits: &Limits) -> Result<Self> {
         let shape: Shape = from_json(body, "manifest")?;
-        let count = |list: &Option<Count>| list.as_ref().map_or(0, |Count(count)| *count);
+        let count = |list: &Member| list.flatten().map_or(0, |Count(count)| count);
         match shape.kind(content_type)? {
             Kind::Index => {
                 limits.check_entries("the image's index", count(&shape.manifests))?;
@@ -324,12 +333,15 @@ impl Shape {
             return Err(Error::bad_data("the image has a manifest of schema 1, which is obsolete")
                 .hint("push it again with a current docker, or copy it with skopeo --format=oci"));
         }
-        let shaped = match (&self.manifests, &self.layers, &self.config) {
+        let (manifests, layers) = (self.manifests, self.layers);
+        let shaped = match (manifests.flatten(), layers.flatten(), &self.config) {
             (Some(_), None, None) => Kind::Index,
             (None, Some(_), Some(_)) => Kind::Manifest,
             (Some(_), _, _) => {
                 return Err(Error::bad_data("the document is an index and a manifest at once"));
             }
+            (None, None, Some(_)) if layers.is_some() => Kind::Manifest,
+            (None, None, None) if manifests.is_some() => Kind::Index,
             (None, _, _) => {
                 let kind = declared.map_or_else(String::new, |t| format!(" (\"{}\")", excerpt(t)));
                 return Err(Error::bad_data(format!(
@@ -480,7 +492,7 @@ impl Config {
 }
 
 fn from_json<'de, T: Deserialize<'de>>(body: &'de [u8], what: &str) -> Result<T> {
-    serde_json::from_slice(body).map_err(|error| {
+    json::from_slice(body).map_err(|error| {
         // The parser repeats values of the document, whatever their length.
         Error::bad_data(format!("the image's {what} is malformed: {}", excerpt(&error.to_string())))
     })

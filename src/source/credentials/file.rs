@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Credentials, Found, Secret, helper};
 use crate::error::{Error, Result};
+use crate::json;
 use crate::source::Notices;
 
 /// The longest file that is read.
@@ -120,13 +121,13 @@ impl AuthFile {
         limit: Duration,
     ) -> Result<Option<Found>> {
         let wanted = Wanted::new(registry, repository);
-        let helper = wanted.best(self.content.cred_helpers.iter());
-        let general = Some(&self.content.creds_store).filter(|name| !name.is_empty());
-        let helpers = [
-            helper.map(|(_, name)| (name, "credHelpers")),
-            general.map(|name| (name, "credsStore")),
-        ];
-        for (name, member) in helpers.into_iter().flatten() {
+        let Content { cred_helpers, creds_store, .. } = &self.content;
+        let own = wanted.best(cred_helpers.iter()).map(|(_, name)| (name, "credHelpers"));
+        // docker/cli: an entry without a name says that the file knows, not the general helper.
+        let is_file = own.is_some_and(|(name, _)| name.is_empty());
+        let general = (!is_file).then_some((creds_store, "credsStore"));
+        let helpers = [own, general].into_iter().flatten().filter(|(name, _)| !name.is_empty());
+        for (name, member) in helpers {
             let place = format!("{member} of {}", self.name);
             if let Some(credentials) = helper::get(name, &wanted.server(), &place, limit)? {
                 let source = format!("docker-credential-{name}, {place}");
@@ -142,9 +143,13 @@ impl AuthFile {
     }
 }
 
-/// The parser repeats what it refuses, which may be a secret: the place alone is told.
-fn parse<T: DeserializeOwned>(name: &str, text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| {
+/// An empty file knows nothing, as docker reads it: it may have been made by `touch`, or be
+/// `/dev/null`. The parser repeats what it refuses, which may be a secret: the place alone is told.
+fn parse<T: Default + DeserializeOwned>(name: &str, text: &str) -> Result<T> {
+    if text.trim_ascii().is_empty() {
+        return Ok(T::default());
+    }
+    json::from_slice(text.as_bytes()).map_err(|error| {
         Error::bad_data(format!(
             "{name} is no file of credentials: line {}, column {}",
             error.line(),
@@ -332,6 +337,41 @@ mod tests {
         std::fs::write(&path, r#"{"h":{"auth":"dTpw"}}"#).unwrap();
         let file = AuthFile::read(&path, None).unwrap().unwrap();
         assert!(file.find("h", "x", LIMIT).unwrap().is_some());
+    }
+
+    #[test]
+    fn an_empty_file_and_null_know_nothing() {
+        for text in ["", " \n\t", "null", "{}", r#"{"auths":null,"credHelpers":null}"#] {
+            assert_eq!(user_of(text, "h", "x"), None, "{text:?}");
+        }
+        for entry in ["null", "{}", r#"{"auth":null,"identitytoken":null}"#] {
+            let text = format!(r#"{{"auths":{{"h":{entry}}},"credsStore":null}}"#);
+            assert_eq!(user_of(&text, "h", "x"), None, "{entry}");
+        }
+        let other_case = format!(r#"{{"AUTHS":{{"h":{}}}}}"#, entry("u").replace("auth", "Auth"));
+        assert_eq!(user_of(&other_case, "h", "x").as_deref(), Some("u:p"));
+        let directory = tempfile::tempdir().unwrap();
+        for name in [".dockercfg", "config.json"] {
+            let path = directory.path().join(name);
+            std::fs::write(&path, "\n").unwrap();
+            let file = AuthFile::read(&path, None).unwrap().unwrap();
+            assert!(file.find("h", "x", LIMIT).unwrap().is_none());
+        }
+        let file = AuthFile::read(Path::new("/dev/null"), None).unwrap().unwrap();
+        assert!(file.find("h", "x", LIMIT).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_helper_without_a_name_leaves_the_registry_to_the_file() {
+        for own in [r#""""#, "null"] {
+            let text = format!(
+                r#"{{"auths":{{"h":{}}},"credsStore":"of-banger-no-such","credHelpers":{{"h":{own}}}}}"#,
+                entry("file")
+            );
+            assert_eq!(user_of(&text, "h", "x").as_deref(), Some("file:p"));
+            let file = AuthFile::parse("file", &text).unwrap();
+            assert!(file.find("other", "x", LIMIT).is_err(), "the general helper is asked");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::Credentials;
 use crate::error::{Error, Result};
+use crate::json;
 use crate::source::excerpt;
 
 /// How much of a helper's answer is read.
@@ -76,7 +77,7 @@ pub(super) fn get(
             failed("it failed".to_owned()).hint(format!("echo {server} | {program} get shows how"))
         );
     }
-    let answer: Answer = serde_json::from_slice(&output)
+    let answer: Answer = json::from_slice(&output)
         .map_err(|_| failed("its answer is not what helpers answer".to_owned()))?;
     if answer.username.is_empty() && answer.secret.is_empty() {
         return Ok(None);

@@ -19,6 +19,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
 use crate::error::{Error, Result};
+use crate::json;
 use crate::source::excerpt;
 use crate::source::origin::DaemonImage;
 
@@ -146,7 +147,7 @@ impl Export {
                 Ok(None) | Err(_) => break,
             }
         }
-        let text = serde_json::from_slice(&body).map_or_else(
+        let text = json::from_slice(&body).map_or_else(
             |_| String::from_utf8_lossy(&body).into_owned(),
             |Complaint { message }| message,
         );

@@ -11,7 +11,7 @@ use super::piece::{Piece, verify};
 use super::{LocalImage, Wanted};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
-use crate::json::fold;
+use crate::json::{self, fold};
 use crate::source::manifest::{Config, Count};
 use crate::source::origin::Choice;
 use crate::source::{Image, Layer, Limits, excerpt, select};
@@ -117,11 +117,11 @@ fn parse(body: &[u8], limits: &Limits) -> Result<Vec<Item>> {
         let why = excerpt(&error.to_string());
         Error::bad_data(format!("its manifest.json is malformed: {why}"))
     };
-    let Sizes { images, names, layers } = serde_json::from_slice(body).map_err(malformed)?;
+    let Sizes { images, names, layers } = json::from_slice(body).map_err(malformed)?;
     limits.check_entries("its manifest.json", images)?;
     limits.check_entries("the names in its manifest.json", names)?;
     limits.check_layers("its manifest.json", layers)?;
-    serde_json::from_slice(body).map_err(malformed)
+    json::from_slice(body).map_err(malformed)
 }
 
 /// Whether this is the list of images of such an archive.

@@ -8,6 +8,7 @@ use super::piece::{Piece, verify};
 use super::{LocalImage, Shelf, Wanted};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::json;
 use crate::source::limits::Bound;
 use crate::source::manifest::{Config, Descriptor, Document, Entry, Index, Manifest};
 use crate::source::origin::Choice;
@@ -63,7 +64,7 @@ fn check_version(shelf: &Shelf) -> Result<()> {
             .hint("a root filesystem is tar:FILE or dir:PATH, what docker save writes is docker-archive:FILE")
     };
     let marker = shelf.find("oci-layout")?.ok_or_else(no_layout)?;
-    let marker: Marker = serde_json::from_slice(&marker.document(MAX_MARKER)?)
+    let marker: Marker = json::from_slice(&marker.document(MAX_MARKER)?)
         .map_err(|error| no_layout().because(excerpt(&error.to_string())))?;
     if marker.image_layout_version.split('.').next() != Some("1") {
         let version = excerpt(&marker.image_layout_version);

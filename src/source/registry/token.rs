@@ -15,6 +15,7 @@ use super::retry::{Failure, may_pass, retry_after};
 use super::tls::{TooManyRedirects, is_inside};
 use super::transport::{Beginning, Cut, cause, explained};
 use crate::error::Error;
+use crate::json;
 use crate::source::credentials::{Credentials, Secret};
 use crate::source::excerpt;
 use crate::source::hosts::Host;
@@ -256,7 +257,7 @@ impl Login<'_> {
         }
         let nonsense = || Failure::from(Error::unavailable(none("answered with nonsense")));
         // What the parser would repeat may be the token.
-        let answer: Answer = serde_json::from_slice(&body).map_err(|_| nonsense())?;
+        let answer: Answer = json::from_slice(&body).map_err(|_| nonsense())?;
         let token = [answer.access_token, answer.token].into_iter().find(|token| !token.is_empty());
         token.and_then(|token| bearer(&token)).ok_or_else(nonsense)
     }

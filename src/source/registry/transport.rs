@@ -25,6 +25,7 @@ use super::tls::{TooManyRedirects, refusal};
 use super::{Options, Pull, challenge};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::json;
 use crate::source::hosts::{self, Places};
 use crate::source::limits::{Bound, flag};
 use crate::source::manifest::ACCEPTED;
@@ -794,7 +795,7 @@ pub(super) fn explained(body: &[u8]) -> String {
         #[serde(default)]
         message: String,
     }
-    let envelope: Option<Envelope> = serde_json::from_slice(body).ok();
+    let envelope: Option<Envelope> = json::from_slice(body).ok();
     match envelope.as_ref().and_then(|envelope| envelope.errors.first()) {
         Some(Reason { code, message }) if message.is_empty() => excerpt(code),
         Some(Reason { code, message }) => excerpt(&format!("{code}: {message}")),
