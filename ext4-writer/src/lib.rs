@@ -296,7 +296,8 @@
 //! # Determinism
 //!
 //! An image is a function of the calls and options, byte for byte, on every machine. The library
-//! has no clock, no randomness, no environment, no threads and no hash order: the times of what
+//! has no clock, no randomness, no environment and no hash order, and the one thread that it can
+//! have, [`WriteBehind`]'s, writes what it is given in the order in which it comes: the times of what
 //! nobody declared are [`Options::epoch`], the UUID is [derived](Options::uuid) from the tree if
 //! it is not given, the hash seed from the UUID. Nodes are numbered, and contents placed, in the
 //! order in which they were added, so trees that begin alike have images that begin alike; with
