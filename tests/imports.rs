@@ -7,7 +7,6 @@ const ORDER: &[&[&str]] = &[
     &["cli"],
     &["demo"],
     &["report"],
-    &["pull"],
     &["image", "look"],
     &["lint"],
     &["guest"],

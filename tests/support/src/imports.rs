@@ -7,12 +7,18 @@ use std::path::{Path, PathBuf};
 /// Every import below `src` that does not point downwards, a line each.
 ///
 /// `order` lists the top-level modules from the uppermost to the lowest; a row's modules do not
-/// import one another. `lib.rs` and `main.rs` stand above all; the tests at the end of a file are
+/// import one another, and each must be there. `lib.rs` and `main.rs` stand above all; the tests at the end of a file are
 /// free.
 #[must_use]
 pub fn upward(src: &Path, order: &[&[&str]]) -> Vec<String> {
     let rank = |module: &str| order.iter().position(|row| row.contains(&module));
-    let mut lines = Vec::new();
+    let is_there =
+        |module: &str| src.join(module).is_dir() || src.join(module).with_extension("rs").is_file();
+    let listed = order.iter().flat_map(|row| row.iter());
+    let mut lines: Vec<_> = listed
+        .filter(|module| !is_there(module))
+        .map(|module| format!("{module} has a place in the order, and is not there"))
+        .collect();
     for file in sources(src) {
         let relative = file.strip_prefix(src).expect("a file below src").with_extension("");
         let module: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
@@ -108,8 +114,12 @@ mod tests {
         fs::write(directory.path().join("high.rs"), "use crate::low::Thing;").unwrap();
         fs::write(directory.path().join("lost.rs"), "").unwrap();
         assert_eq!(
-            upward(directory.path(), &[&["high"], &["low"]]),
-            ["lost has no place in the order", "low imports high, which stands above it"]
+            upward(directory.path(), &[&["high"], &["gone", "low"]]),
+            [
+                "gone has a place in the order, and is not there",
+                "lost has no place in the order",
+                "low imports high, which stands above it"
+            ]
         );
     }
 }
