@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 use sha2::Digest as _;
 
 use crate::error::{Error, Result};
+use crate::shown;
 
 /// How much of a refused digest its error repeats: the longest valid one fits.
 const MAX_SHOWN: usize = 140;
@@ -89,7 +90,7 @@ impl FromStr for Digest {
         let refuse = |why: &str| {
             // The text is a stranger's, and as long as he likes.
             let shown: String = text.chars().take(MAX_SHOWN).collect();
-            Error::bad_data(format!("\"{}\" is not a digest: {why}", shown.escape_debug()))
+            Error::bad_data(format!("\"{}\" is not a digest: {why}", shown::text(&shown)))
         };
         let (name, hex) = text.split_once(':').ok_or_else(|| refuse("it has no colon"))?;
         let algorithm = match name {

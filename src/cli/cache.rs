@@ -11,6 +11,7 @@ use crate::error::{Error, Result, carried};
 use crate::image::parse_bytes;
 use crate::report::cache::{Amount, BlobLine, Listing, Location, Pruned, Usage, Verified};
 use crate::report::{Progress, Report};
+use crate::shown;
 
 /// The exit code of a verification that did its work and found damaged blobs: that of bad data.
 const FOUND_DAMAGE: u8 = 65;
@@ -194,7 +195,7 @@ fn is_intact(blob: CachedBlob, progress: &Progress) -> Result<bool> {
 /// A number and a unit: s, m, h, d or w.
 fn parse_time(text: &str) -> Result<Duration> {
     let refuse = || {
-        Error::usage(format!("\"{}\" is not a time", text.escape_debug()))
+        Error::usage(format!("\"{}\" is not a time", shown::text(text)))
             .hint("times are 30d, 12h, 2w, 90m or 45s")
     };
     let (digits, unit) = text

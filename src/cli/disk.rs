@@ -5,6 +5,7 @@ use ext4_writer::{Features, Journal, MountOptions, OnError, Options, Profile, Re
 
 use crate::error::{Error, Result};
 use crate::image::{ImageSize, parse_bytes};
+use crate::shown;
 
 /// The filesystem that is wanted.
 #[derive(Debug, Args)]
@@ -149,7 +150,7 @@ pub(super) fn parse_uuid(text: &str) -> Result<[u8; 16]> {
         Ok(number) if lengths == [8, 4, 4, 4, 12] && !hex.starts_with('+') => {
             Ok(number.to_be_bytes())
         }
-        _ => Err(Error::usage(format!("\"{}\" is not a UUID", text.escape_debug()))
+        _ => Err(Error::usage(format!("\"{}\" is not a UUID", shown::text(text)))
             .hint("a UUID is 8-4-4-4-12 hexadecimal digits")),
     }
 }

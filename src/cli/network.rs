@@ -8,6 +8,7 @@ use clap::Args;
 use super::layering::LIMITS;
 use crate::error::{Error, Result};
 use crate::image::parse_bytes;
+use crate::shown;
 use crate::source::credentials::{self, Search};
 use crate::source::hosts::{Identity, Wishes};
 use crate::source::limits::flag;
@@ -201,7 +202,7 @@ fn parse_time(text: &str) -> Result<Duration> {
         (Some(number), "ms") => Ok(Duration::from_millis(number)),
         (Some(number), "" | "s") => Ok(Duration::from_secs(number)),
         (Some(number), "m") => Ok(Duration::from_secs(number.saturating_mul(60))),
-        _ => Err(Error::usage(format!("\"{}\" is not a time", text.escape_debug()))
+        _ => Err(Error::usage(format!("\"{}\" is not a time", shown::text(text)))
             .hint("write 20s, 500ms or 2m")),
     }
 }

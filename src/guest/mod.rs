@@ -125,7 +125,8 @@ const SHOWN: usize = 100;
 
 /// The beginning of a word that came from outside.
 fn shown(text: &str) -> String {
-    text.chars().take(SHOWN).flat_map(char::escape_debug).collect()
+    let start: String = text.chars().take(SHOWN).collect();
+    crate::shown::text(&start).to_string()
 }
 
 #[cfg(test)]

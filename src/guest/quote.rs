@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 /// meaning but the single quote itself (POSIX.1-2017, XCU, section 2.2.2).
 pub(super) fn word(text: &str) -> Result<String> {
     if text.contains('\0') {
-        let shown = text.escape_debug().take(100).collect::<String>();
+        let shown = crate::shown::excerpt(text);
         return Err(Error::bad_data(format!("the image's config has a NUL in \"{shown}\"")));
     }
     Ok(format!("'{}'", text.replace('\'', r"'\''")))
@@ -63,6 +63,6 @@ mod tests {
     fn a_nul_is_refused() {
         let error = word("a\0b").unwrap_err();
         assert_eq!(error.exit_code(), 65);
-        assert!(error.to_string().contains(r"a\0b"), "{error}");
+        assert!(error.to_string().contains(r"a\x00b"), "{error}");
     }
 }

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
+use crate::shown;
 
 /// What becomes of the owners of a directory of the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -168,7 +169,7 @@ impl FromStr for Owner {
         match (parts.next().flatten(), parts.next(), parts.next()) {
             (Some(uid), None, None) => Ok(Self { uid: Some(uid), gid: Some(uid) }),
             (Some(uid), Some(gid @ Some(_)), None) => Ok(Self { uid: Some(uid), gid }),
-            _ => Err(Error::usage(format!("\"{}\" is no owner", text.escape_debug()))
+            _ => Err(Error::usage(format!("\"{}\" is no owner", shown::text(text)))
                 .hint("write UID or UID:GID, numbers of at most 4294967294")),
         }
     }
@@ -194,7 +195,7 @@ impl FromStr for OwnerRange {
         let range =
             range.filter(|range| fits(range.host, range.count) && fits(range.image, range.count));
         range.ok_or_else(|| {
-            Error::usage(format!("\"{}\" is no range of owners", text.escape_debug()))
+            Error::usage(format!("\"{}\" is no range of owners", shown::text(text)))
                 .hint("write [u:|g:]HOST:IMAGE[:COUNT], such as 1000:0 or 100000:1:65536")
         })
     }

@@ -26,6 +26,7 @@ pub use reference::Reference;
 pub use registry::{BlobProgress, Downloads, LoginCheck, Options, Progress, Pull, Registry};
 
 use crate::digest::Digest;
+use crate::shown::excerpt;
 
 /// An image of one platform, ready to be fetched.
 #[derive(Clone, Debug)]
@@ -62,27 +63,4 @@ pub struct Layer {
     pub diff_id: Option<Digest>,
     /// Where else than in the registry it is, as whoever made the image says.
     pub urls: Vec<String>,
-}
-
-/// How much of a stranger's text an error repeats.
-const EXCERPT: usize = 200;
-
-/// The beginning of a text that came from outside, safe for a terminal.
-fn excerpt(text: &str) -> String {
-    let mut shown: String = text.chars().take(EXCERPT).collect::<String>().escape_debug().collect();
-    if text.chars().nth(EXCERPT).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hostile_text_is_shortened_and_escaped() {
-        assert_eq!(excerpt("a\u{1b}[2J\n"), "a\\u{1b}[2J\\n");
-        assert!(excerpt(&"x".repeat(1 << 20)).len() < 300);
-    }
 }
