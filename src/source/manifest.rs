@@ -19,6 +19,8 @@ use crate::json::{self, fold};
 
 /// How many addresses a descriptor may name.
 const MAX_URLS: usize = 100;
+/// How many features of its system an image may need.
+const MAX_FEATURES: usize = 100;
 /// How many entries a list inside a config may have, other than its layers.
 const MAX_LIST: usize = 10_000;
 
@@ -112,6 +114,8 @@ pub struct Config {
     pub os: String,
     /// The processor's generation, as written in the config.
     pub variant: Option<String>,
+    /// What the operating system must be able to do, as written in the config.
+    pub os_features: Vec<String>,
     /// The program and its first arguments.
     pub entrypoint: Vec<String>,
     /// The arguments that follow, or the program when there is no entry point.
@@ -210,6 +214,8 @@ struct PlatformDocument {
     #[serde(default)]
     architecture: String,
     variant: Option<String>,
+    #[serde(default, rename = "os.features", deserialize_with = "list::<_, _, MAX_FEATURES>")]
+    os_features: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -226,6 +232,8 @@ struct ConfigDocument {
     #[serde(default)]
     os: String,
     variant: Option<String>,
+    #[serde(default, rename = "os.features", deserialize_with = "list::<_, _, MAX_FEATURES>")]
+    os_features: Vec<String>,
     config: Option<Execution>,
     rootfs: RootFs,
     #[serde(default, deserialize_with = "list::<_, _, MAX_LIST>")]
@@ -300,6 +308,7 @@ impl From<EntryDocument> for Entry {
     fn from(document: EntryDocument) -> Self {
         let platform = document.platform.map(|platform| {
             Platform::new(&platform.os, &platform.architecture, platform.variant.as_deref())
+                .needing(platform.os_features)
         });
         let EntryDocument { media_type, digest, size, annotations, .. } = document;
         let names = annotations.map(|names| names.reference.into_iter().chain(names.image));
@@ -468,6 +477,7 @@ impl Config {
             architecture: document.architecture,
             os: document.os,
             variant: document.variant,
+            os_features: document.os_features,
             entrypoint: execution.entrypoint,
             cmd: execution.cmd,
             env: execution.env,
@@ -487,7 +497,10 @@ impl Config {
     #[must_use]
     pub fn platform(&self) -> Option<Platform> {
         let named = !self.os.is_empty() && !self.architecture.is_empty();
-        named.then(|| Platform::new(&self.os, &self.architecture, self.variant.as_deref()))
+        named.then(|| {
+            Platform::new(&self.os, &self.architecture, self.variant.as_deref())
+                .needing(self.os_features.clone())
+        })
     }
 }
 
@@ -641,6 +654,56 @@ mod tests {
         };
         assert_eq!(parsed.entries[0].platform, Some(Platform::new("linux", "arm64", None)));
         assert_eq!(parsed.entries[1].platform, None);
+    }
+
+    #[test]
+    fn null_is_what_is_not_there() {
+        let Document::Manifest(empty) =
+            parse(&changed(manifest(), "/layers", json!(null)), None).unwrap()
+        else {
+            panic!("an index?")
+        };
+        assert!(empty.layers.is_empty());
+        for (pointer, value) in
+            [("/manifests", json!(null)), ("/manifests/0/platform", json!(null))]
+        {
+            assert!(matches!(
+                parse(&changed(index(), pointer, value), None),
+                Ok(Document::Index(_))
+            ));
+        }
+        let mut both = index();
+        both["layers"] = json!(null);
+        both["config"] = json!(null);
+        both["manifests"][0]["annotations"] = json!({"org.opencontainers.image.ref.name": null});
+        both["manifests"][0]["urls"] = json!(null);
+        assert!(matches!(parse(&both, None), Ok(Document::Index(_))));
+        let mut neither = manifest();
+        neither.as_object_mut().unwrap().remove("layers");
+        assert!(refusal(&neither, None).contains("neither"));
+        // What Go would take for a second list is one.
+        let mut hidden = manifest();
+        hidden["Manifests"] = index()["manifests"].clone();
+        assert!(refusal(&hidden, None).contains("at once"));
+        assert!(refusal(&json!([manifest()]), None).contains("malformed"));
+    }
+
+    #[test]
+    fn r22_the_features_that_an_entry_needs_are_read() {
+        let mut document = index();
+        document["manifests"][0]["platform"]["os.features"] = json!(["erofs"]);
+        document["manifests"][1]["platform"] =
+            json!({"os": "linux", "architecture": "arm64", "os.features": null});
+        let Document::Index(parsed) = parse(&document, None).unwrap() else {
+            panic!("a manifest?")
+        };
+        let wanted = Platform::new("linux", "arm64", None);
+        let offers = parsed.entries.iter().map(|entry| entry.platform.as_ref());
+        assert_eq!(wanted.choose(offers), Some(1));
+        let config = json!({"os": "linux", "architecture": "arm64", "os.features": ["erofs"],
+                            "rootfs": {"type": "layers", "diff_ids": null}});
+        let config = parse_config(&config).unwrap().platform().unwrap();
+        assert_eq!(wanted.distance(&config), None);
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct Platform {
     pub architecture: String,
     /// Its generation; none for the one that the architecture's name means alone.
     pub variant: Option<String>,
+    /// What the operating system must be able to do: `os.features`. No system here has any.
+    pub os_features: Vec<String>,
 }
 
 /// How many platforms an error lists.
@@ -45,7 +47,15 @@ impl Platform {
             (architecture, variant) => (architecture, variant),
         };
         let variant = Some(variant.to_owned()).filter(|variant| !variant.is_empty());
-        Self { os, architecture: architecture.to_owned(), variant }
+        Self { os, architecture: architecture.to_owned(), variant, os_features: Vec::new() }
+    }
+
+    /// The same with what its system must be able to do.
+    #[must_use]
+    pub fn needing(mut self, os_features: Vec<String>) -> Self {
+        self.os_features = os_features;
+        self.os_features.retain(|feature| !feature.is_empty());
+        self
     }
 
     /// Linux on the processor that this program runs on.
@@ -68,6 +78,9 @@ impl Platform {
     #[must_use]
     pub fn distance(&self, offered: &Self) -> Option<u32> {
         if self.os != offered.os || self.architecture != offered.architecture {
+            return None;
+        }
+        if !offered.os_features.iter().all(|feature| self.os_features.contains(feature)) {
             return None;
         }
         if self.variant == offered.variant {
@@ -169,7 +182,11 @@ impl FromStr for Platform {
 
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
+        write!(f, "{}", self.os)?;
+        if !self.os_features.is_empty() {
+            write!(f, "(+{})", self.os_features.join("+"))?;
+        }
+        write!(f, "/{}", self.architecture)?;
         match &self.variant {
             Some(variant) => write!(f, "/{variant}"),
             None => Ok(()),
@@ -236,6 +253,18 @@ mod tests {
             let found = platform(wanted).choose(offers.iter().map(Some));
             assert_eq!(found, chosen, "{wanted} among {offers:?}");
         }
+    }
+
+    #[test]
+    fn r22_an_entry_that_needs_features_of_its_system_never_matches() {
+        let erofs = platform("linux/amd64").needing(vec!["erofs".to_owned()]);
+        let nothing = platform("linux/amd64").needing(vec![String::new()]);
+        assert_eq!(platform("linux/amd64").choose([Some(&erofs)].into_iter()), None);
+        assert_eq!(
+            platform("linux/amd64").choose([Some(&erofs), Some(&nothing)].into_iter()),
+            Some(1)
+        );
+        assert_eq!(list([Some(&erofs)].into_iter()), "linux(+erofs)/amd64");
     }
 
     #[test]

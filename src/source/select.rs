@@ -40,9 +40,12 @@ pub(super) fn settle(
     if wanted.distance(&offered).is_some() {
         return Ok(offered);
     }
-    let offered = excerpt(&offered.to_string());
-    Err(Error::not_found(format!("{origin} is for {offered}, not for {wanted}"))
-        .hint(format!("--platform {offered} takes it as it is")))
+    let shown = excerpt(&offered.to_string());
+    let error = Error::not_found(format!("{origin} is for {shown}, not for {wanted}"));
+    if offered.os_features.is_empty() {
+        return Err(error.hint(format!("--platform {shown} takes it as it is")));
+    }
+    Err(error.hint("no system here has such os.features: ask for an image without them"))
 }
 
 /// The places among `images`, each given by its names, that the choice means: one, or several of
