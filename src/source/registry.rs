@@ -8,6 +8,7 @@ mod download;
 mod endpoint;
 mod foreign;
 mod names;
+mod proxy;
 mod retry;
 mod tls;
 mod token;

@@ -24,5 +24,6 @@ mod look;
 mod options;
 mod origins;
 mod policy;
+mod proxies;
 mod pull;
 mod trust;

@@ -8,11 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use super::proxy;
 use super::transport::cause;
-
-/// The variables that name proxies, which may be anywhere.
-const PROXIES: [&str; 6] =
-    ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 /// What there is at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,12 +123,7 @@ impl Guide {
     }
 
     fn new(reach: Reach) -> Self {
-        let named = |name: &&str| {
-            let text = std::env::var(name).ok()?;
-            let url: Url = text.parse().or_else(|_| format!("http://{text}").parse()).ok()?;
-            url.host_str().map(str::to_owned)
-        };
-        Self { reach, proxies: PROXIES.iter().filter_map(named).collect() }
+        Self { reach, proxies: proxy::hosts() }
     }
 }
 

@@ -4,13 +4,15 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::redirect::{Action, Attempt, Policy};
-use reqwest::{Certificate, Client, ClientBuilder, Url};
+use reqwest::{Certificate, Client, ClientBuilder, Proxy, Url};
 
 use super::Options;
 use super::names::{Guide, Zone};
+use super::proxy::Proxies;
 use crate::error::{Error, Result};
 use crate::source::hosts::{Host, Identity};
 
@@ -72,15 +74,14 @@ pub(super) fn make(
         time if time == connecting => time.saturating_add(CONNECTED),
         time => time,
     };
+    let proxies = Arc::new(Proxies::of_environment()?);
     let builder = || {
         let builder = Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(connecting)
             .read_timeout(silence);
-        let mut builder = dress(builder);
-        if host.is_loopback() {
-            builder = builder.no_proxy();
-        }
+        let proxies = Arc::clone(&proxies);
+        let mut builder = dress(builder).proxy(Proxy::custom(move |url| proxies.through(url)));
         if host.trust.insecure {
             builder = builder.tls_danger_accept_invalid_certs(true);
         }
