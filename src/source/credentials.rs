@@ -12,6 +12,8 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::process::Uid;
+
 use self::file::AuthFile;
 use super::Notices;
 use crate::error::{Error, Result};
@@ -136,7 +138,7 @@ impl Search {
         repository: &str,
         notices: &Notices,
     ) -> Result<Option<Found>> {
-        let places = self.places(|name| std::env::var_os(name));
+        let places = self.places(|name| std::env::var_os(name), rustix::process::getuid());
         Self::find_in(&places, (registry, repository), notices)
     }
 
@@ -160,7 +162,7 @@ impl Search {
     }
 
     /// Source of the order: containers-auth.json(5), then docker's own files.
-    fn places(&self, variable: impl Fn(&str) -> Option<OsString>) -> Vec<Place> {
+    fn places(&self, variable: impl Fn(&str) -> Option<OsString>, user: Uid) -> Vec<Place> {
         let given = |name: &str| variable(name).filter(|value| !value.is_empty());
         let directory = |name: &str| given(name).map(PathBuf::from);
         let mut places = Vec::new();
@@ -178,7 +180,9 @@ impl Search {
             places.extend(path.map(|path| Place::File { path, required: false }));
         };
         let containers = |directory: PathBuf| directory.join("containers").join("auth.json");
-        file(directory("XDG_RUNTIME_DIR").map(containers));
+        let of_user = || PathBuf::from(format!("/run/containers/{}/auth.json", user.as_raw()));
+        let runtime = directory("XDG_RUNTIME_DIR").map_or_else(of_user, containers);
+        file(Some(runtime));
         file(directory("XDG_CONFIG_HOME").or_else(|| under_home(".config")).map(containers));
         let docker = directory("DOCKER_CONFIG").or_else(|| under_home(".docker"));
         file(docker.map(|directory| directory.join("config.json")));
@@ -189,7 +193,7 @@ impl Search {
     /// The places that are looked at, for people.
     #[must_use]
     pub fn described(&self) -> Vec<String> {
-        let places = self.places(|name| std::env::var_os(name));
+        let places = self.places(|name| std::env::var_os(name), rustix::process::getuid());
         places
             .iter()
             .map(|place| match place {
@@ -234,7 +238,7 @@ mod tests {
             Place::File { path, required: true } => format!("{}!", path.display()),
             Place::File { path, required: false } => path.display().to_string(),
         };
-        search.places(variable).into_iter().map(shown).collect()
+        search.places(variable, Uid::from_raw(7)).into_iter().map(shown).collect()
     }
 
     #[test]
@@ -263,12 +267,13 @@ mod tests {
         assert_eq!(
             places(&Search::default(), &[("HOME", "/home/u"), ("DOCKER_CONFIG", "")]),
             [
+                "/run/containers/7/auth.json",
                 "/home/u/.config/containers/auth.json",
                 "/home/u/.docker/config.json",
                 "/home/u/.dockercfg",
             ]
         );
-        assert_eq!(places(&Search::default(), &[]), Vec::<String>::new());
+        assert_eq!(places(&Search::default(), &[]), ["/run/containers/7/auth.json"]);
     }
 
     #[test]

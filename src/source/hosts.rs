@@ -140,11 +140,6 @@ impl Host {
     pub(super) fn is_plain(&self) -> bool {
         self.api.starts_with("http://")
     }
-
-    /// Whether it is on this host.
-    pub(super) fn is_loopback(&self) -> bool {
-        super::reference::is_loopback(&self.name)
-    }
 }
 
 /// Where the configuration lies.
@@ -354,11 +349,14 @@ fn stand(
     }
     let address = super::reference::address_of(&place.name);
     let plain = format!("http://{address}/v2");
+    // containerd: whoever is not the registry itself is told for which registry it is asked.
+    let namespace = server.as_ref().filter(|api| !is_at(api, &place.name));
+    let namespace = namespace.map(|_| place.name.clone());
     let host = |api: String| Host {
         name: place.name.clone(),
         repository: place.repository.clone(),
         api,
-        namespace: None,
+        namespace: namespace.clone(),
         serves: place.serves,
         trust: Trust {
             insecure: (wishes.insecure && is_origin) || place.insecure || manner.insecure,
@@ -369,16 +367,38 @@ fn stand(
         dial_timeout: manner.dial_timeout,
         is_mirror: place.is_mirror,
     };
-    if (wishes.plain_http && is_origin) || plain_by_custom {
-        return Ok(vec![host(plain)]);
-    }
-    let secure = host(server.unwrap_or_else(|| format!("https://{address}/v2")));
+    let named = match server {
+        Some(api) if wishes.plain_http && is_origin => {
+            return Ok(vec![host(without_tls(&api))]);
+        }
+        None if (wishes.plain_http && is_origin) || plain_by_custom => {
+            return Ok(vec![host(plain)]);
+        }
+        server => server.unwrap_or_else(|| format!("https://{address}/v2")),
+    };
+    let secure = host(named);
     let mut ways = secure.showing_each(manner.identities.clone());
     if place.insecure {
         // containers-registries.conf(5): an insecure location may also speak http.
         ways.push(host(plain));
     }
     Ok(ways)
+}
+
+/// Whether the API at this address is that of the registry of this name.
+fn is_at(api: &str, name: &str) -> bool {
+    let origin = |text: &str| reqwest::Url::parse(text).ok().map(|url| url.origin());
+    let mut names = vec![name];
+    if name == "docker.io" {
+        names.extend(["registry-1.docker.io", "index.docker.io"]);
+    }
+    let of = |scheme, name| origin(api) == origin(&format!("{scheme}://{name}/"));
+    names.iter().any(|name| of("https", name) || of("http", name))
+}
+
+/// The same address, asked by http.
+fn without_tls(api: &str) -> String {
+    api.strip_prefix("https://").map_or_else(|| api.to_owned(), |rest| format!("http://{rest}"))
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> Error {

@@ -1,9 +1,9 @@
 //! Registries that ask who we are: a real one with passwords, and one that wants tokens.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use banger_test_support::judge;
 use banger_test_support::layers::Compression;
@@ -58,6 +58,68 @@ fn a_password_in_a_file_opens_a_guarded_registry() {
     let mut command = bench.command(["image", "pull", &reference, "b.ext4", "--quiet"]);
     let inline = fs::read_to_string(&login).unwrap();
     assert!(command.env("DOCKER_AUTH_CONFIG", inline).output().unwrap().status.success());
+}
+
+#[test]
+fn r26_empty_files_and_null_are_read_as_docker_reads_them() {
+    let Some((open, registry)) = guarded() else { return };
+    let (bench, host) = (Bench::new(), registry.host());
+    let pull = |reference: &str, file: &Path| {
+        let mut command = bench.command(["image", "pull", reference, "disk", "--quiet", "--force"]);
+        command.env("REGISTRY_AUTH_FILE", file).output().unwrap()
+    };
+    let public = format!("{}/team/app:latest", open.host());
+    fs::write(bench.path("config.json"), "\n").unwrap();
+    for file in [bench.path("config.json"), "/dev/null".into()] {
+        let result = pull(&public, &file);
+        assert!(result.status.success(), "{}: {}", file.display(), judge::text(&result));
+    }
+    let login: Value =
+        serde_json::from_str(&fs::read_to_string(bench.login(&host)).unwrap()).unwrap();
+    for own in [json!(""), Value::Null] {
+        let mut config = login.clone();
+        config["credsStore"] = json!("of-banger-no-such");
+        config["credHelpers"] = json!({ &host: own, "other.example": "of-banger-no-such" });
+        config["HttpHeaders"] = Value::Null;
+        fs::write(bench.path("config.json"), config.to_string()).unwrap();
+        let private = format!("{host}/team/app:latest");
+        let result = pull(&private, &bench.path("config.json"));
+        assert!(result.status.success(), "{own}: {}", judge::text(&result));
+    }
+}
+
+#[test]
+fn r26_null_members_of_a_token_answer_are_absent_and_a_list_is_no_answer() {
+    let Some(open) = Registry::start() else { return };
+    let reference = push(&open, &[image(Compression::Gzip)], "team/app:latest");
+    for (answer, exit_code) in [
+        (r#"{"token":"T","access_token":null,"expires_in":null,"issued_at":null}"#, 0),
+        (r#"{"access_token":"T","token":null}"#, 0),
+        (r#"{"Token":"T"}"#, 0),
+        (r#"["T","T"]"#, 69),
+        (r#"{"token":["T"]}"#, 69),
+        (r#"{"token":null}"#, 69),
+        ("null", 69),
+    ] {
+        let host = Mutex::new(String::new());
+        let host = Arc::new(host);
+        let own = Arc::clone(&host);
+        let proxy = Proxy::start(&open.host(), move |request, upstream| {
+            if request.target.starts_with("/token") {
+                return Reply::new(200, answer.as_bytes());
+            }
+            if request.header("authorization") == Some("Bearer T") {
+                return upstream.answer(request);
+            }
+            let realm = format!("Bearer realm=\"http://{}/token\"", own.lock().unwrap());
+            Reply::new(401, b"").with("WWW-Authenticate", &realm)
+        });
+        *host.lock().unwrap() = proxy.host();
+        let bench = Bench::new();
+        let reference = reference.replace(&open.host(), &proxy.host());
+        let result = bench.run(["image", "pull", &reference, "disk", "--quiet", "--retry", "0"]);
+        assert_eq!(result.status.code(), Some(exit_code), "{answer}: {}", judge::text(&result));
+    }
 }
 
 fn with_input(bench: &Bench, words: &[&str], input: &str) -> std::process::Output {
@@ -129,6 +191,12 @@ fn a_helper_that_fails_is_told_and_one_that_knows_nothing_is_passed_over() {
     let text = judge::text(&failed);
     assert_eq!(failed.status.code(), Some(77), "{text}");
     assert!(text.contains("docker-credential-test") && !text.contains("secret"), "{text}");
+    let complaint = "echo a secret; echo 'the \"store\" is locked' >&2; exit 1";
+    let text = judge::text(&with_helper(&bench, complaint, &words));
+    assert!(
+        text.contains("it failed: the \"store\" is locked") && !text.contains("secret"),
+        "{text}"
+    );
     let unknown = "echo credentials not found in native keychain; exit 1";
     let result = with_helper(&bench, unknown, &words);
     assert!(judge::text(&result).contains("answered 401"), "{}", judge::text(&result));

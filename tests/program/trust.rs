@@ -259,7 +259,7 @@ fn the_hosts_of_containerd_are_asked_with_the_registrys_name_and_without_its_pas
     let reference = format!("{}/app:latest", guarded.host());
     bench.pull(&reference, "a", &["--hosts-dir", &hosts, "--authfile", &login]);
     let log = mirror.log();
-    let namespace = format!("?ns={}", guarded.host());
+    let namespace = format!("?ns={}", guarded.host().replace(':', "%3A"));
     assert!(log.iter().all(|request| request.target.ends_with(&namespace)), "{log:?}");
     assert!(log.iter().all(|request| request.header("authorization").is_none()), "{log:?}");
     assert!(guarded.log().contains("/v2/app/blobs/"));

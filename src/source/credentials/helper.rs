@@ -2,9 +2,9 @@
 //!
 //! Source of the protocol: docker/docker-credential-helpers, README, "Development".
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,12 @@ use crate::json;
 use crate::source::excerpt;
 
 /// How much of a helper's answer is read.
-const MAX_ANSWER: u64 = 64 << 10;
+const MAX_ANSWER: usize = 64 << 10;
 
-/// How often a helper is looked at that has closed its output.
+/// How long the output of a helper that has ended may stay open.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// How often a helper is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// What a helper says of a registry that it does not know
@@ -57,25 +60,29 @@ pub(super) fn get(
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| {
             failed(error.to_string()).hint("install it, or remove its name from the file")
         })?;
-    let answered = converse(&mut child, server, limit);
-    let Some((output, success)) = answered else {
+    let printed = converse(&mut child, server, limit);
+    let Some(Printed { output, complaint, is_success }) = printed else {
         // It may have ended just now; either way it is gone then.
         let _ = child.kill();
         let _ = child.wait();
         return Err(failed(format!("it gave no answer within {} s", limit.as_secs_f32())));
     };
-    if !success {
+    if !is_success {
         if String::from_utf8_lossy(&output).trim() == UNKNOWN {
             return Ok(None);
         }
-        return Err(
-            failed("it failed".to_owned()).hint(format!("echo {server} | {program} get shows how"))
-        );
+        // docker shows what a helper says on standard error; its answer alone is secret.
+        let complaint = String::from_utf8_lossy(&complaint);
+        let why = match complaint.trim() {
+            "" => "it failed".to_owned(),
+            complaint => format!("it failed: {}", excerpt(complaint)),
+        };
+        return Err(failed(why).hint(format!("echo {server} | {program} get shows how")));
     }
     let answer: Answer = json::from_slice(&output)
         .map_err(|_| failed("its answer is not what helpers answer".to_owned()))?;
@@ -85,33 +92,70 @@ pub(super) fn get(
     Ok(Some(Credentials::of_user(answer.username, answer.secret)))
 }
 
-/// Tells the helper the server; its output and whether it succeeded, or nothing when the time is
-/// over first.
-fn converse(child: &mut Child, server: &str, limit: Duration) -> Option<(Vec<u8>, bool)> {
+/// What a helper printed until it ended, the beginning of it.
+struct Printed {
+    output: Vec<u8>,
+    complaint: Vec<u8>,
+    is_success: bool,
+}
+
+/// Tells the helper the server; what it prints, or nothing when the time is over first. A child
+/// that it leaves behind with its output is not waited for.
+fn converse(child: &mut Child, server: &str, limit: Duration) -> Option<Printed> {
     let end = Instant::now().checked_add(limit)?;
-    let (mut input, output) = (child.stdin.take()?, child.stdout.take()?);
+    let mut input = child.stdin.take()?;
+    let (output, complaint) = (child.stdout.take()?, child.stderr.take()?);
     let server = server.to_owned();
-    let (sender, receiver) = mpsc::channel();
-    // Both may wait for ever on a helper that neither reads nor writes; they end with it.
+    // It may wait for ever on a helper that does not read; it ends with it.
     thread::spawn(move || {
         // A helper need not read what it does not care about.
         let _ = input.write_all(server.as_bytes());
     });
-    thread::spawn(move || {
-        let mut answer = Vec::new();
-        let _ = output.take(MAX_ANSWER).read_to_end(&mut answer);
-        // Nobody listens any more when the time was over.
-        let _ = sender.send(answer);
-    });
-    let answer = receiver.recv_timeout(limit).ok()?;
-    loop {
+    let (output, complaint) = (Heard::of(output), Heard::of(complaint));
+    let status = loop {
         if let Ok(Some(status)) = child.try_wait() {
-            return Some((answer, status.success()));
+            break status;
         }
         if Instant::now() >= end {
             return None;
         }
         thread::sleep(LOOK);
+    };
+    let left = Instant::now().checked_add(GRACE)?.min(end);
+    let (output, complaint) = (output.until(left), complaint.until(left));
+    Some(Printed { output, complaint, is_success: status.success() })
+}
+
+/// The beginning of a stream that is read to its end, however much it is.
+struct Heard {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Heard {
+    fn of(mut stream: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let (sender, ended) = mpsc::channel();
+        let heard = Arc::clone(&bytes);
+        thread::spawn(move || {
+            // Its end tells that the stream has ended.
+            let _sender = sender;
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                let room = MAX_ANSWER.saturating_sub(heard.len()).min(count);
+                heard.extend_from_slice(buffer.get(..room).unwrap_or_default());
+            }
+        });
+        Self { bytes, ended }
+    }
+
+    /// What was read when the stream had ended, or at that time.
+    fn until(self, end: Instant) -> Vec<u8> {
+        let left = end.saturating_duration_since(Instant::now());
+        // Nothing is ever sent: either it has ended or the time is over.
+        let _ = self.ended.recv_timeout(left);
+        std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -137,10 +181,16 @@ mod tests {
     }
 
     fn shell(script: &str, limit: Duration) -> Option<(Vec<u8>, bool)> {
+        let printed = printed(script, limit)?;
+        Some((printed.output, printed.is_success))
+    }
+
+    fn printed(script: &str, limit: Duration) -> Option<Printed> {
         let mut child = Command::new("sh")
             .args(["-c", script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let answered = converse(&mut child, "server.example", limit);
@@ -158,6 +208,22 @@ mod tests {
         let (endless, _) = shell("yes | head -c 200000; exit 3", long).unwrap();
         assert_eq!(endless.len(), 64 << 10);
         assert_eq!(shell("exit 1", long), Some((Vec::new(), false)));
+    }
+
+    #[test]
+    fn what_a_helper_complains_of_is_bounded_and_does_not_stop_it() {
+        let long = Duration::from_secs(60);
+        let loud = printed("yes | head -c 300000 >&2; printf done", long).unwrap();
+        assert_eq!((loud.output.as_slice(), loud.complaint.len()), (&b"done"[..], 64 << 10));
+    }
+
+    #[test]
+    fn a_child_that_a_helper_leaves_behind_is_not_waited_for() {
+        let begun = Instant::now();
+        // It ends by itself, and holds both streams until then.
+        let answered = shell("sleep 20 & printf here", Duration::from_secs(15));
+        assert_eq!(answered, Some((b"here".to_vec(), true)));
+        assert!(begun.elapsed() < Duration::from_secs(14), "{:?}", begun.elapsed());
     }
 
     #[test]

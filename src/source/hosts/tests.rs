@@ -56,6 +56,32 @@ impl Fixture {
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 #[test]
+fn r25_a_server_at_another_host_is_told_for_which_registry_it_is_asked() {
+    for (name, server, asked) in [
+        ("r.example", "http://m.example:5000", "http://m.example:5000/v2 a/b ns=r.example"),
+        ("r.example:7", "https://m.example", "https://m.example/v2 a/b ns=r.example:7"),
+        ("r.example:7", "https://r.example", "https://r.example/v2 a/b ns=r.example:7"),
+        ("r.example", "https://r.example", "https://r.example/v2 a/b"),
+        ("r.example", "http://R.example", "http://r.example/v2 a/b"),
+        ("docker.io", "https://registry-1.docker.io", "https://registry-1.docker.io/v2 a/b"),
+        ("docker.io", "https://m.example", "https://m.example/v2 a/b ns=docker.io"),
+    ] {
+        let mut fixture = Fixture::new();
+        fixture.write(&format!("certs.d/{name}/hosts.toml"), &format!("server = '{server}'"));
+        assert_eq!(fixture.asked(&format!("{name}/a/b")), [asked], "{name} at {server}");
+        // The server that is named is the one that is asked, by http too.
+        fixture.wishes.plain_http = true;
+        let plain = asked.replace("https://", "http://");
+        assert_eq!(fixture.asked(&format!("{name}/a/b")), [plain], "{name} at {server}");
+    }
+    // What is said of every host is said of this one too.
+    let fixture = Fixture::new();
+    fixture.write("certs.d/_default/hosts.toml", "server = 'http://m.example'");
+    let asked = "http://m.example/v2 a/b ns=127.0.0.1:5000";
+    assert_eq!(fixture.asked("127.0.0.1:5000/a/b"), [asked]);
+}
+
+#[test]
 fn without_configuration_the_registry_itself_is_asked() {
     let mut fixture = Fixture::new();
     assert_eq!(fixture.asked("alpine"), ["https://index.docker.io/v2 library/alpine"]);
@@ -281,7 +307,10 @@ fn the_default_directory_is_for_every_other_host() {
     assert_eq!(fixture.asked("own.example/x"), ["https://own.example/v2 x"]);
     // Where a colon is none of a name, as containerd has it.
     fixture.write("certs.d/own.example_5000_/hosts.toml", "server = 'http://plain.example'");
-    assert_eq!(fixture.asked("own.example:5000/x"), ["http://plain.example/v2 x"]);
+    assert_eq!(
+        fixture.asked("own.example:5000/x"),
+        ["http://plain.example/v2 x ns=own.example:5000"]
+    );
 }
 
 #[test]

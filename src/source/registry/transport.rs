@@ -657,9 +657,10 @@ fn address(endpoint: &Endpoint, extent: Extent, object: &Object) -> RequestBuild
     let host = &endpoint.host;
     let mut address = format!("{}/{}/{}", host.api, host.repository, object.path());
     if let Some(namespace) = &host.namespace {
-        // A registry's name needs no escape but for the brackets of an address.
+        // A registry's name needs no other escapes, as containerd writes them.
+        let name = namespace.replace(':', "%3A").replace('[', "%5B").replace(']', "%5D");
         address.push_str("?ns=");
-        address.push_str(&namespace.replace('[', "%5B").replace(']', "%5D"));
+        address.push_str(&name);
     }
     requested(&endpoint.http, &address, extent)
 }
