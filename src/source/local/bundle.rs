@@ -108,7 +108,7 @@ impl Bundle {
                 }
                 Member::File { start, length: entry.size }
             }
-            EntryKind::HardLink => Member::Link(clean(&[], &entry.link).ok_or_else(outside)?),
+            EntryKind::HardLink => self.linked(clean(&[], &entry.link).ok_or_else(outside)?),
             EntryKind::Symlink if entry.link.starts_with(b"/") => return Err(outside()),
             EntryKind::Symlink => {
                 let last = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
@@ -117,15 +117,18 @@ impl Bundle {
             }
             kind => return Err(refuse(&format!("a {kind} has no place in it"))),
         };
-        // Whoever reads the first of two and whoever reads the last would see different images.
-        let before = self.members.get(&path);
-        if before
-            .is_some_and(|before| (before, &member) != (&Member::Directory, &Member::Directory))
-        {
-            return Err(refuse("it is there twice"));
-        }
+        // Of two with one name the last counts, as for tar, docker load and podman: `tar -r`
+        // replaces so. What is read is proven by its digest, or by its diff ID.
         self.members.insert(path, member);
         Ok(())
+    }
+
+    /// A further name of a member: what is there now, though the target's name may be used again.
+    fn linked(&self, target: Vec<u8>) -> Member {
+        match self.members.get(&target) {
+            Some(file @ Member::File { .. }) => file.clone(),
+            _ => Member::Link(target),
+        }
     }
 }
 
@@ -204,6 +207,27 @@ mod tests {
     }
 
     #[test]
+    fn a02_of_an_entry_that_is_there_twice_the_last_counts() {
+        let archive = Forge::new()
+            .file("a", "first")
+            .hard_link("of-the-first", "a")
+            .file("./a", "last")
+            .dir("b")
+            .file("b", "file")
+            .symlink("c", "a")
+            .file("c", "file")
+            .file("d", "same")
+            .hard_link("d", "d")
+            .finish();
+        let bundle = scan(&archive).unwrap();
+        for (path, expected) in
+            [("a", "last"), ("of-the-first", "first"), ("b", "file"), ("c", "file"), ("d", "same")]
+        {
+            assert_eq!(content(&bundle, path), expected.as_bytes(), "{path}");
+        }
+    }
+
+    #[test]
     fn hostile_archives_are_refused() {
         let cut = Forge::new().file("a", vec![1; 5000]).finish();
         for (archive, why) in [
@@ -211,9 +235,6 @@ mod tests {
             (Forge::new().symlink("a", "/etc/shadow").finish(), "outside"),
             (Forge::new().symlink("a/b", "../../x").finish(), "outside"),
             (Forge::new().hard_link("a", "../x").finish(), "outside"),
-            (Forge::new().file("a", "1").file("./a", "2").finish(), "twice"),
-            (Forge::new().dir("a").file("a", "2").finish(), "twice"),
-            (Forge::new().symlink("a", "b").file("a", "2").finish(), "twice"),
             (Forge::new().device(b'3', b"a", 1, 3).finish(), "has no place"),
             (cut[..3000].to_vec(), "ends inside"),
             (vec![7; 2048], "cannot read"),

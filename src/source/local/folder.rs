@@ -1,4 +1,4 @@
-//! The files of an image layout in a directory, none of them reached through a symbolic link.
+//! The files of an image layout in a directory.
 
 use std::fs::File;
 use std::io;
@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::piece::Piece;
@@ -38,41 +38,47 @@ impl Folder {
 
     /// The file of this name, given with slashes; `None` where there is none.
     ///
-    /// A symbolic link is refused wherever it stands: it could lead to any file of the host.
+    /// Symbolic links are followed wherever they lead, since build systems link layouts together:
+    /// what is read is proven by its digest. Nothing but a regular file is opened.
     pub(super) fn find(&self, path: &str) -> Result<Option<Piece>> {
         let shown = format!("{} in {}", super::super::excerpt(path), self.name);
-        let mut directory = None;
-        let mut parts = path.split('/').peekable();
-        while let Some(part) = parts.next() {
-            if matches!(part, "" | "." | "..") {
-                return Err(Error::bad_data(format!("{shown} is no place in a layout")));
-            }
-            let is_last = parts.peek().is_none();
-            // A pipe must not make the opening wait for its other end.
-            let kind = if is_last { OFlags::NONBLOCK } else { OFlags::DIRECTORY };
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | kind;
-            let within = directory.as_ref().unwrap_or(&self.directory);
-            match rustix::fs::openat(within.as_fd(), part, flags, Mode::empty()) {
-                Ok(file) if is_last => return regular(&shown, file.into()).map(Some),
-                Ok(file) => directory = Some(file),
-                Err(Errno::NOENT) => return Ok(None),
-                Err(Errno::LOOP | Errno::NOTDIR) => {
-                    return Err(Error::bad_data(format!(
-                        "{shown} is reached through a symbolic link or a file"
-                    ))
-                    .hint("copy the layout with cp -rL if you trust it"));
-                }
-                Err(error) => return Err(unreadable(&shown, error)),
-            }
+        if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(Error::bad_data(format!("{shown} is no place in a layout")));
         }
-        Ok(None)
+        let directory = self.directory.as_fd();
+        let refuse = |error| match error {
+            Errno::NOENT => None,
+            Errno::LOOP => {
+                Some(Error::bad_data(format!("{shown} is a symbolic link that leads nowhere")))
+            }
+            Errno::NOTDIR => Some(Error::bad_data(format!("{shown} is reached through a file"))),
+            error => Some(unreadable(&shown, error)),
+        };
+        let found = rustix::fs::statat(directory, path, AtFlags::empty());
+        let found = match found.map_err(refuse) {
+            Ok(found) => found,
+            Err(error) => return error.map_or(Ok(None), Err),
+        };
+        // Opening a device can do something; a pipe would wait for its other end.
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+            return Err(irregular(&shown));
+        }
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::openat(directory, path, flags, Mode::empty()).map_err(refuse) {
+            Ok(file) => regular(&shown, file.into()).map(Some),
+            Err(error) => error.map_or(Ok(None), Err),
+        }
     }
+}
+
+fn irregular(name: &str) -> Error {
+    Error::bad_data(format!("{name} is not a regular file"))
 }
 
 fn regular(name: &str, file: File) -> Result<Piece> {
     let metadata = file.metadata().map_err(|error| failed(name, error))?;
     if !metadata.is_file() {
-        return Err(Error::bad_data(format!("{name} is not a regular file")));
+        return Err(irregular(name));
     }
     Ok(Piece::new(name, &Arc::new(file), 0, metadata.len()))
 }
@@ -95,24 +101,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a06_no_file_is_reached_through_a_symbolic_link() {
+    fn a06_links_are_followed_wherever_they_lead() {
         let scratch = tempfile::tempdir().unwrap();
         let layout = scratch.path().join("layout");
         fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
-        fs::write(scratch.path().join("secret"), "secret").unwrap();
+        fs::write(scratch.path().join("outside"), "outside").unwrap();
         fs::write(layout.join("blobs/sha256/real"), "real").unwrap();
-        symlink("../../../secret", layout.join("blobs/sha256/out")).unwrap();
-        symlink("real", layout.join("blobs/sha256/in")).unwrap();
-        symlink("blobs", layout.join("alias")).unwrap();
+        for (target, link) in [
+            ("../../../outside", "blobs/sha256/out"),
+            ("real", "blobs/sha256/in"),
+            ("blobs", "alias"),
+            ("none", "blobs/sha256/dangling"),
+            ("round", "blobs/sha256/round"),
+            ("/dev/null", "blobs/sha256/device"),
+            ("../sha256", "blobs/sha256/directory"),
+        ] {
+            symlink(target, layout.join(link)).unwrap();
+        }
+        symlink(scratch.path().join("outside"), layout.join("blobs/sha256/absolute")).unwrap();
         let folder = Folder::open(&layout).unwrap();
-        let found = folder.find("blobs/sha256/real").unwrap().unwrap();
-        assert_eq!(found.document(crate::source::limits::Bound::fixed(9)).unwrap(), b"real");
-        assert!(folder.find("blobs/sha256/none").unwrap().is_none());
+        for (path, content) in [
+            ("blobs/sha256/real", "real"),
+            ("blobs/sha256/in", "real"),
+            ("alias/sha256/real", "real"),
+            ("blobs/sha256/out", "outside"),
+            ("blobs/sha256/absolute", "outside"),
+        ] {
+            let found = folder.find(path).unwrap().unwrap();
+            let bound = crate::source::limits::Bound::fixed(9);
+            assert_eq!(found.document(bound).unwrap(), content.as_bytes(), "{path}");
+        }
+        for path in ["blobs/sha256/none", "blobs/sha256/dangling"] {
+            assert!(folder.find(path).unwrap().is_none(), "{path}");
+        }
         for path in [
-            "blobs/sha256/out",
-            "blobs/sha256/in",
-            "alias/sha256/real",
-            "blobs/../secret",
+            "blobs/sha256/round",
+            "blobs/sha256/device",
+            "blobs/sha256/directory",
+            "blobs/sha256/real/x",
+            "blobs/../outside",
             "",
             "blobs/sha256",
         ] {
@@ -126,8 +153,11 @@ mod tests {
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         let pipe = scratch.path().join("index.json");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        symlink("index.json", scratch.path().join("link")).unwrap();
         let folder = Folder::open(scratch.path()).unwrap();
-        assert_eq!(folder.find("index.json").unwrap_err().exit_code(), 65);
+        for path in ["index.json", "link"] {
+            assert_eq!(folder.find(path).unwrap_err().exit_code(), 65, "{path}");
+        }
     }
 
     #[test]
