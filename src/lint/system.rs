@@ -1,5 +1,6 @@
 //! The files that a system reads early: who there is, what to mount, whom to ask for names.
 
+use ext4_writer::FileKind;
 use ext4_writer::reader::{ReadResult, Source};
 
 use super::{Finding, Look};
@@ -13,11 +14,18 @@ const MAX_FILE: usize = 1 << 20;
 /// How many lines of fstab are complained about.
 const MAX_LINES: usize = 20;
 
+/// Whether a line of resolv.conf names whom to ask (resolv.conf(5)).
+fn names_a_server(line: &[u8]) -> bool {
+    let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    words.next() == Some(b"nameserver") && words.next().is_some()
+}
+
 impl<S: Source> Look<'_, S> {
     /// Looks at them.
     pub(super) fn system(&mut self) -> ReadResult<()> {
         self.passwd()?;
         self.mount_points()?;
+        self.devices()?;
         self.fstab()?;
         self.resolv_conf()
     }
@@ -51,6 +59,20 @@ impl<S: Source> Look<'_, S> {
                 )
             };
             self.find(finding.at(path));
+        }
+        Ok(())
+    }
+
+    /// Files where devices belong, which `docker export` leaves: what opens one before the kernel's
+    /// own devices are mounted over them writes into a file.
+    fn devices(&mut self) -> ReadResult<()> {
+        for path in [&b"/dev/console"[..], b"/dev/null", b"/dev/zero", b"/dev/tty", b"/dev/urandom"]
+        {
+            if self.tree.kind(path)? == Some(FileKind::Regular) {
+                let message = "this is a file, not a device: before devtmpfs is mounted, what is \
+                               written to it stays on the disk";
+                self.find(Finding::warning("not-a-device", message).at(path).hint("remove it"));
+            }
         }
         Ok(())
     }
@@ -100,23 +122,40 @@ impl<S: Source> Look<'_, S> {
     }
 
     fn resolv_conf(&mut self) -> ReadResult<()> {
-        // The generated init writes it, with what a DHCP client says; systemd's link leads to what
-        // a service will write.
+        // The generated init writes it, with what a DHCP client says.
         if (self.has_generated_init && self.has_dhcp_client()?)
-            || (self.is_systemd()? && self.tree.is_there(RESOLV_CONF)?)
+            || (self.is_systemd()? && self.is_resolved_at_boot()?)
         {
             return Ok(());
         }
-        if self.tree.read(RESOLV_CONF, 1)?.unwrap_or_default().is_empty() {
+        let content = self.tree.read(RESOLV_CONF, MAX_FILE)?.unwrap_or_default();
+        if !content.split(|byte| *byte == b'\n').any(names_a_server) {
             let message = "it says no name server: names will not be found";
             let hint = if self.has_generated_init {
                 "give the kernel ip=dhcp, or add a DHCP client (dhclient, dhcpcd, udhcpc) or the file"
+            } else if self.is_systemd()? && self.tree.is_there(RESOLV_CONF)? {
+                "remove it, so that systemd-tmpfiles can make its link, or write a name server"
             } else {
                 "add one by --add, or a service that writes it"
             };
             self.find(Finding::warning("no-resolv-conf", message).at(RESOLV_CONF).hint(hint));
         }
         Ok(())
+    }
+
+    /// Whether systemd's services write what the file leads to, or make it: tmpfiles make a link
+    /// only where there is nothing (tmpfiles.d(5), `L`).
+    fn is_resolved_at_boot(&self) -> ReadResult<bool> {
+        if let Some(kind) = self.tree.kind(RESOLV_CONF)? {
+            return Ok(kind == FileKind::Symlink);
+        }
+        for directory in ["/usr/lib", "/lib"] {
+            let file = format!("{directory}/tmpfiles.d/systemd-resolve.conf");
+            if self.tree.file(file.as_bytes())?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether there is a client that the generated init asks.

@@ -168,7 +168,17 @@ fn files_that_a_system_reads_early_are_looked_at() {
     assert_eq!(without("tmp/"), ["no-mount-point /tmp"]);
     let with = |words: &str| found(&format!("{sound} {words}"));
     assert_eq!(with("etc/passwd=a:x:1:0:::%0a"), ["no-root /etc/passwd"]);
-    assert_eq!(with("etc/resolv.conf="), ["no-resolv-conf /etc/resolv.conf"]);
+    for text in
+        ["", "%23%20nameserver%20::1%0a", "search%20x%0anameserver%20%0a", "nameservers%20x"]
+    {
+        let found = with(&format!("etc/resolv.conf={text}"));
+        assert_eq!(found, ["no-resolv-conf /etc/resolv.conf"], "{text}");
+    }
+    assert_eq!(with("etc/resolv.conf=search%20x%0a%20nameserver%09::1"), Vec::<String>::new());
+    assert_eq!(
+        with("dev/console= dev/null=text dev/zero->null dev/other="),
+        ["not-a-device /dev/console", "not-a-device /dev/null"]
+    );
     assert_eq!(with("etc/resolv.conf->../run/x"), ["no-resolv-conf /etc/resolv.conf"]);
     // The generated init writes it if it has whom to ask; otherwise the kernel can.
     let init = "etc/resolv.conf= sbin/banger-init=#!/bin/sh";
@@ -238,6 +248,17 @@ fn what_systemd_needs_is_looked_at() {
         Vec::<String>::new()
     );
     assert_eq!(with("etc/systemd/system/default.target->/none").len(), 0);
+    // tmpfiles make the link where there is nothing, and only there.
+    let link = "lib/tmpfiles.d/systemd-resolve.conf=L!%20/etc/resolv.conf";
+    let unresolved = ["no-resolv-conf /etc/resolv.conf"];
+    assert_eq!(without("etc/resolv.conf"), unresolved);
+    for text in ["", "%23%20generated%0a"] {
+        assert_eq!(with(&format!("etc/resolv.conf={text}")), unresolved, "{text}");
+        assert_eq!(with(&format!("{link} etc/resolv.conf={text}")), unresolved, "{text}");
+    }
+    let without_file: Vec<&str> =
+        sound.split_whitespace().filter(|known| !known.starts_with("etc/resolv.conf")).collect();
+    assert_eq!(found(&format!("{} {link}", without_file.join(" "))), Vec::<String>::new());
 }
 
 #[test]

@@ -26,6 +26,12 @@ impl<S: Source> Tree<'_, S> {
         Ok(absent(self.reader.lookup(path, Links::Keep))?.is_some())
     }
 
+    /// What kind of thing stands at a path.
+    pub(super) fn kind(&self, path: &[u8]) -> ReadResult<Option<FileKind>> {
+        let found = absent(self.reader.lookup(path, Links::Keep))?;
+        Ok(found.and_then(|inode| inode.kind()))
+    }
+
     /// The regular file that a path leads to.
     pub(super) fn file(&self, path: &[u8]) -> ReadResult<Option<Inode>> {
         Ok(self.find(path)?.filter(|inode| inode.is(FileKind::Regular)))
