@@ -17,12 +17,14 @@ use super::job::{Job, Reading, Shape, image, source_date_epoch};
 use super::layering::LIMITS;
 use super::network::Network;
 use super::owning::owners;
+use super::pull::SourceParser;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::image::{Blank, ImageSize, Place, PlaceKind, Root, Vacancy, random_uuid};
 use crate::inject::{Owner, OwnerRange};
 use crate::report::Report;
 use crate::report::disk::Created;
+use crate::shown;
 use crate::source::Origin;
 
 #[derive(Debug, Subcommand)]
@@ -82,7 +84,7 @@ pub(crate) struct Create {
 #[derive(Debug, Args)]
 struct Seed {
     /// Begin with the tree of a directory, a tar archive or an image
-    #[arg(long, value_name = "DIR|TAR|IMAGE")]
+    #[arg(long, value_name = "DIR|TAR|IMAGE", allow_hyphen_values = true, value_parser = SourceParser)]
     from: Option<OsString>,
     /// Give everything of a directory to this user
     #[arg(long, value_name = "UID", conflicts_with = "owner_map")]
@@ -100,9 +102,9 @@ struct Seed {
 
 const AFTER: &str = "\
 What --from names is a directory or a tar archive if there is one of that name, else an image in a
-registry. All sources of image pull have their words here too: oci:DIR, oci-archive:FILE,
-docker-archive:FILE, docker-daemon:IMAGE, tar:FILE, dir:PATH, docker://REF, and - for an archive on
-standard input.
+registry if it has a tag, a digest or a port. All sources of image pull have their words here too:
+oci:DIR, oci-archive:FILE, docker-archive:FILE, docker-daemon:IMAGE, tar:FILE, dir:PATH,
+docker://REF, and - for an archive on standard input.
 
 UUID and times are new with every disk; with SOURCE_DATE_EPOCH set the same words give the same
 bytes.";
@@ -140,7 +142,7 @@ fn parse_mode(text: &str) -> Result<u16> {
     let digits = !text.is_empty() && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     match u16::from_str_radix(text, 8) {
         Ok(mode) if digits && mode <= 0o7777 => Ok(mode),
-        _ => Err(Error::usage(format!("\"{}\" is no mode", text.escape_debug()))
+        _ => Err(Error::usage(format!("\"{}\" is no mode", shown::text(text)))
             .hint("write permission bits in octal, such as 0755 or 1777")),
     }
 }
@@ -263,12 +265,18 @@ fn source(words: &OsStr) -> Result<Origin> {
         Ok(found) if found.is_dir() => Ok(Origin::Directory(PathBuf::from(words))),
         Ok(_) => Ok(Origin::Tar(PathBuf::from(words))),
         Err(error) if bytes.starts_with(b"/") || bytes.starts_with(b".") => {
-            let message = format!("cannot read {}", bytes.escape_ascii());
+            let message = format!("cannot read {}", shown::bytes(bytes));
             Err(match error.kind() {
                 ErrorKind::PermissionDenied => Error::denied(message),
                 _ => Error::not_found(message),
             }
             .because(error))
+        }
+        // A mistyped path asks nobody: an image in a registry has a tag, a digest or a port.
+        Err(_) if parsed.is_ok() && !bytes.iter().any(|byte| b":@".contains(byte)) => {
+            let words = shown::bytes(bytes);
+            Err(Error::not_found(format!("there is no file or directory {words}"))
+                .hint(format!("an image in a registry is docker://{words}, or has a tag")))
         }
         Err(_) => parsed,
     }

@@ -21,6 +21,8 @@ use crate::inject::{HostTree, Owners};
 use crate::layer::{LayerBlob, Limits, LookAhead, flag};
 use crate::lint::lint_or_say_why;
 use crate::report::{Content, Image, Kinds, LayerLine, Note, Pulled, Report, Stages};
+use crate::shown;
+use crate::source::local::kind::check_directory;
 use crate::source::{self, Config, Found, Origin, Platform, Transfer};
 
 /// How layers are got and read.
@@ -87,7 +89,10 @@ impl Job {
     ) -> Result<Self> {
         let Reading { platform, network, effort, layering } = reading;
         let tree = match &origin {
-            Origin::Directory(root) => Some(HostTree::new(root.clone(), owners)),
+            Origin::Directory(root) => {
+                check_directory(root)?;
+                Some(HostTree::new(root.clone(), owners))
+            }
             _ => None,
         };
         let platform = platform.map_or_else(|| Ok(Platform::host()), |text| text.parse())?;
@@ -260,7 +265,7 @@ pub(super) fn source_date_epoch() -> Result<Option<Timestamp>> {
     let seconds = given.to_str().and_then(|text| text.parse::<u32>().ok()).ok_or_else(|| {
         Error::usage(format!(
             "SOURCE_DATE_EPOCH is \"{}\", not a number of seconds since 1970",
-            given.to_string_lossy().escape_debug()
+            shown::bytes(given.as_encoded_bytes())
         ))
     })?;
     Ok(Some(Timestamp::from_seconds(seconds.into())))
@@ -343,7 +348,7 @@ pub(super) fn image(path: &Path, summary: &Summary, label: &[u8]) -> Image {
         written: summary.written,
         inodes: summary.inodes,
         free_inodes: summary.free_inodes,
-        label: label.escape_ascii().to_string(),
+        label: shown::bytes(label).to_string(),
         uuid: uuid_text(summary.uuid),
         journal: summary.journal,
         clamped_times: summary.clamped_times,

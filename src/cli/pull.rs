@@ -1,10 +1,12 @@
 //! `banger image pull` and `build`: words to a recipe.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::TypedValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::Voice;
 use super::disk::Disk;
@@ -12,17 +14,19 @@ use super::guest::GuestWords;
 use super::job::{Job, Reading, Shape};
 use super::owning::Owning;
 use crate::cache::Cache;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::{Place, Root};
 use crate::inject::Addition;
-use crate::source::Origin;
+use crate::shown;
+use crate::source::local::kind::{check_archive, words_for};
+use crate::source::{Limits, Origin};
 
 /// Write an image as an ext4 disk
 #[derive(Debug, Args)]
 #[command(mut_arg("platform", |word| word.display_order(0)), after_help = ORIGINS)]
 pub(crate) struct Pull {
     /// The image, such as debian:bookworm-slim or oci:DIR:TAG; all forms stand below
-    #[arg(value_name = "SOURCE")]
+    #[arg(value_name = "SOURCE", allow_hyphen_values = true, value_parser = SourceParser)]
     source: OsString,
     /// The file to write [default: <name>-<tag>.ext4 in the current directory]
     output: Option<PathBuf>,
@@ -53,8 +57,9 @@ Sources:
   docker-daemon:IMAGE           an image of the local Docker daemon (DOCKER_HOST=unix://PATH)
   tar:FILE                      a root filesystem as one tar archive
   dir:PATH                      a root filesystem as a directory
-  -                             an archive of any of these kinds on standard input
-IMAGE is a name, @N for the N-th image from 0, or @DIGEST. Archives may be compressed by gzip or
+  -[:IMAGE]                     an archive of any of these kinds on standard input
+IMAGE is a name, @N for the N-th image from 0, or @DIGEST; one of the daemon may be named by its
+ID, whole or its first 12 digits. Archives may be compressed by gzip or
 zstd. An image in a registry whose name is one of these words is docker://tar:latest.";
 
 /// What the user adds to the image.
@@ -66,6 +71,30 @@ struct Inject {
     /// Apply a tar archive as a last layer
     #[arg(long, value_name = "FILE.tar")]
     overlay: Vec<PathBuf>,
+}
+
+/// Reads a source, which may be `-:IMAGE`; other words that begin so are options that do not exist.
+#[derive(Clone)]
+pub(super) struct SourceParser;
+
+impl TypedValueParser for SourceParser {
+    type Value = OsString;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> std::result::Result<OsString, clap::Error> {
+        let bytes = value.as_bytes();
+        if !bytes.starts_with(b"-") || bytes == b"-" || bytes.starts_with(b"-:") {
+            return Ok(value.to_owned());
+        }
+        let mut error = clap::Error::new(ErrorKind::UnknownArgument).with_cmd(command);
+        let shown = ContextValue::String(shown::bytes(bytes).to_string());
+        error.insert(ContextKind::InvalidArg, shown);
+        Err(error)
+    }
 }
 
 /// Reads `--add` with the names of files as they are, which need not be UTF-8.
@@ -82,7 +111,7 @@ impl TypedValueParser for AdditionParser {
         value: &OsStr,
     ) -> std::result::Result<Addition, clap::Error> {
         Addition::parse(value)
-            .map_err(|error| command.clone().error(clap::error::ErrorKind::ValueValidation, error))
+            .map_err(|error| command.clone().error(ErrorKind::ValueValidation, error))
     }
 }
 
@@ -94,14 +123,45 @@ impl Pull {
         report.pulled(&pulled)
     }
 
-    /// The words that name the source.
+    /// The words that name the source. What is on this host is asked for by a prefix.
     pub(super) fn origin(&self) -> Result<Origin> {
-        Origin::parse(&self.source)
+        let parsed = Origin::parse(&self.source);
+        match (&parsed, self.unprefixed()) {
+            (Err(_), Some(words)) => parsed.map_err(|error| error.hint(format!("write {words}"))),
+            (Ok(_), Some(words)) if Origin::is_archive(&self.source) => Err(Error::usage(format!(
+                "{} is a file of this host",
+                shown::bytes(self.source.as_bytes())
+            ))
+            .hint(format!("write {words}, or docker:// before an image in a registry"))),
+            _ => parsed,
+        }
+    }
+
+    /// The right words for a source that was given by its path alone.
+    pub(super) fn unprefixed(&self) -> Option<String> {
+        match Origin::parse(&self.source) {
+            Ok(origin) if origin.is_local() => None,
+            _ if self.names_a_registry() => None,
+            _ => words_for(Path::new(&self.source), &Limits::default().layer),
+        }
+    }
+
+    /// Whether the words say that a registry has the image.
+    pub(super) fn names_a_registry(&self) -> bool {
+        self.source.as_bytes().starts_with(b"docker://")
+    }
+
+    /// The source as it was given, for people.
+    pub(super) fn source(&self) -> String {
+        shown::bytes(self.source.as_bytes()).to_string()
     }
 
     fn job(self) -> Result<Job> {
         let origin = self.origin()?;
         self.reading.suits(&origin)?;
+        for overlay in &self.inject.overlay {
+            check_archive(overlay, &Limits::default().layer)?;
+        }
         let owners = self.owning.owners(&origin)?;
         let output = match self.output {
             Some(output) => output,

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use super::{Reference, excerpt};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::shown;
 
 /// Where an image comes from.
 ///
 /// The words are those of containers-transports(5): `REF` or `docker://REF`, `oci:DIR[:IMAGE]`,
 /// `oci-archive:FILE[:IMAGE]`, `docker-archive:FILE[:IMAGE]`, `docker-daemon:IMAGE`; beside them
-/// `tar:FILE` and `dir:PATH` for a root filesystem, and `-` for an archive of either kind on
-/// standard input.
+/// `tar:FILE` and `dir:PATH` for a root filesystem, and `-[:IMAGE]` for an archive of either kind
+/// on standard input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// An image in a registry.
@@ -31,8 +32,8 @@ pub enum Origin {
     Tar(PathBuf),
     /// A root filesystem as a directory.
     Directory(PathBuf),
-    /// An archive on standard input, of whichever kind.
-    Stdin,
+    /// An archive on standard input, of whichever kind, and which of its images is meant.
+    Stdin(Option<Choice>),
 }
 
 /// A file or directory that may hold several images.
@@ -62,7 +63,13 @@ pub enum DaemonImage {
     Named(Reference),
     /// By its ID, the digest of its config.
     Id(Digest),
+    /// By the beginning of its ID, as `docker images` shows it, or a name that could be one: the
+    /// daemon knows.
+    Short(String),
 }
+
+/// As many digits of an ID as docker and podman show.
+const SHORT_ID: usize = 12;
 
 /// The endings of archives that are no part of their names.
 const ARCHIVE_ENDINGS: [&str; 6] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.zstd"];
@@ -72,7 +79,10 @@ impl Origin {
     pub fn parse(words: &OsStr) -> Result<Self> {
         let bytes = words.as_bytes();
         if bytes == b"-" {
-            return Ok(Self::Stdin);
+            return Ok(Self::Stdin(None));
+        }
+        if let Some(name) = bytes.strip_prefix(b"-:") {
+            return Choice::parse(words, name).map(|choice| Self::Stdin(Some(choice)));
         }
         for (prefix, make) in PATHS {
             if let Some(rest) = bytes.strip_prefix(prefix.as_bytes()) {
@@ -82,12 +92,21 @@ impl Origin {
         let text = words.to_str().ok_or_else(|| {
             Error::usage(format!(
                 "\"{}\" is not an image reference",
-                words.as_bytes().escape_ascii()
+                shown::bytes(words.as_bytes())
             ))
             .hint("an image in a directory is oci:DIR, a root filesystem is dir:PATH")
         })?;
         if let Some(rest) = text.strip_prefix("docker-daemon:") {
             return DaemonImage::parse(rest).map(Self::DockerDaemon);
+        }
+        if let Some(image) = text.strip_prefix("containers-storage:") {
+            return Err(Error::usage(format!("{} is in podman's own store", shown::text(text))).hint(
+                format!(
+                    "docker-daemon:{} with DOCKER_HOST=unix:///run/user/UID/podman/podman.sock asks \
+                     podman, and dir:$(buildah mount CONTAINER) takes a root filesystem of buildah's",
+                    shown::text(image)
+                ),
+            ));
         }
         let reference = text.strip_prefix("docker://").unwrap_or(text);
         reference.parse().map(Self::Registry).map_err(|error: Error| match text {
@@ -112,17 +131,26 @@ impl Origin {
                 return Ok(reference.default_output_name());
             }
             Self::DockerDaemon(DaemonImage::Id(id)) => id.short().to_owned(),
+            Self::DockerDaemon(DaemonImage::Short(word)) => word.clone(),
             Self::OciDirectory(found) | Self::OciArchive(found) | Self::DockerArchive(found) => {
                 place(found)
             }
             Self::Tar(path) | Self::Directory(path) => stem(path),
-            Self::Stdin => String::new(),
+            Self::Stdin(Some(Choice::Name(name))) => flat(name),
+            Self::Stdin(_) => String::new(),
         };
         if name.is_empty() {
             return Err(Error::usage(format!("{self} has no name that the image could have"))
                 .hint("name the file to write after it"));
         }
         Ok(format!("{name}.ext4"))
+    }
+
+    /// Whether words end as the name of an archive does.
+    #[must_use]
+    pub fn is_archive(words: &OsStr) -> bool {
+        let words = words.as_bytes().to_ascii_lowercase();
+        ARCHIVE_ENDINGS.iter().any(|ending| words.ends_with(ending.as_bytes()))
     }
 
     /// Whether nothing but this host is asked.
@@ -163,7 +191,7 @@ impl Place {
 impl Choice {
     fn parse(words: &OsStr, name: &[u8]) -> Result<Self> {
         let refuse = |why: &str| {
-            Error::usage(format!("cannot understand {}: {why}", words.as_bytes().escape_ascii()))
+            Error::usage(format!("cannot understand {}: {why}", shown::bytes(words.as_bytes())))
         };
         let name = str::from_utf8(name).map_err(|_| refuse("the image's name is not UTF-8"))?;
         match name.strip_prefix('@') {
@@ -191,13 +219,17 @@ impl DaemonImage {
         if let Ok(id) = format!("sha256:{text}").parse::<Digest>() {
             return Ok(Self::Id(id));
         }
+        let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() >= SHORT_ID && text.bytes().all(is_hex) {
+            return Ok(Self::Short(text.to_owned()));
+        }
         text.parse().map(Self::Named)
     }
 }
 
 fn path(words: &OsStr, bytes: &[u8]) -> Result<PathBuf> {
     if bytes.is_empty() {
-        let words = words.as_bytes().escape_ascii();
+        let words = shown::bytes(words.as_bytes());
         return Err(Error::usage(format!("{words} names no file or directory")));
     }
     Ok(PathBuf::from(OsString::from_vec(bytes.to_vec())))
@@ -237,18 +269,22 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (prefix, path, choice) = match self {
             Self::Registry(reference) => return reference.fmt(f),
-            Self::Stdin => return f.write_str("standard input"),
+            Self::Stdin(None) => return f.write_str("standard input"),
+            Self::Stdin(Some(choice)) => return write!(f, "-:{choice}"),
             Self::DockerDaemon(DaemonImage::Named(name)) => {
                 return write!(f, "docker-daemon:{name}");
             }
             Self::DockerDaemon(DaemonImage::Id(id)) => return write!(f, "docker-daemon:{id}"),
+            Self::DockerDaemon(DaemonImage::Short(word)) => {
+                return write!(f, "docker-daemon:{word}");
+            }
             Self::OciDirectory(place) => ("oci", &place.path, place.choice.as_ref()),
             Self::OciArchive(place) => ("oci-archive", &place.path, place.choice.as_ref()),
             Self::DockerArchive(place) => ("docker-archive", &place.path, place.choice.as_ref()),
             Self::Tar(path) => ("tar", path, None),
             Self::Directory(path) => ("dir", path, None),
         };
-        write!(f, "{prefix}:{}", path.as_os_str().as_bytes().escape_ascii())?;
+        write!(f, "{prefix}:{}", shown::path(path))?;
         choice.map_or(Ok(()), |choice| write!(f, ":{choice}"))
     }
 }
@@ -281,6 +317,14 @@ mod tests {
             ("docker-archive:app.tar.gz:a:1", "docker-archive:app.tar.gz:a:1", "app-a-1.ext4"),
             ("docker-daemon:a", "docker-daemon:docker.io/library/a:latest", "a-latest.ext4"),
             (&id, &id, "eeeeeeeeeeee.ext4"),
+            ("docker-daemon:0123456789ab", "docker-daemon:0123456789ab", "0123456789ab.ext4"),
+            (
+                "docker-daemon:cafe",
+                "docker-daemon:docker.io/library/cafe:latest",
+                "cafe-latest.ext4",
+            ),
+            ("-:app:1", "-:app:1", "app-1.ext4"),
+            ("-:ghcr.io/a/b:v1", "-:ghcr.io/a/b:v1", "ghcr.io-a-b-v1.ext4"),
             ("tar:root.TAR.zst", "tar:root.TAR.zst", "root.ext4"),
             ("tar:a:b", "tar:a:b", "a:b.ext4"),
             ("dir:/srv/root/", "dir:/srv/root/", "root.ext4"),
@@ -310,15 +354,24 @@ mod tests {
             "",
             "docker-daemon:sha256:00",
             "./rootfs",
+            "-:",
+            "-:@",
+            "-:@x",
+            "-x",
+            "containers-storage:localhost/app",
         ] {
             assert_eq!(parse(text).unwrap_err().exit_code(), 2, "{text}");
         }
         assert!(parse("./rootfs").unwrap_err().to_string().contains("dir:PATH"));
+        let storage = parse("containers-storage:localhost/app:1").unwrap_err();
+        for way in ["docker-daemon:localhost/app:1", "podman.sock", "dir:$(buildah mount"] {
+            assert!(storage.advice().unwrap().contains(way), "{way}");
+        }
     }
 
     #[test]
     fn what_has_no_name_needs_one_for_its_image() {
-        for text in ["-", "dir:/", "dir:..", "tar:.tar"] {
+        for text in ["-", "-:@0", "dir:/", "dir:..", "tar:.tar"] {
             assert_eq!(
                 parse(text).unwrap().default_output_name().unwrap_err().exit_code(),
                 2,
@@ -332,6 +385,7 @@ mod tests {
         let origin = Origin::parse(OsStr::from_bytes(b"dir:/srv/\xff")).unwrap();
         assert_eq!(origin, Origin::Directory(PathBuf::from(OsStr::from_bytes(b"/srv/\xff"))));
         assert_eq!(origin.to_string(), "dir:/srv/\\xff");
+        assert_eq!(parse("dir:it's \u{fc}").unwrap().to_string(), "dir:it's \u{fc}");
         assert_eq!(Origin::parse(OsStr::from_bytes(b"alpine\xff")).unwrap_err().exit_code(), 2);
     }
 }

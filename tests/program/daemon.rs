@@ -116,7 +116,11 @@ fn a07_an_image_of_the_docker_daemon_gives_the_bytes_of_its_layout() {
     let layout = fs::read(bench.path("layout.ext4")).unwrap();
     let id = format!("sha256:{}", "0".repeat(64));
     let by_id = format!("docker-daemon:{id}");
-    for (source, output) in [("docker-daemon:small:v1", "name.ext4"), (&by_id, "id.ext4")] {
+    for (source, output) in [
+        ("docker-daemon:small:v1", "name.ext4"),
+        (&by_id, "id.ext4"),
+        ("docker-daemon:0123456789ab", "short.ext4"),
+    ] {
         let result = daemon.build(&bench, source, output);
         assert!(result.status.success(), "{}", judge::text(&result));
         assert!(fs::read(bench.path(output)).unwrap() == layout, "{source}");
@@ -126,6 +130,7 @@ fn a07_an_image_of_the_docker_daemon_gives_the_bytes_of_its_layout() {
         [
             "GET /images/docker.io/library/small:v1/get HTTP/1.1".to_owned(),
             format!("GET /images/{id}/get HTTP/1.1"),
+            "GET /images/0123456789ab/get HTTP/1.1".to_owned(),
         ]
     );
     // The answer holds another image than the one that was asked for.

@@ -317,6 +317,31 @@ fn a01_one_of_several_images_is_taken_by_name_number_or_digest() {
     let message = bench.build_fails("oci:both:three", &[], 66);
     assert!(message.contains("one, two"), "{message}");
     bench.build_fails("oci:both:@2", &[], 66);
+    // A09: on standard input as elsewhere.
+    tar(&bench, "both", "both.tar", &["."]);
+    fs::write(bench.path("flat.tar"), &layers()[0]).unwrap();
+    let stdin = |input: &str, source: &str| {
+        let mut command = bench.command(["image", "build", source, "disk", "--quiet", "--force"]);
+        command.stdin(File::open(bench.path(input)).unwrap()).output().unwrap()
+    };
+    for (source, same) in [("-:one", "one.ext4"), ("-:two", "two.ext4"), ("-:@1", "two.ext4")] {
+        let result = stdin("both.tar", source);
+        assert!(result.status.success(), "{source}: {}", judge::text(&result));
+        same_bytes(&bench, "disk", same);
+    }
+    for (input, source, exit_code, words) in [
+        ("both.tar", "-", 2, "one, two"),
+        ("both.tar", "-:three", 66, "one, two"),
+        ("both.tar", "-:@2", 66, "@2"),
+        ("flat.tar", "-:one", 2, "root filesystem"),
+        ("flat.tar", "-one", 2, "unexpected argument '-one' found"),
+        ("flat.tar", "--one", 2, "unexpected argument '--one' found"),
+    ] {
+        let result = stdin(input, source);
+        let message = judge::text(&result);
+        assert_eq!(result.status.code(), Some(exit_code), "{source}: {message}");
+        assert!(message.contains(words), "{source}: {message}");
+    }
 }
 
 #[test]
@@ -350,6 +375,7 @@ fn a_source_that_makes_no_sense_is_a_usage_error() {
         ("tar:file.tar", &["--retry", "4"]),
         ("oci:file", &["--creds-stdin"]),
         ("-", &["--plain-http"]),
+        ("containers-storage:localhost/app", &[]),
     ] {
         bench.build_fails(source, options, 2);
     }
@@ -517,24 +543,83 @@ fn hostile_layouts_and_archives_are_bad_data() {
     write("index.json", text.replace("\"size\":", "\"size\":1").as_bytes());
     bad("declares");
     fs::remove_file(bench.path("layout/index.json")).unwrap();
-    symlink("../secret", bench.path("layout/index.json")).unwrap();
+    symlink("/dev/zero", bench.path("layout/index.json")).unwrap();
+    bad("regular file");
+    let _ = fs::remove_file(bench.path("layout/index.json"));
+    symlink("index.json", bench.path("layout/index.json")).unwrap();
     bad("symbolic link");
     write("index.json", &index);
-    // A symbolic link among the blobs, though it leads to the right bytes.
+    // In a directory a link may lead anywhere: the digests prove what is read.
     fs::rename(bench.path("layout/blobs"), bench.path("elsewhere")).unwrap();
     symlink("../elsewhere", bench.path("layout/blobs")).unwrap();
-    bad("symbolic link");
+    bench.build("oci:layout", "linked.ext4", &[]);
+    gate::assert_clean(&bench.path("linked.ext4"));
     // An archive with the same link says nothing of where it leads.
     tar(&bench, "layout", "layout.tar", &["."]);
     bench.build_fails("oci-archive:layout.tar", &[], 65);
-    // Whoever takes the first of two and whoever takes the last would see different images.
+    // Of two with one name the last counts.
     fs::remove_file(bench.path("layout/blobs")).unwrap();
     fs::rename(bench.path("elsewhere"), bench.path("layout/blobs")).unwrap();
-    tar(&bench, "layout", "twice.tar", &[".", "./index.json"]);
-    let message = bench.build_fails("oci-archive:twice.tar", &[], 65);
-    assert!(message.contains("twice"), "{message}");
-    let message = bench.build_fails("docker-archive:twice.tar", &[], 65);
-    assert!(message.contains("twice"), "{message}");
+    write("index.json", b"{}");
+    tar(&bench, "layout", "twice.tar", &["."]);
+    write("index.json", &index);
+    tar_again(&bench, "layout", "twice.tar", "./index.json");
+    for (source, output) in [("oci-archive:twice.tar", "a"), ("docker-archive:twice.tar", "b")] {
+        bench.build(source, output, &[]);
+        same_bytes(&bench, output, "linked.ext4");
+    }
+    write("index.json", b"{}");
+    tar_again(&bench, "layout", "twice.tar", "./index.json");
+    bench.build_fails("oci-archive:twice.tar", &[], 65);
+}
+
+#[test]
+fn a08_a_root_filesystem_that_is_an_image_is_refused_with_the_right_words() {
+    if !judge::all(&["skopeo"]) {
+        return;
+    }
+    let bench = Bench::new();
+    layout(&bench, Compression::Gzip);
+    skopeo(&bench, "oci-archive:oci.tar:v1");
+    skopeo(&bench, "docker-archive:docker.tar:example.org/small:v1");
+    skopeo(&bench, "dir:skopeo");
+    tar(&bench, "layout", "oci.tar.gz", &["-z", "."]);
+    fs::write(bench.path("root.tar"), &layers()[0]).unwrap();
+    fs::create_dir(bench.path("root")).unwrap();
+    for (source, hint) in [
+        ("dir:layout", "write oci:layout"),
+        ("dir:skopeo", "skopeo copy dir:skopeo oci:"),
+        ("tar:oci.tar", "write oci-archive:oci.tar"),
+        ("tar:oci.tar.gz", "write oci-archive:oci.tar.gz"),
+        ("tar:docker.tar", "write docker-archive:docker.tar"),
+        ("layout", "write oci:layout"),
+        ("root", "write dir:root"),
+        ("./root", "write dir:./root"),
+        ("root.tar", "write tar:root.tar"),
+        ("docker.tar", "write docker-archive:docker.tar"),
+        ("none.tar", "asks no registry"),
+    ] {
+        let message = bench.build_fails(source, &[], 2);
+        assert!(message.contains(hint), "{source}: {message}");
+    }
+    let message = bench.build_fails("tar:root.tar", &["--overlay", "docker.tar"], 2);
+    assert!(message.contains("write docker-archive:docker.tar"), "{message}");
+    let message = bench.pull_fails("root.tar", &[], 2);
+    assert!(message.contains("write tar:root.tar"), "{message}");
+    for source in ["oci:layout", "oci-archive:oci.tar.gz", "docker-archive:docker.tar"] {
+        bench.build(source, "disk", &["--force"]);
+    }
+    // The way that the refusal of skopeo's form names works.
+    let (from, to) = (bench.path("skopeo"), bench.path("way"));
+    let (from, to) = (format!("dir:{}", from.display()), format!("oci:{}:latest", to.display()));
+    judge::succeed("skopeo", ["--insecure-policy", "copy", "--quiet", &from, &to]);
+    bench.build("oci:way", "disk", &["--force"]);
+}
+
+/// Appends a file to an archive that has one of that name.
+fn tar_again(bench: &Bench, directory: &str, archive: &str, file: &str) {
+    let (from, to) = (bench.path(directory), bench.path(archive));
+    judge::succeed("tar", ["-C", from.to_str().unwrap(), "-rf", to.to_str().unwrap(), file]);
 }
 
 #[test]

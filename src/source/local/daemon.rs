@@ -36,6 +36,7 @@ pub(super) fn export(image: &DaemonImage) -> Result<Export> {
     let name = match image {
         DaemonImage::Named(reference) => reference.to_string(),
         DaemonImage::Id(id) => id.to_string(),
+        DaemonImage::Short(word) => word.clone(),
     };
     let shown = format!("the Docker daemon at {}", socket.as_os_str().as_bytes().escape_ascii());
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -103,7 +103,7 @@ pub(super) fn resolve(bundle: &Bundle, wanted: &Wanted<'_>) -> Result<LocalImage
 fn items(bundle: &Bundle, limits: &Limits) -> Result<Vec<Item>> {
     let Some(list) = bundle.find("manifest.json")? else {
         return Err(Error::bad_data(format!(
-            "{} has no manifest.json: it is not what docker save writes",
+            "{} has no manifest.json: it is not what docker save writes since version 1.10",
             bundle.name()
         ))
         .hint("a root filesystem is tar:FILE, an image layout is oci-archive:FILE"));

@@ -52,6 +52,10 @@ impl Flat {
         Ok(Self { piece, digest, identity, is_plain: true })
     }
 
+    pub(super) fn name(&self) -> &str {
+        self.piece.name()
+    }
+
     /// The archive as an image of one layer.
     pub(super) fn image(&self, origin: &str) -> Result<LocalImage> {
         // What a failed command pipes: an empty disk would be no answer to that.

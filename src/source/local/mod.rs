@@ -8,6 +8,7 @@ pub(in crate::source) mod daemon;
 mod docker;
 mod flat;
 mod folder;
+pub mod kind;
 mod layout;
 mod piece;
 mod spool;
@@ -134,8 +135,13 @@ impl Local {
                 let holding = docker_or_layout(Bundle::scan(spooled.file, &name, &limits.layer)?);
                 (holding, chosen(image))
             }
-            Origin::Tar(path) => (Holding::Flat(flat::Flat::open(path, &limits.layer)?), None),
-            Origin::Stdin => (sniff(io::stdin(), &origin.to_string(), limits)?, None),
+            Origin::Tar(path) => {
+                kind::check_archive(path, &limits.layer)?;
+                (Holding::Flat(flat::Flat::open(path, &limits.layer)?), None)
+            }
+            Origin::Stdin(choice) => {
+                (sniff(io::stdin(), "standard input", limits)?, choice.clone())
+            }
             Origin::Registry(_) | Origin::Directory(_) => {
                 return Err(Error::internal(format!("{origin} is no local image")));
             }
@@ -151,7 +157,13 @@ impl Local {
         let found = match holding {
             Holding::Layout(layout) => layout::resolve(layout, &wanted),
             Holding::Docker(bundle) => docker::resolve(bundle, &wanted),
-            Holding::Flat(flat) => flat.image(origin),
+            Holding::Flat(flat) => match choice {
+                None => flat.image(origin),
+                Some(choice) => Err(Error::usage(format!(
+                    "{} is a root filesystem, which has no image {choice}",
+                    flat.name()
+                ))),
+            },
         };
         found.map_err(|error| match error {
             Error::BadData(_) => prefixed(&format!("cannot use {origin}"), &error),
@@ -168,7 +180,7 @@ fn chosen(image: &DaemonImage) -> Option<Choice> {
         }
         // A daemon names an image that was asked for by its digest in several ways, but sends no
         // other.
-        DaemonImage::Named(_) | DaemonImage::Id(_) => None,
+        DaemonImage::Named(_) | DaemonImage::Id(_) | DaemonImage::Short(_) => None,
     }
 }
 

@@ -163,6 +163,8 @@ fn a_seed_that_is_not_there_or_does_not_fit_leaves_nothing() {
     for (words, code, reason) in [
         (&["--from", "./none"][..], 66, "./none"),
         (&["--from", "/no/such.tar"], 66, "/no/such.tar"),
+        (&["--from", "mistyped"], 66, "docker://mistyped"),
+        (&["--from", "seed.d/rootfs"], 66, "no file or directory seed.d/rootfs"),
         (&["--from", "dir:none"], 66, "none"),
         (&["--from", "tar:x", "--uid", "0"], 2, "--uid"),
         (&["--from", "dir:x", "--platform", "linux/arm64"], 2, "--platform"),
