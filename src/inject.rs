@@ -42,7 +42,7 @@ impl Addition {
     /// Parses the argument of `--add`.
     pub fn parse(text: &OsStr) -> Result<Self> {
         let refuse = |why: String| {
-            let shown = text.as_bytes().escape_ascii();
+            let shown = crate::shown::bytes(text.as_bytes());
             Error::usage(format!("cannot understand --add {shown}: {why}"))
                 .hint("write SRC:DST[:MODE[:UID:GID]]")
         };
@@ -110,7 +110,7 @@ impl Addition {
             return Ok(Some(self.destination.clone()));
         }
         let name = self.source.file_name().ok_or_else(|| {
-            let shown = source.escape_ascii();
+            let shown = crate::shown::bytes(&source);
             Error::usage(format!("cannot add {shown}: it has no name to have in the image"))
                 .hint("end the source with /. to add its contents")
         })?;
@@ -200,7 +200,7 @@ fn add_one<S: Sink>(
         return Err(Error::bad_data(format!(
             "cannot add {} as {}: in a layer a name that begins with .wh. hides another",
             shown(path),
-            target.escape_ascii()
+            crate::shown::bytes(&target)
         )));
     }
     let mut entry = addition.entry(path, metadata)?;
@@ -249,13 +249,14 @@ fn host<T>(verb: &str, path: &Path, result: io::Result<T>) -> Result<T> {
 
 fn parse_mode(text: &[u8]) -> Result<u16, String> {
     let mode = number(text, 8).and_then(|mode| u16::try_from(mode).ok());
-    mode.filter(|mode| *mode <= 0o7777)
-        .ok_or_else(|| format!("the mode \"{}\" is not octal, at most 7777", text.escape_ascii()))
+    mode.filter(|mode| *mode <= 0o7777).ok_or_else(|| {
+        format!("the mode \"{}\" is not octal, at most 7777", crate::shown::bytes(&text))
+    })
 }
 
 fn parse_id(what: &str, text: &[u8]) -> Result<u32, String> {
     number(text, 10).ok_or_else(|| {
-        format!("the {what} \"{}\" is not a number, at most 4294967295", text.escape_ascii())
+        format!("the {what} \"{}\" is not a number, at most 4294967295", crate::shown::bytes(&text))
     })
 }
 

@@ -324,7 +324,7 @@ impl Note {
     /// What is to be said of a path, which may be any bytes.
     #[must_use]
     pub fn new(path: &[u8], reason: &str) -> Self {
-        Self { path: path.escape_ascii().to_string(), reason: reason.to_owned() }
+        Self { path: crate::shown::bytes(&path).to_string(), reason: reason.to_owned() }
     }
 
     /// Those remarks of a list that were kept.

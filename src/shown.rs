@@ -7,31 +7,50 @@ use std::path::Path;
 /// As much of a name as a message shows.
 pub(crate) const MAX_SHOWN: usize = 200;
 
-/// Quotes are no danger to a terminal, and easier to read as they are.
-const QUOTES: [char; 2] = ['"', '\''];
-
-/// Bytes as text: control characters, what cannot be seen, bytes that are no UTF-8 and backslashes
-/// are escaped, everything else is as it is.
+/// Bytes as text: one line, and nothing that a terminal acts on. What shows nothing, bytes that are
+/// no UTF-8 and backslashes are escaped; quotes, and letters of every language, are as they are.
 #[derive(Clone, Copy)]
 pub(crate) struct Shown<'a>(&'a [u8]);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
-            for part in chunk.valid().split_inclusive(QUOTES) {
-                let text = part.strip_suffix(QUOTES);
-                write!(f, "{}", text.unwrap_or(part).escape_debug())?;
-                if text.is_some() {
-                    part.chars()
-                        .next_back()
-                        .into_iter()
-                        .try_for_each(|quote| f.write_char(quote))?;
+            for letter in chunk.valid().chars() {
+                match letter {
+                    '\\' => f.write_str("\\\\")?,
+                    '\n' => f.write_str("\\n")?,
+                    '\r' => f.write_str("\\r")?,
+                    '\t' => f.write_str("\\t")?,
+                    letter if letter.is_control() || is_invisible(letter) => {
+                        write_hex(f, letter.encode_utf8(&mut [0; 4]).as_bytes())?;
+                    }
+                    letter => f.write_char(letter)?,
                 }
             }
-            chunk.invalid().iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
+            write_hex(f, chunk.invalid())?;
         }
         Ok(())
     }
+}
+
+fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))
+}
+
+/// Letters that show nothing, or turn the direction of those that follow.
+pub(crate) fn is_invisible(letter: char) -> bool {
+    matches!(
+        letter,
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 /// Some bytes.
@@ -70,16 +89,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotes_and_letters_are_as_they_are_and_all_else_is_escaped() {
+    fn a_text_is_one_line_and_moves_no_cursor() {
         for (given, expected) in [
-            (&b"plain"[..], "plain"),
+            (&b"plain text"[..], "plain text"),
             (br#"a "b" 'c'"#, r#"a "b" 'c'"#),
-            (b"\"", "\""),
-            ("\u{fc}\u{65e5}e\u{301}".as_bytes(), "\u{fc}\u{65e5}e\u{301}"),
-            (b"a\x1b[2J\r\n\t\0\x7f", r"a\u{1b}[2J\r\n\t\0\u{7f}"),
-            ("\u{202e}\u{200b}".as_bytes(), r"\u{202e}\u{200b}"),
-            (b"\xff\xc3(\xe2\x82", r"\xff\xc3(\xe2\x82"),
-            (br"\x41", r"\\x41"),
+            ("gr\u{f6}\u{df}e \u{65e5} e\u{301}".as_bytes(), "gr\u{f6}\u{df}e \u{65e5} e\u{301}"),
+            (b"a\nb\tc\r", r"a\nb\tc\r"),
+            (b"\x1b[31mred\0\x7f", r"\x1b[31mred\x00\x7f"),
+            (b"not \xff UTF-8 \xe2\x82", r"not \xff UTF-8 \xe2\x82"),
+            (br"dev-disk\x2dby", r"dev-disk\\x2dby"),
+            ("turn\u{202e}ed \u{85}".as_bytes(), r"turn\xe2\x80\xaeed \xc2\x85"),
         ] {
             assert_eq!(bytes(given).to_string(), expected);
         }
@@ -87,7 +106,7 @@ mod tests {
 
     #[test]
     fn hostile_text_is_shortened() {
-        assert_eq!(excerpt("a\u{1b}[2J\n"), r"a\u{1b}[2J\n");
+        assert_eq!(excerpt("a\u{1b}[2J\n"), r"a\x1b[2J\n");
         assert!(excerpt(&"x".repeat(1 << 20)).len() < 300);
         assert_eq!(excerpt(&"\u{fc}".repeat(200)), "\u{fc}".repeat(200));
         assert_eq!(name(&[b'x'; 201]), format!("{}...", "x".repeat(200)));

@@ -43,9 +43,12 @@ fn line<S: Sink>(
             _ => builder.link_count(node)?,
         },
         size: size_text(builder, node),
-        path: shown.escape_ascii().to_string(),
-        target: builder.symlink_target(node).map(|target| target.escape_ascii().to_string()),
-        attributes: builder.xattrs(node).map(|(name, _)| name.escape_ascii().to_string()).collect(),
+        path: crate::shown::bytes(&shown).to_string(),
+        target: builder.symlink_target(node).map(|target| crate::shown::bytes(&target).to_string()),
+        attributes: builder
+            .xattrs(node)
+            .map(|(name, _)| crate::shown::bytes(&name).to_string())
+            .collect(),
     })
 }
 

@@ -64,7 +64,7 @@ impl<S: Sink + Source> Flattener<'_, S> {
         let size = self.builder.file_size(node).unwrap_or_default();
         let length = usize::try_from(size).unwrap_or(usize::MAX);
         if length > limit {
-            let path = path.escape_ascii();
+            let path = crate::shown::bytes(&path);
             return Err(Error::bad_data(format!(
                 "cannot read {path} of the image: it has {size} bytes, at most {limit} are read"
             )));

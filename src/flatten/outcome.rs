@@ -72,13 +72,13 @@ pub struct LowerLink {
 
 impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.escape_ascii(), self.reason)
+        write!(f, "{}: {}", crate::shown::bytes(&self.path), self.reason)
     }
 }
 
 impl fmt::Display for LowerLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: by entries of {}", self.symlink.escape_ascii(), self.layer)
+        write!(f, "{}: by entries of {}", crate::shown::bytes(&self.symlink), self.layer)
     }
 }
 

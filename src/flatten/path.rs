@@ -106,9 +106,10 @@ impl CleanPath {
             _ if name.starts_with(RESERVED) => Ok(Meaning::Reserved),
             _ => match name.strip_prefix(WHITEOUT) {
                 None => Ok(Meaning::Name { parent, name }),
-                Some(hidden @ (b"" | b"." | b"..")) => {
-                    Err(format!("\"{}\" is no name that it could hide", hidden.escape_ascii()))
-                }
+                Some(hidden @ (b"" | b"." | b"..")) => Err(format!(
+                    "\"{}\" is no name that it could hide",
+                    crate::shown::bytes(&hidden)
+                )),
                 Some(hidden) => Ok(Meaning::Whiteout { parent, name: hidden }),
             },
         }

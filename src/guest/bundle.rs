@@ -183,7 +183,7 @@ impl Bundle {
                 entry.link = below(target).ok_or_else(|| self.stranger(target))?.to_vec();
             }
             if entry.path.split(|byte| *byte == b'/').any(|part| part.starts_with(b".wh.")) {
-                let shown = entry.path.escape_ascii();
+                let shown = crate::shown::bytes(&entry.path);
                 return Err(self.refuse(format!(
                     "\"{shown}\" would hide another file: in a layer that is what .wh. means"
                 )));
@@ -202,7 +202,7 @@ impl Bundle {
     }
 
     fn stranger(&self, name: &[u8]) -> Error {
-        let name = name.escape_ascii();
+        let name = crate::shown::bytes(&name);
         self.refuse(format!("it has \"{name}\" beside {MANIFEST} and {FILES}/"))
             .hint(format!("put files that belong into the image below {FILES}/"))
     }

@@ -64,9 +64,9 @@ impl HostTree {
                 modified.seconds,
                 modified.nanoseconds,
                 path.len(),
-                path.escape_ascii(),
+                crate::shown::bytes(&path),
                 link.len(),
-                link.escape_ascii(),
+                crate::shown::bytes(&link),
             );
             hasher.update(line.as_bytes());
             if kind == EntryKind::Regular {

@@ -213,7 +213,7 @@ impl Met<'_> {
 fn shown(root: &Path, path: &[u8]) -> String {
     let root = root.as_os_str().as_bytes();
     match path {
-        b"" => root.escape_ascii().to_string(),
+        b"" => crate::shown::bytes(&root).to_string(),
         path => [root.strip_suffix(b"/").unwrap_or(root), b"/", path]
             .concat()
             .escape_ascii()

@@ -395,8 +395,8 @@ impl<R: Read + Seek> Archive<R> {
 fn shorten(path: &[u8]) -> String {
     const SHOWN: usize = 200;
     match path.get(..SHOWN) {
-        Some(start) if path.len() > SHOWN => format!("{}...", start.escape_ascii()),
-        _ => path.escape_ascii().to_string(),
+        Some(start) if path.len() > SHOWN => format!("{}...", crate::shown::bytes(&start)),
+        _ => crate::shown::bytes(&path).to_string(),
     }
 }
 

@@ -198,7 +198,7 @@ fn id(name: &str, field: &[u8]) -> Result<u32, Reason> {
 
 /// A numeric field: octal text, or base 256 in two's complement where the first bit is set.
 fn number(name: &str, field: &[u8]) -> Result<i64, Reason> {
-    let refuse = || format!("its {name} \"{}\" is not a number", field.escape_ascii());
+    let refuse = || format!("its {name} \"{}\" is not a number", crate::shown::bytes(&field));
     let first = field.first().copied().unwrap_or_default();
     if first & 0x80 != 0 {
         return binary(field).ok_or_else(refuse);

@@ -51,7 +51,7 @@ impl Records {
         while !body.is_empty() {
             let Record { key, value, rest } = split_record(body)?;
             self.set(key, value, scope)
-                .map_err(|why| format!("its record \"{}\" {why}", key.escape_ascii()))?;
+                .map_err(|why| format!("its record \"{}\" {why}", crate::shown::bytes(&key)))?;
             body = rest;
         }
         Ok(())
@@ -102,7 +102,7 @@ impl Records {
         } else if let Some(name) = key.strip_prefix(b"GNU.sparse.") {
             self.sparse.set(name, value)?;
         } else if UNSUPPORTED.iter().any(|prefix| key.starts_with(prefix)) {
-            self.unsupported.insert(key.escape_ascii().to_string());
+            self.unsupported.insert(crate::shown::bytes(&key).to_string());
         }
         // What is left (comment, charset, uname, vendors' notes) describes nothing that an inode
         // has; POSIX lets a reader ignore it.
@@ -130,10 +130,13 @@ fn split_record(body: &[u8]) -> Result<Record<'_>, Reason> {
     };
     let record = parse().ok_or_else(|| {
         let start = body.get(..body.len().min(40)).unwrap_or_default();
-        format!("its extended header has a malformed record \"{}\"", start.escape_ascii())
+        format!("its extended header has a malformed record \"{}\"", crate::shown::bytes(&start))
     })?;
     if record.key.is_empty() || record.key.contains(&0) {
-        return Err(format!("its record \"{}\" has no proper name", record.key.escape_ascii()));
+        return Err(format!(
+            "its record \"{}\" has no proper name",
+            crate::shown::bytes(&record.key)
+        ));
     }
     Ok(record)
 }
@@ -141,7 +144,7 @@ fn split_record(body: &[u8]) -> Result<Record<'_>, Reason> {
 /// An empty value takes back what was said before (POSIX pax, "pax Extended Header").
 fn text(value: &[u8]) -> Result<Option<Vec<u8>>, Reason> {
     if value.contains(&0) {
-        return Err(format!("holds a NUL byte: \"{}\"", value.escape_ascii()));
+        return Err(format!("holds a NUL byte: \"{}\"", crate::shown::bytes(&value)));
     }
     Ok(Some(value.to_vec()).filter(|value| !value.is_empty()))
 }
@@ -154,7 +157,7 @@ fn decimal<T: std::str::FromStr>(value: &[u8]) -> Result<Option<T>, Reason> {
         .filter(|digits| digits.iter().all(u8::is_ascii_digit))
         .and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());
     let bits = size_of::<T>() * 8;
-    let refuse = || format!("is not a number of {bits} bits: \"{}\"", value.escape_ascii());
+    let refuse = || format!("is not a number of {bits} bits: \"{}\"", crate::shown::bytes(&value));
     number.map(Some).ok_or_else(refuse)
 }
 
@@ -162,7 +165,7 @@ fn time(value: &[u8]) -> Result<Option<Timestamp>, Reason> {
     if value.is_empty() {
         return Ok(None);
     }
-    let refuse = || format!("is not a time: \"{}\"", value.escape_ascii());
+    let refuse = || format!("is not a time: \"{}\"", crate::shown::bytes(&value));
     parse_time(value).map(Some).ok_or_else(refuse)
 }
 

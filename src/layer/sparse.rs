@@ -236,6 +236,6 @@ fn decimal(text: &[u8]) -> Result<u64, Reason> {
         .and_then(|text| str::from_utf8(text).ok()?.parse().ok())
         .ok_or_else(|| {
             let start = text.get(..text.len().min(40)).unwrap_or_default();
-            format!("has \"{}\" where a number belongs", start.escape_ascii())
+            format!("has \"{}\" where a number belongs", crate::shown::bytes(&start))
         })
 }

@@ -22,7 +22,7 @@ pub fn copy(
 ) -> Result<()> {
     let file = image.resolve(path, Links::Follow)?;
     if !file.is(FileKind::Regular) {
-        let (path, name) = (path.escape_ascii(), image.name());
+        let (path, name) = (crate::shown::bytes(&path), image.name());
         let what = file.kind().map_or("of no kind", described);
         return Err(Error::not_found(format!(
             "there is no file \"{path}\" in {name}: it is {what}"

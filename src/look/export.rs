@@ -193,7 +193,7 @@ impl<W: Write> Export<'_, W> {
         if length <= most {
             return Ok(());
         }
-        let (path, image) = (path.escape_ascii(), self.image.name());
+        let (path, image) = (crate::shown::bytes(&path), self.image.name());
         Err(Error::bad_data(format!(
             "cannot archive \"{path}\" of {image}: behind its first {MAX_SEGMENTS} stretches of \
              data are {length} bytes, most of them holes, and the filesystem has {most}"

@@ -126,7 +126,7 @@ impl Image {
         }
         self.reader.lookup(path, links).map_err(|error| match error {
             ReadError::WrongKind { .. } => {
-                let what = path.escape_ascii();
+                let what = crate::shown::bytes(&path);
                 let message = format!("there is no \"{what}\" in {}", self.name);
                 Error::not_found(message).because(error)
             }
@@ -171,7 +171,7 @@ impl Image {
 
     /// An error of the reader that reading this path met.
     pub(super) fn failed_at(&self, path: &[u8], error: ReadError) -> Error {
-        let path = path.escape_ascii();
+        let path = crate::shown::bytes(&path);
         classed(format!("cannot read \"{path}\" in {}", self.name), error)
     }
 

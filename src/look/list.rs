@@ -152,7 +152,7 @@ impl<'a> Listing<'a> {
 
     fn enter(&mut self, directory: &Inode) -> Result<Step> {
         let bad = |why: &str| {
-            let (path, image) = (self.path.escape_ascii(), self.image.name());
+            let (path, image) = (crate::shown::bytes(&self.path), self.image.name());
             Error::bad_data(format!("cannot read \"{path}\" in {image}: {why}"))
         };
         if !self.visited.insert(directory.number()) {
@@ -179,7 +179,7 @@ impl<'a> Listing<'a> {
             && let Some(level) = self.levels.last_mut()
         {
             self.room = self.room.checked_sub(waiting_size(&name)).ok_or_else(|| {
-                let (path, image) = (self.path.escape_ascii(), self.image.name());
+                let (path, image) = (crate::shown::bytes(&self.path), self.image.name());
                 let what = "the directories on the way to it have names of more than";
                 Error::bad_data(format!(
                     "cannot list \"{path}\" in {image}: {what} {MAX_WAITING} bytes"

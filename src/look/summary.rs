@@ -110,11 +110,11 @@ fn small_file(image: &Image, path: &[u8], limit: u64) -> Result<Option<Result<Ve
 fn oci(image: &Image) -> Result<Oci> {
     Ok(match small_file(image, DESCRIPTION, MAX_DESCRIPTION)? {
         None => Oci::Unknown,
-        Some(Err(why)) => Oci::Unusable(format!("{} {why}", DESCRIPTION.escape_ascii())),
+        Some(Err(why)) => Oci::Unusable(format!("{} {why}", crate::shown::bytes(&DESCRIPTION))),
         Some(Ok(content)) => match serde_json::from_slice(&content) {
             Ok(value) => Oci::Known(value),
             Err(error) => {
-                Oci::Unusable(format!("{} is not JSON: {error}", DESCRIPTION.escape_ascii()))
+                Oci::Unusable(format!("{} is not JSON: {error}", crate::shown::bytes(&DESCRIPTION)))
             }
         },
     })

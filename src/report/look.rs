@@ -13,7 +13,6 @@ mod stat;
 mod summary;
 
 use std::cell::RefCell;
-use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
 
 use serde::Serialize;
@@ -174,48 +173,9 @@ fn document<T: Serialize>(out: &mut Output, value: &T) -> Result<()> {
     printed.and_then(|()| out.write_all(b"\n")).map_err(Output::unwritten)
 }
 
-/// A name for people: one line, and nothing that a terminal acts on.
+/// A name for people.
 fn shown(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for chunk in bytes.utf8_chunks() {
-        for letter in chunk.valid().chars() {
-            match letter {
-                '\\' => text.push_str("\\\\"),
-                '\n' => text.push_str("\\n"),
-                '\r' => text.push_str("\\r"),
-                '\t' => text.push_str("\\t"),
-                letter if letter.is_control() || is_invisible(letter) => {
-                    push_hex(&mut text, letter.encode_utf8(&mut [0; 4]).as_bytes());
-                }
-                letter => text.push(letter),
-            }
-        }
-        push_hex(&mut text, chunk.invalid());
-    }
-    text
-}
-
-fn push_hex(text: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "\\x{byte:02x}");
-    }
-}
-
-/// Letters that show nothing, or turn the direction of those that follow.
-fn is_invisible(letter: char) -> bool {
-    matches!(
-        letter,
-        '\u{ad}'
-            | '\u{61c}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}'
-    )
+    crate::shown::bytes(bytes).to_string()
 }
 
 /// The bytes of a text that is not UTF-8.
@@ -308,21 +268,6 @@ impl StatusText {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_is_one_line_and_moves_no_cursor() {
-        for (name, expected) in [
-            (&b"plain name"[..], "plain name"),
-            ("größe".as_bytes(), "größe"),
-            (b"a\nb\tc\r", "a\\nb\\tc\\r"),
-            (b"\x1b[31mred", "\\x1b[31mred"),
-            (b"not \xff UTF-8", "not \\xff UTF-8"),
-            (b"dev-disk\\x2dby", "dev-disk\\\\x2dby"),
-            ("turn\u{202e}ed \u{85}".as_bytes(), "turn\\xe2\\x80\\xaeed \\xc2\\x85"),
-        ] {
-            assert_eq!(shown(name), expected);
-        }
-    }
 
     #[test]
     fn a_document_ends_with_the_error_that_ended_its_list() {

@@ -143,7 +143,7 @@ fn an_answer_of_the_daemon_that_is_no_image_is_told_by_its_kind() {
     let gone = r#"{"message":"No such image: none:latest"}"#;
     for (status, body, exit_code, words) in [
         ("404 Not Found", gone, 66, "No such image: none:latest"),
-        ("500 Internal Server Error", "<html>\u{1b}[2J", 69, "\\u{1b}"),
+        ("500 Internal Server Error", "<html>\u{1b}[2J", 69, "\\x1b"),
         ("403 Forbidden", "{}", 77, "403"),
     ] {
         let daemon = Daemon::start(&bench, Answer::Refusal(status, body));

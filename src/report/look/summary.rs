@@ -184,8 +184,9 @@ impl<W: Write> Write for Printable<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Whoever makes JSON hands over whole letters.
         let json = str::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData)?;
-        let is_seen =
-            |letter: char| letter == '\n' || !letter.is_control() && !super::is_invisible(letter);
+        let is_seen = |letter: char| {
+            letter == '\n' || !letter.is_control() && !crate::shown::is_invisible(letter)
+        };
         let mut rest = json;
         while let Some((place, letter)) = rest.char_indices().find(|(_, one)| !is_seen(*one)) {
             let (seen, behind) = rest.split_at_checked(place).unwrap_or((rest, ""));

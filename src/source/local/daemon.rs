@@ -38,7 +38,7 @@ pub(super) fn export(image: &DaemonImage) -> Result<Export> {
         DaemonImage::Id(id) => id.to_string(),
         DaemonImage::Short(word) => word.clone(),
     };
-    let shown = format!("the Docker daemon at {}", socket.as_os_str().as_bytes().escape_ascii());
+    let shown = format!("the Docker daemon at {}", crate::shown::path(&socket));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -88,7 +88,7 @@ fn socket(host: Option<&std::ffi::OsStr>) -> Result<PathBuf> {
         }
         _ => Err(Error::usage(format!(
             "DOCKER_HOST is \"{}\"; only a socket of this host is spoken to",
-            host.as_bytes().escape_ascii()
+            crate::shown::bytes(host.as_bytes())
         ))
         .hint("write unix:///path, or pipe docker save into banger image build - OUTPUT")),
     }
