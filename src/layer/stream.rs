@@ -11,7 +11,7 @@ use super::gzip::{Members, Trailer};
 use super::input::{Excess, allocate};
 use super::pool::{CHUNK, PLAIN_CHUNK, Pool, Share};
 use super::{Limits, flag, widen};
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, Result, carried};
 
 /// How much nicer than others a thread is whose work can wait: it gets what they leave, and next to
@@ -34,7 +34,7 @@ pub struct LayerBlob<R> {
 }
 
 /// What was counted while a layer was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerTotals {
     /// How the blob was compressed.
     pub compression: Compression,
@@ -42,6 +42,8 @@ pub struct LayerTotals {
     pub compressed: u64,
     /// Bytes of the archive.
     pub uncompressed: u64,
+    /// The digest of the archive: the one that was promised, or that was to be found.
+    pub digest: Option<Digest>,
 }
 
 /// The uncompressed bytes of a layer.
@@ -100,20 +102,42 @@ impl LayerStream {
         Ok(stream)
     }
 
+    /// The same with an archive of which nothing is promised, whose digest is to be found while it
+    /// is read.
+    pub fn open_to_identify<R: Read + Send + 'static>(
+        blob: LayerBlob<R>,
+        algorithm: Algorithm,
+        limits: &Limits,
+    ) -> Result<Self> {
+        let share = Pool::new(0).join(0);
+        let mut stream = Self::start_with(blob, Some(algorithm), limits, share)?;
+        stream.begin()?;
+        Ok(stream)
+    }
+
     /// Starts the threads. Nothing may be read before [`Self::begin`].
     pub(super) fn start<R: Read + Send + 'static>(
         blob: LayerBlob<R>,
         limits: &Limits,
         share: Share,
     ) -> Result<Self> {
-        let LayerBlob { name, reader, verified, diff_id } = blob;
-        let expected = diff_id.clone();
+        let hashed_by = blob.diff_id.as_ref().map(Digest::algorithm);
+        Self::start_with(blob, hashed_by, limits, share)
+    }
+
+    fn start_with<R: Read + Send + 'static>(
+        blob: LayerBlob<R>,
+        hashed_by: Option<Algorithm>,
+        limits: &Limits,
+        share: Share,
+    ) -> Result<Self> {
+        let LayerBlob { name, reader, verified, diff_id: expected } = blob;
         let producer = Producer {
             name: name.clone(),
             share: share.clone(),
             limits: limits.clone(),
             verified,
-            diff_id,
+            hashed_by,
         };
         let (sender, messages) = mpsc::channel();
         let start = || producer.spawn(reader, sender);
@@ -185,7 +209,7 @@ impl LayerStream {
         let Some(End::Clean(Ended { compressed, diff_id })) = self.end.take() else {
             return Err(Error::internal(format!("{} was finished after it failed", self.name)));
         };
-        if diff_id != self.expected {
+        if self.expected.is_some() && diff_id != self.expected {
             let text = |digest: &Option<Digest>| digest.as_ref().map(ToString::to_string);
             return Err(Error::bad_data(format!(
                 "{} is not what the image's configuration lists: its diff ID is {}, expected {}",
@@ -198,6 +222,7 @@ impl LayerStream {
             compression: self.compression,
             compressed,
             uncompressed: self.uncompressed,
+            digest: diff_id,
         })
     }
 
@@ -290,7 +315,8 @@ struct Producer {
     share: Share,
     limits: Limits,
     verified: Option<Digest>,
-    diff_id: Option<Digest>,
+    /// What the archive is hashed by, if it is.
+    hashed_by: Option<Algorithm>,
 }
 
 impl Producer {
@@ -324,11 +350,9 @@ impl Producer {
             return Ok(());
         }
         let known = self.verified.take().filter(|got| {
-            let expected = self.diff_id.as_ref().map(Digest::algorithm);
-            compression == Compression::None && expected == Some(got.algorithm())
+            compression == Compression::None && self.hashed_by == Some(got.algorithm())
         });
-        let wanted = self.diff_id.as_ref().filter(|_| known.is_none());
-        let hasher = wanted.map(|wanted| Hasher::new(wanted.algorithm()));
+        let hasher = self.hashed_by.filter(|_| known.is_none()).map(Hasher::new);
         let members = (compression == Compression::Gzip).then(Members::new);
         let is_little = hasher.is_none() && members.is_none();
         let mut check = Check { name: &self.name, share: &self.share, known, hasher, members };
@@ -567,6 +591,23 @@ mod tests {
 
     fn failure(stream: LayerStream) -> Error {
         stream.finish().unwrap_err()
+    }
+
+    #[test]
+    fn an_archive_of_which_nothing_is_promised_is_identified_however_it_is_packed() {
+        let bytes = vec![b'x'; 2 * CHUNK + 77];
+        for blob in [bytes.clone(), gzip(&bytes), zstd::encode_all(&bytes[..], 1).unwrap()] {
+            for algorithm in [Algorithm::Blake3, Algorithm::Sha256] {
+                let (name, reader) = ("archive".to_owned(), io::Cursor::new(blob.clone()));
+                let blob = LayerBlob { name, reader, verified: None, diff_id: None };
+                let limits = Limits::default();
+                let stream = LayerStream::open_to_identify(blob, algorithm, &limits).unwrap();
+                let digest = stream.finish().unwrap().digest;
+                assert_eq!(digest, Some(Digest::of(algorithm, &bytes)));
+            }
+        }
+        let unhashed = open(bytes, None, &Limits::default()).unwrap().finish().unwrap();
+        assert_eq!(unhashed.digest, None);
     }
 
     #[test]
