@@ -3,29 +3,36 @@
 //! All go through the [`Flattener`], so a destination is resolved inside the image, through its
 //! symbolic links, exactly as the path of a layer's entry is.
 
+mod hasher;
 mod owners;
+mod stored;
 mod tree;
 mod walk;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-use ext4_writer::{Sink, Timestamp};
+use ext4_writer::Sink;
 
+use crate::digest::Algorithm;
 use crate::error::{Error, Result};
 use crate::flatten::Flattener;
-use crate::layer::{Entry, EntryKind, LayerBlob, LayerStream, Limits};
+use crate::layer::{LayerBlob, LayerStream, Limits};
 use crate::shown::path as shown;
+use tree::Copying;
+use walk::{look_at, walk};
 
+pub use hasher::TreeHasher;
 pub use owners::{Owner, OwnerMap, OwnerRange, Owners};
-pub use tree::{HostTree, Listed, add_tree};
+pub use tree::{Adding, HostTree, add_tree};
 
 /// A file or directory of the host and its place in the image: `SRC:DST[:MODE[:UID:GID]]`.
 ///
+/// `-` is standard input, which is read to its end as a pipe is.
 /// A destination that ends in a slash, or is a directory of the image, is the directory to put
 /// the source into; of a source that ends in `/.` only the contents are taken. Directories that
 /// the image has already keep their attributes.
@@ -87,16 +94,36 @@ impl Addition {
         &self.destination
     }
 
+    /// Whether it is what comes on standard input.
+    #[must_use]
+    pub fn is_standard_input(&self) -> bool {
+        self.source.as_os_str() == "-"
+    }
+
     /// Fails when the source cannot be read, before any long work begins.
     pub fn check(&self) -> Result<()> {
-        let metadata = host("add", &self.source, fs::metadata(&self.source))?;
-        if metadata.is_file() {
-            host("add", &self.source, File::open(&self.source)).map(drop)
-        } else if metadata.is_dir() {
-            host("add", &self.source, fs::read_dir(&self.source)).map(drop)
-        } else {
+        match self.kind()? {
+            Kind::Directory => host("add", &self.source, fs::read_dir(&self.source)).map(drop),
+            Kind::File => host("add", &self.source, File::open(&self.source)).map(drop),
             // Opening a pipe would wait for somebody at its other end.
-            self.entry(&self.source, &metadata).map(drop)
+            Kind::Stream => Ok(()),
+        }
+    }
+
+    /// What the source is. It may be a link to what is meant; links below it are kept.
+    fn kind(&self) -> Result<Kind> {
+        if self.is_standard_input() {
+            return Ok(Kind::Stream);
+        }
+        let found = host("add", &self.source, fs::metadata(&self.source))?.file_type();
+        match found {
+            found if found.is_dir() => Ok(Kind::Directory),
+            found if found.is_file() => Ok(Kind::File),
+            found if found.is_fifo() || found.is_char_device() => Ok(Kind::Stream),
+            _ => Err(Error::bad_data(format!(
+                "cannot add {}: it is neither a file, a directory nor a pipe",
+                shown(&self.source)
+            ))),
         }
     }
 
@@ -109,7 +136,8 @@ impl Addition {
         if !self.destination.ends_with(b"/") && !flattener.has_directory(&self.destination)? {
             return Ok(Some(self.destination.clone()));
         }
-        let name = self.source.file_name().ok_or_else(|| {
+        let name = self.source.file_name().filter(|_| !self.is_standard_input());
+        let name = name.ok_or_else(|| {
             let shown = crate::shown::bytes(&source);
             Error::usage(format!("cannot add {shown}: it has no name to have in the image"))
                 .hint("end the source with /. to add its contents")
@@ -117,129 +145,71 @@ impl Addition {
         Ok(Some([&self.destination, &b"/"[..], name.as_bytes()].concat()))
     }
 
-    /// What an addition decides of a file, over what the host says of it.
-    fn entry(&self, path: &Path, metadata: &fs::Metadata) -> Result<Entry> {
-        let (kind, mode) = match metadata.file_type() {
-            kind if kind.is_dir() => (EntryKind::Directory, None),
-            kind if kind.is_symlink() => (EntryKind::Symlink, None),
-            kind if kind.is_file() => (EntryKind::Regular, self.mode),
-            _ => {
-                return Err(Error::bad_data(format!(
-                    "cannot add {}: it is neither a file, a directory nor a symbolic link",
-                    shown(path)
-                )));
-            }
-        };
-        let permissions = u16::try_from(metadata.permissions().mode() & 0o7777);
-        let permissions = permissions.map_err(|error| Error::internal(error.to_string()))?;
-        let nanoseconds = u32::try_from(metadata.mtime_nsec());
-        let nanoseconds = nanoseconds.map_err(|error| Error::internal(error.to_string()))?;
-        let modified = Timestamp { seconds: metadata.mtime(), nanoseconds };
-        Ok(Entry {
-            uid: self.uid,
-            gid: self.gid,
-            size: if kind == EntryKind::Regular { metadata.len() } else { 0 },
-            ..Entry::new([], kind, mode.unwrap_or(permissions), modified)
-        })
+    /// The owner that everything gets.
+    fn owners(&self) -> Owners {
+        Owners::One(Owner { uid: Some(self.uid), gid: Some(self.gid) })
     }
 }
 
+/// How a source is read.
+enum Kind {
+    File,
+    Directory,
+    /// To its end.
+    Stream,
+}
+
 /// Applies additions as one layer, in their order.
-pub fn add_files<S: Sink>(flattener: &mut Flattener<'_, S>, additions: &[Addition]) -> Result<()> {
+pub fn add_files<S: Sink>(
+    flattener: &mut Flattener<'_, S>,
+    additions: &[Addition],
+    adding: &mut Adding<'_>,
+) -> Result<()> {
     flattener.begin_addition("the added files")?;
     for addition in additions {
-        add_below(flattener, addition)?;
+        add_below(flattener, addition, adding)?;
     }
     flattener.end_layer()
 }
 
-/// Opens an archive, compressed or not, that is to be applied as the last layer.
+/// Opens an archive, compressed or not, that is to be applied as the last layer; its digest is
+/// among what was counted of it at its end.
 pub fn open_overlay(path: &Path, limits: &Limits) -> Result<LayerStream> {
     let name = format!("overlay {}", shown(path));
     let reader = host("open", path, File::open(path))?;
-    LayerStream::open(LayerBlob { name, reader, verified: None, diff_id: None }, limits)
+    let blob = LayerBlob { name, reader, verified: None, diff_id: None };
+    LayerStream::open_to_identify(blob, Algorithm::Blake3, limits)
 }
 
 /// Adds one thing to the layer that was begun.
-///
-/// It is walked without recursion: directories can be as deep as the host's.
-pub fn add_below<S: Sink>(flattener: &mut Flattener<'_, S>, addition: &Addition) -> Result<()> {
-    let target = addition.target(flattener)?;
-    let mut waiting = Vec::new();
-    match target {
-        None => push_children(&mut waiting, &addition.source, &addition.destination)?,
-        Some(target) => {
-            // The source itself may be a link to what is meant; links below it are kept.
-            let metadata = host("add", &addition.source, fs::metadata(&addition.source))?;
-            let source = Source { path: addition.source.clone(), target, metadata };
-            add_one(flattener, addition, &source, &mut waiting)?;
-        }
-    }
-    while let Some((path, target)) = waiting.pop() {
-        let metadata = host("add", &path, fs::symlink_metadata(&path))?;
-        add_one(flattener, addition, &Source { path, target, metadata }, &mut waiting)?;
-    }
-    Ok(())
-}
-
-/// A file of the host on its way into the image.
-struct Source {
-    path: PathBuf,
-    target: Vec<u8>,
-    metadata: fs::Metadata,
-}
-
-fn add_one<S: Sink>(
+pub fn add_below<S: Sink>(
     flattener: &mut Flattener<'_, S>,
     addition: &Addition,
-    source: &Source,
-    waiting: &mut Vec<(PathBuf, Vec<u8>)>,
+    adding: &mut Adding<'_>,
 ) -> Result<()> {
-    let Source { path, target, metadata } = source;
-    if target.split(|byte| *byte == b'/').any(|part| part.starts_with(b".wh.")) {
-        return Err(Error::bad_data(format!(
-            "cannot add {} as {}: in a layer a name that begins with .wh. hides another",
-            shown(path),
-            crate::shown::bytes(&target)
-        )));
+    let kind = addition.kind()?;
+    let target = addition.target(flattener)?;
+    let source = &addition.source;
+    let tree = HostTree::new(source.clone(), addition.owners());
+    let mut copying = Copying::new(flattener, &tree, adding);
+    copying.is_without_root = target.is_none();
+    copying.target = target.unwrap_or_else(|| addition.destination.clone());
+    while copying.target.ends_with(b"/") {
+        copying.target.pop();
     }
-    let mut entry = addition.entry(path, metadata)?;
-    entry.path.clone_from(target);
-    match entry.kind {
-        EntryKind::Directory => {
-            if !flattener.has_directory(target)? {
-                flattener.apply(&entry, &mut io::empty())?;
-            }
-            push_children(waiting, path, target)
+    copying.keeps_directories = true;
+    copying.mode = addition.mode;
+    match kind {
+        Kind::Directory => walk(source, &mut |met| copying.put(met)),
+        Kind::File => look_at(source, &mut |met| copying.put(met)),
+        Kind::Stream if addition.is_standard_input() => {
+            copying.put_stream("standard input", &mut io::stdin().lock())
         }
-        EntryKind::Symlink => {
-            entry.link = host("add", path, fs::read_link(path))?.into_os_string().into_vec();
-            flattener.apply(&entry, &mut io::empty())
-        }
-        _ => {
-            let file = host("add", path, File::open(path))?;
-            // A file that grows meanwhile is taken at the length that it had.
-            flattener.apply(&entry, &mut file.take(entry.size))
+        Kind::Stream => {
+            let mut stream = host("add", source, File::open(source))?;
+            copying.put_stream(&shown(source), &mut stream)
         }
     }
-}
-
-/// Puts what is in a directory on the pile, the first name on top.
-fn push_children(
-    waiting: &mut Vec<(PathBuf, Vec<u8>)>,
-    directory: &Path,
-    target: &[u8],
-) -> Result<()> {
-    let mut names = Vec::new();
-    for entry in host("add", directory, fs::read_dir(directory))? {
-        names.push(host("add", directory, entry)?.file_name());
-    }
-    names.sort_unstable();
-    for name in names.into_iter().rev() {
-        let target = [target, &b"/"[..], name.as_bytes()].concat();
-        waiting.push((directory.join(name), target));
-    }
-    Ok(())
 }
 
 /// The result of asking the host about a file, with the file's name in the error.
@@ -267,9 +237,11 @@ fn number(text: &[u8], radix: u32) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::{Duration, SystemTime};
+
+    use ext4_writer::Timestamp;
 
     use super::*;
     use crate::flatten::tests::{flatten_and, layer};
@@ -328,8 +300,15 @@ mod tests {
             .iter()
             .map(|text| parse(&format!("{}/{text}", scratch.0.display())))
             .collect::<Result<Vec<_>>>()?;
-        flatten_and(vec![layer(image)], 5, |flattener| add_files(flattener, &additions))
-            .map(|outcome| outcome.tree)
+        flatten_and(vec![layer(image)], 5, |flattener| {
+            let mut hasher = TreeHasher::default();
+            add_files(flattener, &additions, &mut adding(&mut hasher))
+        })
+        .map(|outcome| outcome.tree)
+    }
+
+    fn adding(hasher: &mut TreeHasher) -> Adding<'_> {
+        Adding { hasher, epoch: Timestamp::from_seconds(5), limit: 1 << 20, seen: &|_| {} }
     }
 
     fn added(scratch: &Scratch, image: &str, additions: &[&str]) -> String {
@@ -465,13 +444,123 @@ mod tests {
         assert!(error.to_string().contains("neither a file, a directory"), "{error}");
         let socket = parse(&format!("{}/s:/x", scratch.0.display())).unwrap();
         assert_eq!(socket.check().unwrap_err().exit_code(), 65);
-        scratch.dir("d", 0o755).file("d/.wh.x", "", 0o644).file("f", "", 0o644);
-        for addition in ["d:/x", "f:/.wh.x", "f:/.wh.d/x"] {
-            let error = try_add(&scratch, "x=1", &[addition]).unwrap_err();
-            assert!(error.to_string().contains("hides another"), "{addition}: {error}");
-        }
+        scratch.file("f", "", 0o644);
         let present = parse(&format!("{}/f:/x", scratch.0.display())).unwrap();
         present.check().unwrap();
+        parse("-:/x").unwrap().check().unwrap();
+        let nameless = flatten_and(vec![layer("etc/")], 5, |flattener| {
+            parse("-:/etc").unwrap().target(flattener).map(drop)
+        });
+        assert!(nameless.map(drop).unwrap_err().to_string().contains("cannot add -"));
+    }
+
+    #[test]
+    fn a_name_means_nothing_but_itself() {
+        let scratch = Scratch::new();
+        scratch.dir("d", 0o755).file("d/.wh.x", "1", 0o644).file("d/.wh..wh..opq", "2", 0o644);
+        scratch.settle("d");
+        let expected = "x=0 y/[@77] y/.wh..wh..opq=2[@77] y/.wh.x=1[@77]";
+        assert_eq!(added(&scratch, "x=0", &["d:/y"]), expected);
+        assert_eq!(added(&scratch, "x=0", &["d/.wh.x:/.wh.x"]), ".wh.x=1[@77] x=0");
+    }
+
+    #[test]
+    fn links_attributes_and_holes_are_kept_as_in_a_whole_tree() {
+        let scratch = Scratch::new();
+        scratch.dir("d", 0o755).file("d/a", "1", 0o644).dir("d/e", 0o755);
+        fs::hard_link(scratch.0.join("d/a"), scratch.0.join("d/e/b")).unwrap();
+        fs::hard_link(scratch.0.join("d/a"), scratch.0.join("outside")).unwrap();
+        let flags = rustix::fs::XattrFlags::empty();
+        let named = rustix::fs::setxattr(scratch.0.join("d/a"), "user.k", b"v", flags);
+        let attribute = match named {
+            Ok(()) => ",user.k=v",
+            Err(rustix::io::Errno::OPNOTSUPP) => "",
+            Err(error) => panic!("{error}"),
+        };
+        rustix::fs::mkfifoat(rustix::fs::CWD, scratch.0.join("d/p"), 0o644.into()).unwrap();
+        File::open(scratch.0.join("d/a")).unwrap();
+        scratch.settle("d/e").settle("d");
+        let tree = added(&scratch, "", &["d:/x"]);
+        let tree: Vec<&str> = tree.split(' ').filter(|word| !word.starts_with("x/p")).collect();
+        assert_eq!(tree.join(" "), format!("x/[@77] x/a=1[@77{attribute}] x/e/[@77] x/e/b==x/a"));
+        let sparse = File::create(scratch.0.join("sparse")).unwrap();
+        sparse.set_len(8 << 20).unwrap();
+        // Far more than the limit of what has no length.
+        added(&scratch, "", &["sparse:/s"]);
+    }
+
+    #[test]
+    fn what_is_read_to_its_end_is_what_is_added() {
+        let scratch = Scratch::new();
+        let fifo = scratch.0.join("fifo");
+        for (content, limit) in [(vec![b'x'; 300_000], false), (vec![b'x'; 2 << 20], true)] {
+            let _ = fs::remove_file(&fifo);
+            rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).unwrap();
+            let writer = std::thread::spawn({
+                let fifo = fifo.clone();
+                // Nobody reads more than the limit.
+                move || fs::write(fifo, content).is_ok()
+            });
+            let done = try_add(&scratch, "", &["fifo:/f"]);
+            let is_whole = writer.join().unwrap();
+            match done {
+                Ok(tree) => {
+                    assert!(!limit && is_whole);
+                    assert_eq!(tree, format!("f={}[@5]", "x".repeat(300_000)));
+                }
+                Err(error) => {
+                    assert!(
+                        limit && error.to_string().contains("more than 1048576 bytes"),
+                        "{error}"
+                    );
+                    assert_eq!(error.exit_code(), 65);
+                }
+            }
+        }
+        // The kernel says of these that they are empty, or of 4096 bytes.
+        for made_up in ["/proc/version", "/sys/kernel/mm/transparent_hugepage/enabled"] {
+            let Ok(expected) = fs::read(made_up) else { continue };
+            let addition = parse(&format!("{made_up}:/f")).unwrap();
+            addition.check().unwrap();
+            let mut got = Vec::new();
+            flatten_and(vec![layer("")], 5, |flattener| {
+                let mut hasher = TreeHasher::default();
+                add_files(flattener, &[addition], &mut adding(&mut hasher))?;
+                got = flattener.read(b"/f", 1 << 20)?.unwrap();
+                Ok(())
+            })
+            .unwrap();
+            assert!(!expected.is_empty() && got == expected, "{made_up}");
+        }
+    }
+
+    #[test]
+    fn the_same_thing_from_another_place_is_the_same_thing() {
+        let scratch = Scratch::new();
+        let fill = |place: &str, content: &str| {
+            scratch.dir(place, 0o755);
+            scratch.file(&format!("{place}/f"), content, 0o644).settle(place);
+        };
+        fill("one", "same");
+        fill("other", "same");
+        fill("third", "else");
+        let identity = |addition: &str| {
+            let mut hasher = TreeHasher::default();
+            let addition = parse(&format!("{}/{addition}", scratch.0.display())).unwrap();
+            flatten_and(vec![layer("")], 5, |flattener| {
+                add_files(flattener, &[addition], &mut adding(&mut hasher))
+            })
+            .unwrap();
+            hasher.finish().unwrap()
+        };
+        assert_eq!(identity("one/f:/x"), identity("other/f:/x"));
+        assert_eq!(identity("one/f:/x"), identity("./one/../other/f://./x"));
+        assert_eq!(identity("one:/x"), identity("other:/x"));
+        assert_eq!(identity("one/.:/x"), identity("other/.:/x"));
+        for other in ["third/f:/x", "one/f:/y", "one/f:/x:600", "one/f:/x:644:1:0"] {
+            assert_ne!(identity("one/f:/x"), identity(other), "{other}");
+        }
+        assert_ne!(identity("one:/x"), identity("third:/x"));
     }
 
     #[test]

@@ -220,9 +220,10 @@ pub struct Pulled {
 /// A layer.
 #[derive(Clone, Debug, Serialize)]
 pub struct LayerLine {
-    /// The digest of the blob.
-    pub digest: String,
-    /// The digest of the archive in it, when the image promises one.
+    /// The digest of the blob, when the image promises one.
+    pub digest: Option<String>,
+    /// The digest of the archive in it: the one that the image promises, or the one that names a
+    /// root filesystem.
     pub diff_id: Option<String>,
     /// How it was compressed.
     pub compression: String,

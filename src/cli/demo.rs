@@ -42,7 +42,6 @@ impl Demo {
             options: source::Options::default(),
             recipe: self.recipe(),
             tree: None,
-            derive_uuid: true,
             now: None,
             guest: GuestWords::default(),
             is_linted: false,

@@ -11,6 +11,7 @@ use super::guest::GuestWords;
 use super::layering::Layering;
 use super::network::Network;
 use crate::cache::Cache;
+use crate::digest::Algorithm;
 use crate::error::{Error, Result};
 use crate::flatten::{Bounded, Flattened, LowerLink};
 use crate::guest::Guest;
@@ -18,12 +19,12 @@ use crate::image::{
     Base, Built, ImageBuilder, ImageSize, Place, Ready, Recipe, Root, build, uuid_text,
 };
 use crate::inject::{HostTree, Owners};
-use crate::layer::{LayerBlob, Limits, LookAhead, flag};
+use crate::layer::{LayerBlob, LayerStream, LayerTotals, Limits, LookAhead, flag};
 use crate::lint::lint_or_say_why;
-use crate::report::{Content, Image, Kinds, LayerLine, Note, Pulled, Report, Stages};
+use crate::report::{Content, Image, Kinds, LayerLine, Note, Progress, Pulled, Report, Stages};
 use crate::shown;
 use crate::source::local::kind::check_directory;
-use crate::source::{self, Config, Found, Origin, Platform, Transfer};
+use crate::source::{self, Blobs, Config, Flat, Found, Origin, Platform, Transfer};
 
 /// How layers are got and read.
 #[derive(Debug, Args)]
@@ -68,8 +69,6 @@ pub(super) struct Job {
     pub(super) recipe: Recipe,
     /// The directory that is the image's root, if it comes from one.
     pub(super) tree: Option<HostTree>,
-    /// Whether the UUID follows from the image.
-    pub(super) derive_uuid: bool,
     /// The time of what has none of its own, if not that at which the image was made.
     pub(super) now: Option<Timestamp>,
     /// What the image is to get beside its layers.
@@ -99,7 +98,6 @@ impl Job {
         let mut options = network.options(effort.jobs)?;
         layering.limits.apply(&mut options.limits);
         let Shape { output, place, replace, size, filesystem, root } = shape;
-        let derive_uuid = filesystem.uuid.is_none();
         let recipe = Recipe {
             output,
             place,
@@ -118,7 +116,7 @@ impl Job {
             memory: effort.memory(),
         };
         let (now, guest, is_linted) = (None, GuestWords::default(), false);
-        Ok(Self { origin, platform, options, recipe, tree, derive_uuid, now, guest, is_linted })
+        Ok(Self { origin, platform, options, recipe, tree, now, guest, is_linted })
     }
 
     /// Makes the image; `cache` is asked for when there is something to fetch, `look` sees the
@@ -135,7 +133,8 @@ impl Job {
         report.step(&format!("resolving {}", self.origin));
         let found = self.find(cache);
         report.notices(&self.options.notices.take());
-        let found = found?;
+        let mut found = found?;
+        let archive = found.take_archive();
         let image = found.image();
         within_limits(image, &self.recipe.limits)?;
         let resolved = start.elapsed();
@@ -144,13 +143,16 @@ impl Job {
         let now = || self.now.unwrap_or_else(|| created(&image.config));
         self.recipe.epoch = self.recipe.latest.unwrap_or_else(now);
         self.recipe.guest = self.guest.guest(image, &self.origin, &self.recipe)?;
-        if self.derive_uuid {
-            self.recipe.filesystem.uuid = Some(self.recipe.derived_uuid(&image.identity));
-        }
-        let mut filled = fill(&self.recipe, self.tree.as_ref(), &found, report, &mut look);
+        let tree = self.tree.as_ref();
+        let content = match (archive, tree) {
+            (Some(archive), _) => Beginning::Archive(archive),
+            (None, Some(tree)) => Beginning::Tree(tree),
+            (None, None) => Beginning::Layers,
+        };
+        let mut filled = fill(&self.recipe, content, &found, report, &mut look);
         if matches!(filled, Err(Error::BadData(_))) && found.was_damaged()? {
             report.step("a cached layer was damaged and is moved aside; pulling again");
-            filled = fill(&self.recipe, self.tree.as_ref(), &found, report, &mut look);
+            filled = fill(&self.recipe, Beginning::Layers, &found, report, &mut look);
         }
         let (ready, transfer) = filled?;
         let findings = if self.is_linted {
@@ -181,16 +183,22 @@ impl Job {
         let Some(tree) = &self.tree else {
             return Found::local(origin, platform, &self.options.limits);
         };
-        let listed = tree.list()?;
-        Ok(Found::tree(origin, listed.digest, listed.bytes))
+        Ok(Found::tree(origin, tree.bytes()?))
     }
+}
+
+/// Where an image's content comes from.
+enum Beginning<'a> {
+    Layers,
+    Archive(Flat),
+    Tree(&'a HostTree),
 }
 
 /// Applies the layers as they arrive. The image is ready for its name when all of them are proven
 /// and those that were fetched are safe in the cache.
 fn fill(
     recipe: &Recipe,
-    tree: Option<&HostTree>,
+    content: Beginning<'_>,
     found: &Found,
     report: Report,
     look: &mut dyn FnMut(&ImageBuilder) -> Result<()>,
@@ -199,8 +207,35 @@ fn fill(
     let transfer = blobs.transfer();
     report.step(&announcement(image, transfer.fetched, recipe));
     let progress = report.progress(found.bytes());
-    let seen = |count| progress.advance(count);
-    let base = tree.map(|tree| Base { tree, seen: &seen });
+    let ready = match content {
+        Beginning::Layers => layered(recipe, image, &blobs, &progress, look)?,
+        Beginning::Archive(archive) => {
+            let name = archive.name().to_owned();
+            let reader = progress.watch(archive.into_reader());
+            let blob = LayerBlob { name: name.clone(), reader, verified: None, diff_id: None };
+            let limits = &recipe.limits;
+            let stream = LayerStream::open_to_identify(blob, Algorithm::Blake3, limits);
+            build(recipe, Base::Archive(&name), std::iter::once(stream), look)?
+        }
+        Beginning::Tree(tree) => {
+            let seen = |count| progress.advance(count);
+            build(recipe, Base::Tree { tree, seen: &seen }, std::iter::empty(), look)?
+        }
+    };
+    if !image.layers.is_empty() {
+        progress.now("proving the layers");
+    }
+    blobs.finish()?;
+    Ok((ready, transfer))
+}
+
+fn layered(
+    recipe: &Recipe,
+    image: &source::Image,
+    blobs: &Blobs<'_>,
+    progress: &Progress,
+    look: &mut dyn FnMut(&ImageBuilder) -> Result<()>,
+) -> Result<Ready> {
     let count = image.layers.len();
     let opened = image.layers.iter().map(|layer| {
         Ok(LayerBlob {
@@ -215,24 +250,20 @@ fn fill(
         progress.now(&format!("layer {} of {count}", layer.index + 1));
         ahead.next()
     });
-    let ready = build(recipe, base, layers, look)?;
-    if !image.layers.is_empty() {
-        progress.now("proving the layers");
-    }
-    blobs.finish()?;
-    Ok((ready, transfer))
+    let identity = image.identity.as_ref();
+    let identity = identity.ok_or_else(|| Error::internal("an image of layers has no name"))?;
+    build(recipe, Base::Image(identity), layers, look)
 }
 
 fn announcement(image: &source::Image, missing: u64, recipe: &Recipe) -> String {
-    let name = image.manifest_digest.as_ref().unwrap_or(&image.identity);
+    let name = image.manifest_digest.as_ref().or(image.identity.as_ref());
     let platform = image.platform.as_ref().map(|platform| format!(" for {platform}"));
     let platform = platform.unwrap_or_default();
     let output = recipe.output.display();
-    match image.layers.len() {
-        0 if image.manifest_digest.is_none() => {
-            format!("reading {} into {output}", image.reference)
-        }
-        count => {
+    match name {
+        None => format!("reading {} into {output}", image.reference),
+        Some(name) => {
+            let count = image.layers.len();
             format!("{name}{platform}: {count} layers, {missing} bytes to fetch, into {output}")
         }
     }
@@ -282,21 +313,25 @@ fn created(config: &Config) -> Timestamp {
 }
 
 fn describe(image: &source::Image, built: &Built, recipe: &Recipe) -> Pulled {
-    let layer = |(layer, totals): (&source::Layer, &crate::layer::LayerTotals)| LayerLine {
-        digest: layer.digest.to_string(),
-        diff_id: layer.diff_id.as_ref().map(ToString::to_string),
-        compression: totals.compression.to_string(),
-        compressed: totals.compressed,
-        uncompressed: totals.uncompressed,
+    let layer = |(number, totals): (usize, &LayerTotals)| {
+        let layer = image.layers.get(number);
+        let promised = layer.and_then(|layer| layer.diff_id.as_ref());
+        LayerLine {
+            digest: layer.map(|layer| layer.digest.to_string()),
+            diff_id: promised.or(totals.digest.as_ref()).map(ToString::to_string),
+            compression: totals.compression.to_string(),
+            compressed: totals.compressed,
+            uncompressed: totals.uncompressed,
+        }
     };
     let Flattened { losses, warnings, followed, hidden, .. } = &built.flattened;
     Pulled {
         reference: image.reference.clone(),
         index: image.index_digest.as_ref().map(ToString::to_string),
         manifest: image.manifest_digest.as_ref().map(ToString::to_string),
-        identity: image.identity.to_string(),
+        identity: built.identity.to_string(),
         platform: image.platform.as_ref().map(ToString::to_string),
-        layers: image.layers.iter().zip(&built.layers).map(layer).collect(),
+        layers: built.layers.iter().enumerate().map(layer).collect(),
         content: content(&built.flattened),
         image: self::image(&built.path, &built.summary, &recipe.filesystem.label),
         kernel_words: built

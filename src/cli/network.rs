@@ -131,6 +131,11 @@ impl Network {
         }
     }
 
+    /// Whether credentials come on standard input.
+    pub(super) fn reads_standard_input(&self) -> bool {
+        self.login.creds_stdin
+    }
+
     /// The flags that were given.
     fn given(&self) -> Vec<&'static str> {
         let Self { pull, allow_foreign_urls, retry, timeout, login, tls, servers } = self;

@@ -65,12 +65,26 @@ zstd. An image in a registry whose name is one of these words is docker://tar:la
 /// What the user adds to the image.
 #[derive(Debug, Args)]
 struct Inject {
-    /// Put a file or directory of the host into the image, root's unless said otherwise
-    #[arg(long, value_name = "SRC:DST[:MODE[:UID:GID]]", value_parser = AdditionParser)]
+    /// Put a file or directory of the host into the image, root's unless said otherwise; SRC is -
+    /// for what comes on standard input
+    #[arg(long, value_name = "SRC:DST[:MODE[:UID:GID]]", value_parser = AdditionParser, allow_hyphen_values = true)]
     add: Vec<Addition>,
     /// Apply a tar archive as a last layer
     #[arg(long, value_name = "FILE.tar")]
     overlay: Vec<PathBuf>,
+}
+
+impl Inject {
+    /// Refuses to read standard input twice.
+    fn suits(&self, origin: &Origin, is_login: bool) -> Result<()> {
+        let added = self.add.iter().filter(|addition| addition.is_standard_input()).count();
+        let source = usize::from(origin.is_standard_input());
+        if added > 0 && added + source + usize::from(is_login) > 1 {
+            let message = "standard input can be read for one thing only";
+            return Err(Error::usage(message).hint("name a file, or a pipe as /dev/fd/N"));
+        }
+        Ok(())
+    }
 }
 
 /// Reads a source, which may be `-:IMAGE`; other words that begin so are options that do not exist.
@@ -175,6 +189,7 @@ impl Pull {
             filesystem: self.disk.options()?,
             root: Root::default(),
         };
+        self.inject.suits(&origin, self.reading.network.reads_standard_input())?;
         let mut job = Job::new(origin, owners, self.reading, shape)?;
         job.recipe.additions = self.inject.add;
         job.recipe.overlays = self.inject.overlay;

@@ -7,14 +7,14 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
+use ext4_writer::Sink;
 use ext4_writer::reader::Source;
-use ext4_writer::{Sink, Timestamp};
 use serde::Deserialize;
 
 use super::units::{Wanted, enable};
 use crate::error::{Error, Result};
 use crate::flatten::Flattener;
-use crate::inject::{Addition, add_below, open_overlay};
+use crate::inject::{Adding, Addition, TreeHasher, add_below, open_overlay};
 use crate::layer::{Archive, Entry, EntryKind, Limits};
 use crate::shown;
 
@@ -81,18 +81,19 @@ impl Bundle {
         &self,
         image: &mut Flattener<'_, S>,
         limits: &Limits,
-        time: Timestamp,
+        adding: &mut Adding<'_>,
     ) -> Result<()> {
         image.begin_addition(&format!("the guest bundle {}", self.shown()))?;
+        adding.hasher.field(b"guest")?;
         let manifest = if self.is_directory()? {
             self.top()?;
             let files = self.path.join(FILES);
             if files.is_dir() {
-                add_below(image, &Addition::contents(&files))?;
+                add_below(image, &Addition::contents(&files), adding)?;
             }
             self.manifest()?
         } else {
-            self.unpack(image, limits)?
+            self.unpack(image, limits, adding.hasher)?
         };
         if manifest.enable.len() > MAX_UNITS {
             let count = manifest.enable.len();
@@ -102,7 +103,13 @@ impl Bundle {
             Unit::Name(unit) => Wanted { unit, by: None },
             Unit::Wanted(Named { unit, wanted_by }) => Wanted { unit, by: Some(wanted_by) },
         });
-        enable(image, &self.shown(), units.collect(), time)?;
+        let units: Vec<Wanted> = units.collect();
+        for Wanted { unit, by } in &units {
+            adding.hasher.field(b"unit")?;
+            adding.hasher.field(unit.as_bytes())?;
+            adding.hasher.field(by.as_deref().unwrap_or_default().as_bytes())?;
+        }
+        enable(image, &self.shown(), units, adding.epoch)?;
         image.end_layer()
     }
 
@@ -163,7 +170,12 @@ impl Bundle {
     }
 
     /// Applies the entries of an archive, whose paths begin with `rootfs/`.
-    fn unpack<S: Sink>(&self, image: &mut Flattener<'_, S>, limits: &Limits) -> Result<Manifest> {
+    fn unpack<S: Sink>(
+        &self,
+        image: &mut Flattener<'_, S>,
+        limits: &Limits,
+        hasher: &mut TreeHasher,
+    ) -> Result<Manifest> {
         let stream = open_overlay(&self.path, limits)?;
         let mut archive = Archive::new(stream, self.shown(), limits);
         let (mut manifest, mut has_files) = (None, false);
@@ -194,7 +206,8 @@ impl Bundle {
                 image.apply(&owned_by_root(entry), &mut archive.body())?;
             }
         }
-        archive.into_inner().finish()?;
+        let totals = archive.into_inner().finish()?;
+        hasher.archive(b"archive", totals.digest.as_ref())?;
         match manifest {
             None if !has_files => Err(self.nothing()),
             manifest => Ok(manifest.unwrap_or_default()),

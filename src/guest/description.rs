@@ -8,7 +8,9 @@ use super::init::Program;
 use super::places::INIT;
 use super::tools::Tools;
 use super::user::User;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::layer::LayerTotals;
 use crate::source::Image;
 
 /// Where the description is in the image.
@@ -115,7 +117,7 @@ impl Description {
         let content = Content {
             version: VERSION,
             banger: env!("CARGO_PKG_VERSION"),
-            identity: image.identity.to_string(),
+            identity: image.identity.as_ref().map(ToString::to_string).unwrap_or_default(),
             platform: image.platform.as_ref().map(ToString::to_string),
             diff_ids: image.layers.iter().map(diff_id).collect(),
             options,
@@ -131,6 +133,15 @@ impl Description {
         let description = Self { content, origin };
         // Refused before the long work.
         description.inside().map(|_| description)
+    }
+
+    /// Says what the content is, which of a root filesystem is known when it has been read.
+    pub fn set_content(&mut self, identity: &Digest, layers: &[LayerTotals]) {
+        self.content.identity = identity.to_string();
+        if self.content.diff_ids.is_empty() {
+            let digests = layers.iter().map(|layer| layer.digest.as_ref());
+            self.content.diff_ids = digests.map(|digest| digest.map(ToString::to_string)).collect();
+        }
     }
 
     /// Says how the image starts.

@@ -18,6 +18,7 @@ use ext4_writer::{Sink, Timestamp};
 
 use crate::error::Result;
 use crate::flatten::Flattener;
+use crate::inject::{Adding, TreeHasher};
 use crate::layer::{Entry, EntryKind, Limits};
 use crate::source::Config;
 use init::Program;
@@ -53,19 +54,20 @@ impl Guest {
         &self,
         image: &mut Flattener<'_, S>,
         limits: &Limits,
-        time: Timestamp,
+        adding: &mut Adding<'_>,
     ) -> Result<()> {
-        self.bundles.iter().try_for_each(|bundle| bundle.apply(image, limits, time))
+        self.bundles.iter().try_for_each(|bundle| bundle.apply(image, limits, adding))
     }
 
-    /// Puts the rest into the image, which has all its other files by now; returns the
-    /// description as it became.
+    /// Puts the rest into the image, which has all its other files by now: the init, and a
+    /// description, which is returned as it became. `hasher` learns both.
     pub fn apply<S: Sink + Source>(
         &self,
         image: &mut Flattener<'_, S>,
+        mut description: Option<Description>,
         time: Timestamp,
+        hasher: &mut TreeHasher,
     ) -> Result<Option<Description>> {
-        let mut description = self.description.clone();
         let script = match &self.start {
             Some(config) => Some(start(image, config, description.as_mut())?),
             None => None,
@@ -81,10 +83,15 @@ impl Guest {
                     image.apply(&entry, &mut std::io::empty())?;
                 }
             }
+            hasher.field(b"init")?;
+            hasher.field(script.as_bytes())?;
             put(image, places::INIT, 0o755, script.as_bytes(), time)?;
         }
         if let Some(description) = &description {
-            put(image, DESCRIPTION_PATH, 0o644, &description.inside()?, time)?;
+            let document = description.inside()?;
+            hasher.field(b"description")?;
+            hasher.field(&document)?;
+            put(image, DESCRIPTION_PATH, 0o644, &document, time)?;
         }
         image.end_layer()?;
         Ok(description)
@@ -144,7 +151,8 @@ mod tests {
         let guest = Guest { start: Some(config), ..Guest::default() };
         let image = vec![layer(image)];
         let outcome = flatten_and(image, 5, |flattener| {
-            guest.apply(flattener, Timestamp::from_seconds(5)).map(drop)
+            let time = Timestamp::from_seconds(5);
+            guest.apply(flattener, None, time, &mut TreeHasher::default()).map(drop)
         })?;
         let words =
             outcome.tree.split(' ').filter(|word| word.contains('/') || word.contains("->"));

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use ext4_writer::{Builder, Metadata, Options, Sink, Summary};
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use super::identity::Key;
 use super::output::{Output, Place};
-use super::{refused, version_8_uuid};
-use crate::digest::Digest;
+use super::refused;
 use crate::error::{Error, Result};
 use crate::inject::Owner;
 
@@ -66,8 +66,12 @@ impl Blank {
     }
 
     fn derived_uuid(&self) -> [u8; 16] {
-        let words = format!("{:?}\n{:?}", self.filesystem, self.root);
-        version_8_uuid(&Digest::sha256_of(words.as_bytes()))
+        let mut key = Key::new(None);
+        key.size(self.filesystem.size);
+        key.filesystem(&self.filesystem);
+        key.times(self.filesystem.epoch, None);
+        key.root(self.root.owner, self.root.mode);
+        key.uuid()
     }
 }
 

@@ -6,6 +6,7 @@ mod blank;
 mod busy;
 mod device;
 mod file;
+mod identity;
 mod output;
 mod size;
 mod vacancy;
@@ -15,13 +16,14 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ext4_writer::{Builder, CountingSink, Options, Size, Summary, Timestamp, WriteBehind};
+use ext4_writer::reader::Source;
+use ext4_writer::{Builder, CountingSink, Options, Sink, Size, Summary, Timestamp, WriteBehind};
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::flatten::{FlattenOptions, Flattened, Flattener, LayerSemantics};
 use crate::guest::{Description, Guest};
-use crate::inject::{Addition, HostTree, add_files, add_tree, open_overlay};
+use crate::inject::{Adding, Addition, HostTree, TreeHasher, add_files, add_tree, open_overlay};
 use crate::layer::{LayerStream, LayerTotals, Limits, Memory};
 
 pub use beside::check as check_description;
@@ -32,6 +34,7 @@ pub use output::{ImageSink, Place};
 pub use size::{ImageSize, parse_bytes};
 pub use vacancy::{PlaceKind, Vacancy};
 
+use identity::Key;
 use output::Output;
 
 /// Everything that decides an image beside its layers.
@@ -47,7 +50,8 @@ pub struct Recipe {
     pub root: Root,
     /// How large it is to be.
     pub size: ImageSize,
-    /// The filesystem's options, but for its size and time.
+    /// The filesystem's options, but for its size and time. A UUID that nobody chose follows from
+    /// what the image is made of.
     pub filesystem: Options,
     /// The time of what has none of its own.
     pub epoch: Timestamp,
@@ -81,6 +85,8 @@ pub struct Built {
     pub summary: Summary,
     /// What was counted and lost on the way.
     pub flattened: Flattened,
+    /// What names the content.
+    pub identity: Digest,
     /// What was read of each layer.
     pub layers: Vec<LayerTotals>,
     /// What the image says of itself.
@@ -141,13 +147,20 @@ impl Ready {
     }
 }
 
-/// A directory of the host that lies below everything else.
+/// What an image begins with.
 #[derive(Clone, Copy)]
-pub struct Base<'a> {
-    /// The directory.
-    pub tree: &'a HostTree,
-    /// Hears how many bytes were read.
-    pub seen: &'a dyn Fn(u64),
+pub enum Base<'a> {
+    /// The layers of an image, which has a name.
+    Image(&'a Digest),
+    /// The one layer of an archive, which this is its path or the like of.
+    Archive(&'a str),
+    /// A directory of the host, and no layers.
+    Tree {
+        /// The directory.
+        tree: &'a HostTree,
+        /// Hears how many bytes were read.
+        seen: &'a dyn Fn(u64),
+    },
 }
 
 /// Applies layers onto a new filesystem.
@@ -155,7 +168,7 @@ pub struct Base<'a> {
 /// `layers` gives each layer when it is wanted, oldest first; `look` sees the finished tree.
 pub fn build(
     recipe: &Recipe,
-    base: Option<Base<'_>>,
+    base: Base<'_>,
     layers: impl Iterator<Item = Result<LayerStream>>,
     look: impl FnOnce(&ImageBuilder) -> Result<()>,
 ) -> Result<Ready> {
@@ -168,23 +181,20 @@ pub fn build(
     let mut builder =
         Builder::create(sink, recipe.options()).map_err(|error| refused(&recipe.output, error))?;
     let mut layering = Flattener::new(&mut builder, recipe.flatten_options())?;
-    let mut totals = Vec::new();
-    if let Some(Base { tree, seen }) = base {
-        add_tree(&mut layering, tree, seen)?;
+    let (identity, layers) = recipe.apply_base(base, layers, &mut layering)?;
+    let mut hasher = TreeHasher::default();
+    recipe.apply_additions(&mut layering, &mut hasher)?;
+    let mut description = recipe.guest.description.clone();
+    if let Some(description) = &mut description {
+        description.set_content(&identity, &layers);
     }
-    for layer in layers {
-        totals.push(layering.apply_layer(layer?)?);
-    }
-    recipe.guest.apply_bundles(&mut layering, &recipe.limits, recipe.epoch)?;
-    if !recipe.additions.is_empty() {
-        add_files(&mut layering, &recipe.additions)?;
-    }
-    for overlay in &recipe.overlays {
-        layering.apply_layer(open_overlay(overlay, &recipe.limits)?)?;
-    }
-    let description = recipe.guest.apply(&mut layering, recipe.epoch)?;
+    let description = recipe.guest.apply(&mut layering, description, recipe.epoch, &mut hasher)?;
     let flattened = layering.finish()?;
     recipe.root.apply(&mut builder).map_err(|error| refused(&recipe.output, error))?;
+    let added = hasher.finish()?;
+    if recipe.filesystem.uuid.is_none() {
+        builder.set_uuid(recipe.derived_uuid(&identity, &added));
+    }
     look(&builder)?;
     let flattening = start.elapsed();
     let summary = finish(recipe, builder)?;
@@ -194,7 +204,8 @@ pub fn build(
         path,
         summary,
         flattened,
-        layers: totals,
+        identity,
+        layers,
         description,
         described: None,
         flattening,
@@ -251,33 +262,71 @@ impl Recipe {
         options
     }
 
-    /// A UUID that follows from what names the image's content and from what was asked for beside
-    /// it: the same image gives the same disk from wherever it comes and however its layers are
-    /// packed, another one has another UUID.
-    #[must_use]
-    pub fn derived_uuid(&self, identity: &Digest) -> [u8; 16] {
-        let mut words = format!(
-            "{identity}\n{:?}\n{:?}\n{:?}\n{:?}",
-            self.size, self.filesystem, self.additions, self.overlays
-        );
-        if self.semantics != LayerSemantics::default() {
-            words = format!("{words}\n{:?}", self.semantics);
+    /// Applies what the image begins with; returns what names it, and what was read of each layer.
+    fn apply_base<S: Sink>(
+        &self,
+        base: Base<'_>,
+        layers: impl Iterator<Item = Result<LayerStream>>,
+        layering: &mut Flattener<'_, S>,
+    ) -> Result<(Digest, Vec<LayerTotals>)> {
+        let mut hasher = TreeHasher::default();
+        if let Base::Tree { tree, seen } = base {
+            add_tree(layering, tree, &mut self.adding(&mut hasher, seen))?;
         }
-        if self.root != Root::default() {
-            words = format!("{words}\n{:?}", self.root);
+        let mut totals = Vec::new();
+        for layer in layers {
+            totals.push(layering.apply_layer(layer?)?);
         }
-        if !self.guest.bundles.is_empty() {
-            words = format!("{words}\n{:?}", self.guest.bundles);
+        let identity = match (base, totals.as_slice()) {
+            (Base::Image(identity), _) => identity.clone(),
+            (Base::Tree { .. }, _) => hasher.finish()?,
+            // What a failed command pipes: an empty disk would be no answer to that.
+            (Base::Archive(name), [LayerTotals { uncompressed: 0, .. }]) => {
+                return Err(Error::bad_data(format!("{name} is empty")));
+            }
+            (Base::Archive(_), [LayerTotals { digest: Some(digest), .. }]) => digest.clone(),
+            (Base::Archive(name), _) => {
+                return Err(Error::internal(format!("{name} was read without its digest")));
+            }
+        };
+        Ok((identity, totals))
+    }
+
+    /// Applies what the user puts over the image.
+    fn apply_additions<S: Sink + Source>(
+        &self,
+        layering: &mut Flattener<'_, S>,
+        hasher: &mut TreeHasher,
+    ) -> Result<()> {
+        let mut adding = self.adding(hasher, &|_| {});
+        self.guest.apply_bundles(layering, &self.limits, &mut adding)?;
+        if !self.additions.is_empty() {
+            adding.hasher.field(b"files")?;
+            add_files(layering, &self.additions, &mut adding)?;
         }
-        // Both hold the program's version.
-        let version = env!("CARGO_PKG_VERSION");
-        if self.guest.description.is_some() {
-            words = format!("{words}\ndescribed by {version}");
+        for overlay in &self.overlays {
+            let totals = layering.apply_layer(open_overlay(overlay, &self.limits)?)?;
+            adding.hasher.archive(b"overlay", totals.digest.as_ref())?;
         }
-        if self.guest.start.is_some() {
-            words = format!("{words}\nstarted by {version}");
-        }
-        version_8_uuid(&Digest::sha256_of(words.as_bytes()))
+        Ok(())
+    }
+
+    fn adding<'a>(&self, hasher: &'a mut TreeHasher, seen: &'a dyn Fn(u64)) -> Adding<'a> {
+        Adding { hasher, epoch: self.epoch, limit: self.limits.layer, seen }
+    }
+
+    /// A UUID that follows from what names the image's content, from what is added to it and from
+    /// what was asked for beside: the same image gives the same disk from wherever it comes and
+    /// however its layers are packed, another one has another UUID.
+    fn derived_uuid(&self, identity: &Digest, added: &Digest) -> [u8; 16] {
+        let mut key = Key::new(Some(identity));
+        key.image_size(self.size);
+        key.filesystem(&self.filesystem);
+        key.times(self.epoch, self.latest);
+        key.semantics(self.semantics);
+        key.root(self.root.owner, self.root.mode);
+        key.added(added);
+        key.uuid()
     }
 }
 
@@ -293,16 +342,6 @@ pub fn uuid_text(uuid: [u8; 16]) -> String {
         rest = behind;
     }
     groups.join("-")
-}
-
-/// A UUID of version 8, "vendor-specific" (RFC 9562, section 5.8), out of a digest.
-fn version_8_uuid(digest: &Digest) -> [u8; 16] {
-    let leading = digest.hex().get(..32).and_then(|hex| u128::from_str_radix(hex, 16).ok());
-    let number = leading.unwrap_or_default();
-    let version = 0x8u128 << 76;
-    let variant = 0x2u128 << 62;
-    let kept = !(0xfu128 << 76 | 0x3u128 << 62);
-    (number & kept | version | variant).to_be_bytes()
 }
 
 /// An error of the writer that is about the image as a whole.
@@ -348,12 +387,5 @@ mod tests {
         assert_eq!(error.exit_code(), 73);
         let message = error.to_string();
         assert!(message.contains("/dev/x") && message.contains("--size"), "{message}");
-    }
-
-    #[test]
-    fn a_derived_uuid_has_the_version_and_variant_of_the_rfc() {
-        let uuid = version_8_uuid(&Digest::sha256_of(b""));
-        assert_eq!(uuid[..4], [0xe3, 0xb0, 0xc4, 0x42]);
-        assert_eq!((uuid[6] >> 4, uuid[8] >> 6), (8, 2));
     }
 }

@@ -1,29 +1,37 @@
-//! A directory of the host as a whole root filesystem.
+//! A directory of the host on its way into an image, as the whole root or below some place.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
-use ext4_writer::{Segment, Sink, Timestamp};
-use rustix::fs::{FileType, SeekFrom, Stat};
-use rustix::io::Errno;
+use ext4_writer::{Sink, Timestamp};
+use rustix::fs::{FileType, Stat};
 
+use super::hasher::TreeHasher;
 use super::owners::{Class, Owners};
+use super::stored::{Content, Stored, bytes, copy_of, size};
 use super::walk::{Met, walk};
-use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::flatten::Flattener;
 use crate::layer::{Entry, EntryKind, Xattr};
 
-/// How many stretches of data of one file are told apart; behind them holes become zeros.
-const MAX_SEGMENTS: usize = 1 << 20;
-/// The unit of `st_blocks` (stat(2)).
-const SECTOR: u64 = 512;
+/// The permissions of what comes from a pipe.
+const PLAIN_MODE: u16 = 0o644;
 
-/// A directory whose content is to be an image's.
+/// What the host's things share on their way into an image.
+pub struct Adding<'a> {
+    /// Learns what they are.
+    pub hasher: &'a mut TreeHasher,
+    /// The time of what has none: a pipe, or a file that the kernel makes up.
+    pub epoch: Timestamp,
+    /// The most bytes that are read of something whose length nobody knows beforehand.
+    pub limit: u64,
+    /// Hears how many bytes were read.
+    pub seen: &'a dyn Fn(u64),
+}
+
+/// A directory of the host.
 ///
 /// Everything is kept as it is: owners, permissions, times of modification, extended attributes
 /// and ACLs, hard links, holes, devices. The times of access and change are those of modification:
@@ -34,16 +42,6 @@ pub struct HostTree {
     owners: Owners,
 }
 
-/// What a look at every name of a directory tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// The digest of the listing: of every name, its kind, permissions, owners, size, time and
-    /// target, though not of contents, which would all have to be read for it.
-    pub digest: Digest,
-    /// The bytes of all files, without their holes.
-    pub bytes: u64,
-}
-
 impl HostTree {
     /// The directory `root`, with the owners that the image is to have.
     #[must_use]
@@ -51,30 +49,18 @@ impl HostTree {
         Self { root, owners }
     }
 
-    /// Looks at every name, without reading contents.
-    pub fn list(&self) -> Result<Listed> {
-        let mut hasher = Hasher::new(Algorithm::Sha256);
-        let mut bytes = 0_u64;
+    /// The bytes of all files, without their holes; looks at every name, and reads no contents.
+    pub fn bytes(&self) -> Result<u64> {
+        let mut sum = 0_u64;
         let mut links = Links::default();
         walk(&self.root, &mut |met| {
-            let Entry { path, kind, mode, uid, gid, modified, size, link, device, .. } =
-                self.entry(met, &mut links)?;
-            let line = format!(
-                "{kind} {mode:o} {uid}:{gid} {size} {}.{:09} {device:?} {}:{} {}:{}\n",
-                modified.seconds,
-                modified.nanoseconds,
-                path.len(),
-                crate::shown::bytes(&path),
-                link.len(),
-                crate::shown::bytes(&link),
-            );
-            hasher.update(line.as_bytes());
-            if kind == EntryKind::Regular {
-                bytes = bytes.saturating_add(size.min(stored(&met.stat)));
+            let entry = self.entry(met, &mut links)?;
+            if entry.kind == EntryKind::Regular {
+                sum = sum.saturating_add(entry.size.min(bytes(&met.stat)));
             }
             Ok(())
         })?;
-        Ok(Listed { digest: hasher.finish(), bytes })
+        Ok(sum)
     }
 
     /// What was met as an entry of a layer, but for its attributes.
@@ -130,33 +116,133 @@ fn unknown(met: &Met<'_>, id: u32) -> Error {
         .hint(format!("add --owner-map {id}:N, or give everything one owner by --owner"))
 }
 
-/// Applies a directory as one layer; `seen` hears how many bytes of it were read.
+/// Applies a directory as one layer that is the whole root.
 pub fn add_tree<S: Sink>(
     flattener: &mut Flattener<'_, S>,
     tree: &HostTree,
-    seen: &dyn Fn(u64),
+    adding: &mut Adding<'_>,
 ) -> Result<()> {
     flattener.begin_layer(&format!("the directory {}", tree.root.display()))?;
-    let mut links = Links::default();
-    walk(&tree.root, &mut |met| {
-        let mut entry = tree.entry(met, &mut links)?;
-        if entry.kind != EntryKind::HardLink {
-            entry.xattrs = tree.xattrs(met)?;
+    let mut copying = Copying::new(flattener, tree, adding);
+    walk(&tree.root, &mut |met| copying.put(met))?;
+    flattener.end_layer()
+}
+
+/// Things of the host on their way into the layer that was begun.
+///
+/// Names mean nothing but themselves: a directory of the host may hold some that would hide others
+/// in a layer.
+pub(super) struct Copying<'c, 'a, 'f, 'b, S: Sink> {
+    flattener: &'f mut Flattener<'b, S>,
+    tree: &'c HostTree,
+    adding: &'c mut Adding<'a>,
+    links: Links,
+    /// Where the root of the tree goes.
+    pub(super) target: Vec<u8>,
+    /// Whether only what is in the root goes there.
+    pub(super) is_without_root: bool,
+    /// Whether directories that the image has already keep their attributes.
+    pub(super) keeps_directories: bool,
+    /// The permissions of files, where they are not the host's.
+    pub(super) mode: Option<u16>,
+}
+
+impl<'c, 'a, 'f, 'b, S: Sink> Copying<'c, 'a, 'f, 'b, S> {
+    /// A tree that becomes the root as it is.
+    pub(super) fn new(
+        flattener: &'f mut Flattener<'b, S>,
+        tree: &'c HostTree,
+        adding: &'c mut Adding<'a>,
+    ) -> Self {
+        Self {
+            flattener,
+            tree,
+            adding,
+            links: Links::default(),
+            target: Vec::new(),
+            is_without_root: false,
+            keeps_directories: false,
+            mode: None,
         }
-        if entry.kind != EntryKind::Regular {
-            return flattener.apply_literally(&entry, &mut io::empty());
+    }
+
+    /// Puts what was met where it belongs.
+    pub(super) fn put(&mut self, met: &Met<'_>) -> Result<()> {
+        if met.path.is_empty() && self.is_without_root {
+            return Ok(());
         }
-        let file = met.open()?;
-        entry.segments = segments(&file, &met.stat).map_err(|error| met.failed("read", error))?;
-        let mut content = Content::new(&file, &entry, seen);
-        flattener.apply_literally(&entry, &mut content)?;
-        let after = rustix::fs::fstat(&file).map_err(|error| met.failed("read", error))?;
+        let mut entry = self.tree.entry(met, &mut self.links)?;
+        entry.path = self.place_of(&entry.path);
+        match entry.kind {
+            EntryKind::HardLink => entry.link = self.place_of(&entry.link),
+            EntryKind::Directory
+                if self.keeps_directories && self.flattener.has_directory(&entry.path)? =>
+            {
+                return Ok(());
+            }
+            EntryKind::Regular => {
+                entry.mode = self.mode.unwrap_or(entry.mode);
+                entry.xattrs = self.tree.xattrs(met)?;
+                return self.put_file(met, entry);
+            }
+            _ => entry.xattrs = self.tree.xattrs(met)?,
+        }
+        self.apply(&entry, &mut io::empty())
+    }
+
+    /// Puts what something gives until its end at the target.
+    pub(super) fn put_stream(&mut self, name: &str, stream: &mut dyn Read) -> Result<()> {
+        let (mut copy, size) = copy_of(stream, name, self.adding.limit)?;
+        let (mode, time) = (self.mode.unwrap_or(PLAIN_MODE), self.adding.epoch);
+        let owner = |class| {
+            let owner = self.tree.owners.number(class, 0);
+            owner.ok_or_else(|| Error::internal("nobody says who owns what is added"))
+        };
+        let (uid, gid) = (owner(Class::User)?, owner(Class::Group)?);
+        let entry = Entry::new(self.target.clone(), EntryKind::Regular, mode, time);
+        self.apply(&Entry { uid, gid, size, ..entry }, &mut copy)
+    }
+
+    fn put_file(&mut self, met: &Met<'_>, mut entry: Entry) -> Result<()> {
+        let failed = |error| met.failed("read", error);
+        let mut file = met.open()?;
+        match Stored::find(&file, &met.stat).map_err(failed)? {
+            Stored::Whole => {}
+            Stored::Parts(segments) => entry.segments = Some(segments),
+            Stored::Unknown => {
+                let (mut copy, length) = copy_of(&mut file, &met.shown(), self.adding.limit)?;
+                if entry.size == 0 && length > 0 {
+                    // It was made at this moment, and so was its time.
+                    entry.modified = self.adding.epoch;
+                }
+                entry.size = length;
+                return self.apply(&entry, &mut copy);
+            }
+        }
+        let seen = self.adding.seen;
+        self.apply(&entry, &mut Content::new(&file, &entry, seen))?;
+        let after = rustix::fs::fstat(&file).map_err(failed)?;
         if (size(&after), modified(&after)) != (size(&met.stat), modified(&met.stat)) {
-            flattener.lose("it changed while it was read".to_owned())?;
+            self.flattener.lose("it changed while it was read".to_owned())?;
         }
         Ok(())
-    })?;
-    flattener.end_layer()
+    }
+
+    fn apply(&mut self, entry: &Entry, content: &mut dyn Read) -> Result<()> {
+        self.adding.hasher.entry(entry)?;
+        let mut body = self.adding.hasher.body(content);
+        self.flattener.apply_literally(entry, &mut body)?;
+        body.finish()
+    }
+
+    /// The place in the image of a path below the root.
+    fn place_of(&self, path: &[u8]) -> Vec<u8> {
+        match (self.target.as_slice(), path) {
+            (b"", path) => path.to_vec(),
+            (target, b"") => target.to_vec(),
+            (target, path) => [target, b"/", path].concat(),
+        }
+    }
 }
 
 /// The first name of every inode that has several.
@@ -166,7 +252,8 @@ struct Links(BTreeMap<(u64, u64), Vec<u8>>);
 impl Links {
     /// The name under which the same inode was met before.
     fn first(&mut self, met: &Met<'_>) -> Option<Vec<u8>> {
-        if met.kind == FileType::Directory || met.stat.st_nlink < 2 {
+        // A socket is not in the image, and nothing can be linked to it.
+        if matches!(met.kind, FileType::Directory | FileType::Socket) || met.stat.st_nlink < 2 {
             return None;
         }
         match self.0.entry((met.stat.st_dev, met.stat.st_ino)) {
@@ -182,90 +269,4 @@ impl Links {
 fn modified(stat: &Stat) -> Timestamp {
     let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or_default();
     Timestamp { seconds: stat.st_mtime, nanoseconds }
-}
-
-/// The bytes that a file takes on its disk.
-fn stored(stat: &Stat) -> u64 {
-    u64::try_from(stat.st_blocks).unwrap_or_default().saturating_mul(SECTOR)
-}
-
-fn size(stat: &Stat) -> u64 {
-    u64::try_from(stat.st_size).unwrap_or_default()
-}
-
-/// Where the data of a file with holes are; `None` for one without.
-///
-/// Source: lseek(2), `SEEK_DATA` and `SEEK_HOLE`.
-fn segments(file: &File, stat: &Stat) -> Result<Option<Vec<Segment>>, Errno> {
-    let size = size(stat);
-    if stored(stat) >= size {
-        return Ok(None);
-    }
-    let mut segments = Vec::new();
-    let mut end = 0;
-    while end < size {
-        let offset = match rustix::fs::seek(file, SeekFrom::Data(end)) {
-            Ok(offset) if offset < size => offset,
-            // Nothing but a hole follows.
-            Ok(_) | Err(Errno::NXIO) => break,
-            // The filesystem does not tell.
-            Err(Errno::INVAL) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        end = match segments.len() {
-            MAX_SEGMENTS.. => size,
-            _ => rustix::fs::seek(file, SeekFrom::Hole(offset))?.min(size),
-        };
-        if end <= offset {
-            // It was cut meanwhile; its reader will say so.
-            break;
-        }
-        segments.push(Segment { offset, length: end.saturating_sub(offset) });
-    }
-    Ok(Some(segments))
-}
-
-/// The stored bytes of a file, those of its segments one after the other.
-struct Content<'a> {
-    file: &'a File,
-    /// The segments that are still to be read, the next one last.
-    rest: Vec<Segment>,
-    seen: &'a dyn Fn(u64),
-}
-
-impl<'a> Content<'a> {
-    fn new(file: &'a File, entry: &Entry, seen: &'a dyn Fn(u64)) -> Self {
-        let mut rest = match &entry.segments {
-            Some(segments) => segments.clone(),
-            None => vec![Segment { offset: 0, length: entry.size }],
-        };
-        rest.reverse();
-        Self { file, rest, seen }
-    }
-}
-
-impl Read for Content<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let segment = loop {
-            match self.rest.last_mut() {
-                None => return Ok(0),
-                Some(segment) if segment.length > 0 => break segment,
-                Some(_) => self.rest.pop(),
-            };
-        };
-        let length = usize::try_from(segment.length).unwrap_or(usize::MAX).min(buffer.len());
-        let (part, _) = buffer.split_at_mut(length);
-        let count = self.file.read_at(part, segment.offset)?;
-        if count == 0 && !part.is_empty() {
-            let message = "the file was cut while it was read";
-            return Err(Error::try_again(message)
-                .hint("run again when nobody writes in it")
-                .into());
-        }
-        let count = u64::try_from(count).unwrap_or(u64::MAX);
-        (self.seen)(count);
-        segment.offset = segment.offset.saturating_add(count);
-        segment.length = segment.length.saturating_sub(count);
-        usize::try_from(count).map_err(io::Error::other)
-    }
 }

@@ -31,7 +31,7 @@ pub(super) struct Met<'a> {
 
 /// How more can be asked about it.
 enum Handle<'a> {
-    /// A directory, opened.
+    /// A directory, or the file that was named, opened.
     Opened(&'a OwnedFd),
     /// A name in an opened directory.
     Named(&'a OwnedFd, &'a CStr),
@@ -86,6 +86,20 @@ pub(super) fn walk(root: &Path, visit: &mut dyn FnMut(&Met<'_>) -> Result<()>) -
     Ok(())
 }
 
+/// Shows the one file that a path leads to, through symbolic links, to `visit`.
+pub(super) fn look_at(file: &Path, visit: &mut dyn FnMut(&Met<'_>) -> Result<()>) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(file, flags, Mode::empty());
+    let opened = opened.map_err(|error| failed("open", file, b"", error))?;
+    let stat = rustix::fs::fstat(&opened).map_err(|error| failed("read", file, b"", error))?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if kind != FileType::RegularFile {
+        let message = format!("{} was replaced before it was read", shown(file, b""));
+        return Err(Error::try_again(message).hint("run again when nobody writes there"));
+    }
+    visit(&Met { path: b"", stat, kind, handle: Handle::Opened(&opened), root: file })
+}
+
 /// Shows an opened directory, and reads its names.
 fn enter(
     root: &Path,
@@ -121,8 +135,14 @@ impl Met<'_> {
 
     /// Opens a regular file; it must be the one that was met.
     pub(super) fn open(&self) -> Result<File> {
-        let Handle::Named(within, name) = self.handle else {
-            return Err(Error::internal("a directory was opened as a file"));
+        let (within, name) = match self.handle {
+            Handle::Named(within, name) => (within, name),
+            Handle::Opened(file) => {
+                let copy = file.try_clone().map(File::from);
+                return copy.map_err(|error| {
+                    Error::io(format!("cannot open {}", self.shown())).because(error)
+                });
+            }
         };
         // It may have become a pipe, which must not make the opening wait for its other end.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -1,12 +1,11 @@
 //! An image that was found, and its layers' blobs, wherever they are.
 
 use super::blob::BlobReader;
-use super::local::{Local, LocalImage};
+use super::local::{Flat, Local, LocalImage, Resolved};
 use super::platform::Platform;
 use super::registry::{Downloads, Options, Registry};
 use super::{Config, Image, Layer, Limits, Origin};
 use crate::cache::Cache;
-use crate::digest::Digest;
 use crate::error::{Error, Result};
 
 /// An image ready to be read.
@@ -25,6 +24,11 @@ enum Place {
         trusted: Vec<Layer>,
     },
     Local(Box<LocalImage>),
+    /// In one archive that is read once, and is not here any more then.
+    Archive {
+        bytes: u64,
+        archive: Option<Flat>,
+    },
     /// There are no layers: a tree of so many bytes is read by itself.
     Tree {
         bytes: u64,
@@ -55,24 +59,30 @@ impl Found {
 
     /// Finds the image that `origin` names on this host.
     pub fn local(origin: &Origin, platform: &Platform, limits: &Limits) -> Result<Self> {
-        let found = Local::open(origin, limits)?.resolve(platform)?;
-        Ok(Self { image: found.image.clone(), place: Place::Local(Box::new(found)) })
+        Ok(match Local::open(origin, limits)?.resolve(platform)? {
+            Resolved::Image(found) => {
+                Self { image: found.image.clone(), place: Place::Local(found) }
+            }
+            Resolved::Archive(archive) => Self {
+                image: root_filesystem(origin),
+                place: Place::Archive { bytes: archive.length(), archive: Some(archive) },
+            },
+        })
     }
 
-    /// A root filesystem without layers, whose listing has this digest and whose files so many
-    /// bytes.
+    /// A root filesystem without layers, whose files have so many bytes.
     #[must_use]
-    pub fn tree(origin: &Origin, identity: Digest, bytes: u64) -> Self {
-        let image = Image {
-            reference: origin.to_string(),
-            index_digest: None,
-            manifest_digest: None,
-            identity,
-            platform: None,
-            config: Config::default(),
-            layers: Vec::new(),
-        };
-        Self { image, place: Place::Tree { bytes } }
+    pub fn tree(origin: &Origin, bytes: u64) -> Self {
+        Self { image: root_filesystem(origin), place: Place::Tree { bytes } }
+    }
+
+    /// The archive that is the root filesystem, if it is in one and was not taken yet.
+    #[must_use]
+    pub fn take_archive(&mut self) -> Option<Flat> {
+        match &mut self.place {
+            Place::Archive { archive, .. } => archive.take(),
+            Place::Registry { .. } | Place::Local(_) | Place::Tree { .. } => None,
+        }
     }
 
     /// The image.
@@ -85,7 +95,7 @@ impl Found {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         match &self.place {
-            Place::Tree { bytes } => *bytes,
+            Place::Tree { bytes } | Place::Archive { bytes, .. } => *bytes,
             Place::Registry { .. } | Place::Local(_) => {
                 self.image.layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size))
             }
@@ -98,7 +108,7 @@ impl Found {
         match &self.place {
             Place::Registry { registry, .. } => Blobs::Arriving(registry.download(&self.image)),
             Place::Local(local) => Blobs::Local(local),
-            Place::Tree { .. } => Blobs::None,
+            Place::Tree { .. } | Place::Archive { .. } => Blobs::None,
         }
     }
 
@@ -112,6 +122,19 @@ impl Found {
             }
         }
         Ok(false)
+    }
+}
+
+/// What nobody describes: neither a name, nor layers, nor how it is run.
+fn root_filesystem(origin: &Origin) -> Image {
+    Image {
+        reference: origin.to_string(),
+        index_digest: None,
+        manifest_digest: None,
+        identity: None,
+        platform: None,
+        config: Config::default(),
+        layers: Vec::new(),
     }
 }
 

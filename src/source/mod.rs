@@ -17,7 +17,7 @@ mod select;
 pub use blob::BlobReader;
 pub use found::{Blobs, Found, Transfer};
 pub use limits::Limits;
-pub use local::{Local, LocalImage};
+pub use local::{Flat, Local, LocalImage, directory_of_copies};
 pub use manifest::{Config, History};
 pub use notices::Notices;
 pub use origin::Origin;
@@ -38,8 +38,8 @@ pub struct Image {
     /// The manifest; an archive of docker save and a root filesystem have none.
     pub manifest_digest: Option<Digest>,
     /// What names the content, however it is packed: the digest of the config, which docker calls
-    /// the image's ID; of a root filesystem the digest of its archive or its listing.
-    pub identity: Digest,
+    /// the image's ID. What names a root filesystem is known when it has been read.
+    pub identity: Option<Digest>,
     /// What the image runs on; a root filesystem does not say.
     pub platform: Option<Platform>,
     /// How a container of it would be run.

@@ -135,6 +135,7 @@ impl Origin {
             Self::OciDirectory(found) | Self::OciArchive(found) | Self::DockerArchive(found) => {
                 place(found)
             }
+            Self::Tar(path) if path.as_os_str() == "-" => String::new(),
             Self::Tar(path) | Self::Directory(path) => stem(path),
             Self::Stdin(Some(Choice::Name(name))) => flat(name),
             Self::Stdin(_) => String::new(),
@@ -157,6 +158,16 @@ impl Origin {
     #[must_use]
     pub fn is_local(&self) -> bool {
         !matches!(self, Self::Registry(_))
+    }
+
+    /// Whether it is read from standard input.
+    #[must_use]
+    pub fn is_standard_input(&self) -> bool {
+        match self {
+            Self::Stdin(_) => true,
+            Self::Tar(path) => path.as_os_str() == "-",
+            _ => false,
+        }
     }
 
     /// Whether there is a platform to choose or to compare with.

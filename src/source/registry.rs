@@ -219,7 +219,7 @@ impl Connection {
                         reference: origin.clone(),
                         index_digest,
                         manifest_digest: Some(found.digest),
-                        identity: manifest.config.digest.clone(),
+                        identity: Some(manifest.config.digest.clone()),
                         platform: Some(select::settle(platform, promised, &config, &origin)?),
                         config,
                         layers,

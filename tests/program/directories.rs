@@ -239,6 +239,39 @@ fn a_directory_is_kept_as_the_kernel_shows_it() {
 }
 
 #[test]
+fn an_added_directory_and_a_guests_are_kept_as_a_whole_root_is() {
+    let bench = Bench::new();
+    let Some(source) = Source::new(&bench) else { return };
+    source.fill();
+    hiding_names(&source);
+    fs::create_dir_all(bench.path("empty")).unwrap();
+    let guest = bench.path("guest");
+    fs::create_dir_all(&guest).unwrap();
+    symlink(source.mount.path(), guest.join("rootfs")).unwrap();
+    let contents = format!("{}/.:/", source.mount.path().display());
+    for words in [["--add", contents.as_str()], ["--guest", "guest"]] {
+        let words = [&words[..], &["--size", "fit+1M", "--force"]].concat();
+        let report = bench.build("dir:empty", "disk.ext4", &words);
+        gate::assert_clean(&bench.path("disk.ext4"));
+        let mount = Mount::new(&bench.path("disk.ext4"), Access::ReadOnly).unwrap();
+        let (mut expected, mut found) = (source.expected(), mount.tree());
+        // Everything is root's, and the root itself is the empty directory's.
+        expected.change_all(|entry| (entry.uid, entry.gid) = (0, 0));
+        for tree in [&mut expected, &mut found] {
+            for kept in [&b""[..], b"lost+found"] {
+                tree.remove(kept);
+            }
+        }
+        expected.assert_same(&found, "the directory against the image");
+        assert_eq!(report["content"]["hard_links"], 40 + 1 + 1 + 1, "{words:?}");
+        assert_eq!(report["losses_total"], 1, "{report:#}");
+        assert_eq!(report["losses"][0]["path"], "special/socket", "{report:#}");
+        mount.close();
+    }
+    source.mount.close();
+}
+
+#[test]
 fn the_attributes_of_an_overlay_are_lost_and_reported() {
     let bench = Bench::new();
     let Some(source) = Source::new(&bench) else { return };

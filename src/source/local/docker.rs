@@ -92,7 +92,7 @@ pub(super) fn resolve(bundle: &Bundle, wanted: &Wanted<'_>) -> Result<LocalImage
         reference: origin.to_owned(),
         index_digest: None,
         manifest_digest: None,
-        identity,
+        identity: Some(identity),
         platform: Some(select::settle(platform, None, &config, origin)?),
         config,
         layers,

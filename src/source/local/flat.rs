@@ -1,85 +1,79 @@
 //! One archive as a whole root filesystem.
 
+use std::fmt;
 use std::fs::File;
-use std::io::{Read as _, Seek as _};
+use std::io::{self, Read, Seek as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::piece::Piece;
-use super::spool::{self, Spooled};
-use super::{LocalImage, docker, folder, shown};
-use crate::digest::{Algorithm, Digest};
-use crate::error::{Error, Result};
-use crate::layer::{self, Archive, Compression};
-use crate::source::{Config, Image, Layer, Limits};
+use super::{docker, folder, shown, spool};
+use crate::error::Result;
+use crate::layer::Archive;
+use crate::source::Limits;
 
-/// What such a layer is: told apart by its first bytes.
-const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
-
-/// An archive and what is known of it.
-#[derive(Debug)]
-pub(super) struct Flat {
-    piece: Piece,
-    /// The digest of the bytes that are read.
-    digest: Digest,
-    /// The digest of the bytes as they were given, which names the image.
-    identity: Digest,
-    is_plain: bool,
+/// An archive that is read once, from its first byte to its last. What names it is known then.
+pub struct Flat {
+    name: String,
+    length: u64,
+    reader: Box<dyn Read + Send>,
 }
 
 impl Flat {
-    /// Reads a file once for its digest, which names the image; a pipe is kept in a copy.
-    pub(super) fn open(path: &Path, limits: &layer::Limits) -> Result<Self> {
+    /// Opens a file, a pipe, or, as `-`, standard input.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        if path.as_os_str() == "-" {
+            return Self::stream(io::stdin(), "standard input".to_owned());
+        }
         let name = shown(path);
         let file = spool::open(path, &name)?;
         let metadata = file.metadata().map_err(|error| folder::failed(&name, error))?;
-        if !metadata.is_file() {
-            let stream = spool::check_stream(file, &name)?;
-            return Self::spooled(spool::spool(stream, &name, limits)?, &name);
+        if !metadata.is_file() || metadata.len() == 0 {
+            // A file without a length may be one that the kernel makes up.
+            return Self::stream(file, name);
         }
-        let is_plain = spool::compression(&file, &name)? == Compression::None;
-        let piece = Piece::new(&name, &Arc::new(file), 0, metadata.len());
-        let digest = piece.digest(Algorithm::Sha256)?;
-        Ok(Self { piece, identity: digest.clone(), digest, is_plain })
+        spool::compression(&file, &name)?;
+        Ok(Self::file(file, name, metadata.len()))
     }
 
     /// What a stream held.
-    pub(super) fn spooled(spooled: Spooled, name: &str) -> Result<Self> {
-        let Spooled { file, digest: identity } = spooled;
+    pub(super) fn spooled(file: File, name: &str) -> Result<Self> {
         let length = file.metadata().map_err(|error| folder::failed(name, error))?.len();
-        let piece = Piece::new(name, &Arc::new(file), 0, length);
-        let digest = piece.digest(Algorithm::Sha256)?;
-        Ok(Self { piece, digest, identity, is_plain: true })
+        Ok(Self::file(file, name.to_owned(), length))
     }
 
-    pub(super) fn name(&self) -> &str {
-        self.piece.name()
+    fn stream<R: Read + Send + 'static>(stream: R, name: String) -> Result<Self> {
+        let reader = Box::new(spool::check_stream(stream, &name)?);
+        Ok(Self { name, length: 0, reader })
     }
 
-    /// The archive as an image of one layer.
-    pub(super) fn image(&self, origin: &str) -> Result<LocalImage> {
-        // What a failed command pipes: an empty disk would be no answer to that.
-        if self.piece.len() == 0 {
-            return Err(Error::bad_data(format!("{} is empty", self.piece.name())));
-        }
-        let layer = Layer {
-            index: 0,
-            digest: self.digest.clone(),
-            size: self.piece.len(),
-            media_type: LAYER_TYPE.to_owned(),
-            diff_id: self.is_plain.then(|| self.digest.clone()),
-            urls: Vec::new(),
-        };
-        let image = Image {
-            reference: origin.to_owned(),
-            index_digest: None,
-            manifest_digest: None,
-            identity: self.identity.clone(),
-            platform: None,
-            config: Config::default(),
-            layers: vec![layer],
-        };
-        LocalImage::new(image, vec![self.piece.clone()])
+    fn file(file: File, name: String, length: u64) -> Self {
+        let reader = Box::new(Piece::new(&name, &Arc::new(file), 0, length));
+        Self { name, length, reader }
+    }
+
+    /// How messages call it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The bytes that there are to read, as far as anybody knows.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Its bytes, compressed as they are.
+    #[must_use]
+    pub fn into_reader(self) -> Box<dyn Read + Send> {
+        self.reader
+    }
+}
+
+impl fmt::Debug for Flat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flat").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

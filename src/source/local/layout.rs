@@ -46,7 +46,7 @@ pub(super) fn resolve(shelf: &Shelf, wanted: &Wanted<'_>) -> Result<LocalImage> 
                     reference: origin.to_owned(),
                     index_digest,
                     manifest_digest: Some(descriptor.digest),
-                    identity: manifest.config.digest.clone(),
+                    identity: Some(manifest.config.digest.clone()),
                     platform: Some(select::settle(platform, promised, &config, origin)?),
                     layers: manifest.layers(&config)?,
                     config,

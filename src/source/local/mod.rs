@@ -16,7 +16,9 @@ mod spool;
 use std::fs::File;
 use std::io::{self, Read};
 
+pub use self::flat::Flat;
 pub(super) use self::piece::Proven;
+pub use self::spool::directory_of_copies;
 
 use self::bundle::Bundle;
 use self::folder::Folder;
@@ -50,7 +52,16 @@ struct Wanted<'a> {
 enum Holding {
     Layout(Shelf),
     Docker(Bundle),
-    Flat(flat::Flat),
+    Flat(Flat),
+}
+
+/// What was found on this host.
+#[derive(Debug)]
+pub enum Resolved {
+    /// An image with its layers.
+    Image(Box<LocalImage>),
+    /// A root filesystem.
+    Archive(Flat),
 }
 
 /// Where the files of a layout lie.
@@ -115,7 +126,7 @@ impl LocalImage {
 }
 
 impl Local {
-    /// Opens what `origin` names; streams are read to their end, compressed archives are copied.
+    /// Opens what `origin` names; streams and compressed archives of images are copied.
     ///
     /// A registry and a directory tree are not opened here.
     pub fn open(origin: &Origin, limits: &Limits) -> Result<Self> {
@@ -132,12 +143,12 @@ impl Local {
             Origin::DockerDaemon(image) => {
                 let name = origin.to_string();
                 let spooled = spool::spool(daemon::export(image)?, &name, &limits.layer)?;
-                let holding = docker_or_layout(Bundle::scan(spooled.file, &name, &limits.layer)?);
+                let holding = docker_or_layout(Bundle::scan(spooled, &name, &limits.layer)?);
                 (holding, chosen(image))
             }
             Origin::Tar(path) => {
                 kind::check_archive(path, &limits.layer)?;
-                (Holding::Flat(flat::Flat::open(path, &limits.layer)?), None)
+                (Holding::Flat(Flat::open(path)?), None)
             }
             Origin::Stdin(choice) => {
                 (sniff(io::stdin(), "standard input", limits)?, choice.clone())
@@ -151,21 +162,21 @@ impl Local {
 
     /// Finds the image for `platform`: index, manifest and config, each verified, and the place of
     /// each layer.
-    pub fn resolve(&self, platform: &Platform) -> Result<LocalImage> {
+    pub fn resolve(self, platform: &Platform) -> Result<Resolved> {
         let Self { origin, holding, choice, limits } = self;
-        let wanted = Wanted { choice: choice.as_ref(), platform, origin, limits };
+        let wanted = Wanted { choice: choice.as_ref(), platform, origin: &origin, limits: &limits };
         let found = match holding {
-            Holding::Layout(layout) => layout::resolve(layout, &wanted),
-            Holding::Docker(bundle) => docker::resolve(bundle, &wanted),
+            Holding::Layout(layout) => layout::resolve(&layout, &wanted),
+            Holding::Docker(bundle) => docker::resolve(&bundle, &wanted),
             Holding::Flat(flat) => match choice {
-                None => flat.image(origin),
+                None => return Ok(Resolved::Archive(flat)),
                 Some(choice) => Err(Error::usage(format!(
                     "{} is a root filesystem, which has no image {choice}",
                     flat.name()
                 ))),
             },
         };
-        found.map_err(|error| match error {
+        found.map(|image| Resolved::Image(Box::new(image))).map_err(|error| match error {
             Error::BadData(_) => prefixed(&format!("cannot use {origin}"), &error),
             error => error,
         })
@@ -206,9 +217,9 @@ where
 {
     let spooled = spool::spool(spool::check_stream(stream, name)?, name, &limits.layer)?;
     let file = |file: &File| file.try_clone().map_err(|error| folder::failed(name, error));
-    let copy = file(&spooled.file)?;
-    if flat::holds_an_image(file(&spooled.file)?, name, limits)? {
+    let copy = file(&spooled)?;
+    if flat::holds_an_image(file(&spooled)?, name, limits)? {
         return Ok(docker_or_layout(Bundle::scan(copy, name, &limits.layer)?));
     }
-    Ok(Holding::Flat(flat::Flat::spooled(spooled, name)?))
+    Ok(Holding::Flat(Flat::spooled(spooled, name)?))
 }

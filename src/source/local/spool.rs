@@ -4,29 +4,16 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use super::folder::failed;
-use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, Result, carried};
 use crate::layer::{Compression, LayerBlob, LayerStream, Limits};
 
-/// A stream that has been read to its end.
-#[derive(Debug)]
-pub(super) struct Spooled {
-    /// The bytes, decompressed; at its beginning.
-    pub(super) file: File,
-    /// The digest of the bytes as they came.
-    pub(super) digest: Digest,
-}
-
-/// Copies a stream, decompressed, into a temporary file.
-pub(super) fn spool<R>(reader: R, name: &str, limits: &Limits) -> Result<Spooled>
+/// Copies a stream, decompressed, into a temporary file, which is at its beginning.
+pub(super) fn spool<R>(reader: R, name: &str, limits: &Limits) -> Result<File>
 where
     R: Read + Send + 'static,
 {
-    let hasher = Arc::new(Mutex::new(Hasher::new(Algorithm::Sha256)));
-    let reader = Hashing { reader, hasher: Arc::clone(&hasher) };
     let blob = LayerBlob { name: name.to_owned(), reader, verified: None, diff_id: None };
     // An archive may hold all layers of an image.
     let limits = Limits { layer: u64::MAX, ..limits.clone() };
@@ -48,8 +35,7 @@ where
     }
     stream.finish()?;
     file.rewind().map_err(|error| unwritable(&directory, error))?;
-    let digest = hasher.lock().unwrap_or_else(PoisonError::into_inner).clone().finish();
-    Ok(Spooled { file, digest })
+    Ok(file)
 }
 
 /// The archive in a file of the host: the file itself where it is a plain archive that can be
@@ -60,7 +46,7 @@ pub(super) fn archive(path: &Path, name: &str, limits: &Limits) -> Result<File> 
     if metadata.is_file() && compression(&file, name)? == Compression::None {
         return Ok(file);
     }
-    spool(file, name, limits).map(|spooled| spooled.file)
+    spool(file, name, limits)
 }
 
 /// Opens a file or a pipe that the user names.
@@ -121,18 +107,23 @@ pub(super) fn check_stream<R: Read>(mut reader: R, name: &str) -> Result<impl Re
     Ok(io::Cursor::new(head).chain(reader))
 }
 
-/// A file without a name, where large ones belong: `$TMPDIR`, else `/var/tmp`, else `/tmp`, which
-/// is often memory.
+/// A file without a name.
 fn temporary() -> Result<(PathBuf, File)> {
-    let given = std::env::var_os("TMPDIR").filter(|value| !value.is_empty()).map(PathBuf::from);
-    let directory = given.unwrap_or_else(|| {
-        let large = PathBuf::from("/var/tmp");
-        if fs::metadata(&large).is_ok_and(|found| found.is_dir()) { large } else { "/tmp".into() }
-    });
+    let directory = directory_of_copies();
     match tempfile::tempfile_in(&directory) {
         Ok(file) => Ok((directory, file)),
         Err(error) => Err(unwritable(&directory, error)),
     }
+}
+
+/// Where large temporary files belong: `$TMPDIR`, else `/var/tmp`, else `/tmp`, which is often
+/// memory.
+pub fn directory_of_copies() -> PathBuf {
+    let given = std::env::var_os("TMPDIR").filter(|value| !value.is_empty()).map(PathBuf::from);
+    given.unwrap_or_else(|| {
+        let large = PathBuf::from("/var/tmp");
+        if fs::metadata(&large).is_ok_and(|found| found.is_dir()) { large } else { "/tmp".into() }
+    })
 }
 
 fn unwritable(directory: &Path, error: io::Error) -> Error {
@@ -149,36 +140,20 @@ fn unwritable(directory: &Path, error: io::Error) -> Error {
     .hint("TMPDIR names another directory")
 }
 
-struct Hashing<R> {
-    reader: R,
-    hasher: Arc<Mutex<Hasher>>,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.reader.read(buffer)?;
-        let mut hasher = self.hasher.lock().unwrap_or_else(PoisonError::into_inner);
-        hasher.update(buffer.get(..count).unwrap_or_default());
-        Ok(count)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::layer::forge::gzip;
 
     #[test]
-    fn a05_a_spooled_stream_is_plain_and_known_by_the_digest_it_came_with() {
+    fn a05_a_spooled_stream_is_plain() {
         let bytes = vec![3; 1 << 20];
         for came in [bytes.clone(), gzip(&bytes), zstd::stream::encode_all(&bytes[..], 1).unwrap()]
         {
-            let digest = Digest::sha256_of(&came);
             let mut spooled = spool(io::Cursor::new(came), "s", &Limits::default()).unwrap();
             let mut found = Vec::new();
-            spooled.file.read_to_end(&mut found).unwrap();
+            spooled.read_to_end(&mut found).unwrap();
             assert!(found == bytes);
-            assert_eq!(spooled.digest, digest);
         }
     }
 
