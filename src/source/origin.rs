@@ -5,6 +5,7 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
+use super::reference::without_login;
 use super::{Reference, excerpt};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -92,7 +93,7 @@ impl Origin {
         let text = words.to_str().ok_or_else(|| {
             Error::usage(format!(
                 "\"{}\" is not an image reference",
-                shown::bytes(words.as_bytes())
+                without_login(&shown::bytes(words.as_bytes()).to_string())
             ))
             .hint("an image in a directory is oci:DIR, a root filesystem is dir:PATH")
         })?;
@@ -396,7 +397,9 @@ mod tests {
         let origin = Origin::parse(OsStr::from_bytes(b"dir:/srv/\xff")).unwrap();
         assert_eq!(origin, Origin::Directory(PathBuf::from(OsStr::from_bytes(b"/srv/\xff"))));
         assert_eq!(origin.to_string(), "dir:/srv/\\xff");
+        let error = Origin::parse(OsStr::from_bytes(b"user:hunter2@alpine\xff")).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(!error.to_string().contains("hunter2"), "{error}");
         assert_eq!(parse("dir:it's \u{fc}").unwrap().to_string(), "dir:it's \u{fc}");
-        assert_eq!(Origin::parse(OsStr::from_bytes(b"alpine\xff")).unwrap_err().exit_code(), 2);
     }
 }

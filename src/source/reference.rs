@@ -70,6 +70,31 @@ pub(super) fn is_loopback(name: &str) -> bool {
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// Text that names a host, without what stands before it: that may be a password.
+pub(super) fn without_login(text: &str) -> String {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), text),
+    };
+    // An address escapes what a password must not have; people do not.
+    let end = match scheme.as_str() {
+        "http://" | "https://" => rest.find(['/', '?', '#']).unwrap_or(rest.len()),
+        _ => rest.len(),
+    };
+    let (head, tail) = rest.split_at(end);
+    match after_login(head) {
+        Some(host) => format!("{scheme}…@{host}{tail}"),
+        None => text.to_owned(),
+    }
+}
+
+/// What follows the last `@` that has no digest behind it.
+fn after_login(text: &str) -> Option<&str> {
+    let behind = text.rmatch_indices('@').filter_map(|(at, _)| text.get(at..)?.strip_prefix('@'));
+    let is_digest = |text: &str| ["sha256:", "sha512:"].iter().any(|name| text.starts_with(name));
+    behind.into_iter().find(|text| !is_digest(text))
+}
+
 /// Where the API of a registry of this name is: Docker Hub's is at another host.
 pub(super) fn address_of(name: &str) -> &str {
     match name {
@@ -82,9 +107,13 @@ impl FromStr for Reference {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let refuse = |why: &str| {
-            Error::usage(format!("\"{}\" is not an image reference: {why}", super::excerpt(text)))
-        };
+        let shown = super::excerpt(&without_login(text));
+        let refuse =
+            |why: &str| Error::usage(format!("\"{shown}\" is not an image reference: {why}"));
+        if after_login(text).is_some() {
+            return Err(refuse("what follows its @ is no digest")
+                .hint("a user name and a password are read by --creds-stdin, or from a file"));
+        }
         // The transport's grammar lets letters of every script into a tag (a regex's `\w`).
         if !text.is_ascii() {
             return Err(refuse("it has characters other than ASCII"));
@@ -244,6 +273,28 @@ mod tests {
         ] {
             let error = text.parse::<Reference>().unwrap_err();
             assert_eq!(error.exit_code(), 2, "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_password_before_the_host_is_not_repeated() {
+        for text in [
+            "user:hunter2@ghcr.io/a",
+            "hunter2@ghcr.io/a:1",
+            "user:hunter2/x@y@ghcr.io/a",
+            "https://user:hunter2@ghcr.io/a",
+            "docker://user:a/hunter2@ghcr.io/a",
+            &format!("user:hunter2@ghcr.io/a@{DIGEST}"),
+            "user:hunter2@ghcr.io/ä",
+        ] {
+            let error = text.parse::<Reference>().unwrap_err();
+            let message = error.to_string();
+            assert!(!message.contains("hunter2") && message.contains("ghcr.io/"), "{message}");
+            assert!(message.contains("--creds-stdin"), "{message}");
+            assert_eq!(error.exit_code(), 2, "{message}");
+        }
+        for text in ["ghcr.io/a", "ghcr.io/a@sha256:00", "https://x.example/a@b?c@d", "a:1"] {
+            assert_eq!(without_login(text), text);
         }
     }
 

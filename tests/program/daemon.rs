@@ -169,6 +169,7 @@ fn a_daemon_that_cannot_be_reached_is_unavailable_or_denied() {
     // A socket that nobody listens on any more.
     drop(UnixListener::bind(bench.path("dead.sock")).unwrap());
     assert_eq!(host(format!("unix://{}", bench.path("dead.sock").display())).0, Some(69));
-    let (code, message) = host("tcp://127.0.0.1:2375".to_owned());
+    let (code, message) = host("tcp://user:hunter2@127.0.0.1:2375".to_owned());
     assert_eq!((code, message.contains("docker save")), (Some(2), true), "{message}");
+    assert!(message.contains("@127.0.0.1:2375") && !message.contains("hunter2"), "{message}");
 }

@@ -41,6 +41,32 @@ fn words_that_make_no_sense_are_a_usage_error() {
 }
 
 #[test]
+fn a_password_in_a_reference_is_repeated_by_nobody() {
+    let bench = Bench::new();
+    for reference in [
+        "user:hunter2@ghcr.io/app",
+        "docker://user:hunter2@ghcr.io/app:1",
+        "https://user:hunter2@ghcr.io/app",
+        "docker-daemon:user:hunter2@ghcr.io/app",
+        "user:hunter2/x@ghcr.io/app",
+    ] {
+        for words in [
+            &["image", "pull", reference, "disk"][..],
+            &["image", "build", reference, "disk"],
+            &["image", "pull", reference, "disk", "--format", "json"],
+            &["image", "pull", reference],
+            &["auth", "check", reference],
+            &["disk", "create", "disk", "--from", reference],
+        ] {
+            let result = bench.run(words);
+            let text = judge::text(&result) + &String::from_utf8_lossy(&result.stdout);
+            assert!(!result.status.success(), "{words:?}");
+            assert!(!text.contains("hunter2"), "{words:?}: {text}");
+        }
+    }
+}
+
+#[test]
 fn a_registry_that_is_not_there_is_unavailable() {
     let bench = Bench::new();
     // The port of a listener that is gone.

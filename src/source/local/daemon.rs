@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::json;
 use crate::source::excerpt;
 use crate::source::origin::DaemonImage;
+use crate::source::reference::without_login;
 
 /// Where the daemon listens when nothing else is said.
 const SOCKET: &str = "/var/run/docker.sock";
@@ -88,7 +89,7 @@ fn socket(host: Option<&std::ffi::OsStr>) -> Result<PathBuf> {
         }
         _ => Err(Error::usage(format!(
             "DOCKER_HOST is \"{}\"; only a socket of this host is spoken to",
-            crate::shown::bytes(host.as_bytes())
+            without_login(&crate::shown::bytes(host.as_bytes()).to_string())
         ))
         .hint("write unix:///path, or pipe docker save into banger image build - OUTPUT")),
     }
