@@ -327,8 +327,8 @@ enum Kind {
 impl Shape {
     fn kind(&self, content_type: Option<&str>) -> Result<Kind> {
         let served = content_type.map(essence).filter(|media_type| !is_generic(media_type));
-        let written = self.media_type.as_deref().filter(|media_type| !media_type.is_empty());
-        if let (Some(served), Some(written)) = (served, written)
+        let written = self.media_type.as_deref().map(essence).filter(|name| !name.is_empty());
+        if let (Some(served), Some(written)) = (&served, &written)
             && served != written
         {
             return Err(Error::bad_data(format!(
@@ -338,6 +338,7 @@ impl Shape {
             )));
         }
         let declared = written.or(served);
+        let declared = declared.as_deref();
         if self.is_schema1(declared) {
             return Err(Error::bad_data("the image has a manifest of schema 1, which is obsolete")
                 .hint("push it again with a current docker, or copy it with skopeo --format=oci"));
@@ -384,9 +385,11 @@ impl Shape {
     }
 }
 
-/// A media type without its parameters.
-fn essence(content_type: &str) -> &str {
-    content_type.split_once(';').map_or(content_type, |(essence, _)| essence).trim()
+/// A media type without its parameters, in lower case: its case means nothing (RFC 9110, section
+/// 8.3.1).
+fn essence(content_type: &str) -> String {
+    let essence = content_type.split_once(';').map_or(content_type, |(essence, _)| essence);
+    essence.trim().to_ascii_lowercase()
 }
 
 /// What servers of plain files send when they know nothing.
@@ -397,11 +400,11 @@ fn is_generic(media_type: &str) -> bool {
 impl Manifest {
     /// Refuses what is no container image, and sizes beyond the limits.
     fn check(&self, limits: &Limits) -> Result<()> {
-        let config_type = self.config.media_type.as_str();
-        if !CONFIG_TYPES.contains(&config_type) {
+        let config_type = essence(&self.config.media_type);
+        if !CONFIG_TYPES.contains(&config_type.as_str()) {
             return Err(Error::bad_data(format!(
                 "not a container image: its config is \"{}\"",
-                excerpt(config_type)
+                excerpt(&config_type)
             )));
         }
         let bound = limits.of_config();
@@ -412,15 +415,15 @@ impl Manifest {
             )));
         }
         for (number, layer) in (1_usize..).zip(&self.layers) {
-            let media_type = layer.media_type.as_str();
+            let media_type = essence(&layer.media_type);
             if media_type.ends_with("+encrypted") {
                 return Err(Error::bad_data(format!("layer {number} is encrypted"))
                     .hint("decrypt the image first, with skopeo copy --decryption-key"));
             }
-            if !LAYER_TYPES.contains(&media_type) {
+            if !LAYER_TYPES.contains(&media_type.as_str()) {
                 return Err(Error::bad_data(format!(
                     "not a container image: layer {number} is \"{}\"",
-                    excerpt(media_type)
+                    excerpt(&media_type)
                 )));
             }
             let (size, limit) = (layer.size, limits.layer.blob);
@@ -654,6 +657,23 @@ mod tests {
         };
         assert_eq!(parsed.entries[0].platform, Some(Platform::new("linux", "arm64", None)));
         assert_eq!(parsed.entries[1].platform, None);
+    }
+
+    #[test]
+    fn the_case_and_the_parameters_of_a_type_mean_nothing() {
+        for served in [OCI_MANIFEST.to_uppercase(), format!("{OCI_MANIFEST} ; charset=utf-8")] {
+            parse(&manifest(), Some(&served)).unwrap();
+        }
+        for (place, name) in [
+            ("/mediaType", OCI_MANIFEST),
+            ("/config/mediaType", CONFIG_TYPES[0]),
+            ("/layers/0/mediaType", LAYER_TYPES[0]),
+        ] {
+            let document = changed(manifest(), place, json!(name.to_uppercase()));
+            parse(&document, Some(OCI_MANIFEST)).unwrap();
+        }
+        parse(&manifest(), Some("Application/JSON")).unwrap();
+        assert!(parse(&manifest(), Some(&OCI_INDEX.to_uppercase())).is_err());
     }
 
     #[test]
