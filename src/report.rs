@@ -57,8 +57,13 @@ impl Report {
     /// Says what was passed over.
     pub fn notices(self, lines: &[String]) {
         for line in lines {
-            self.step(&format!("warning: {line}"));
+            self.warn(line);
         }
+    }
+
+    /// Says that something went wrong which may yet come right.
+    pub fn warn(self, line: &str) {
+        self.step(&format!("warning: {line}"));
     }
 
     /// Shows how far long work has come: one changing line on a terminal, plain lines elsewhere.
@@ -130,6 +135,12 @@ impl Progress {
         } else {
             self.bar.set_message(what.to_owned());
         }
+    }
+
+    /// Says what [`Report::warn`] says, above the line; for any thread.
+    pub fn warner(&self) -> impl Fn(&str) + Send + use<> {
+        let (bar, report) = (self.bar.clone(), self.report);
+        move |line: &str| bar.suspend(|| report.warn(line))
     }
 
     /// Counts so many bytes as done.

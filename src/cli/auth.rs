@@ -37,6 +37,7 @@ impl Check {
         let directory = tempfile::tempdir()
             .map_err(|error| Error::io("cannot make a temporary directory").because(error))?;
         let cache = Cache::at(directory.path())?;
+        options.notices.listen(move |line| report.warn(line));
         let check = Registry::connect(&reference, &cache, &options)
             .and_then(|registry| registry.check_login());
         report.notices(&options.notices.take());

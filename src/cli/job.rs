@@ -24,7 +24,7 @@ use crate::lint::lint_or_say_why;
 use crate::report::{Content, Image, Kinds, LayerLine, Note, Progress, Pulled, Report, Stages};
 use crate::shown;
 use crate::source::local::kind::check_directory;
-use crate::source::{self, Blobs, Config, Flat, Found, Origin, Platform, Transfer};
+use crate::source::{self, Blobs, Config, Flat, Found, Notices, Origin, Platform, Transfer};
 
 /// How layers are got and read.
 #[derive(Debug, Args)]
@@ -131,6 +131,7 @@ impl Job {
         self.recipe.check()?;
         self.guest.check_output(&self.recipe)?;
         report.step(&format!("resolving {}", self.origin));
+        self.options.notices.listen(move |line| report.warn(line));
         let found = self.find(cache);
         report.notices(&self.options.notices.take());
         let mut found = found?;
@@ -149,10 +150,12 @@ impl Job {
             (None, Some(tree)) => Beginning::Tree(tree),
             (None, None) => Beginning::Layers,
         };
-        let mut filled = fill(&self.recipe, content, &found, report, &mut look);
+        let notices = self.options.notices.clone();
+        let voice = (report, &notices);
+        let mut filled = fill(&self.recipe, content, &found, voice, &mut look);
         if matches!(filled, Err(Error::BadData(_))) && found.was_damaged()? {
             report.step("a cached layer was damaged and is moved aside; pulling again");
-            filled = fill(&self.recipe, Beginning::Layers, &found, report, &mut look);
+            filled = fill(&self.recipe, Beginning::Layers, &found, voice, &mut look);
         }
         let (ready, transfer) = filled?;
         let findings = if self.is_linted {
@@ -200,13 +203,14 @@ fn fill(
     recipe: &Recipe,
     content: Beginning<'_>,
     found: &Found,
-    report: Report,
+    (report, notices): (Report, &Notices),
     look: &mut dyn FnMut(&ImageBuilder) -> Result<()>,
 ) -> Result<(Ready, Transfer)> {
     let (image, blobs) = (found.image(), found.blobs());
     let transfer = blobs.transfer();
     report.step(&announcement(image, transfer.fetched, recipe));
     let progress = report.progress(found.bytes());
+    notices.listen(progress.warner());
     let ready = match content {
         Beginning::Layers => layered(recipe, image, &blobs, &progress, look)?,
         Beginning::Archive(archive) => {

@@ -1,6 +1,8 @@
-//! What people should hear about a pull though it goes on: configuration that was passed over.
+//! What people should hear about a pull though it goes on: configuration that was passed over,
+//! requests that are repeated.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -10,10 +12,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Clone, Debug, Default)]
 pub struct Notices(Arc<Mutex<Said>>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Said {
     all: BTreeSet<String>,
     fresh: Vec<String>,
+    listener: Option<Box<Listener>>,
+}
+
+/// Hears a line at the moment at which it is said.
+type Listener = dyn Fn(&str) + Send;
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Said").field("all", &self.all).finish_non_exhaustive()
+    }
 }
 
 impl Notices {
@@ -22,6 +34,18 @@ impl Notices {
         let denied = first_denied(path);
         let shown = denied.display();
         self.add(format!("{shown} may not be read; the configuration there is passed over"));
+    }
+
+    /// Has what is announced from now on heard by `listener`, which may be called by any thread.
+    pub fn listen(&self, listener: impl Fn(&str) + Send + 'static) {
+        self.said().listener = Some(Box::new(listener));
+    }
+
+    /// Says what is of interest only while it happens; without a listener nobody hears it.
+    pub(super) fn announce(&self, line: &str) {
+        if let Some(listener) = &self.said().listener {
+            listener(line);
+        }
     }
 
     fn add(&self, line: String) {
@@ -64,6 +88,19 @@ fn first_denied(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_announced_is_heard_at_once_and_kept_nowhere() {
+        let notices = Notices::default();
+        notices.announce("nobody hears this");
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ear = Arc::clone(&heard);
+        notices.clone().listen(move |line| ear.lock().unwrap().push(line.to_owned()));
+        notices.announce("a");
+        notices.announce("a");
+        assert_eq!(*heard.lock().unwrap(), ["a", "a"]);
+        assert_eq!((notices.take(), notices.all()), (Vec::new(), Vec::new()));
+    }
 
     #[test]
     fn every_line_is_said_once() {

@@ -3,16 +3,21 @@
 //! This room owns the only asynchronous code of the program. Its runtime is private, its methods
 //! block, and what leaves it are plain values and [`std::io::Read`].
 
+mod causes;
 mod challenge;
 mod download;
 mod endpoint;
 mod foreign;
 mod names;
+mod object;
 mod proxy;
+mod response;
 mod retry;
+mod route;
 mod tls;
 mod token;
 mod transport;
+mod trust;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +29,8 @@ use tokio::task::JoinSet;
 pub use download::{BlobProgress, Downloads, Progress};
 
 use self::download::Claimed;
-use self::transport::{Length, Object, Transport};
+use self::object::{Length, Object};
+use self::transport::Transport;
 use super::blob::prefixed;
 use super::credentials::Search;
 use super::hosts::Wishes;
@@ -322,13 +328,13 @@ impl Connection {
     }
 
     async fn check_login(&self) -> Result<LoginCheck> {
-        let origin = self.transport.origin()?;
-        let found = origin.credentials().await?;
         let (status, refusal) = match self.transport.ask().await {
             // The token server's word is the registry's.
             Err(error @ Error::Denied(_)) => (reqwest::StatusCode::UNAUTHORIZED, Some(error)),
             answer => answer?,
         };
+        let origin = self.transport.origin()?;
+        let found = origin.credentials().await?;
         let is_refused = matches!(status.as_u16(), 401 | 403);
         let is_missing = status.as_u16() == 404;
         let refusal = match refusal {

@@ -278,6 +278,29 @@ fn is_known(request: &Request, with_post: bool) -> bool {
 }
 
 #[test]
+fn a_refusal_names_where_the_credentials_came_from() {
+    let Some((open, guarded)) = guarded() else { return };
+    let tokens = bearer(&open, 1000, true);
+    for host in [guarded.host(), tokens.host()] {
+        let bench = Bench::new();
+        let reference = format!("{host}/team/app:latest");
+        let words = ["image", "pull", &reference, "disk", "--quiet", "--creds-stdin"];
+        let result = with_input(&bench, &words, "alice:hunter2\n");
+        let message = judge::text(&result);
+        assert_eq!(result.status.code(), Some(77), "{message}");
+        let expected = "the credentials from standard input were refused";
+        assert!(message.trim_end().ends_with(expected), "{message}");
+        let file = bench.path("auth.json").display().to_string();
+        let entry = json!({ "auths": { host.clone(): { "auth": encoded("alice:hunter2") } } });
+        fs::write(&file, entry.to_string()).unwrap();
+        let message = bench.pull_fails(&reference, &["--authfile", &file], 77);
+        let expected = format!("the credentials from {file}, key {host} were refused");
+        assert!(message.trim_end().ends_with(&expected), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+}
+
+#[test]
 fn a_token_is_got_for_a_password_and_got_again_in_the_middle_of_a_pull() {
     let Some((open, _)) = guarded() else { return };
     for uses in [1000, 2] {

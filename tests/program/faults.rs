@@ -42,13 +42,13 @@ pub(crate) fn image_of(layers: Vec<Vec<u8>>) -> Image {
 }
 
 /// A registry with an image of a small layer and one of 3 MiB, and the disk that it makes.
-struct Bed {
-    registry: Registry,
+pub(crate) struct Bed {
+    pub(crate) registry: Registry,
     right: Vec<u8>,
 }
 
 impl Bed {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let registry = Registry::start()?;
         let image = image_of(vec![layer("small", 5000, 1), layer("large", 3 * MIB, 2)]);
         let reference = push(&registry, &[image], "image:latest");
@@ -59,11 +59,14 @@ impl Bed {
         Some(Self { registry, right })
     }
 
-    fn behind(&self, rule: impl Fn(&Request, &Upstream) -> Reply + Send + Sync + 'static) -> Proxy {
+    pub(crate) fn behind(
+        &self,
+        rule: impl Fn(&Request, &Upstream) -> Reply + Send + Sync + 'static,
+    ) -> Proxy {
         Proxy::start(&self.registry.host(), rule)
     }
 
-    fn assert_pulls(&self, bench: &Bench, proxy: &Proxy, options: &[&str]) {
+    pub(crate) fn assert_pulls(&self, bench: &Bench, proxy: &Proxy, options: &[&str]) {
         let options = [&["--force"], options].concat();
         bench.pull(&format!("{}/image:latest", proxy.host()), "disk", &options);
         assert!(fs::read(bench.path("disk")).unwrap() == self.right, "another image");
@@ -97,12 +100,12 @@ pub(crate) fn parts(bench: &Bench) -> Vec<PathBuf> {
 }
 
 /// The large layer: the small one is shorter than any fault's place.
-fn is_large(reply: &Reply) -> bool {
+pub(crate) fn is_large(reply: &Reply) -> bool {
     reply.body.len() > MIB
 }
 
 /// The fault strikes, the pull survives.
-fn survives(
+pub(crate) fn survives(
     options: &[&str],
     rule: impl Fn(&Request, &Upstream) -> Reply + Send + Sync + 'static,
 ) -> Vec<Request> {
@@ -115,7 +118,7 @@ fn survives(
 
 /// The fault strikes, the pull ends with this code and these words; when it is over, the next
 /// pull finishes the work.
-fn refuses(
+pub(crate) fn refuses(
     options: &[&str],
     (code, words): (i32, &str),
     rule: impl Fn(&Request, &Upstream) -> Reply + Send + Sync + 'static,
@@ -140,7 +143,7 @@ fn refuses(
     log
 }
 
-fn blob_ranges(log: &[Request]) -> Vec<&str> {
+pub(crate) fn blob_ranges(log: &[Request]) -> Vec<&str> {
     log.iter().filter(|r| r.fetches_blob()).filter_map(|r| r.header("range")).collect()
 }
 

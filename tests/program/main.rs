@@ -18,6 +18,7 @@ mod disk;
 mod failures;
 mod faults;
 mod guest;
+mod http;
 mod identity;
 mod image;
 mod layering;

@@ -10,8 +10,11 @@ use tokio::task::{JoinSet, block_in_place};
 
 use super::Connection;
 use super::foreign::Foreign;
-use super::retry::Failure;
-use super::transport::{Giver, Object, Route};
+use super::object::Object;
+use super::retry::{Contact, Failure, Part};
+use super::route::{Giver, Route};
+use super::transport::coded;
+
 use crate::cache::{Claim, Incoming, Verified};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -185,6 +188,8 @@ struct Fetch {
 /// How often a process that waits for another's download looks whether it is done.
 const LOOK: Duration = Duration::from_millis(20);
 const LONGEST_LOOK: Duration = Duration::from_millis(250);
+/// How long one waits without a word.
+const LONG_WAIT: Duration = Duration::from_secs(3);
 
 impl Fetch {
     /// Brings the blob into the cache. What goes wrong before it is proven is told to its readers;
@@ -239,6 +244,8 @@ impl Fetch {
             // when it is wrong, it can still be taken back and fetched from the registry itself.
             hidden: incoming.written() > 0 || self.connection.transport.asks_mirrors(),
             ranges: true,
+            contradicted: false,
+            coding: None,
             incoming: Remaining(Some(incoming)),
         };
         loop {
@@ -253,16 +260,17 @@ impl Fetch {
                 Ok(()) => {
                     let (file, size) = (incoming.file(), incoming.written());
                     let incoming = reception.incoming.take()?;
-                    let verified = incoming.verify().map_err(|error| self.unkept(&error))?;
+                    let verified = incoming.verify().map_err(|error| self.unkept(&error));
+                    let verified = verified.map_err(|error| reception.noted(error))?;
                     self.arrival().grown(&file, size);
                     return Ok(verified);
                 }
                 Err(error) => {
                     // Bytes that no server stands by any more are no beginning.
-                    if matches!(error, Error::BadData(_)) {
+                    if reception.contradicted {
                         drop(reception.incoming.take()?);
                     }
-                    return Err(error);
+                    return Err(reception.noted(error));
                 }
             }
         }
@@ -319,15 +327,20 @@ impl Fetch {
     /// Receives the missing bytes in as many tries as the way allows.
     async fn receive_along(&self, reception: &mut Reception, mut route: Route<'_>) -> Result<()> {
         loop {
+            let continues = reception.ranges && reception.incoming.get()?.written() > 0;
             let failure = match self.try_receive(reception, route.giver()?).await {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
             };
-            if failure.from_the_start && reception.ranges {
+            route.progressed_to(reception.incoming.get()?.written());
+            reception.contradicted |= failure.part == Part::Contradicted;
+            // A server that will not continue is asked for all of it before it is given up.
+            let is_last =
+                continues && failure.may_be_of_the_range() && route.ends_with(&failure)?;
+            if reception.ranges && (failure.part == Part::Refused || is_last) {
                 reception.ranges = false;
                 continue;
             }
-            route.progressed_to(reception.incoming.get()?.written());
             route.again_after(failure).await?;
         }
     }
@@ -345,6 +358,7 @@ impl Fetch {
         let start = if ranges { incoming.written() } else { 0 };
         let transport = &self.connection.transport;
         let (mut body, begin) = transport.get_from(giver, &self.object, (start, size)).await?;
+        reception.coding = body.coding();
         let file = incoming.file();
         let mut known = incoming.written().saturating_sub(begin);
         while let Some(chunk) = body.chunk().await? {
@@ -352,7 +366,7 @@ impl Fetch {
             known = known.saturating_sub(u64::try_from(skipped).unwrap_or(u64::MAX));
             let (_, fresh) = chunk.split_at(skipped);
             // A write to the page cache and a hash of some KiB: too short to leave this thread.
-            incoming.append(fresh).map_err(|error| self.unkept(&error))?;
+            incoming.append(fresh).map_err(|error| self.too_long(&error))?;
             self.arrival().received(incoming.written());
             if !hidden {
                 self.arrival().grown(&file, incoming.written());
@@ -374,6 +388,15 @@ impl Fetch {
         &self.delivery.0
     }
 
+    /// An error of the cache while it took more bytes: too many are the server's fault.
+    fn too_long(&self, error: &Error) -> Failure {
+        let part = match error {
+            Error::BadData(_) => Part::Contradicted,
+            _ => Part::Stands,
+        };
+        Failure { part, contact: Contact::Broken, ..self.unkept(error).into() }
+    }
+
     /// An error of the cache, with what was to be kept.
     fn unkept(&self, error: &Error) -> Error {
         let doing = format!("cannot fetch {} of {}", self.object, self.connection.reference);
@@ -388,6 +411,20 @@ struct Reception {
     hidden: bool,
     /// Whether the middle of it may be asked for.
     ranges: bool,
+    /// Whether a server has a blob of another length than what was received is a part of.
+    contradicted: bool,
+    /// The coding that the last answer was said to have.
+    coding: Option<String>,
+}
+
+impl Reception {
+    /// An error about the bytes, with what may be its cause.
+    fn noted(&self, error: Error) -> Error {
+        match (&error, &self.coding) {
+            (Error::BadData(_), Some(coding)) => coded(error, coding),
+            _ => error,
+        }
+    }
 }
 
 /// Leaves what was received to the next run, however this one ends.
@@ -422,6 +459,7 @@ impl Connection {
     /// pause that we know is not waited for: the blob is then fetched once more, beside it.
     pub(super) async fn claim(&self, digest: &Digest, size: u64) -> Result<Claimed> {
         let (mut known, mut since, mut look) = (0, Instant::now(), LOOK);
+        let (begin, mut is_told) = (Instant::now(), false);
         loop {
             match block_in_place(|| self.cache.claim(digest, size))? {
                 Claim::Present => return Ok(Claimed::Present),
@@ -433,6 +471,10 @@ impl Connection {
                     return Ok(Claimed::Ours(Box::new(self.cache.begin(digest, size)?)));
                 }
                 Claim::Taken { .. } => {}
+            }
+            if !is_told && begin.elapsed() > LONG_WAIT {
+                self.transport.announce(&format!("waiting for another process to fetch {digest}"));
+                is_told = true;
             }
             tokio::time::sleep(look).await;
             look = look.saturating_mul(2).min(LONGEST_LOOK);

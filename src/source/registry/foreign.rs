@@ -12,11 +12,13 @@ use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Client, Url};
 
 use super::Options;
+use super::endpoint::host_of;
 use super::names::{Guide, Zone};
 use super::tls::{follow_at_most, make};
 use crate::error::{Error, Result};
 use crate::source::excerpt;
 use crate::source::hosts::{Host, Serves, Trust};
+use crate::source::reference::without_login;
 
 /// Where a foreign address may lead: out, and to where the registry is.
 #[derive(Clone, Copy, Debug)]
@@ -68,15 +70,14 @@ impl Foreign {
         let refused = |why: &str| {
             Error::denied(format!(
                 "the manifest names \"{}\" for a layer, {why}",
-                excerpt(&without_password(text))
+                excerpt(&without_login(text))
             ))
         };
         let url: Url = text.parse().map_err(|_| refused("which is no address"))?;
         if let Some(why) = door.refusal(&url) {
             return Err(refused(why));
         }
-        let host = url.host_str().unwrap_or_default();
-        let name = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let name = host_of(&url);
         // What the user said of the registry, that it need not prove who it is, is not said of
         // others; authorities are for all.
         let authorities = options.hosts.authorities.clone();
@@ -102,19 +103,6 @@ impl Foreign {
     /// The server, as shown to people.
     pub(super) fn name(&self) -> &str {
         &self.name
-    }
-}
-
-/// An address without what stands before its host.
-fn without_password(text: &str) -> String {
-    match text.split_once("://") {
-        Some((scheme, rest)) => {
-            let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-            let (authority, path) = rest.split_at(authority);
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            format!("{scheme}://{host}{path}")
-        }
-        None => text.to_owned(),
     }
 }
 

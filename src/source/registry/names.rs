@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use super::causes::cause;
 use super::proxy;
-use super::transport::cause;
 
 /// What there is at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,8 +89,14 @@ impl Zone {
     }
 
     /// Whether only this host and its neighbours are there.
-    pub(super) fn is_near(self) -> bool {
+    fn is_near(self) -> bool {
         matches!(self, Self::Loopback | Self::Link)
+    }
+
+    /// Whether who is at `self` may send us on to `other`: near addresses are for the like. A
+    /// registry on this host has no more business with the services of a cloud than any other.
+    pub(super) fn may_lead_to(self, other: Self) -> bool {
+        !other.is_near() || other == self
     }
 }
 
@@ -105,7 +111,7 @@ pub(super) struct Guide {
 enum Reach {
     /// Out into the world, and to where the registry is.
     OutOrTo(Zone),
-    /// This name anywhere; others not to this host or its link, unless it leads there itself.
+    /// This name anywhere; others not to this host, or its link, unless it leads there itself.
     From(String),
 }
 
@@ -157,20 +163,24 @@ impl Reach {
             }
             Self::From(host) if host.eq_ignore_ascii_case(name) => None,
             Self::From(host) => {
-                let (address, _) = addresses.find(|(_, zone)| zone.is_near())?;
-                (!is_near(host).await).then_some(address)
+                let near: Vec<_> = addresses.filter(|(_, zone)| zone.is_near()).collect();
+                if near.is_empty() {
+                    return None;
+                }
+                let own = zones_of(host).await;
+                near.into_iter().find(|(_, zone)| !own.contains(zone)).map(|(address, _)| address)
             }
         }
     }
 }
 
-/// Whether a host is this one, or a neighbour, by name or number.
-async fn is_near(host: &str) -> bool {
+/// Where a host is, by name or number; a name may lead to several places.
+async fn zones_of(host: &str) -> Vec<Zone> {
     if let Ok(address) = host.trim_matches(['[', ']']).parse() {
-        return Zone::of(address).is_near();
+        return vec![Zone::of(address)];
     }
     let found = tokio::net::lookup_host((host, 0)).await;
-    found.is_ok_and(|mut found| found.any(|found| Zone::of(found.ip()).is_near()))
+    found.map_or_else(|_| Vec::new(), |found| found.map(|found| Zone::of(found.ip())).collect())
 }
 
 /// A name that leads where its owner has no business.
@@ -238,10 +248,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_registry_on_this_host_does_not_lead_to_the_services_of_its_cloud() {
+        let [loopback, link] = ["127.0.0.1", "169.254.169.254"].map(|text| text.parse().unwrap());
+        let refused = async |host: &str, address: IpAddr| {
+            let zones = std::iter::once((address, Zone::of(address)));
+            Reach::From(host.to_owned()).refused("other.example", zones).await.is_some()
+        };
+        for host in ["127.0.0.1", "[::1]", "localhost"] {
+            assert!(refused(host, link).await && !refused(host, loopback).await, "{host}");
+        }
+        assert!(refused("169.254.1.1", loopback).await && !refused("169.254.1.1", link).await);
+    }
+
+    #[tokio::test]
     async fn the_clients_of_a_registry_are_led_by_it() {
         let host = Host::for_test("https://198.51.100.7/v2");
         for make in [tls::client, tls::token_client] {
-            let client = make(&host, &Options::default()).unwrap();
+            let client = make(&host, &host.api, &Options::default()).unwrap();
             let error = client.get("http://localhost:1/").send().await.unwrap_err();
             assert!(leads_inwards(&error), "{error:?}");
         }

@@ -7,6 +7,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 use super::Options;
 use crate::error::{Error, Result};
+use crate::source::Notices;
 
 /// The longest pause between two tries that we choose.
 const MAX_DELAY: Duration = Duration::from_secs(30);
@@ -24,24 +25,63 @@ pub(super) struct Failure {
     pub(super) error: Error,
     /// Whether the same request may succeed later.
     pub(super) transient: bool,
-    /// Whether nobody answered at all.
-    pub(super) unreachable: bool,
-    /// Whether the server cannot begin in the middle of a blob.
-    pub(super) from_the_start: bool,
+    /// How far the request came.
+    pub(super) contact: Contact,
+    /// What it means for the part of a blob that has been received.
+    pub(super) part: Part,
     /// How long the server asks to wait.
     pub(super) after: Option<Duration>,
+}
+
+/// How far a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Contact {
+    /// No connection came about, or none that speaks the protocol.
+    None,
+    /// There was a connection, and no answer in time.
+    Silent,
+    /// The connection broke off.
+    Broken,
+    /// TLS was spoken, and one of the two did not like the other.
+    Tls,
+    /// The server answered.
+    Answered,
+}
+
+impl Contact {
+    /// Whether another request is not worth its while.
+    pub(super) fn is_down(self) -> bool {
+        matches!(self, Self::None | Self::Silent | Self::Tls)
+    }
+}
+
+/// What a failure means for the part of a blob that has been received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Nothing: the next try goes on behind it.
+    Stands,
+    /// The server does not begin in the middle of a blob, but may send all of it.
+    Refused,
+    /// The server has a blob of another length: the part is of no use.
+    Contradicted,
 }
 
 impl Failure {
     pub(super) fn transient(error: Error) -> Self {
         Self { transient: true, ..Self::from(error) }
     }
+
+    /// Whether an answer may be another one when all of a blob is asked for, and not the rest.
+    pub(super) fn may_be_of_the_range(&self) -> bool {
+        let is_limit = matches!(self.error, Error::TryAgain(_));
+        self.contact == Contact::Answered && self.part != Part::Contradicted && !is_limit
+    }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let (transient, unreachable, from_the_start) = (false, false, false);
-        Self { error, transient, unreachable, from_the_start, after: None }
+        let (contact, part) = (Contact::Answered, Part::Stands);
+        Self { error, transient: false, contact, part, after: None }
     }
 }
 
@@ -50,6 +90,17 @@ impl From<Error> for Failure {
 /// 499 and 522 are what proxies say for a connection that they lost.
 pub(super) fn may_pass(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
+}
+
+/// Whether an answer to a request for the rest of a blob may be another one to a request for all
+/// of it: storage that knows no ranges says so in many ways, seldom by 416.
+pub(super) fn may_refuse_range(status: StatusCode) -> bool {
+    match status.as_u16() {
+        // Who we are, and how much is asked of the server, is the same for both.
+        401 | 407 => false,
+        500 => true,
+        _ => !may_pass(status) && (status.is_client_error() || status.is_server_error()),
+    }
 }
 
 /// How long `Retry-After` asks to wait: seconds, or a date (RFC 9110, section 10.2.3).
@@ -70,12 +121,19 @@ pub(super) struct Tries {
     first: Duration,
     delay: Duration,
     since: u64,
+    notices: Notices,
 }
 
 impl Tries {
     pub(super) fn new(options: &Options) -> Self {
         let (given, first) = (options.retries, options.retry_delay);
-        Self { given, left: given, first, delay: first, since: 0 }
+        let notices = options.notices.clone();
+        Self { given, left: given, first, delay: first, since: 0, notices }
+    }
+
+    /// Whether nothing is tried again after this failure.
+    pub(super) fn end_with(&self, failure: &Failure) -> bool {
+        !failure.transient || self.left == 0
     }
 
     /// Says how many bytes have arrived: enough of them, and the counting begins anew.
@@ -87,7 +145,7 @@ impl Tries {
 
     /// Waits before the next try, or gives up.
     pub(super) async fn again_after(&mut self, failure: Failure) -> Result<()> {
-        if !failure.transient || self.left == 0 {
+        if self.end_with(&failure) {
             return Err(failure.error);
         }
         if let Some(asked) = failure.after.filter(|asked| *asked > MAX_RETRY_AFTER) {
@@ -97,6 +155,11 @@ impl Tries {
         }
         self.left = self.left.saturating_sub(1);
         let wait = jittered(self.delay, fastrand::f64()).max(failure.after.unwrap_or_default());
+        self.notices.announce(&format!(
+            "{}; trying again in {:.1} s",
+            failure.error.message(),
+            wait.as_secs_f32()
+        ));
         tokio::time::sleep(wait).await;
         self.delay = self.delay.saturating_mul(2).min(MAX_DELAY);
         Ok(())
@@ -135,6 +198,17 @@ mod tests {
         let delay = Duration::from_secs(2);
         assert_eq!(jittered(delay, 0.0), Duration::from_secs(1));
         assert_eq!(jittered(delay, 1.0), delay);
+    }
+
+    #[test]
+    fn a_range_may_be_refused_by_nearly_every_error() {
+        let refuses = |status| may_refuse_range(StatusCode::from_u16(status).unwrap());
+        for status in [400, 403, 404, 405, 410, 416, 500, 501, 505] {
+            assert!(refuses(status), "{status}");
+        }
+        for status in [200, 206, 307, 401, 407, 408, 429, 502, 503, 504] {
+            assert!(!refuses(status), "{status}");
+        }
     }
 
     #[test]

@@ -426,6 +426,27 @@ fn touching_copes_with_storage_that_refuses_head() {
 }
 
 #[test]
+fn only_a_get_says_that_a_blob_is_not_there() {
+    let of_head = |reply: Reply| {
+        let fixture = Fixture::new();
+        let layers = fixture.layers.clone();
+        let paths = [fixture.layer_path(0), fixture.layer_path(1)];
+        let image = fixture.serve().resolve().unwrap();
+        let cold = Server::start(move |request| {
+            let index = paths.iter().position(|path| request.path.ends_with(path)).unwrap();
+            if request.method == "HEAD" { reply.clone() } else { Reply::new(200, &layers[index]) }
+        });
+        Served::by(cold, Vec::new()).registry().touch(&image)
+    };
+    for status in [400, 403, 404, 405, 410, 500, 501, 503] {
+        of_head(Reply::new(status, b"")).unwrap();
+    }
+    of_head(Reply::new(200, b"")).unwrap();
+    of_head(Reply::new(200, b"").announcing(None)).unwrap();
+    of_head(Reply::new(200, b"").announcing(Some(7))).unwrap();
+}
+
+#[test]
 fn touching_compares_the_size() {
     let mut fixture = Fixture::new();
     fixture.say(&fixture.layer_path(0), Reply::new(200, b"short"));

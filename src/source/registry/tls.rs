@@ -8,11 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::redirect::{Action, Attempt, Policy};
-use reqwest::{Certificate, Client, ClientBuilder, Proxy, Url};
+use reqwest::{Client, ClientBuilder, Proxy, Url};
+use rustls::ClientConfig;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::Options;
 use super::names::{Guide, Zone};
 use super::proxy::Proxies;
+use super::trust::{Anyone, Trusting};
 use crate::error::{Error, Result};
 use crate::source::hosts::{Host, Identity};
 
@@ -28,11 +34,13 @@ const MAX_CERTIFICATES: u64 = 4 << 20;
 const ROOTS: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// A client for one host's documents and blobs.
-pub(super) fn client(host: &Host, options: &Options) -> Result<Client> {
+///
+/// `from` is the API of the registry that led to the host, which is the host itself at first.
+pub(super) fn client(host: &Host, from: &str, options: &Options) -> Result<Client> {
     let most = options.limits.redirects;
     let has_headers = !host.headers.is_empty();
     make(host, options, |builder| {
-        builder.dns_resolver(Guide::from(&host.api)).redirect(Policy::custom(move |attempt| {
+        builder.dns_resolver(Guide::from(from)).redirect(Policy::custom(move |attempt| {
             // What the host is told is not for the one that it sends us on to.
             if has_headers && leaves(&attempt) { attempt.stop() } else { follow(attempt, most) }
         }))
@@ -46,11 +54,11 @@ fn leaves(attempt: &Attempt<'_>) -> bool {
 }
 
 /// A client for the host's token server: it is shown a password, which stays with it.
-pub(super) fn token_client(host: &Host, options: &Options) -> Result<Client> {
+pub(super) fn token_client(host: &Host, from: &str, options: &Options) -> Result<Client> {
     let most = options.limits.redirects;
     make(host, options, |builder| {
         let policy = Policy::custom(move |attempt| stay(attempt, most));
-        builder.dns_resolver(Guide::from(&host.api)).redirect(policy)
+        builder.dns_resolver(Guide::from(from)).redirect(policy)
     })
 }
 
@@ -58,15 +66,10 @@ pub(super) fn token_client(host: &Host, options: &Options) -> Result<Client> {
 pub(super) fn make(
     host: &Host,
     options: &Options,
-    dress: impl Fn(ClientBuilder) -> ClientBuilder,
+    dress: impl FnOnce(ClientBuilder) -> ClientBuilder,
 ) -> Result<Client> {
     // The process needs one; who installed another before us made a choice that holds.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let identity = host.trust.identity.as_ref().map(identity_of).transpose()?;
-    let mut extra = Vec::new();
-    for path in &host.trust.authorities {
-        extra.extend(certificates(path)?);
-    }
     // The client counts the silence of a server from before there is a connection. Of two equal
     // times the connection's is to end first, since it tells more.
     let connecting = host.connecting(options.connect_timeout);
@@ -74,36 +77,14 @@ pub(super) fn make(
         time if time == connecting => time.saturating_add(CONNECTED),
         time => time,
     };
-    let proxies = Arc::new(Proxies::of_environment()?);
-    let builder = || {
-        let builder = Client::builder()
-            .user_agent(USER_AGENT)
-            .connect_timeout(connecting)
-            .read_timeout(silence);
-        let proxies = Arc::clone(&proxies);
-        let mut builder = dress(builder).proxy(Proxy::custom(move |url| proxies.through(url)));
-        if host.trust.insecure {
-            builder = builder.tls_danger_accept_invalid_certs(true);
-        }
-        match &identity {
-            Some(identity) => builder.identity(identity.clone()),
-            None => builder,
-        }
-    };
-    let system = builder().tls_certs_merge(extra.clone()).build();
-    let chosen = ROOTS.iter().find(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty()));
-    match (system, chosen) {
-        (Ok(client), _) => Ok(client),
-        // What the user chose to believe is not replaced by what others do.
-        (Err(_), Some(_)) if host.is_plain() => made(builder().tls_certs_only(extra)),
-        (Err(error), Some(name)) => Err(Error::unavailable(format!(
-            "cannot prepare to speak with {}: {name} names no usable CA certificates",
-            host.name
-        ))
-        .because(error)),
-        // The system has no certificates: those that Mozilla trusts.
-        (Err(_), None) => made(builder().tls_certs_only(extra.into_iter().chain(bundled()))),
-    }
+    let proxies = Proxies::of_environment()?;
+    let builder = Client::builder()
+        .user_agent(USER_AGENT)
+        .connect_timeout(connecting)
+        .read_timeout(silence)
+        .tls_backend_preconfigured(config(host)?)
+        .proxy(Proxy::custom(move |url| proxies.through(url)));
+    made(dress(builder))
 }
 
 fn made(builder: ClientBuilder) -> Result<Client> {
@@ -112,35 +93,91 @@ fn made(builder: ClientBuilder) -> Result<Client> {
     })
 }
 
-fn bundled() -> impl Iterator<Item = Certificate> {
-    let all = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
-    all.filter_map(|certificate| Certificate::from_der(certificate).ok())
+/// How TLS is spoken with `host`.
+fn config(host: &Host) -> Result<ClientConfig> {
+    let unusable = |error: rustls::Error| {
+        Error::unavailable(format!("cannot prepare to speak TLS with {}", host.name)).because(error)
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier: Arc<dyn ServerCertVerifier> = if host.trust.insecure {
+        Arc::new(Anyone(Arc::clone(&provider)))
+    } else {
+        Arc::new(trusting(host, &provider)?)
+    };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(unusable)?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match &host.trust.identity {
+        Some(files) => {
+            let (certificates, key) = identity_of(files)?;
+            builder.with_client_auth_cert(certificates, key).map_err(|_| no_identity(files))?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Trusts the certificates that are named for `host`, and the system's.
+fn trusting(host: &Host, provider: &Arc<CryptoProvider>) -> Result<Trusting> {
+    let mut named = Vec::new();
+    for path in &host.trust.authorities {
+        named.extend(certificates(path)?);
+    }
+    let mut system = rustls_native_certs::load_native_certs().certs;
+    let chosen = ROOTS.iter().find(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty()));
+    match chosen {
+        None if Trusting::new(system.clone(), provider).is_empty() => {
+            // The system has no certificates: those that Mozilla trusts.
+            system = webpki_root_certs::TLS_SERVER_ROOT_CERTS.to_vec();
+        }
+        _ => {}
+    }
+    let trusting = Trusting::new(named.into_iter().chain(system).collect(), provider);
+    match chosen {
+        // What the user chose to believe is not replaced by what others do.
+        Some(name) if trusting.is_empty() && !host.is_plain() => Err(Error::unavailable(format!(
+            "cannot prepare to speak with {}: {name} names no usable CA certificates",
+            host.name
+        ))),
+        _ => Ok(trusting),
+    }
 }
 
 /// The certificates of a PEM file, at least one.
-fn certificates(path: &Path) -> Result<Vec<Certificate>> {
-    let found = Certificate::from_pem_bundle(&pem(path)?).unwrap_or_default();
-    if found.is_empty() {
-        let message = format!("{} has no certificate in the form of PEM", path.display());
-        return Err(Error::bad_data(message));
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let text = pem(path)?;
+    let found: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => {
+            let message = format!("{} has no certificate in the form of PEM", path.display());
+            Err(Error::bad_data(message))
+        }
     }
-    Ok(found)
 }
 
-/// A client's certificate and its key. What is wrong with them is not repeated: one is a secret.
-fn identity_of(files: &Identity) -> Result<reqwest::Identity> {
-    let mut both = pem(&files.certificate)?;
-    if files.key != files.certificate {
-        both.push(b'\n');
-        both.extend(pem(&files.key)?);
+/// A client's certificate, with those that it leads to, and its key.
+fn identity_of(files: &Identity) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    let certificate = pem(&files.certificate)?;
+    let key = if files.key == files.certificate { certificate.clone() } else { pem(&files.key)? };
+    let certificates: std::result::Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(&certificate).collect();
+    match (certificates, PrivateKeyDer::from_pem_slice(&key)) {
+        (Ok(certificates), Ok(key)) if !certificates.is_empty() => Ok((certificates, key)),
+        _ => Err(no_identity(files)),
     }
-    reqwest::Identity::from_pem(&both).map_err(|_| {
-        Error::bad_data(format!(
-            "{} and {} are not a certificate and its key in the form of PEM",
-            files.certificate.display(),
-            files.key.display()
-        ))
-    })
+}
+
+/// What is wrong with a certificate and its key is not repeated: one is a secret.
+fn no_identity(files: &Identity) -> Error {
+    Error::bad_data(format!(
+        "{} and {} are not a certificate and its key in the form of PEM",
+        files.certificate.display(),
+        files.key.display()
+    ))
 }
 
 fn pem(path: &Path) -> Result<Vec<u8>> {
@@ -166,7 +203,7 @@ fn follow(attempt: Attempt<'_>, most: u16) -> Action {
 pub(super) fn refusal(first: &Url, last: &Url, next: &Url) -> Option<&'static str> {
     if next.scheme() == "http" && last.scheme() == "https" {
         Some("the registry redirects from https to http")
-    } else if is_inside(next) && !is_inside(first) {
+    } else if !Zone::named(first).may_lead_to(Zone::named(next)) {
         Some("the registry redirects to an address of this host or link")
     } else {
         None
@@ -206,46 +243,53 @@ impl fmt::Display for TooManyRedirects {
 
 impl std::error::Error for TooManyRedirects {}
 
-/// Whether an address is of this host or of its link, where only neighbours are (RFC 3927, 4291).
-pub(super) fn is_inside(url: &Url) -> bool {
-    Zone::named(url).is_near()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_this_host_and_link_are_known() {
-        for (text, inside) in [
-            ("http://127.0.0.1/", true),
-            ("http://127.8.9.1:5000/", true),
-            ("https://localhost/", true),
-            ("https://a.localhost/", true),
-            ("https://[::1]:1/", true),
-            ("https://[fe80::1]/", true),
-            ("https://[::ffff:169.254.1.1]/", true),
-            ("https://169.254.169.254/", true),
-            ("https://0.0.0.0/", true),
-            ("https://localhost./", true),
-            ("http://[::ffff:0.0.0.0]:2375/", true),
-            ("https://[64:ff9b::169.254.169.254]/", true),
-            ("https://[::127.0.0.1]/", true),
-            ("https://100.100.100.200/", true),
-            ("https://[fd00:ec2::254]/", true),
-            ("https://100.100.100.201/", false),
-            ("https://10.0.0.1/", false),
-            ("https://storage.example/", false),
-            ("https://[2001:db8::1]/", false),
-        ] {
-            assert_eq!(is_inside(&text.parse().unwrap()), inside, "{text}");
+    fn a_redirect_leads_neither_inwards_nor_out_of_tls() {
+        let is_refused = |first: &str, next: &str| {
+            let (first, next) = (first.parse().unwrap(), next.parse().unwrap());
+            refusal(&first, &first, &next).is_some()
+        };
+        let inside = [
+            "https://127.0.0.1/",
+            "https://127.8.9.1:5000/",
+            "https://localhost/",
+            "https://a.localhost/",
+            "https://[::1]:1/",
+            "https://[fe80::1]/",
+            "https://[::ffff:169.254.1.1]/",
+            "https://169.254.169.254/",
+            "https://0.0.0.0/",
+            "https://localhost./",
+            "https://[::ffff:0.0.0.0]:2375/",
+            "https://[64:ff9b::169.254.169.254]/",
+            "https://[::127.0.0.1]/",
+            "https://100.100.100.200/",
+            "https://[fd00:ec2::254]/",
+        ];
+        for next in inside {
+            assert!(is_refused("https://registry.example/", next), "{next}");
         }
+        let outside = ["100.100.100.201", "10.0.0.1", "storage.example", "[2001:db8::1]"];
+        for next in outside.map(|host| format!("https://{host}/")) {
+            assert!(!is_refused("https://registry.example/", &next), "{next}");
+            assert!(!is_refused("http://127.0.0.1:5000/", &next), "{next}");
+        }
+        assert!(is_refused("https://registry.example/", "http://storage.example/"));
+        assert!(!is_refused("http://127.0.0.1:5000/", "http://localhost:5001/"));
+        assert!(is_refused("http://127.0.0.1:5000/", "http://169.254.169.254/latest"));
+        assert!(is_refused("http://169.254.7.7/", "http://127.0.0.1/"));
     }
 
     #[test]
-    fn the_bundled_roots_are_there_and_make_a_client() {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        assert!(bundled().count() > 50);
-        made(Client::builder().tls_certs_only(bundled())).unwrap();
+    fn the_bundled_roots_are_there_and_can_be_trusted() {
+        let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
+        assert!(roots.len() > 50);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        assert!(!Trusting::new(roots.to_vec(), &provider).is_empty());
+        assert!(Trusting::new(Vec::new(), &provider).is_empty());
     }
 }

@@ -4,28 +4,31 @@
 //! The server that gives the token is named by whoever answered 401, so it is looked at before it
 //! is shown anything.
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use std::time::SystemTime;
 
 use super::Options;
+use super::causes::cause;
 use super::challenge::Challenge;
+use super::names::Zone;
+use super::response::{Beginning, Cut, IDENTITY, explained};
 use super::retry::{Failure, may_pass, retry_after};
-use super::tls::{TooManyRedirects, is_inside};
-use super::transport::{Beginning, Cut, cause, explained};
+use super::tls::TooManyRedirects;
 use crate::error::Error;
 use crate::json;
-use crate::source::credentials::{Credentials, Secret};
+use crate::source::credentials::{Credentials, Found, Secret};
 use crate::source::excerpt;
 use crate::source::hosts::Host;
 use crate::source::limits::flag;
+use crate::source::reference::without_login;
 
 /// Who asks for a token, for what.
 pub(super) struct Login<'a> {
     pub(super) client: &'a Client,
     pub(super) host: &'a Host,
-    pub(super) credentials: Option<&'a Credentials>,
+    pub(super) found: Option<&'a Found>,
     pub(super) options: &'a Options,
 }
 
@@ -35,6 +38,19 @@ struct Answer {
     token: String,
     #[serde(default)]
     access_token: String,
+}
+
+/// What to do about a refusal: it names where the credentials come from that were shown.
+pub(super) fn of_refusal(shown: Option<&Found>, status: StatusCode) -> String {
+    match shown.map(|found| &found.source) {
+        Some(source) if status == StatusCode::UNAUTHORIZED => {
+            format!("the credentials from {source} were refused")
+        }
+        Some(source) => format!("the credentials from {source} do not allow it"),
+        None => {
+            "the image may not exist, or may need credentials: see banger auth check".to_owned()
+        }
+    }
 }
 
 /// The header that shows a user name and a password.
@@ -62,6 +78,10 @@ fn secret_header(text: &str) -> Option<HeaderValue> {
 }
 
 impl Login<'_> {
+    fn credentials(&self) -> Option<&Credentials> {
+        self.found.map(|found| &found.credentials)
+    }
+
     /// The header that answers one of the challenges; nothing when none can be answered.
     pub(super) async fn answer(
         &self,
@@ -69,12 +89,12 @@ impl Login<'_> {
     ) -> Result<Option<HeaderValue>, Failure> {
         let offered = |scheme: &str| challenges.iter().find(|offer| offer.scheme == scheme);
         if let Some(challenge) = offered("bearer") {
-            if let Some(Credentials::Bearer(token)) = self.credentials {
+            if let Some(Credentials::Bearer(token)) = self.credentials() {
                 return Ok(bearer(token.reveal()));
             }
             return self.token(challenge).await.map(Some);
         }
-        match (offered("basic"), self.credentials) {
+        match (offered("basic"), self.credentials()) {
             (Some(_), Some(Credentials::Password(user, password))) => Ok(basic(user, password)),
             _ => Ok(None),
         }
@@ -82,7 +102,7 @@ impl Login<'_> {
 
     async fn token(&self, challenge: &Challenge) -> Result<HeaderValue, Failure> {
         let realm = self.realm(challenge)?;
-        let response = match self.credentials {
+        let response = match self.credentials() {
             Some(Credentials::Identity(identity, _)) => {
                 let response = self.send(self.exchange(&realm, challenge, identity)).await?;
                 // Not every token server knows the way of OAuth2.
@@ -105,7 +125,7 @@ impl Login<'_> {
             Failure::from(Error::denied(format!(
                 "{} wants a token from \"{}\", {why}",
                 self.host.name,
-                excerpt(text)
+                excerpt(&without_login(text))
             )))
         };
         let url: Url = text.parse().map_err(|_| refuse("which is no address"))?;
@@ -120,9 +140,9 @@ impl Login<'_> {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(refuse("which has a user name in it"));
         }
-        let own_is = |kind: fn(&Url) -> bool| own.as_ref().is_some_and(kind);
-        let is_kin = (!is_inside(&url) || own_is(is_inside))
-            && (!is_number(&url) || own_is(is_number) || own_is(is_inside));
+        let zone = own.as_ref().map_or(Zone::World, Zone::named);
+        let is_kin = zone.may_lead_to(Zone::named(&url))
+            && (!is_number(&url) || own.as_ref().is_some_and(is_number) || zone == Zone::Loopback);
         if !is_own && !is_kin {
             return Err(refuse("which is an address of no name"));
         }
@@ -152,7 +172,7 @@ impl Login<'_> {
             }
         }
         let mut headers = self.headers_for(realm);
-        let login = match self.credentials {
+        let login = match self.credentials() {
             Some(
                 Credentials::Password(user, password)
                 | Credentials::Identity(_, Some((user, password))),
@@ -162,7 +182,7 @@ impl Login<'_> {
         if let Some(login) = login {
             headers.insert(AUTHORIZATION, login);
         }
-        self.client.get(url).headers(headers)
+        self.client.get(url).header(ACCEPT_ENCODING, IDENTITY).headers(headers)
     }
 
     /// What the host is told with every request, when it is its own token server.
@@ -184,6 +204,7 @@ impl Login<'_> {
             .append_pair("refresh_token", identity.reveal());
         self.client
             .post(realm.clone())
+            .header(ACCEPT_ENCODING, IDENTITY)
             .headers(self.headers_for(realm))
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form.query().unwrap_or_default().to_owned())
@@ -206,7 +227,7 @@ impl Login<'_> {
     fn without_secrets(&self, body: &[u8]) -> String {
         let reason = explained(body);
         let text = String::from_utf8_lossy(body);
-        let repeats = self.credentials.is_some_and(|credentials| {
+        let repeats = self.credentials().is_some_and(|credentials| {
             credentials.are_told_by(&text) || credentials.are_told_by(&reason)
         });
         let repeats = repeats || self.host.is_told_by(&text) || self.host.is_told_by(&reason);
@@ -236,9 +257,9 @@ impl Login<'_> {
                 status if may_pass(status) => {
                     Failure { after, ..Failure::transient(Error::unavailable(said)) }
                 }
-                status if status.is_client_error() => Error::denied(said)
-                    .hint("banger auth check tells whose credentials were shown")
-                    .into(),
+                status if status.is_client_error() => {
+                    Error::denied(said).hint(of_refusal(self.found, status)).into()
+                }
                 _ => Error::unavailable(said).into(),
             });
         }
@@ -280,7 +301,7 @@ mod tests {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (client, host) = (Client::new(), Host::for_test(api));
         let login =
-            Login { client: &client, host: &host, credentials: None, options: &Options::default() };
+            Login { client: &client, host: &host, found: None, options: &Options::default() };
         login.realm(&challenge(realm, "")).map_err(|failure| failure.error.exit_code()) != Err(77)
     }
 
@@ -306,6 +327,12 @@ mod tests {
             (plain, "http://127.0.0.1/token", false),
             (local, "http://127.0.0.1:5001/token", true),
             (local, "http://localhost:5001/token", true),
+            (local, "http://169.254.169.254/latest", false),
+            (local, "http://[fe80::1]/token", false),
+            (local, "http://100.100.100.200/latest", false),
+            (local, "http://10.0.0.1/token", true),
+            ("http://169.254.7.7/v2", "http://169.254.7.8/token", true),
+            ("http://169.254.7.7/v2", "http://127.0.0.1/token", false),
             (number, "https://198.51.100.7:8443/token", true),
             (number, "https://198.51.100.8/token", true),
             (number, "https://127.0.0.1/token", false),
@@ -319,7 +346,7 @@ mod tests {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (client, host) = (Client::new(), Host::for_test("https://registry.example/v2"));
         let login =
-            Login { client: &client, host: &host, credentials: None, options: &Options::default() };
+            Login { client: &client, host: &host, found: None, options: &Options::default() };
         let scopes = |scope: &str| login.scopes(&challenge("https://x/", scope));
         assert_eq!(scopes(""), ["repository:a/b:pull"]);
         assert_eq!(scopes("repository:a/b:pull"), ["repository:a/b:pull"]);
@@ -334,8 +361,9 @@ mod tests {
         let credentials = Credentials::Password(secret("u"), secret("hunter2"));
         let options = Options::default();
         let told = |credentials: &Credentials, reason: &str| {
-            let credentials = Some(credentials);
-            let login = Login { client: &client, host: &host, credentials, options: &options };
+            let found = Found { credentials: credentials.clone(), source: "a file".to_owned() };
+            let found = Some(&found);
+            let login = Login { client: &client, host: &host, found, options: &options };
             login.without_secrets(reason.as_bytes())
         };
         assert_eq!(told(&credentials, "no such user"), ": no such user");

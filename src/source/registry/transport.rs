@@ -6,113 +6,47 @@
 //! status of a failure, take a digest into the address unseen, and show a password to whatever
 //! server the registry names.
 
-use std::error::Error as StdError;
-use std::fmt;
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName,
     HeaderValue, LOCATION, RANGE,
 };
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
-use serde::Deserialize;
 
-use super::endpoint::Endpoint;
+use super::causes::{cause, tls_fault};
+use super::endpoint::{Endpoint, host_of};
 use super::foreign::Foreign;
 use super::names::leads_inwards;
-use super::retry::{Failure, Tries, may_pass, retry_after};
+use super::object::{Extent, Length, Object};
+use super::response::{
+    Beginning, ContentRange, IDENTITY, MIN_PACE, Pace, coding, declared_length, explained, is_page,
+    is_whole,
+};
+use super::retry::{Contact, Failure, Part, Tries, may_pass, may_refuse_range, retry_after};
+use super::route::{Giver, Route};
 use super::tls::{TooManyRedirects, refusal};
+use super::token::of_refusal;
 use super::{Options, Pull, challenge};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::json;
 use crate::source::hosts::{self, Places};
 use crate::source::limits::{Bound, flag};
 use crate::source::manifest::ACCEPTED;
-use crate::source::{Layer, Reference, excerpt};
+use crate::source::{Reference, excerpt};
 
 /// Source: OCI distribution-spec, "Pulling manifests".
 const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 /// How often a request is answered with another login: what another request got meanwhile may be
 /// worn out as well.
 const LOGINS: usize = 2;
-/// A body that brings fewer bytes within the time that a server may be silent is as good as
-/// silent.
-const MIN_PACE: u64 = 1 << 10;
+/// How many registries that want to know who we are may send one request on to the next.
+const ONWARD: usize = 3;
+/// How many such registries there may be for all requests.
+const MAX_ONWARD: usize = 16;
 /// What to try when a server is too slow.
 const MORE_TIME: &str = "--timeout allows more";
-
-/// What is asked for.
-#[derive(Debug)]
-pub(super) enum Object {
-    /// A manifest or an index, by tag or digest.
-    Manifest(String),
-    /// A config.
-    Config(Digest),
-    /// A layer's blob, with its number, the number of all, and where else it is.
-    Layer { digest: Digest, number: usize, count: usize, urls: Vec<String> },
-}
-
-impl Object {
-    pub(super) fn layer(layer: &Layer, count: usize) -> Self {
-        let number = layer.index.saturating_add(1);
-        let (digest, urls) = (layer.digest.clone(), layer.urls.clone());
-        Self::Layer { digest, number, count, urls }
-    }
-
-    /// Where it is when the registry lacks it.
-    fn urls(&self) -> &[String] {
-        match self {
-            Self::Layer { urls, .. } => urls,
-            Self::Manifest(_) | Self::Config(_) => &[],
-        }
-    }
-
-    fn path(&self) -> String {
-        match self {
-            Self::Manifest(name) => format!("manifests/{name}"),
-            Self::Config(digest) | Self::Layer { digest, .. } => format!("blobs/{digest}"),
-        }
-    }
-
-    /// Its digest, when it is asked for by it.
-    fn digest(&self) -> Option<Digest> {
-        match self {
-            Self::Manifest(name) => name.parse().ok(),
-            Self::Config(digest) | Self::Layer { digest, .. } => Some(digest.clone()),
-        }
-    }
-}
-
-impl fmt::Display for Object {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Manifest(name) => write!(f, "manifest {name}"),
-            Self::Config(digest) => write!(f, "config {digest}"),
-            Self::Layer { digest, number, count, .. } => {
-                write!(f, "layer {number} of {count} ({digest})")
-            }
-        }
-    }
-}
-
-/// How much of an object is asked for.
-#[derive(Clone, Copy, Debug)]
-enum Extent {
-    /// Whether it is there.
-    Header,
-    /// Its first byte, for the same purpose.
-    FirstByte,
-    /// All of it, from this byte on.
-    From(u64),
-}
-
-/// How long a document may be.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Length {
-    AtMost(Bound),
-    Exactly(u64),
-}
 
 /// A small body and what came with it.
 #[derive(Debug)]
@@ -125,50 +59,10 @@ pub(super) struct Answer {
 /// A client of one repository, wherever it is.
 pub(super) struct Transport {
     endpoints: Vec<Endpoint>,
+    /// The registries to which the hosts have sent us on and that ask who we are.
+    onward: Mutex<Vec<Arc<Endpoint>>>,
     options: Options,
     reference: Reference,
-}
-
-/// Who is asked for something.
-#[derive(Clone, Copy)]
-pub(super) enum Giver<'a> {
-    /// A registry.
-    Registry(&'a Endpoint),
-    /// A server that the manifest names.
-    Foreign(&'a Foreign),
-}
-
-/// The way of one request: from host to host, and at the last as often as the tries allow.
-pub(super) struct Route<'a> {
-    givers: Vec<Giver<'a>>,
-    place: usize,
-    tries: Tries,
-}
-
-impl<'a> Route<'a> {
-    /// Whom to ask now.
-    pub(super) fn giver(&self) -> Result<Giver<'a>> {
-        let giver = self.givers.get(self.place).copied();
-        giver.ok_or_else(|| Error::internal("there is no host to ask"))
-    }
-
-    /// Goes on to the next host, or waits before the last is asked again, or gives up.
-    pub(super) async fn again_after(&mut self, failure: Failure) -> Result<()> {
-        let next = self.place.saturating_add(1);
-        if next < self.givers.len() {
-            if let (Giver::Registry(endpoint), true) = (self.giver()?, failure.unreachable) {
-                endpoint.is_found_down();
-            }
-            self.place = next;
-            return Ok(());
-        }
-        self.tries.again_after(failure).await
-    }
-
-    /// Says how many bytes have arrived.
-    pub(super) fn progressed_to(&mut self, received: u64) {
-        self.tries.progressed_to(received);
-    }
 }
 
 impl Transport {
@@ -178,12 +72,24 @@ impl Transport {
         let hosts = hosts::find(reference, &options.hosts, &places)?;
         let endpoints: Result<Vec<Endpoint>> =
             hosts.into_iter().map(|host| Endpoint::new(host, options)).collect();
-        Ok(Self { endpoints: endpoints?, options: options.clone(), reference: reference.clone() })
+        Ok(Self {
+            endpoints: endpoints?,
+            onward: Mutex::default(),
+            options: options.clone(),
+            reference: reference.clone(),
+        })
     }
 
-    /// The registry itself.
+    /// The registry itself, in the way in which it has answered.
     pub(super) fn origin(&self) -> Result<&Endpoint> {
-        self.endpoints.last().ok_or_else(|| Error::internal("there is no host to ask"))
+        let ways = || self.endpoints.iter().rev().filter(|endpoint| !endpoint.host.is_mirror);
+        let way = ways().find(|way| way.has_answered()).or_else(|| ways().next());
+        way.ok_or_else(|| Error::internal("there is no host to ask"))
+    }
+
+    /// Says what is going on.
+    pub(super) fn announce(&self, line: &str) {
+        self.options.notices.announce(line);
     }
 
     /// Whether another host than the registry itself may be asked.
@@ -222,13 +128,12 @@ impl Transport {
         let asked = endpoints
             .filter(|(place, endpoint)| *place == last || (!endpoint.is_down() && suits(endpoint)));
         let givers = asked.map(|(_, endpoint)| Giver::Registry(endpoint)).collect();
-        Route { givers, place: 0, tries: Tries::new(&self.options) }
+        Route::new(givers, Tries::new(&self.options))
     }
 
     /// The way to a server that the manifest names.
     pub(super) fn route_to<'a>(&self, foreign: &'a Foreign) -> Route<'a> {
-        let givers = vec![Giver::Foreign(foreign)];
-        Route { givers, place: 0, tries: Tries::new(&self.options) }
+        Route::new(vec![Giver::Foreign(foreign)], Tries::new(&self.options))
     }
 
     /// Where to ask for what the registry lacks, after its `error`: at least one server.
@@ -278,9 +183,39 @@ impl Transport {
             value.and_then(|value| value.to_str().ok()).map(str::to_owned)
         };
         let (content_type, digest) = (header(CONTENT_TYPE), header(DOCKER_CONTENT_DIGEST));
+        let (is_page, coding) = (is_page(body.response.headers()), body.coding());
+        let bytes = self.read(&mut body, object, length).await?;
+        let is_right = match object.digest() {
+            Some(digest) => self.verify(&bytes, &digest),
+            None => Ok(()),
+        };
+        let is_document = object.digest().is_some() || bytes.trim_ascii_start().starts_with(b"{");
+        match (is_right, coding) {
+            (Err(_), _) if is_page => Err(self.page(object).into()),
+            (Err(error), Some(coding)) => Err(coded(error, &coding).into()),
+            (Ok(()), Some(coding)) if !is_document => {
+                let error = format!("cannot read {object} of {}", self.reference);
+                Err(coded(Error::bad_data(error), &coding).into())
+            }
+            (Err(error), None) => Err(error.into()),
+            (Ok(()), _) => Ok(Answer { body: bytes, content_type, digest }),
+        }
+    }
+
+    /// Reads a document, which is no longer than it may be and has the length that it must have.
+    async fn read(
+        &self,
+        body: &mut Body<'_>,
+        object: &Object,
+        length: Length,
+    ) -> Result<Vec<u8>, Failure> {
         let bound = match length {
             Length::AtMost(bound) => bound,
             Length::Exactly(size) => Bound::fixed(size),
+        };
+        let noted = |error: Error, body: &Body<'_>| match body.coding() {
+            Some(coding) => Failure::from(coded(error, &coding)),
+            None => error.into(),
         };
         let mut bytes = Vec::new();
         while let Some(chunk) = body.chunk().await? {
@@ -290,23 +225,20 @@ impl Transport {
                     "{object} of {} is longer than the {} bytes that it may have",
                     self.reference, bound.bytes
                 ));
-                return Err(error.into());
+                return Err(noted(error, body));
             }
         }
-        if let Length::Exactly(size) = length
-            && u64::try_from(bytes.len()).ok() != Some(size)
-        {
-            return Err(Error::bad_data(format!(
-                "the registry sent {} bytes of {object} of {}, whose descriptor declares {size}",
-                bytes.len(),
-                self.reference
-            ))
-            .into());
+        match length {
+            Length::Exactly(size) if u64::try_from(bytes.len()).ok() != Some(size) => {
+                let error = Error::bad_data(format!(
+                    "the registry sent {} bytes of {object} of {}, whose descriptor declares {size}",
+                    bytes.len(),
+                    self.reference
+                ));
+                Err(noted(error, body))
+            }
+            _ => Ok(bytes),
         }
-        if let Some(digest) = object.digest() {
-            self.verify(&bytes, &digest)?;
-        }
-        Ok(Answer { body: bytes, content_type, digest })
     }
 
     pub(super) fn verify(&self, body: &[u8], digest: &Digest) -> Result<()> {
@@ -321,6 +253,9 @@ impl Transport {
     }
 
     /// Asks whether the registry has a blob, and of which size, without fetching it.
+    ///
+    /// Only the answer to a GET can say that it has not: proxies that fetch a blob when it is
+    /// asked for first know nothing of it before, and storage may refuse HEAD and ranges.
     pub(super) async fn probe(&self, object: &Object, size: u64) -> Result<()> {
         let Err(error) = self.probe_along(self.route(object)?, object, size).await else {
             return Ok(());
@@ -345,21 +280,37 @@ impl Transport {
     }
 
     async fn try_probe(&self, giver: Giver<'_>, object: &Object, size: u64) -> Result<(), Failure> {
-        let response = self.send(giver, Extent::Header, object).await?;
-        let status = response.status();
-        if status == StatusCode::OK {
+        match self.send(giver, Extent::Header, object).await {
             // A HEAD has no body to measure: only the header tells.
-            return self.check_length(object, declared_length(response.headers()), size);
+            Ok(response) if is_whole(response.status()) => {
+                if declared_length(response.headers()).is_none_or(|length| length == size) {
+                    return Ok(());
+                }
+            }
+            Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
+                return Err(self.refusal(giver, object, response).await);
+            }
+            Ok(_) => {}
+            Err(failure) if matches!(failure.contact, Contact::Silent | Contact::Broken) => {}
+            Err(failure) => return Err(failure),
         }
-        if status == StatusCode::NOT_FOUND || status == StatusCode::UNAUTHORIZED {
+        let response = self.send(giver, Extent::FirstByte, object).await?;
+        let status = response.status();
+        if status == StatusCode::PARTIAL_CONTENT {
+            let whole = ContentRange::of(response.headers()).and_then(|range| range.whole);
+            if whole.is_none_or(|whole| whole == size) {
+                return Ok(());
+            }
+        } else if is_whole(status) {
+            return self.check_length(object, &response, size);
+        } else if !may_refuse_range(status) {
             return Err(self.refusal(giver, object, response).await);
         }
-        // Storage behind a redirect may refuse HEAD, since its signature is for GET.
-        let response = self.send(giver, Extent::FirstByte, object).await?;
-        match response.status() {
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(()),
-            _ => Err(self.refusal(giver, object, response).await),
+        let response = self.send(giver, Extent::From(0), object).await?;
+        if is_whole(response.status()) {
+            return self.check_length(object, &response, size);
         }
+        Err(self.refusal(giver, object, response).await)
     }
 
     /// Whether the registry itself lets us read the image: its answer, and the error when not.
@@ -371,50 +322,70 @@ impl Transport {
         let object = Object::Manifest(name);
         let mut route = self.route_along(|endpoint| !endpoint.host.is_mirror);
         loop {
-            let giver = route.giver()?;
-            let failure = match self.send(giver, Extent::Header, &object).await {
-                Ok(response) if response.status().is_success() => {
-                    return Ok((response.status(), None));
-                }
-                Ok(response) => {
-                    let status = response.status();
-                    let failure = self.refusal(giver, &object, response).await;
-                    if !failure.transient {
-                        return Ok((status, Some(failure.error)));
-                    }
-                    failure
-                }
-                Err(failure) => failure,
-            };
-            route.again_after(failure).await?;
+            match self.try_ask(route.giver()?, &object).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => route.again_after(failure).await?,
+            }
         }
     }
 
-    /// Compares the length that the server announces with the descriptor's.
-    pub(super) fn check_length(
+    async fn try_ask(
         &self,
+        giver: Giver<'_>,
         object: &Object,
-        announced: Option<u64>,
-        size: u64,
-    ) -> Result<(), Failure> {
-        match announced {
-            Some(length) if length != size => Err(Error::bad_data(format!(
-                "the server has {length} bytes for {object} of {}, whose descriptor declares \
-                 {size}",
-                self.reference
-            ))
-            .into()),
-            _ => Ok(()),
+    ) -> Result<(StatusCode, Option<Error>), Failure> {
+        // A GET counts for Docker Hub's limit, a HEAD does not; but what it refuses may be the HEAD.
+        match self.send(giver, Extent::Header, object).await {
+            Ok(response) if is_whole(response.status()) => return Ok((response.status(), None)),
+            Ok(_) => {}
+            Err(failure) if matches!(failure.contact, Contact::Silent | Contact::Broken) => {}
+            Err(failure) => return Err(failure),
         }
+        let response = self.send(giver, Extent::From(0), object).await?;
+        let status = response.status();
+        if is_whole(status) {
+            return Ok((status, None));
+        }
+        let failure = self.refusal(giver, object, response).await;
+        if failure.transient { Err(failure) } else { Ok((status, Some(failure.error))) }
+    }
+
+    /// Compares the length that the server announces with the descriptor's.
+    fn check_length(&self, object: &Object, response: &Response, size: u64) -> Result<(), Failure> {
+        let length = match declared_length(response.headers()) {
+            Some(length) if length != size => length,
+            _ => return Ok(()),
+        };
+        if is_page(response.headers()) {
+            return Err(self.page(object).into());
+        }
+        let error = Error::bad_data(format!(
+            "the server has {length} bytes for {object} of {}, whose descriptor declares {size}",
+            self.reference
+        ));
+        match coding(response.headers()) {
+            Some(coding) => Err(coded(error, &coding).into()),
+            None => Err(Failure { part: Part::Contradicted, ..error.into() }),
+        }
+    }
+
+    /// The error for a page that somebody on the way puts before all others.
+    fn page(&self, object: &Object) -> Error {
+        Error::bad_data(format!("a web page came instead of {object} of {}", self.reference))
+            .hint("a proxy or a login page of this network may stand in the way")
     }
 
     /// Begins to fetch an object.
     async fn get<'a>(&'a self, giver: Giver<'_>, object: &'a Object) -> Result<Body<'a>, Failure> {
         let response = self.send(giver, Extent::From(0), object).await?;
-        match response.status() {
-            StatusCode::OK => self.body(object, response),
-            _ => Err(self.refusal(giver, object, response).await),
+        if !is_whole(response.status()) {
+            return Err(self.refusal(giver, object, response).await);
         }
+        // What has a digest is judged by it.
+        if object.digest().is_none() && is_page(response.headers()) {
+            return Err(self.page(object).into());
+        }
+        Ok(self.body(object, response))
     }
 
     /// Begins to fetch the bytes of a blob of `size` bytes from `start` on: the body, and the
@@ -427,56 +398,54 @@ impl Transport {
     ) -> Result<(Body<'a>, u64), Failure> {
         let response = self.send(giver, Extent::From(start), object).await?;
         match response.status() {
-            StatusCode::OK => {
-                let body = self.body(object, response)?;
-                self.check_length(object, body.response.content_length(), size)?;
-                Ok((body, 0))
+            status if is_whole(status) => {
+                self.check_length(object, &response, size)?;
+                let is_page = is_page(response.headers());
+                if is_page && declared_length(response.headers()).is_none() {
+                    return Err(self.page(object).into());
+                }
+                Ok((self.body(object, response), 0))
             }
-            StatusCode::PARTIAL_CONTENT if start > 0 => {
+            StatusCode::PARTIAL_CONTENT => {
                 self.check_range(object, response.headers(), (start, size))?;
-                Ok((self.body(object, response)?, start))
+                Ok((self.body(object, response), start))
             }
-            StatusCode::RANGE_NOT_SATISFIABLE if start > 0 => {
+            status if start > 0 && may_refuse_range(status) => {
                 let refused = self.refusal(giver, object, response).await;
-                Err(Failure { transient: true, from_the_start: true, ..refused })
+                Err(Failure { part: Part::Refused, ..refused })
             }
             _ => Err(self.refusal(giver, object, response).await),
         }
     }
 
-    /// A part must be exactly the one that was asked for (RFC 9110, section 14.4).
+    /// A part must begin with the byte that was asked for; a server may send less than the rest,
+    /// and need not know how long the whole is (RFC 9110, sections 14.4 and 15.3.7).
     fn check_range(
         &self,
         object: &Object,
         headers: &HeaderMap,
         (start, size): (u64, u64),
     ) -> Result<(), Failure> {
-        let said = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
-        let wanted = format!("bytes {start}-{}/{size}", size.saturating_sub(1));
-        if said.is_some_and(|said| said.trim().eq_ignore_ascii_case(&wanted)) {
+        let range = ContentRange::of(headers);
+        if range.is_some_and(|range| {
+            range.first == start && range.last < size && range.whole.unwrap_or(size) == size
+        }) {
             return Ok(());
         }
+        let wanted = format!("bytes {start}-{}/{size}", size.saturating_sub(1));
+        let said = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
         let said =
             said.map_or_else(|| "nothing".to_owned(), |said| format!("\"{}\"", excerpt(said)));
         let error = Error::bad_data(format!(
             "asked for \"{wanted}\" of {object} of {}, the server sent {said}",
             self.reference
         ));
-        Err(Failure { from_the_start: true, ..Failure::transient(error) })
+        Err(Failure { part: Part::Refused, ..Failure::transient(error) })
     }
 
-    fn body<'a>(&'a self, object: &'a Object, response: Response) -> Result<Body<'a>, Failure> {
-        let media_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-        if media_type.is_some_and(|name| name.to_ascii_lowercase().starts_with(b"text/html")) {
-            return Err(Error::bad_data(format!(
-                "a web page came instead of {object} of {}",
-                self.reference
-            ))
-            .hint("a proxy or a login page of this network may stand in the way")
-            .into());
-        }
+    fn body<'a>(&'a self, object: &'a Object, response: Response) -> Body<'a> {
         let pace = Pace::new(self.options.stall_timeout);
-        Ok(Body { transport: self, object, response, pace })
+        Body { transport: self, object, response, pace }
     }
 
     /// Sends a request; registries are shown a login where they ask for one.
@@ -496,19 +465,64 @@ impl Transport {
         }
     }
 
+    /// Asks an endpoint, and where it sends us on to, as often as somebody wants to know who we
+    /// are: each is told what is known for itself.
     async fn send_with_login(
         &self,
         endpoint: &Endpoint,
         extent: Extent,
         object: &Object,
     ) -> Result<Response, Failure> {
-        let api: Option<Url> = endpoint.host.api.parse().ok();
+        let address = address(endpoint, object);
+        let mut response = self.send_to(endpoint, &address, extent, object).await?;
+        for _ in 0..ONWARD {
+            if response.status() != StatusCode::UNAUTHORIZED || endpoint.is_at(response.url()) {
+                break;
+            }
+            let url = response.url().clone();
+            let Some(onward) = self.onward(endpoint, &url)? else { break };
+            response = self.send_to(&onward, url.as_str(), extent, object).await?;
+            if onward.is_at(response.url()) {
+                break;
+            }
+        }
+        Ok(response)
+    }
+
+    /// The registry at `url`, to which `endpoint` has sent us on.
+    fn onward(&self, endpoint: &Endpoint, url: &Url) -> Result<Option<Arc<Endpoint>>> {
+        let Some(found) = endpoint.onward_to(url)? else { return Ok(None) };
+        let mut known = self.onward_known();
+        if let Some(known) = known.iter().find(|known| known.host == found.host) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        if known.len() >= MAX_ONWARD {
+            return Ok(None);
+        }
+        let found = Arc::new(found);
+        known.push(Arc::clone(&found));
+        Ok(Some(found))
+    }
+
+    fn onward_known(&self) -> MutexGuard<'_, Vec<Arc<Endpoint>>> {
+        // No code panics while it holds the lock halfway through a change.
+        self.onward.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for `address` of an endpoint, with the login that the endpoint wants.
+    async fn send_to(
+        &self,
+        endpoint: &Endpoint,
+        address: &str,
+        extent: Extent,
+        object: &Object,
+    ) -> Result<Response, Failure> {
         let mut shown = endpoint.shown().await;
         for _ in 0..LOGINS {
-            let response = self.send_once(endpoint, extent, object, shown.as_ref()).await?;
+            let response = self.send_once(endpoint, (address, extent), object, shown.as_ref());
+            let response = response.await?;
             // Another host, to which the answer redirected, has no right to ask who we are.
-            let is_theirs = api.as_ref().is_some_and(|api| api.origin() == response.url().origin());
-            if response.status() != StatusCode::UNAUTHORIZED || !is_theirs {
+            if response.status() != StatusCode::UNAUTHORIZED || !endpoint.is_at(response.url()) {
                 return Ok(response);
             }
             let challenges = challenge::all(response.headers());
@@ -518,13 +532,13 @@ impl Transport {
             }
             shown = renewed;
         }
-        self.send_once(endpoint, extent, object, shown.as_ref()).await
+        self.send_once(endpoint, (address, extent), object, shown.as_ref()).await
     }
 
     async fn send_once(
         &self,
         endpoint: &Endpoint,
-        extent: Extent,
+        (address, extent): (&str, Extent),
         object: &Object,
         login: Option<&HeaderValue>,
     ) -> Result<Response, Failure> {
@@ -541,8 +555,9 @@ impl Transport {
             None => request,
         };
         let broken = |error| self.broken(object, error, endpoint.connecting());
-        let request = asked(address(endpoint, extent, object).headers(headers));
+        let request = asked(requested(&endpoint.http, address, extent).headers(headers));
         let response = request.send().await.map_err(broken)?;
+        endpoint.is_found_up();
         let Some(onward) = &endpoint.onward else { return Ok(response) };
         let Some(next) = sent_on(&response) else { return Ok(response) };
         if let Some(why) = refusal(response.url(), response.url(), &next) {
@@ -555,11 +570,17 @@ impl Transport {
     /// A request that got no answer, or an answer that broke off; a connection had so much time.
     fn broken(&self, object: &Object, error: reqwest::Error, connecting: Duration) -> Failure {
         let doing = format!("cannot fetch {object} of {}", self.reference);
-        let mut unreachable = error.is_connect() || error.is_timeout();
+        let mut contact = match (error.is_connect(), error.is_timeout()) {
+            (true, _) => Contact::None,
+            (false, true) => Contact::Silent,
+            // A redirect that is not followed is an answer.
+            (false, false) if error.is_redirect() => Contact::Answered,
+            (false, false) => Contact::Broken,
+        };
         let error = match self.overdue(&error, connecting) {
             Some(why) => {
                 let error = Error::unavailable(format!("{doing}: {why}"));
-                return Failure { unreachable, ..Failure::transient(error.hint(MORE_TIME)) };
+                return Failure { contact, ..Failure::transient(error.hint(MORE_TIME)) };
             }
             None => error,
         };
@@ -572,7 +593,7 @@ impl Transport {
             }
             Some(rustls::Error::InvalidCertificate(_)) => {
                 failure = failure.hint("--ca-file names the certificates to trust");
-                transient = false;
+                (transient, contact) = (false, Contact::Tls);
             }
             _ if leads_inwards(&error) => transient = false,
             _ if cause::<TooManyRedirects>(&error).is_some() => {
@@ -580,13 +601,13 @@ impl Transport {
             }
             // The other side says what it did not like, such as that no certificate was shown.
             Some(rustls::Error::AlertReceived(_)) => {
-                (transient, unreachable) = (false, true);
+                (transient, contact) = (false, Contact::Tls);
             }
             _ => {}
         }
         // An address can hold the signature of a redirect, which is a secret.
         let error = failure.because(error.without_url());
-        Failure { transient, unreachable, ..error.into() }
+        Failure { transient, contact, ..error.into() }
     }
 
     /// What took longer than it may, in numbers; nothing when the error is another.
@@ -612,16 +633,31 @@ impl Transport {
         let (limit, window) = (self.options.limits.refusal, self.options.stall_timeout);
         let body = Beginning::of(&mut response, limit, window).await.body;
         let mut reason = explained(&body);
-        if let Giver::Registry(endpoint) = giver {
-            let text = String::from_utf8_lossy(&body);
+        let text = String::from_utf8_lossy(&body);
+        let mut hint = of_refusal(None, status);
+        let own = match giver {
+            Giver::Registry(endpoint) => Some(endpoint),
+            Giver::Foreign(_) => None,
+        };
+        let onward = self.onward_known().clone();
+        for endpoint in own.into_iter().chain(onward.iter().map(Arc::as_ref)) {
             if endpoint.is_told_by(&text).await || endpoint.is_told_by(&reason).await {
                 reason.clear();
+            }
+            if endpoint.is_at(response.url()) {
+                hint = of_refusal(endpoint.found().await, status);
             }
         }
         let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         let who = match giver {
-            Giver::Registry(_) => self.reference.registry(),
-            Giver::Foreign(foreign) => foreign.name(),
+            Giver::Registry(endpoint) if endpoint.is_at(response.url()) => {
+                endpoint.host.name.clone()
+            }
+            Giver::Foreign(foreign) if foreign.url.origin() == response.url().origin() => {
+                foreign.name().to_owned()
+            }
+            // Who was asked has sent us on, and is not who refuses.
+            _ => host_of(response.url()),
         };
         let said = format!("{who} answered {}{reason}", status.as_u16());
         let asked = format!("cannot fetch {object} of {}: {said}", self.reference);
@@ -631,9 +667,9 @@ impl Transport {
             {
                 Error::denied(asked).hint("credentials are never shown to foreign urls").into()
             }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::denied(asked)
-                .hint("the image may not exist, or may need credentials: see banger auth check")
-                .into(),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Error::denied(asked).hint(hint).into()
+            }
             StatusCode::NOT_FOUND => {
                 Error::not_found(format!("there is no {object} of {}: {said}", self.reference))
                     .into()
@@ -653,7 +689,15 @@ impl Transport {
     }
 }
 
-fn address(endpoint: &Endpoint, extent: Extent, object: &Object) -> RequestBuilder {
+/// An error that a coding may be the cause of.
+pub(super) fn coded(error: Error, coding: &str) -> Error {
+    error.hint(format!(
+        "it came with Content-Encoding: {coding}, though none was asked for; a proxy on the way \
+         may change what it carries"
+    ))
+}
+
+fn address(endpoint: &Endpoint, object: &Object) -> String {
     let host = &endpoint.host;
     let mut address = format!("{}/{}/{}", host.api, host.repository, object.path());
     if let Some(namespace) = &host.namespace {
@@ -662,7 +706,7 @@ fn address(endpoint: &Endpoint, extent: Extent, object: &Object) -> RequestBuild
         address.push_str("?ns=");
         address.push_str(&name);
     }
-    requested(&endpoint.http, &address, extent)
+    address
 }
 
 /// Where an answer sends us on to.
@@ -671,13 +715,16 @@ fn sent_on(response: &Response) -> Option<Url> {
     response.url().join(location?.to_str().ok()?).ok()
 }
 
+/// A request for the bytes as they are: without a word about it every coding is welcome (RFC 9110,
+/// section 12.5.3).
 fn requested(http: &Client, address: &str, extent: Extent) -> RequestBuilder {
-    match extent {
+    let request = match extent {
         Extent::Header => http.head(address),
         Extent::FirstByte => http.get(address).header(RANGE, "bytes=0-0"),
         Extent::From(0) => http.get(address),
         Extent::From(start) => http.get(address).header(RANGE, format!("bytes={start}-")),
-    }
+    };
+    request.header(ACCEPT_ENCODING, IDENTITY)
 }
 
 /// A body on its way.
@@ -689,6 +736,11 @@ pub(super) struct Body<'a> {
 }
 
 impl Body<'_> {
+    /// The coding that it is said to have.
+    pub(super) fn coding(&self) -> Option<String> {
+        coding(self.response.headers())
+    }
+
     /// The next part.
     pub(super) async fn chunk(
         &mut self,
@@ -710,122 +762,5 @@ impl Body<'_> {
             ));
         }
         Ok(chunk)
-    }
-}
-
-/// Whether enough bytes come.
-struct Pace {
-    window: Duration,
-    since: Instant,
-    bytes: u64,
-}
-
-impl Pace {
-    fn new(window: Duration) -> Self {
-        Self { window, since: Instant::now(), bytes: 0 }
-    }
-
-    fn holds(&mut self, length: u64) -> bool {
-        self.bytes = self.bytes.saturating_add(length);
-        if self.since.elapsed() < self.window {
-            return true;
-        }
-        let enough = self.bytes >= MIN_PACE;
-        (self.since, self.bytes) = (Instant::now(), 0);
-        enough
-    }
-}
-
-/// The length that a header announces; [`Response::content_length`] measures the body instead,
-/// and a HEAD has none.
-fn declared_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// The beginning of a body.
-pub(super) struct Beginning {
-    pub(super) body: Vec<u8>,
-    /// Why it is not all.
-    pub(super) cut: Option<Cut>,
-}
-
-/// Why a body was not read to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
-    /// It is longer than it may be.
-    Long,
-    /// It broke off, or came too slowly.
-    Broken,
-}
-
-impl Beginning {
-    /// At most `limit` bytes of a body that may be as slow as any other.
-    pub(super) async fn of(response: &mut Response, limit: u64, window: Duration) -> Self {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let (mut body, mut pace) = (Vec::new(), Pace::new(window));
-        loop {
-            let chunk = match response.chunk().await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => return Self { body, cut: None },
-                Err(_) => return Self { body, cut: Some(Cut::Broken) },
-            };
-            body.extend_from_slice(&chunk);
-            if body.len() > limit {
-                body.truncate(limit);
-                return Self { body, cut: Some(Cut::Long) };
-            }
-            if !pace.holds(u64::try_from(chunk.len()).unwrap_or(u64::MAX)) {
-                return Self { body, cut: Some(Cut::Broken) };
-            }
-        }
-    }
-}
-
-/// The words of an error's body: a registry's JSON, or the beginning of anything else.
-///
-/// Source of the format: OCI distribution-spec, "Error Codes".
-pub(super) fn explained(body: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct Envelope {
-        errors: Vec<Reason>,
-    }
-    #[derive(Deserialize)]
-    struct Reason {
-        #[serde(default)]
-        code: String,
-        #[serde(default)]
-        message: String,
-    }
-    let envelope: Option<Envelope> = json::from_slice(body).ok();
-    match envelope.as_ref().and_then(|envelope| envelope.errors.first()) {
-        Some(Reason { code, message }) if message.is_empty() => excerpt(code),
-        Some(Reason { code, message }) => excerpt(&format!("{code}: {message}")),
-        None => excerpt(String::from_utf8_lossy(body).trim()),
-    }
-}
-
-/// The first cause of an error that is of this type.
-pub(super) fn cause<'a, T: StdError + 'static>(
-    error: &'a (dyn StdError + 'static),
-) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
-}
-
-/// The fault of TLS among the causes of an error. It hides in I/O errors, which name the causes of
-/// what they hold but not what they hold.
-fn tls_fault<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    if let Some(fault) = error.downcast_ref() {
-        return Some(fault);
-    }
-    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
-        Some(inner) => tls_fault(inner),
-        None => tls_fault(error.source()?),
     }
 }

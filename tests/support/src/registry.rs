@@ -50,11 +50,22 @@ impl Registry {
     /// show a certificate of the same authority.
     #[must_use]
     pub fn over_tls(&self, certificates: &Certificates, mutual: bool) -> Self {
-        let place = |name: &str| certificates.path(name).display().to_string();
+        let place = certificates.path("ca.pem");
         let clients =
-            if mutual { format!(", clientcas: [{}]", place("ca.pem")) } else { String::new() };
-        let (certificate, key) = (place("server.pem"), place("server.key"));
-        let tls = format!(", tls: {{certificate: {certificate}, key: {key}{clients}}}");
+            if mutual { format!(", clientcas: [{}]", place.display()) } else { String::new() };
+        self.over_tls_with(certificates, "server", &clients)
+    }
+
+    /// A registry with the same images that shows the certificate of this name.
+    #[must_use]
+    pub fn showing(&self, certificates: &Certificates, name: &str) -> Self {
+        self.over_tls_with(certificates, name, "")
+    }
+
+    fn over_tls_with(&self, certificates: &Certificates, name: &str, more: &str) -> Self {
+        let place = |suffix| certificates.path(&format!("{name}.{suffix}")).display().to_string();
+        let (certificate, key) = (place("pem"), place("key"));
+        let tls = format!(", tls: {{certificate: {certificate}, key: {key}{more}}}");
         Self::answering(Some(&self.data), &tls, "")
     }
 

@@ -38,6 +38,32 @@ impl Certificates {
         self.directory.path().join(name)
     }
 
+    /// Makes `NAME.pem` and `NAME.key` for the same names, signed by itself: `openssl req -x509`
+    /// makes an authority of it unless these extensions say otherwise.
+    pub fn self_signed(&self, name: &str, extensions: &[&str]) {
+        let words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
+        let (key, made) = (format!("{name}.key"), format!("{name}.pem"));
+        let names = format!("subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:{NAME}");
+        let more = ["-nodes", "-days", "3650", "-subj", "/CN=localhost", "-keyout", &key];
+        let mut words = [&words[..], &more, &["-out", &made, "-addext", &names]].concat();
+        words.extend(extensions.iter().flat_map(|extension| ["-addext", *extension]));
+        self.openssl(&words);
+    }
+
+    /// Makes `NAME.pem` and `NAME.key` for the same names, signed by an authority of the first
+    /// version of X.509, `NAME-ca.pem`, which cannot say that it is one.
+    pub fn signed_by_version_1(&self, name: &str) {
+        let [authority, key, request] =
+            ["pem", "key", "csr"].map(|suffix| format!("{name}-ca.{suffix}"));
+        let new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+        let subject = ["-subj", "/CN=an old authority", "-keyout", &key, "-out", &request];
+        self.openssl(&[&new[..], &subject].concat());
+        let sign = ["x509", "-req", "-days", "3650", "-in", &request, "-signkey", &key];
+        self.openssl(&[&sign[..], &["-out", &authority]].concat());
+        let names = format!("subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:{NAME}\n");
+        self.sign_by((&authority, &key), name, &names);
+    }
+
     fn authority(&self) {
         let words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
         let more = ["-nodes", "-days", "3650", "-subj", "/CN=authority of a test"];
@@ -45,6 +71,10 @@ impl Certificates {
     }
 
     fn sign(&self, name: &str, extensions: &str) {
+        self.sign_by(("ca.pem", "ca.key"), name, extensions);
+    }
+
+    fn sign_by(&self, (authority, its_key): (&str, &str), name: &str, extensions: &str) {
         let file = |suffix: &str| format!("{name}.{suffix}");
         let (key, request, made, extra) = (file("key"), file("csr"), file("pem"), file("ext"));
         fs::write(self.path(&extra), extensions).expect("a file of extensions");
@@ -53,7 +83,7 @@ impl Certificates {
         let more = ["-subj", &subject, "-keyout", &key, "-out", &request];
         self.openssl(&[&words[..], &more].concat());
         let words = ["x509", "-req", "-days", "3650", "-CAcreateserial"];
-        let more = ["-CA", "ca.pem", "-CAkey", "ca.key", "-in", &request, "-out", &made];
+        let more = ["-CA", authority, "-CAkey", its_key, "-in", &request, "-out", &made];
         self.openssl(&[&words[..], &more, &["-extfile", &extra]].concat());
     }
 
