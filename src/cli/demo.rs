@@ -16,6 +16,7 @@ use crate::guest::Guest;
 use crate::image::{ImageSize, Place, Recipe, Root};
 use crate::layer::{Limits, Memory};
 use crate::report::Demonstrated;
+use crate::source::hosts::Wishes;
 use crate::source::{self, Origin, Platform};
 
 /// Pull a small built-in image from a registry inside this process, without a network
@@ -39,7 +40,10 @@ impl Demo {
         let job = Job {
             origin: Origin::Registry(registry.reference().parse()?),
             platform,
-            options: source::Options::default(),
+            options: source::Options {
+                hosts: Wishes { plain_http: true, ..Wishes::default() },
+                ..source::Options::default()
+            },
             recipe: self.recipe(),
             tree: None,
             now: None,

@@ -95,7 +95,7 @@ struct Tls {
     /// Speak https without asking who answers
     #[arg(long)]
     insecure: bool,
-    /// Speak http; loopback addresses need no such word
+    /// Speak http; on loopback addresses it is tried after TLS without this
     #[arg(long, conflicts_with = "insecure")]
     plain_http: bool,
 }

@@ -67,6 +67,9 @@ pub(super) struct Serves {
     pub(super) digests: bool,
 }
 
+/// How long a host on loopback may take to answer in TLS: long enough for one that does.
+const TLS_ON_LOOPBACK: Duration = Duration::from_secs(5);
+
 /// The length of a header's value from which it may be a secret.
 const SECRET: usize = 6;
 
@@ -313,18 +316,19 @@ pub(super) fn find(reference: &Reference, wishes: &Wishes, places: &Places) -> R
     let mut hosts = Vec::new();
     for place in found {
         let is_origin = !place.is_mirror;
-        let plain_first = is_plain_by_custom(&place.name, wishes, places);
+        let is_local = is_local_by_custom(&place.name, wishes, places);
         let mut local = containerd::Directory::find(&place.name, &places.directories)?;
         if is_origin {
             hosts.append(&mut local.mirrors(&place.repository, &place.name)?);
         }
-        hosts.extend(stand(&place, wishes, &local, plain_first)?);
+        hosts.extend(stand(&place, wishes, &local, is_local)?);
     }
     Ok(hosts)
 }
 
-/// On loopback http is spoken, unless something was said about TLS.
-fn is_plain_by_custom(name: &str, wishes: &Wishes, places: &Places) -> bool {
+/// On loopback TLS is tried and need not be proven, then http is spoken, unless something was said
+/// about TLS.
+fn is_local_by_custom(name: &str, wishes: &Wishes, places: &Places) -> bool {
     let speaks_of_tls =
         wishes.insecure || !wishes.authorities.is_empty() || wishes.identity.is_some();
     let names = containerd::names_of(name);
@@ -339,7 +343,7 @@ fn stand(
     place: &registries_conf::Location,
     wishes: &Wishes,
     local: &containerd::Directory,
-    plain_by_custom: bool,
+    is_local: bool,
 ) -> Result<Vec<Host>> {
     let is_origin = !place.is_mirror;
     let (server, mut manner) = local.server()?;
@@ -371,8 +375,14 @@ fn stand(
         Some(api) if wishes.plain_http && is_origin => {
             return Ok(vec![host(without_tls(&api))]);
         }
-        None if (wishes.plain_http && is_origin) || plain_by_custom => {
-            return Ok(vec![host(plain)]);
+        None if wishes.plain_http && is_origin => return Ok(vec![host(plain)]),
+        None if is_local => {
+            // moby: registry/service_v2.go, lookupV2Endpoints. It need not prove who it is, and
+            // what waits for a whole request before it says a word must not be waited for.
+            let mut secure = host(format!("https://{address}/v2"));
+            secure.trust.insecure = true;
+            secure.dial_timeout = Some(TLS_ON_LOOPBACK);
+            return Ok(vec![secure, host(plain)]);
         }
         server => server.unwrap_or_else(|| format!("https://{address}/v2")),
     };

@@ -55,6 +55,71 @@ fn an_unknown_authority_is_refused_and_a_named_one_is_trusted() {
 }
 
 #[test]
+fn the_servers_own_certificate_can_be_what_is_trusted() {
+    let Some((open, certificates)) = open().zip(Certificates::make()) else { return };
+    certificates.self_signed("authority", &[]);
+    certificates.self_signed("leaf", &["basicConstraints=critical,CA:FALSE"]);
+    certificates.signed_by_version_1("old");
+    let bench = Bench::new();
+    let path = |name: &str| certificates.path(name).display().to_string();
+    for (number, (name, trusted)) in [
+        ("authority", "authority.pem"),
+        ("leaf", "leaf.pem"),
+        ("old", "old-ca.pem"),
+        ("old", "old.pem"),
+        ("server", "server.pem"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let registry = open.showing(&certificates, name);
+        let (host, trusted) = (registry.host(), path(trusted));
+        let reference = format!("{host}/app:latest");
+        bench.pull(&reference, &format!("a{number}"), &["--ca-file", &trusted]);
+        let beside = bench.path("certs.d").join(&host);
+        let directories = hosts(&bench, &host);
+        let message = bench.pull_fails(&reference, &["--hosts-dir", &directories], 69);
+        assert!(message.contains("--ca-file"), "{message}");
+        fs::copy(&trusted, beside.join("ca.crt")).unwrap();
+        bench.pull(&reference, &format!("b{number}"), &["--hosts-dir", &directories]);
+        fs::remove_file(beside.join("ca.crt")).unwrap();
+        hosts_toml(&bench, &host, &format!("server = 'https://{host}'\nca = '{trusted}'\n"));
+        bench.pull(&reference, &format!("c{number}"), &["--hosts-dir", &directories]);
+        fs::remove_dir_all(&beside).unwrap();
+        // As update-ca-certificates does it.
+        hosts(&bench, &host);
+        let words = ["image", "pull", &reference, &format!("d{number}"), "--hosts-dir"];
+        let mut command = bench.command(words.iter().chain(&[directories.as_str()]));
+        let result = command.env("SSL_CERT_FILE", &trusted).output().unwrap();
+        assert!(result.status.success(), "{}", judge::text(&result));
+        // The name counts, whoever is trusted.
+        let other = format!("127.0.0.2:{}/app:latest", host.rsplit(':').next().unwrap());
+        bench.pull_fails(&other, &["--ca-file", &trusted, "--retry", "0"], 69);
+    }
+}
+
+#[test]
+fn tls_is_tried_before_http_on_this_host_and_need_not_be_proven() {
+    let Some((secure, _certificates, open)) = secure(false) else { return };
+    let bench = Bench::new();
+    for (number, registry) in [&secure, &open].into_iter().enumerate() {
+        let port = registry.host().rsplit(':').next().unwrap().to_owned();
+        let reference = format!("localhost:{port}/app:latest");
+        bench.pull(&reference, &format!("{number}"), &[]);
+        // The answer of a host that speaks TLS is the answer.
+        let message = bench.pull_fails(&format!("{}/none:latest", registry.host()), &[], 66);
+        assert!(message.contains("there is no manifest latest"), "{message}");
+    }
+    let guarded = open.guarded();
+    let message = bench.pull_fails(&format!("{}/app:latest", guarded.host()), &[], 77);
+    assert!(message.contains("answered 401"), "{message}");
+    // Another host must prove who it is.
+    let port = secure.host().rsplit(':').next().unwrap().to_owned();
+    let message = bench.pull_fails(&format!("0.0.0.0:{port}/app:latest"), &["--retry", "0"], 69);
+    assert!(message.contains("--ca-file"), "{message}");
+}
+
+#[test]
 fn a_certificate_of_the_client_is_shown_when_it_is_named() {
     let Some((registry, certificates, _open)) = secure(true) else { return };
     let (bench, reference) = (Bench::new(), format!("{}/app:latest", registry.host()));

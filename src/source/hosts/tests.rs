@@ -86,12 +86,15 @@ fn without_configuration_the_registry_itself_is_asked() {
     let mut fixture = Fixture::new();
     assert_eq!(fixture.asked("alpine"), ["https://index.docker.io/v2 library/alpine"]);
     assert_eq!(fixture.asked("h.example:5000/a/b"), ["https://h.example:5000/v2 a/b"]);
-    assert_eq!(fixture.asked("localhost:5000/a"), ["http://localhost:5000/v2 a"]);
-    assert_eq!(fixture.asked("[::1]:5000/a"), ["http://[::1]:5000/v2 a"]);
+    for host in ["localhost:5000", "127.0.0.2", "[::1]:5000"] {
+        let both = [format!("https://{host}/v2 a insecure"), format!("http://{host}/v2 a")];
+        assert_eq!(fixture.asked(&format!("{host}/a")), both);
+    }
     fixture.wishes.insecure = true;
     assert_eq!(fixture.asked("localhost:5000/a"), ["https://localhost:5000/v2 a insecure"]);
     fixture.wishes = Wishes { plain_http: true, ..Wishes::default() };
     assert_eq!(fixture.asked("h.example/a"), ["http://h.example/v2 a"]);
+    assert_eq!(fixture.asked("localhost:5000/a"), ["http://localhost:5000/v2 a"]);
 }
 
 #[test]
