@@ -257,7 +257,7 @@ pub struct Kinds {
     pub symlinks: u64,
     /// Hard links.
     pub hard_links: u64,
-    /// Devices and pipes.
+    /// Devices, pipes and sockets.
     pub special_files: u64,
 }
 

@@ -291,10 +291,6 @@ impl<'b, S: Sink> Flattener<'b, S> {
         entry: &Entry,
         body: &mut dyn Read,
     ) -> Result<()> {
-        if entry.kind == EntryKind::Socket {
-            let why = "a socket means nothing without the process that bound it";
-            return self.lose(why.to_owned());
-        }
         let directory = self.enter(parent)?;
         if !self.pending.is_empty() {
             // The last entry of a name wins over a link that still waits for it.
@@ -355,6 +351,7 @@ impl<'b, S: Sink> Flattener<'b, S> {
             EntryKind::CharacterDevice => Special::CharacterDevice { major, minor },
             EntryKind::BlockDevice => Special::BlockDevice { major, minor },
             EntryKind::Fifo => Special::Fifo,
+            EntryKind::Socket => Special::Socket,
             kind => {
                 return Err(self.broken(&format!("a {kind} is no new node")));
             }

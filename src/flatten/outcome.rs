@@ -40,7 +40,7 @@ pub struct Counts {
     pub symlinks: u64,
     /// Hard links.
     pub hard_links: u64,
-    /// Devices and pipes.
+    /// Devices, pipes and sockets.
     pub special_files: u64,
     /// Whiteouts, whether or not they found something to hide.
     pub whiteouts: u64,

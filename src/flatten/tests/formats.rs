@@ -64,8 +64,8 @@ rows! {
     f13_a_sparse_file_of_nothing_but_a_hole:
         ["pax:GNU.sparse.size=6 pax:GNU.sparse.numblocks=1 pax:GNU.sparse.map=6,0 f="] => "f=\\x00\\x00\\x00\\x00\\x00\\x00";
     f14_a_contiguous_file_is_a_file: ["type:7:f=1"] => "f=1";
-    f15_a_socket_is_left_out: ["type:s:run/s f=1"] => "f=1",
-        "loss run/s: a socket means nothing without the process that bound it";
+    f15_a_socket_is_made: ["type:s:run/s f=1"] => "f=1 run/ run/s:socket";
+    f15_a_socket_replaces_what_is_below: ["s=old d/x=1", "type:s:s type:s:d"] => "d:socket s:socket";
     f17_an_archive_without_an_end: ["a=1 b=2 cut:0"] => "a=1 b=2";
     f17_an_archive_that_ends_in_padding: ["a=1 b={x*700} cut:300"] => "a=1 b={x*700}";
     f17_an_archive_with_one_zero_block: ["a=1 bare:{%00*512} cut:0"] => "a=1";
