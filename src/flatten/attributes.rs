@@ -4,11 +4,11 @@ use ext4_writer::{FileKind, Metadata, NodeId, Sink, Timestamp};
 
 use super::{Flattener, shown};
 use crate::error::Result;
-use crate::layer::{Entry, Xattr};
+use crate::layer::{Entry, Unsupported, Xattr};
 use crate::shown::MAX_SHOWN;
 
 /// What becomes of an extended attribute.
-enum Fate {
+pub(super) enum Fate {
     Keep,
     /// An overlay filesystem's own; it would mislead one that has this image as a lower layer.
     DropOverlay,
@@ -22,6 +22,7 @@ impl<S: Sink> Flattener<'_, S> {
         let set = self.builder.set_metadata(node, &metadata);
         set.map_err(|error| self.fail(error))?;
         self.builder.clear_xattrs(node).map_err(|error| self.fail(error))?;
+        self.forget_acls(node);
         self.add_xattrs(node, entry)
     }
 
@@ -47,7 +48,7 @@ impl<S: Sink> Flattener<'_, S> {
             modified: self.time("mtime", entry.modified)?,
             accessed: entry.accessed.map(|time| self.time("atime", time)).transpose()?,
             changed: entry.changed.map(|time| self.time("ctime", time)).transpose()?,
-            created: None,
+            created: entry.created.map(|time| self.time("time of creation", time)).transpose()?,
         })
     }
 
@@ -67,9 +68,9 @@ impl<S: Sink> Flattener<'_, S> {
     }
 
     pub(super) fn add_xattrs(&mut self, node: NodeId, entry: &Entry) -> Result<()> {
-        for keyword in &entry.unsupported {
+        for Unsupported { keyword, why } in &entry.unsupported {
             let keyword = keyword.get(..MAX_SHOWN).unwrap_or(keyword);
-            self.lose(format!("attribute \"{keyword}\" of the archive cannot be represented"))?;
+            self.lose(format!("attribute \"{keyword}\" of the archive {why}"))?;
         }
         let kind = self.kind(node)?;
         for Xattr { name, value } in &entry.xattrs {
@@ -87,7 +88,7 @@ impl<S: Sink> Flattener<'_, S> {
                 }
             }
         }
-        Ok(())
+        self.add_acls(node, entry)
     }
 
     pub(super) fn copy_xattrs(&mut self, from: NodeId, to: NodeId) -> Result<()> {
@@ -102,7 +103,7 @@ impl<S: Sink> Flattener<'_, S> {
 
 /// The kernel's rules for names: `user.` on files and directories only (xattr(7)), ACLs on what
 /// has permissions of its own, default ACLs on directories.
-fn fate(name: &[u8], kind: FileKind) -> Fate {
+pub(super) fn fate(name: &[u8], kind: FileKind) -> Fate {
     let is = |prefix: &[u8]| name.starts_with(prefix);
     let owner_less = !matches!(kind, FileKind::Regular | FileKind::Directory);
     match name {

@@ -5,6 +5,7 @@
 //! stands. What a layer takes out of the tree stays whole until the layer ends, so that a hard
 //! link can still name it.
 
+mod acl;
 mod attributes;
 mod history;
 mod links;
@@ -19,11 +20,15 @@ mod whiteout;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 
+use ext4_writer::reader::Source;
 use ext4_writer::{Builder, FileContent, FileKind, Metadata, NodeId, Sink, Special, Timestamp};
 
 use crate::error::{Error, Result, carried};
-use crate::layer::{Archive, Entry, EntryKind, LayerStream, LayerTotals, Limits, flag};
+use crate::layer::{
+    Archive, Entry, EntryKind, LayerStream, LayerTotals, Limits, Unsupported, flag,
+};
 use crate::shown::name as shown;
+use acl::{Names, PendingAcls};
 use history::{Graveyard, History, LayerNumber};
 use links::PendingLinks;
 use path::{CleanPath, Meaning};
@@ -80,11 +85,19 @@ pub struct Flattener<'b, S: Sink> {
     detours: u64,
     graveyard: Graveyard,
     pending: PendingLinks,
+    pending_acls: PendingAcls,
     followed: BTreeSet<NodeId>,
     /// Files that AUFS keeps for the hard links of this layer.
     kept_by_aufs: Vec<(NodeId, Vec<u8>)>,
     /// The directory of the last entry: nearly always that of the next one too.
     last_parent: Option<(Vec<u8>, NodeId)>,
+}
+
+impl<S: Sink + Source> Flattener<'_, S> {
+    /// Applies a whole layer and verifies its diff ID.
+    pub fn apply_layer(&mut self, stream: LayerStream) -> Result<LayerTotals> {
+        self.apply_layer_with(stream, Self::read_names)
+    }
 }
 
 impl<'b, S: Sink> Flattener<'b, S> {
@@ -109,14 +122,19 @@ impl<'b, S: Sink> Flattener<'b, S> {
             detours: 0,
             graveyard: Graveyard::default(),
             pending: PendingLinks::new(),
+            pending_acls: PendingAcls::new(),
             followed: BTreeSet::new(),
             kept_by_aufs: Vec::new(),
             last_parent: None,
         })
     }
 
-    /// Applies a whole layer and verifies its diff ID.
-    pub fn apply_layer(&mut self, mut stream: LayerStream) -> Result<LayerTotals> {
+    /// Applies a whole layer. `read_names` is asked, at its end, whom the image knows.
+    fn apply_layer_with(
+        &mut self,
+        mut stream: LayerStream,
+        read_names: impl FnOnce(&mut Self) -> Result<Names>,
+    ) -> Result<LayerTotals> {
         let label = stream.name().to_owned();
         let limits = self.options.limits.clone();
         stream.bound(limits.image.saturating_sub(self.outcome.counts.layer_bytes));
@@ -128,6 +146,12 @@ impl<'b, S: Sink> Flattener<'b, S> {
         let totals = archive.into_inner().finish()?;
         let bytes = &mut self.outcome.counts.layer_bytes;
         *bytes = bytes.saturating_add(totals.uncompressed);
+        self.settle_links()?;
+        self.settle_store()?;
+        if !self.pending_acls.is_empty() {
+            let names = read_names(self)?;
+            self.settle_acls(&names)?;
+        }
         self.end_layer()?;
         Ok(totals)
     }
@@ -205,6 +229,8 @@ impl<'b, S: Sink> Flattener<'b, S> {
     pub fn end_layer(&mut self) -> Result<()> {
         self.settle_links()?;
         self.settle_store()?;
+        // Those of a layer that is read elsewhere: the image's names are not to be read here.
+        self.settle_acls(&Names::default())?;
         let mut directories = Vec::new();
         for node in self.graveyard.empty() {
             // Files first: one with a name in a removed directory goes with that directory.
@@ -242,7 +268,8 @@ impl<'b, S: Sink> Flattener<'b, S> {
     fn account(&mut self, entry: &Entry) -> Result<()> {
         let limits = &self.options.limits;
         let xattrs = entry.xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len());
-        let sizes = xattrs.chain(entry.unsupported.iter().map(String::len));
+        let sizes = xattrs.chain(entry.unsupported.iter().map(Unsupported::size));
+        let sizes = sizes.chain([entry.acls.size()]);
         let bytes = sizes.fold(entry.path.len() + entry.link.len(), usize::saturating_add);
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.metadata_bytes = self.metadata_bytes.saturating_add(bytes);

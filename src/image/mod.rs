@@ -263,7 +263,7 @@ impl Recipe {
     }
 
     /// Applies what the image begins with; returns what names it, and what was read of each layer.
-    fn apply_base<S: Sink>(
+    fn apply_base<S: Sink + Source>(
         &self,
         base: Base<'_>,
         layers: impl Iterator<Item = Result<LayerStream>>,

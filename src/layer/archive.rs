@@ -9,7 +9,7 @@ use ext4_writer::Segment;
 
 use super::header::{BLOCK, BLOCK_BYTES, Header, Reason, until_nul};
 use super::input::read_full;
-use super::pax::{Records, Scope};
+use super::pax::{Records, Rights, Scope};
 use super::sparse::{self, Layout, SparseError};
 use super::{Entry, EntryKind, Limits, MAX_SYMLINK, MAX_XATTR, flag, widen};
 use crate::error::{Error, Result, carried};
@@ -423,25 +423,32 @@ fn kind(typeflag: u8, path: &[u8]) -> Result<EntryKind, Reason> {
 /// Everything but names and contents.
 fn describe(header: &Header, kind: EntryKind, mut records: Records) -> Result<Entry, Reason> {
     let device = match kind {
-        EntryKind::CharacterDevice | EntryKind::BlockDevice => header.device()?,
+        EntryKind::CharacterDevice | EntryKind::BlockDevice => {
+            let (major, minor) = header.device()?;
+            (records.major.unwrap_or(major), records.minor.unwrap_or(minor))
+        }
         _ => (0, 0),
     };
     let xattrs = records.xattrs();
+    let mut unsupported = records.unsupported();
+    let Rights { acls, withheld } = records.rights(&xattrs, &mut unsupported);
     Ok(Entry {
         path: Vec::new(),
         kind,
-        mode: header.mode()?,
+        mode: header.mode()? & !withheld,
         uid: records.uid.map_or_else(|| header.uid(), Ok)?,
         gid: records.gid.map_or_else(|| header.gid(), Ok)?,
         modified: records.modified.map_or_else(|| header.modified(), Ok)?,
         accessed: records.accessed.map_or_else(|| header.accessed(), |time| Ok(Some(time)))?,
         changed: records.changed.map_or_else(|| header.changed(), |time| Ok(Some(time)))?,
+        created: records.created,
         size: 0,
         link: Vec::new(),
         device,
         xattrs,
         segments: None,
-        unsupported: records.unsupported.into_iter().collect(),
+        acls,
+        unsupported,
     })
 }
 
@@ -870,9 +877,10 @@ mod tests {
 
     #[test]
     fn attributes_nobody_can_keep_are_listed() {
-        let acl: [(&str, &[u8]); 2] = [("SCHILY.acl.access", b"user::rw-"), ("comment", b"x")];
-        let got = entry(&Forge::new().pax(&acl).file("x", b"").finish());
-        assert_eq!(got.unsupported, ["SCHILY.acl.access"]);
+        let records: [(&str, &[u8]); 2] = [("SCHILY.fflags", b"nodump"), ("comment", b"x")];
+        let got = entry(&Forge::new().pax(&records).file("x", b"").finish());
+        let keywords = got.unsupported.iter().map(|lost| lost.keyword.as_str());
+        assert_eq!(keywords.collect::<Vec<_>>(), ["SCHILY.fflags"]);
     }
 
     #[test]

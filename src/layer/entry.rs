@@ -4,6 +4,8 @@ use std::fmt;
 
 use ext4_writer::{Segment, Timestamp};
 
+use super::Acls;
+
 /// An extended attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Xattr {
@@ -68,6 +70,8 @@ pub struct Entry {
     pub accessed: Option<Timestamp>,
     /// When the inode last changed, if the archive says so.
     pub changed: Option<Timestamp>,
+    /// When the file was made, if the archive says so.
+    pub created: Option<Timestamp>,
     /// Size of a regular file in bytes, holes included; 0 for all others.
     pub size: u64,
     /// The target of a symbolic or hard link, as it stands in the archive.
@@ -78,8 +82,29 @@ pub struct Entry {
     pub xattrs: Vec<Xattr>,
     /// Where the stored bytes of a sparse file belong, ascending; everything else is zero.
     pub segments: Option<Vec<Segment>>,
-    /// PAX keywords that describe attributes no one here can represent, such as `SCHILY.acl.access`.
-    pub unsupported: Vec<String>,
+    /// ACLs that the archive has as text, and not among the attributes.
+    pub acls: Acls,
+    /// What the archive says of the file and nothing here holds.
+    pub unsupported: Vec<Unsupported>,
+}
+
+/// A PAX record that an image does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// Its keyword, such as `SCHILY.acl.ace`.
+    pub keyword: String,
+    /// Why it is not held, behind the keyword.
+    pub why: String,
+}
+
+impl Unsupported {
+    pub(super) fn new(keyword: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { keyword: keyword.into(), why: why.into() }
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.keyword.len().saturating_add(self.why.len())
+    }
 }
 
 impl Entry {
@@ -95,11 +120,13 @@ impl Entry {
             modified,
             accessed: None,
             changed: None,
+            created: None,
             size: 0,
             link: Vec::new(),
             device: (0, 0),
             xattrs: Vec::new(),
             segments: None,
+            acls: Acls::default(),
             unsupported: Vec::new(),
         }
     }

@@ -3,6 +3,7 @@
 //! A [`LayerStream`] decompresses and hashes, an [`Archive`] over it reads the entries. The tar
 //! semantics are those of Go's `archive/tar`, which the container tools read layers with.
 
+mod acl;
 mod ahead;
 mod archive;
 mod decompress;
@@ -21,9 +22,11 @@ mod stream;
 mod writer;
 mod zstandard;
 
+pub(crate) use acl::Class;
+pub use acl::{Acl, Acls};
 pub use archive::{Archive, Body};
 pub use decompress::Compression;
-pub use entry::{Entry, EntryKind, Xattr};
+pub use entry::{Entry, EntryKind, Unsupported, Xattr};
 pub use limits::{Limits, MAX_SYMLINK, MAX_XATTR, flag};
 pub use lookahead::{LookAhead, Memory};
 pub use stream::{LayerBlob, LayerStream, LayerTotals};

@@ -7,9 +7,10 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use ext4_writer::Timestamp;
 
+use super::acl::{Acls, denied_by_nfs4};
 use super::header::Reason;
 use super::sparse::SparseRecords;
-use super::{Xattr, widen};
+use super::{Unsupported, Xattr, widen};
 
 /// What the extended headers say of the next entry, over its own header.
 #[derive(Clone, Default)]
@@ -22,10 +23,25 @@ pub(super) struct Records {
     pub(super) modified: Option<Timestamp>,
     pub(super) accessed: Option<Timestamp>,
     pub(super) changed: Option<Timestamp>,
+    pub(super) created: Option<Timestamp>,
+    pub(super) major: Option<u32>,
+    pub(super) minor: Option<u32>,
     pub(super) sparse: SparseRecords,
-    pub(super) unsupported: BTreeSet<String>,
+    unsupported: BTreeSet<Vec<u8>>,
+    /// By their names as the records have them.
     xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-    libarchive_xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    libarchive_xattrs: BTreeMap<Vec<u8>, Xattr>,
+    selinux: Option<Vec<u8>>,
+    access_acl: Option<Vec<u8>>,
+    default_acl: Option<Vec<u8>>,
+    nfs4_acl: Option<Vec<u8>>,
+}
+
+/// What the extended headers say of who may do what, as far as it is known.
+pub(super) struct Rights {
+    pub(super) acls: Acls,
+    /// The permissions that a mode must not grant because of an ACL that is not kept.
+    pub(super) withheld: u16,
 }
 
 /// Whether records speak of the next entry or of all that follow.
@@ -43,7 +59,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// Attributes that no field of an entry holds; they are reported, not lost in silence.
 const UNSUPPORTED: [&[u8]; 5] =
-    [b"SCHILY.acl.", b"SCHILY.fflags", b"RHT.security.selinux", b"SUN.", b"LIBARCHIVE.symlinktype"];
+    [b"SCHILY.acl.", b"SCHILY.fflags", b"RHT.", b"SUN.", b"LIBARCHIVE.symlinktype"];
+
+const ACCESS_ACL: &str = "SCHILY.acl.access";
+const DEFAULT_ACL: &str = "SCHILY.acl.default";
+const NFS4_ACL: &str = "SCHILY.acl.ace";
 
 impl Records {
     /// Adds the records of an extended header's body, later ones over earlier ones.
@@ -59,17 +79,72 @@ impl Records {
 
     /// The bytes of what can be many and stays in memory.
     pub(super) fn size(&self) -> u64 {
-        let xattrs = self.xattrs.iter().chain(&self.libarchive_xattrs);
-        let xattrs = xattrs.map(|(name, value)| name.len().saturating_add(value.len()));
-        let sizes = xattrs.chain(self.unsupported.iter().map(String::len));
+        let xattrs = self.xattrs.iter().map(|(name, value)| name.len().saturating_add(value.len()));
+        let others = self.libarchive_xattrs.iter().map(|(key, Xattr { name, value })| {
+            key.len().saturating_add(name.len()).saturating_add(value.len())
+        });
+        let texts = [&self.selinux, &self.access_acl, &self.default_acl, &self.nfs4_acl];
+        let texts = texts.into_iter().flatten().map(Vec::len);
+        let sizes = xattrs.chain(others).chain(texts).chain(self.unsupported.iter().map(Vec::len));
         sizes.fold(0, |sum, size| sum.saturating_add(widen(size)))
     }
 
-    /// The attributes, those in star's form over those in libarchive's.
+    /// The attributes, those in star's form over those in libarchive's, and a label of its own
+    /// record where no attribute says it.
+    ///
+    /// libarchive writes every attribute in both forms, and escapes the names in both, whereas star's
+    /// form has no escapes but GNU tar's: a name that stands in both forms is libarchive's.
     pub(super) fn xattrs(&mut self) -> Vec<Xattr> {
-        let mut all = std::mem::take(&mut self.libarchive_xattrs);
-        all.extend(std::mem::take(&mut self.xattrs));
+        let mut all = BTreeMap::new();
+        let mut libarchive = std::mem::take(&mut self.libarchive_xattrs);
+        for (key, value) in std::mem::take(&mut self.xattrs) {
+            let twin = libarchive.remove(&key).map(|twin| twin.name);
+            all.insert(twin.unwrap_or_else(|| unescape(&key)), value);
+        }
+        for Xattr { name, value } in libarchive.into_values() {
+            all.entry(name).or_insert(value);
+        }
+        if let Some(label) = self.selinux.take() {
+            all.entry(b"security.selinux".to_vec()).or_insert(label);
+        }
         all.into_iter().map(|(name, value)| Xattr { name, value }).collect()
+    }
+
+    /// The ACLs that stand in records of their own, but for those that `xattrs` have already. What
+    /// is no ACL that an inode can have is added to what is unsupported.
+    pub(super) fn rights(&mut self, xattrs: &[Xattr], lost: &mut Vec<Unsupported>) -> Rights {
+        let has = |name: &[u8]| xattrs.iter().any(|xattr| xattr.name == name);
+        let access = self.access_acl.take().filter(|_| !has(b"system.posix_acl_access"));
+        let has_default = has(b"system.posix_acl_default");
+        let default = self.default_acl.take().filter(|_| !has_default);
+        let mut withheld = 0;
+        if let Some(text) = self.nfs4_acl.take() {
+            let denied = denied_by_nfs4(&text);
+            withheld |= denied << 3 | denied;
+            lost.push(Unsupported::new(NFS4_ACL, "is an NFSv4 ACL, which ext4 does not have"));
+        }
+        let mut read = |keyword: &str, access: Option<&[u8]>, default: Option<&[u8]>| {
+            Acls::parse(access, default).map_err(|why| {
+                lost.push(Unsupported::new(keyword, format!("is no POSIX ACL: {why}")));
+            })
+        };
+        let from_access = read(ACCESS_ACL, access.as_deref(), None).unwrap_or_else(|()| {
+            // The group's permissions may be the mask alone.
+            withheld |= 0o070;
+            Acls::default()
+        });
+        let from_default = read(DEFAULT_ACL, None, default.as_deref()).unwrap_or_default();
+        let default = from_default.default.or(from_access.default).filter(|_| !has_default);
+        Rights { acls: Acls { access: from_access.access, default }, withheld }
+    }
+
+    /// What nothing of an entry holds.
+    pub(super) fn unsupported(&mut self) -> Vec<Unsupported> {
+        let keywords = std::mem::take(&mut self.unsupported);
+        let lost = |keyword: Vec<u8>| {
+            Unsupported::new(crate::shown::name(&keyword), "cannot be represented")
+        };
+        keywords.into_iter().map(lost).collect()
     }
 
     fn set(&mut self, key: &[u8], value: &[u8], scope: Scope) -> Result<(), Reason> {
@@ -87,6 +162,14 @@ impl Records {
             b"mtime" => self.modified = time(value)?,
             b"atime" => self.accessed = time(value)?,
             b"ctime" => self.changed = time(value)?,
+            b"LIBARCHIVE.creationtime" => self.created = time(value)?,
+            // Of devices whose numbers have no room in their fields (libarchive: `tar.5`).
+            b"SCHILY.devmajor" => self.major = decimal(value)?,
+            b"SCHILY.devminor" => self.minor = decimal(value)?,
+            b"SCHILY.acl.access" => self.access_acl = text(value)?,
+            b"SCHILY.acl.default" => self.default_acl = text(value)?,
+            b"SCHILY.acl.ace" => self.nfs4_acl = text(value)?,
+            b"RHT.security.selinux" => self.selinux = label(value)?,
             _ => self.set_vendor(key, value)?,
         }
         Ok(())
@@ -95,14 +178,14 @@ impl Records {
     fn set_vendor(&mut self, key: &[u8], value: &[u8]) -> Result<(), Reason> {
         if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
             self.xattrs.insert(xattr_name(name.to_vec())?, value.to_vec());
-        } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
-            let name = percent_decode(name).ok_or("is not url-encoded")?;
+        } else if let Some(key) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
+            let name = xattr_name(percent_decode(key).ok_or("is not url-encoded")?)?;
             let value = BASE64.decode(value).map_err(|error| format!("is not base64: {error}"))?;
-            self.libarchive_xattrs.insert(xattr_name(name)?, value);
+            self.libarchive_xattrs.insert(key.to_vec(), Xattr { name, value });
         } else if let Some(name) = key.strip_prefix(b"GNU.sparse.") {
             self.sparse.set(name, value)?;
         } else if UNSUPPORTED.iter().any(|prefix| key.starts_with(prefix)) {
-            self.unsupported.insert(crate::shown::bytes(&key).to_string());
+            self.unsupported.insert(key.to_vec());
         }
         // What is left (comment, charset, uname, vendors' notes) describes nothing that an inode
         // has; POSIX lets a reader ignore it.
@@ -198,6 +281,30 @@ fn xattr_name(name: Vec<u8>) -> Result<Vec<u8>, Reason> {
         return Err("names no attribute".to_owned());
     }
     Ok(name)
+}
+
+/// A security label is stored with a NUL behind it, and archived without (libselinux:
+/// `setfilecon`; GNU tar: `src/xattrs.c`).
+fn label(value: &[u8]) -> Result<Option<Vec<u8>>, Reason> {
+    let label = text(value.strip_suffix(b"\0").unwrap_or(value))?;
+    Ok(label.map(|label| [label.as_slice(), b"\0"].concat()))
+}
+
+/// What GNU tar makes of a name's `=`, which would end the key, and of its `%` (GNU tar:
+/// `src/xheader.c`, `xattr_encode_keyword`). Other escapes are none.
+fn unescape(name: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((byte, behind)) = rest.split_first() {
+        let (byte, behind) = match rest {
+            [b'%', b'3', b'D', behind @ ..] => (b'=', behind),
+            [b'%', b'2', b'5', behind @ ..] => (b'%', behind),
+            _ => (*byte, behind),
+        };
+        plain.push(byte);
+        rest = behind;
+    }
+    plain
 }
 
 fn percent_decode(text: &[u8]) -> Option<Vec<u8>> {

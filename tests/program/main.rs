@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod attributes;
 mod auth;
 mod banger;
 mod boot;

@@ -42,8 +42,45 @@ rows! {
         "loss f: attribute \"system.nfs4_acl\" has no place in ext4",
         "loss g: attribute \"com.apple.x\" has no place in ext4";
     m08_attributes_that_only_archives_know_are_dropped:
-        ["pax:SCHILY.acl.access=user::rw- f="] => "f=",
-        "loss f: attribute \"SCHILY.acl.access\" of the archive cannot be represented";
+        ["pax:SCHILY.fflags=nodump f= pax:RHT.other=x g= pax:SUN.x=y h="] => "f= g= h=",
+        "loss f: attribute \"SCHILY.fflags\" of the archive cannot be represented",
+        "loss g: attribute \"RHT.other\" of the archive cannot be represented",
+        "loss h: attribute \"SUN.x\" of the archive cannot be represented";
+    m17_an_acl_that_says_what_a_mode_says_is_the_mode:
+        ["mode:4600 pax:SCHILY.acl.access=u::rwx,g::rx,o::x f="] => "f=[4751]";
+    m17_an_acl_as_text_and_as_attribute_is_one:
+        ["pax:SCHILY.acl.default=u::rwx,g::rx,u:joe:r,m::rx,o::- \
+          x:system.posix_acl_default=%02%00%00%00%01%00%07%00{%ff*4}%04%00%05%00{%ff*4}%20%00%00%00{%ff*4} d/"]
+        => "d/[system.posix_acl_default=\\x02\\x00\\x00\\x00\\x01\\x00\\x07\\x00{\\xff*4}\\x04\\x00\\x05\\x00{\\xff*4}%20\\x00\\x00\\x00{\\xff*4}]";
+    m17_a_default_acl_as_text_stands_on_directories_only:
+        ["pax:SCHILY.acl.default=u::rwx,g::rx,o::- h="] => "h=",
+        "loss h: attribute \"system.posix_acl_default\" can only stand on a directory";
+    m17_an_acl_of_unknown_names_is_lost_and_widens_nothing:
+        ["mode:674 pax:SCHILY.acl.access=u::rw,u:joe:rwx,g::rx,m::rwx,o::r f=", "mode:664 \
+          pax:SCHILY.acl.access=u::rw,g:staff:w,g::r,m::rw,o::r g="]
+        => "f=[654] g=[640]",
+        "loss f: its ACL names the user \"joe\", of whom neither the archive nor the image's \
+         /etc/passwd has a number",
+        "loss g: its ACL names the group \"staff\", of whom neither the archive nor the image's \
+         /etc/group has a number";
+    m17_text_that_is_no_acl_is_lost_and_widens_nothing:
+        ["mode:674 pax:SCHILY.acl.access=u::rw,g:5:rx f="] => "f=[604]",
+        "loss f: attribute \"SCHILY.acl.access\" of the archive is no POSIX ACL: it lacks the entry \
+         of the owner, the group or others";
+    m17_an_acl_of_nfs4_is_lost_and_widens_nothing:
+        ["mode:666 pax:SCHILY.acl.ace=owner@:rw:-:allow,user:joe:-w-:-------:deny:5 f="]
+        => "f=",
+        "loss f: attribute \"SCHILY.acl.ace\" of the archive is an NFSv4 ACL, which ext4 does not \
+         have";
+    m18_a_label_of_its_own_record_is_the_attribute:
+        ["pax:RHT.security.selinux=a:b:c:s0 f= pax:RHT.security.selinux=other \
+          x:security.selinux=a:b:c:s1%00 g="]
+        => "f=[security.selinux=a:b:c:s0\\x00] g=[security.selinux=a:b:c:s1\\x00]";
+    m19_names_are_unescaped_as_gnu_tar_and_libarchive_escape_them:
+        ["x:user.a%253Db%2525c%2541=1 f= pax:LIBARCHIVE.xattr.user.%2520=Mg x:user.%2520=2 g="]
+        => "f=[user.a=b%25c%2541=1] g=[user.%20=2]";
+    m20_device_numbers_that_have_no_room_stand_in_records:
+        ["pax:SCHILY.devmajor=259 pax:SCHILY.devminor=1048575 b:1:2:a"] => "a:b:259:1048575";
     m09_attributes_of_libarchive_are_decoded:
         ["pax:LIBARCHIVE.xattr.user.%2561%2520b=AQo= pax:LIBARCHIVE.xattr.user.c=eHg \
           x:user.c=star f="] => "f=[user.c=star,user.a%20b=\\x01\\n]";
@@ -87,6 +124,42 @@ fn m05_acls_are_kept_as_programs_see_them() {
         .dir("d/");
     let expected = format!("d/[system.posix_acl_access={shown},system.posix_acl_default={shown}]");
     assert_eq!(flatten_all(vec![layer], 0).unwrap().tree, expected);
+}
+
+/// `u::rw,g::r,m::rw,o::-` and two named entries.
+fn named(user: u32, group: u32) -> String {
+    let acl = xattr::acl(&[
+        (1, 6, NO_ID),
+        (2, 4, user),
+        (4, 4, NO_ID),
+        (8, 2, group),
+        (16, 6, NO_ID),
+        (32, 0, NO_ID),
+    ]);
+    format!("system.posix_acl_access={}", acl.escape_ascii())
+}
+
+#[test]
+fn m17_names_in_an_acl_are_those_of_the_image() {
+    let acl = "pax:SCHILY.acl.access=u::rw,u:joe:r,g::r,g:staff:w,m::rw,o::-";
+    let numbered = "pax:SCHILY.acl.access=u::rw,u:joe:r:7,g::r,g:staff:w:8,m::rw,o::-";
+    let passwd = "etc/passwd=joe:x:70:1::%0ajoe:x:71:1::%0a etc/group=x%0astaff:x:50:joe";
+    // The names may come behind their use, and in a later layer they may mean somebody else.
+    let first = format!("mode:666 {acl} f= {numbered} g= mode:644 {passwd}");
+    let second = format!("etc/passwd=joe:x:99:1 mode:666 {acl} a= {acl} l=>a {acl} gone=");
+    let got = outcome(&[&first, &second, ".wh.gone"]);
+    assert_eq!(got.remarks(), [""; 0]);
+    for (node, user, group) in [("f=", 70, 50), ("g=", 7, 8), ("a=", 99, 50)] {
+        let expected = format!("{node}[660,{}]", named(user, group));
+        assert!(got.tree.contains(&expected), "{expected}: {}", got.tree);
+    }
+}
+
+#[test]
+fn m17_the_last_header_of_a_directory_is_what_its_acl_comes_from() {
+    let acl = "pax:SCHILY.acl.access=u::rwx,u:joe:r,g::r,m::rwx,o::-";
+    let got = outcome(&[&format!("{acl} mode:770 d/ mode:700 d/")]);
+    assert_eq!((got.tree.as_str(), got.remarks().len()), ("d/[700]", 0));
 }
 
 #[test]

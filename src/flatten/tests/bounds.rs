@@ -31,7 +31,8 @@ fn limited(layers: Vec<Vec<u8>>, limits: &Limits) -> Result<Flattened> {
             let reader = io::Cursor::new(bytes);
             let name = format!("layer {}", index + 1);
             let blob = LayerBlob { name, reader, verified: None, diff_id: None };
-            flattener.apply_layer(LayerStream::open(blob, limits)?)?;
+            flattener
+                .apply_layer_with(LayerStream::open(blob, limits)?, |_| Ok(Names::default()))?;
         }
         Ok(())
     };
@@ -118,7 +119,12 @@ fn explode(blob: Vec<u8>) -> (Error, u64) {
     let size = Size::Fixed(64 << 20);
     let got = count(FlattenOptions::default(), size, |flattener| {
         let blob = LayerBlob { name: "layer 1".to_owned(), reader, verified: None, diff_id: None };
-        flattener.apply_layer(LayerStream::open(blob, &Limits::default())?).map(|_| ())
+        flattener
+            .apply_layer_with(
+                LayerStream::open(blob, &Limits::default())?,
+                |_| Ok(Names::default()),
+            )
+            .map(|_| ())
     });
     (got.unwrap_err(), read.load(Ordering::Relaxed))
 }

@@ -1,0 +1,164 @@
+//! ACLs that an archive has as text: onto a node, with numbers for the names in them.
+
+use std::collections::BTreeMap;
+
+use ext4_writer::reader::Source;
+use ext4_writer::{NodeId, Sink};
+
+use super::attributes::{Fate, fate};
+use super::{Flattener, shown};
+use crate::error::Result;
+use crate::layer::{Acl, Acls, Class, Entry};
+
+/// ACLs whose names are looked up when the layer is complete: its passwd may come behind them.
+pub(super) type PendingAcls = BTreeMap<(NodeId, Which), PendingAcl>;
+
+pub(super) struct PendingAcl {
+    acl: Acl,
+    /// Where the entry stands, for messages.
+    path: Vec<u8>,
+}
+
+/// One of the two ACLs of a node.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Which {
+    Access,
+    Default,
+}
+
+/// The numbers of the users and groups that an image knows.
+#[derive(Default)]
+pub(super) struct Names {
+    users: BTreeMap<Vec<u8>, u32>,
+    groups: BTreeMap<Vec<u8>, u32>,
+}
+
+/// The most bytes of passwd or group that are read.
+const MAX_FILE: u64 = 1 << 20;
+
+impl<S: Sink> Flattener<'_, S> {
+    /// Gives a node the ACLs that an entry has as text.
+    pub(super) fn add_acls(&mut self, node: NodeId, entry: &Entry) -> Result<()> {
+        let Acls { access, default } = &entry.acls;
+        for (which, acl) in [(Which::Access, access), (Which::Default, default)] {
+            let Some(acl) = acl else { continue };
+            if let Fate::Drop(why) = fate(which.attribute(), self.kind(node)?) {
+                let name = shown(which.attribute());
+                self.lose(format!("attribute \"{name}\" {why}"))?;
+            } else if let Ok(value) = acl.to_xattr(|_, _| None) {
+                self.pending_acls.remove(&(node, which));
+                self.set_acl(node, which, acl, &value)?;
+            } else {
+                let pending = PendingAcl { acl: acl.clone(), path: entry.path.clone() };
+                self.pending_acls.insert((node, which), pending);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what entries before said of a node's ACLs.
+    pub(super) fn forget_acls(&mut self, node: NodeId) {
+        for which in [Which::Access, Which::Default] {
+            self.pending_acls.remove(&(node, which));
+        }
+    }
+
+    /// Sets the ACLs that wait for `names`. One that names somebody else is lost, and then nobody
+    /// may do more than it let them.
+    pub(super) fn settle_acls(&mut self, names: &Names) -> Result<()> {
+        for ((node, which), PendingAcl { acl, path }) in std::mem::take(&mut self.pending_acls) {
+            self.current = path;
+            match acl.to_xattr(|class, name| names.number(class, name)) {
+                Ok(value) => self.set_acl(node, which, &acl, &value)?,
+                Err((class, name)) => {
+                    if which == Which::Access {
+                        self.set_permissions(node, |mode| mode & acl.mode_without())?;
+                    }
+                    let (whom, file) = match class {
+                        Class::User => ("user", "passwd"),
+                        Class::Group => ("group", "group"),
+                    };
+                    self.lose(format!(
+                        "its ACL names the {whom} \"{}\", of whom neither the archive nor the \
+                         image's /etc/{file} has a number",
+                        shown(name)
+                    ))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets an ACL as the kernel does: the mode follows it, and holds it where it says no more
+    /// (kernel: `fs/posix_acl.c`, `posix_acl_update_mode`).
+    fn set_acl(&mut self, node: NodeId, which: Which, acl: &Acl, value: &[u8]) -> Result<()> {
+        if which == Which::Access {
+            self.set_permissions(node, |_| acl.mode())?;
+            if acl.is_mode() {
+                return Ok(());
+            }
+        }
+        let set = self.builder.set_xattr(node, which.attribute(), value);
+        set.map_err(|error| self.fail(error))
+    }
+
+    /// Changes the nine bits of permissions.
+    fn set_permissions(&mut self, node: NodeId, change: impl FnOnce(u16) -> u16) -> Result<()> {
+        const PERMISSIONS: u16 = 0o777;
+        let mut metadata = self.metadata(node)?;
+        let others = metadata.mode & !PERMISSIONS;
+        metadata.mode = others | change(metadata.mode & PERMISSIONS);
+        self.builder.set_metadata(node, &metadata).map_err(|error| self.fail(error))
+    }
+}
+
+impl<S: Sink + Source> Flattener<'_, S> {
+    /// What the image's passwd and group say so far. A file that is too large knows nobody.
+    pub(super) fn read_names(&mut self) -> Result<Names> {
+        let mut names = Names::default();
+        let files =
+            [(&b"/etc/passwd"[..], &mut names.users), (&b"/etc/group"[..], &mut names.groups)];
+        for (path, numbers) in files {
+            let Some(seen) = self.look(path)?.filter(super::Seen::is_file) else { continue };
+            let size = self.builder.file_size(seen.node);
+            if size.is_some_and(|size| size <= MAX_FILE)
+                && let Some(content) = self.read(path, usize::MAX)?
+            {
+                read_numbers(&content, numbers);
+            }
+        }
+        Ok(names)
+    }
+}
+
+impl Which {
+    fn attribute(self) -> &'static [u8] {
+        match self {
+            Self::Access => b"system.posix_acl_access",
+            Self::Default => b"system.posix_acl_default",
+        }
+    }
+}
+
+impl Names {
+    /// The superuser and its group are 0 everywhere.
+    fn number(&self, class: Class, name: &[u8]) -> Option<u32> {
+        let numbers = match class {
+            Class::User => &self.users,
+            Class::Group => &self.groups,
+        };
+        numbers.get(name).copied().or_else(|| (name == b"root").then_some(0))
+    }
+}
+
+/// The name and the third field of every line; the first of a name counts (passwd(5), group(5)).
+fn read_numbers(content: &[u8], numbers: &mut BTreeMap<Vec<u8>, u32>) {
+    for line in content.split(|byte| *byte == b'\n') {
+        let mut fields = line.split(|byte| *byte == b':');
+        if let (Some(name), Some(_), Some(number)) = (fields.next(), fields.next(), fields.next())
+            && let Some(number) = str::from_utf8(number).ok().and_then(|text| text.parse().ok())
+        {
+            numbers.entry(name.to_vec()).or_insert(number);
+        }
+    }
+}
