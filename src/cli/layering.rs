@@ -64,7 +64,7 @@ pub(super) struct Bounds {
     /// Bytes of a layer that are of no use, such as what follows its end [default: 64M]
     #[arg(long = "max-ignored", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true, help_heading = LIMITS)]
     ignored: Option<u64>,
-    /// The window of a zstd frame, which takes as much memory [default: 128M]
+    /// The window of zstd or xz, which takes as much memory [default: 128M]
     #[arg(long = "max-window", value_name = "SIZE", value_parser = parse_window, hide_short_help = true, help_heading = LIMITS)]
     window: Option<u32>,
     /// Entries of all layers [default: 4000000]
@@ -127,7 +127,7 @@ impl Bounds {
         set(&mut layer.image, self.image);
         set(&mut layer.ratio, self.ratio);
         set(&mut layer.ignored, self.ignored);
-        set(&mut layer.zstd_window_log, self.window);
+        set(&mut layer.window_log, self.window);
         set(&mut layer.entries, self.entries);
         set(&mut layer.metadata, self.metadata);
         set(&mut layer.extension, self.header);

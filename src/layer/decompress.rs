@@ -6,9 +6,11 @@
 use std::fmt;
 use std::io::{self, Read};
 
+use super::bzip2::{self, Bzip2};
 use super::gzip::{self, Gzip, Trailer};
 use super::input::{Input, invalid, read_full};
 use super::pool::Share;
+use super::xz::{self, Xz};
 use super::zstandard::{self, Zstandard};
 
 /// How a blob is compressed.
@@ -20,6 +22,33 @@ pub enum Compression {
     Gzip,
     /// Zstandard, RFC 8878.
     Zstd,
+    /// xz: no layer is to have it, but root filesystems have.
+    Xz,
+    /// bzip2, likewise.
+    Bzip2,
+}
+
+impl Compression {
+    /// As many first bytes as tell it.
+    pub const HEAD: usize = 14;
+
+    /// What the first bytes of a file say of its compression; the name of one that is not undone
+    /// here is the error.
+    pub fn of(head: &[u8]) -> Result<Self, &'static str> {
+        if head.starts_with(&gzip::MAGIC) {
+            return Ok(Self::Gzip);
+        }
+        if zstandard::is_magic(head) {
+            return Ok(Self::Zstd);
+        }
+        if xz::is_magic(head) {
+            return Ok(Self::Xz);
+        }
+        if bzip2::is_magic(head) {
+            return Ok(Self::Bzip2);
+        }
+        foreign(head).map_or(Ok(Self::None), Err)
+    }
 }
 
 impl fmt::Display for Compression {
@@ -28,6 +57,8 @@ impl fmt::Display for Compression {
             Self::None => "tar",
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
+            Self::Xz => "xz",
+            Self::Bzip2 => "bzip2",
         })
     }
 }
@@ -37,18 +68,21 @@ pub(super) enum Decompressor<R> {
     None(Input<R>),
     Gzip(Gzip<R>),
     Zstd(Zstandard<R>),
+    Xz(Xz<R>),
+    Bzip2(Bzip2<R>),
 }
 
-/// As many bytes as tell the compressions that old archives of Docker have.
-const FOREIGN_MAGIC: usize = 10;
-
-/// A compression that is none of the image-spec's. Of bzip2 the first block's magic is asked too:
-/// a tar archive may well begin with a file that is called `BZh9`.
-fn foreign(start: &[u8]) -> Option<&'static str> {
-    match start {
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some("xz"),
-        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..]
-        | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, 0x45, 0x38, 0x50, 0x90, ..] => Some("bzip2"),
+/// A compression that nothing here undoes.
+///
+/// Sources: the heads of what lzip 1.23, lz4 1.9, lzop 1.04 and xz 5.4 (`--format=lzma`) write. The
+/// last has properties, a window of 64 KiB or more, and the length or -1; a tar archive would have
+/// the name of a file there.
+fn foreign(head: &[u8]) -> Option<&'static str> {
+    match head {
+        [b'L', b'Z', b'I', b'P', 1, ..] => Some("lzip"),
+        [0x04, 0x22, 0x4d, 0x18, ..] => Some("lz4"),
+        [0x89, b'L', b'Z', b'O', 0, 0x0d, 0x0a, 0x1a, 0x0a, ..] => Some("lzop"),
+        [0x5d, 0, 0, middle, high, ..] if (*middle, *high) != (0, 0) => Some("lzma"),
         _ => None,
     }
 }
@@ -56,19 +90,18 @@ fn foreign(start: &[u8]) -> Option<&'static str> {
 impl<R: Read> Decompressor<R> {
     /// Reads the first bytes of `blob` and chooses. What takes more memory than a layer is usually
     /// given waits for the turn of `share`.
-    pub(super) fn new(blob: R, zstd_window_log: u32, share: &Share) -> io::Result<Self> {
+    pub(super) fn new(blob: R, window_log: u32, share: &Share) -> io::Result<Self> {
         let mut input = Input::new(blob);
-        let magic = input.look(4)?;
-        if magic.starts_with(&gzip::MAGIC) {
-            Ok(Self::Gzip(Gzip::new(input)))
-        } else if zstandard::is_magic(magic) {
-            Ok(Self::Zstd(Zstandard::new(input, zstd_window_log, share.clone())?))
-        } else if let Some(name) = foreign(input.look(FOREIGN_MAGIC)?) {
-            let why = format!("it is compressed with {name}, which no layer may be");
-            Err(invalid(why))
-        } else {
-            Ok(Self::None(input))
-        }
+        let compression = Compression::of(input.look(Compression::HEAD)?).map_err(|name| {
+            invalid(format!("it is compressed with {name}, which no layer may be"))
+        })?;
+        Ok(match compression {
+            Compression::None => Self::None(input),
+            Compression::Gzip => Self::Gzip(Gzip::new(input)),
+            Compression::Zstd => Self::Zstd(Zstandard::new(input, window_log, share.clone())?),
+            Compression::Xz => Self::Xz(Xz::new(input, window_log, share.clone())?),
+            Compression::Bzip2 => Self::Bzip2(Bzip2::new(input)),
+        })
     }
 
     pub(super) fn compression(&self) -> Compression {
@@ -76,6 +109,8 @@ impl<R: Read> Decompressor<R> {
             Self::None(_) => Compression::None,
             Self::Gzip(_) => Compression::Gzip,
             Self::Zstd(_) => Compression::Zstd,
+            Self::Xz(_) => Compression::Xz,
+            Self::Bzip2(_) => Compression::Bzip2,
         }
     }
 
@@ -85,6 +120,8 @@ impl<R: Read> Decompressor<R> {
             Self::None(input) => input.received(),
             Self::Gzip(gzip) => gzip.received(),
             Self::Zstd(zstd) => zstd.received(),
+            Self::Xz(xz) => xz.received(),
+            Self::Bzip2(bzip2) => bzip2.received(),
         }
     }
 }
@@ -97,6 +134,8 @@ impl<R: Read + Send + 'static> Decompressor<R> {
             Self::None(input) => Self::None(input),
             Self::Gzip(gzip) => Self::Gzip(gzip.read_ahead()?),
             Self::Zstd(zstd) => Self::Zstd(zstd.read_ahead()?),
+            Self::Xz(xz) => Self::Xz(xz.read_ahead()?),
+            Self::Bzip2(bzip2) => Self::Bzip2(bzip2.read_ahead()?),
         })
     }
 }
@@ -109,13 +148,15 @@ impl<R: Read> Decompressor<R> {
             Self::None(input) => read_full(input, out),
             Self::Gzip(gzip) => gzip.read_chunk(out),
             Self::Zstd(zstd) => read_full(zstd, out),
+            Self::Xz(xz) => read_full(xz, out),
+            Self::Bzip2(bzip2) => read_full(bzip2, out),
         }
     }
 
     /// What is still to be compared with the bytes that were read since the last call.
     pub(super) fn take_trailers(&mut self) -> Vec<Trailer> {
         match self {
-            Self::None(_) | Self::Zstd(_) => Vec::new(),
+            Self::None(_) | Self::Zstd(_) | Self::Xz(_) | Self::Bzip2(_) => Vec::new(),
             Self::Gzip(gzip) => gzip.take_trailers(),
         }
     }
@@ -126,12 +167,12 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
-    use crate::layer::forge::gzip;
+    use crate::layer::forge::{bzip2, gzip, xz, xz_at};
     use crate::layer::gzip::Members;
     use crate::layer::pool::Pool;
 
-    fn open<R: Read>(reader: R, zstd_window_log: u32) -> io::Result<Decompressor<R>> {
-        Decompressor::new(reader, zstd_window_log, &Pool::new(0).join(0))
+    fn open<R: Read>(reader: R, window_log: u32) -> io::Result<Decompressor<R>> {
+        Decompressor::new(reader, window_log, &Pool::new(0).join(0))
     }
 
     fn zstd(bytes: &[u8]) -> Vec<u8> {
@@ -200,8 +241,16 @@ mod tests {
         assert_eq!(decompress(&bytes).unwrap(), (Compression::None, bytes.clone()));
         assert_eq!(decompress(&gzip(&bytes)).unwrap(), (Compression::Gzip, bytes.clone()));
         assert_eq!(decompress(&zstd(&bytes)).unwrap(), (Compression::Zstd, bytes.clone()));
+        assert_eq!(decompress(&xz(&bytes)).unwrap(), (Compression::Xz, bytes.clone()));
+        assert_eq!(decompress(&bzip2(&bytes)).unwrap(), (Compression::Bzip2, bytes));
         assert_eq!(decompress(b"").unwrap(), (Compression::None, Vec::new()));
         assert_eq!(decompress(&gzip(b"")).unwrap(), (Compression::Gzip, Vec::new()));
+        assert_eq!(decompress(&xz(b"")).unwrap(), (Compression::Xz, Vec::new()));
+        assert_eq!(decompress(&bzip2(b"")).unwrap(), (Compression::Bzip2, Vec::new()));
+        // The names of files in plain archives.
+        for name in [&b"]\0\0\0\0\0\0\0\0\0\0\0\0\0"[..], b"BZh9\0\0\0\0\0\0\0", b"LZIP\0\0"] {
+            assert_eq!(Compression::of(name), Ok(Compression::None), "{}", name.escape_ascii());
+        }
     }
 
     #[test]
@@ -251,8 +300,76 @@ mod tests {
     }
 
     #[test]
+    fn c05_every_stream_of_xz_and_the_padding_between_them_is_read() {
+        let padding = |count| vec![0; count];
+        let streams =
+            [xz(b""), xz(b"one "), padding(8), xz(b""), padding(4), xz(b"two"), padding(400)];
+        assert_eq!(decompress(&streams.concat()).unwrap(), (Compression::Xz, b"one two".to_vec()));
+        for odd in [[xz(b"x"), padding(5)], [xz(b"x"), [padding(3), xz(b"y")].concat()]] {
+            let error = decompress(&odd.concat()).unwrap_err();
+            assert!(error.to_string().contains("no multiple of four"), "{error}");
+        }
+    }
+
+    #[test]
+    fn c05_every_stream_of_bzip2_is_read() {
+        let streams = [bzip2(b""), bzip2(b"one "), bzip2(b""), bzip2(b"two"), vec![0; 9]];
+        assert_eq!(decompress(&streams.concat()).unwrap().1, b"one two");
+    }
+
+    #[test]
+    fn c05_a_window_of_xz_over_the_limit_is_refused() {
+        // A window of 64 MiB.
+        let blob = xz_at(9, b"x");
+        assert_eq!(drain(&mut open(&blob[..], 26).unwrap()).unwrap(), b"x");
+        let error = drain(&mut open(&blob[..], 25).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("wants more than 33816576 bytes"), "{error}");
+    }
+
+    #[test]
+    fn c05_an_unusual_window_of_xz_waits_for_the_turn_of_its_layer() {
+        let pool = Pool::new(0);
+        let (_first, second) = (pool.join(0), pool.join(1));
+        let read = |level, share| {
+            let blob = [xz_at(6, b"usual "), xz_at(level, b"unusual")].concat();
+            let blob = io::Cursor::new(blob);
+            std::thread::spawn(move || drain(&mut Decompressor::new(blob, 27, &share).unwrap()))
+        };
+        assert_eq!(read(6, second.clone()).join().unwrap().unwrap(), b"usual unusual");
+        let waiting = read(8, second.clone());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(!waiting.is_finished());
+        pool.begin_turn(1);
+        assert_eq!(waiting.join().unwrap().unwrap(), b"usual unusual");
+        // Nobody reads it any longer.
+        let third = pool.join(2);
+        let waiting = read(8, third.clone());
+        third.close();
+        assert!(waiting.join().unwrap().is_err());
+    }
+
+    #[test]
+    fn c05_a_flipped_bit_gives_no_other_bytes() {
+        let bytes = noise(300);
+        for (blob, start) in [(xz(&bytes), 6), (bzip2(&bytes), 10)] {
+            for place in start..blob.len() {
+                for bit in 0..8 {
+                    let mut blob = blob.clone();
+                    blob[place] ^= 1 << bit;
+                    // bzip2 has bits that mean nothing here: the last ones, and whether a block
+                    // that is too short for it was randomised.
+                    if let Ok((compression, got)) = decompress(&blob) {
+                        let is_same = compression == Compression::Bzip2 && got == bytes;
+                        assert!(is_same, "{place}: {bit}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn c06_other_bytes_after_the_stream_are_refused() {
-        for blob in [gzip(b"x"), zstd(b"x")] {
+        for blob in [gzip(b"x"), zstd(b"x"), xz(b"x"), bzip2(b"x")] {
             let error = decompress(&[blob, b"\0\0junk".to_vec()].concat()).unwrap_err();
             assert!(error.to_string().contains("other data follows"), "{error}");
         }
@@ -261,8 +378,10 @@ mod tests {
     #[test]
     fn truncation_is_an_error_wherever_it_falls() {
         let bytes = noise(2000);
-        for blob in [gzip(&bytes), zstd(&bytes)] {
-            for length in 4..blob.len() {
+        for (blob, start) in
+            [(gzip(&bytes), 4), (zstd(&bytes), 4), (xz(&bytes), 6), (bzip2(&bytes), 10)]
+        {
+            for length in start..blob.len() {
                 assert!(decompress(&blob[..length]).is_err(), "{length} of {}", blob.len());
             }
         }

@@ -25,6 +25,25 @@ pub(crate) struct Forge {
     is_cut: bool,
 }
 
+/// Compressed by xz, as its program does it.
+pub(crate) fn xz(bytes: &[u8]) -> Vec<u8> {
+    xz_at(6, bytes)
+}
+
+/// The same at a level, which says how large the window is.
+pub(crate) fn xz_at(level: u32, bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), level);
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Compressed by bzip2.
+pub(crate) fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 /// Bytes packed by gzip.
 pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     gzip_at(flate2::Compression::fast(), bytes)

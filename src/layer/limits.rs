@@ -18,8 +18,8 @@ pub struct Limits {
     /// Bytes of one layer that go nowhere: contents of entries that have none by rule, headers
     /// that others replace, and what follows the end of the archive.
     pub ignored: u64,
-    /// Base-two logarithm of the largest zstd window.
-    pub zstd_window_log: u32,
+    /// Base-two logarithm of the largest window of zstd and xz.
+    pub window_log: u32,
     /// Entries of all layers of an image.
     pub entries: u64,
     /// Bytes of all names, link targets and attributes of an image, which stay in memory.
@@ -62,7 +62,7 @@ pub mod flag {
     pub const RATIO: &str = "--max-ratio";
     /// Lifts [`Limits::ignored`](super::Limits::ignored).
     pub const IGNORED: &str = "--max-ignored";
-    /// Lifts [`Limits::zstd_window_log`](super::Limits::zstd_window_log).
+    /// Lifts [`Limits::window_log`](super::Limits::window_log).
     pub const WINDOW: &str = "--max-window";
     /// Lifts [`Limits::entries`](super::Limits::entries).
     pub const ENTRIES: &str = "--max-entries";
@@ -105,7 +105,7 @@ impl Default for Limits {
             ratio: 1000,
             ratio_free: GIB,
             ignored: 64 * MIB,
-            zstd_window_log: 27,
+            window_log: 27,
             entries: 4_000_000,
             metadata: GIB,
             extension: MIB,

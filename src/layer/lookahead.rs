@@ -5,11 +5,11 @@ use std::io::Read;
 use std::sync::Arc;
 
 use super::pool::{CHUNK, OWN, Pool};
-use super::{LayerBlob, LayerStream, Limits, ahead, input, widen, zstandard};
+use super::{LayerBlob, LayerStream, Limits, ahead, input, widen, xz, zstandard};
 use crate::error::Result;
 
-/// What a stream takes beside its chunks: a window and compressed bytes.
-const BESIDE: usize = zstandard::USUAL_WINDOW + input::CAPACITY + ahead::AHEAD;
+/// What a stream takes beside its chunks: a window and compressed bytes. bzip2 takes less.
+const BESIDE: usize = zstandard::USUAL_WINDOW + xz::BESIDE_WINDOW + input::CAPACITY + ahead::AHEAD;
 
 /// How much decompressing ahead of the reader may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use crate::digest::Digest;
     use crate::error::Error;
-    use crate::layer::forge::gzip;
+    use crate::layer::forge::{bzip2, gzip, xz};
 
     fn blob(number: usize, body: &[u8], packed: Vec<u8>) -> LayerBlob<io::Cursor<Vec<u8>>> {
         LayerBlob {
@@ -112,12 +112,14 @@ mod tests {
         }
     }
 
-    /// Layers of several chunks, each of another byte, in all three forms.
+    /// Layers of several chunks in every form.
     fn layers() -> Vec<(Vec<u8>, Vec<u8>)> {
         let body = |number: usize| vec![b'a'; 3 * CHUNK * number + 5 * number];
-        let pack = |number: usize, body: &[u8]| match number % 3 {
+        let pack = |number: usize, body: &[u8]| match number % 5 {
             0 => body.to_vec(),
             1 => gzip(body),
+            2 => xz(body),
+            3 => bzip2(body),
             _ => zstd::encode_all(body, 1).unwrap(),
         };
         (0..7).map(|number| (body(number), pack(number, &body(number)))).collect()
@@ -157,7 +159,7 @@ mod tests {
     #[test]
     fn an_error_comes_at_the_turn_of_its_layer() {
         for memory in MEMORIES {
-            let (good, bad) = (gzip(b"good"), b"BZh91AY&SY".to_vec());
+            let (good, bad) = (gzip(b"good"), b"LZIP\x01".to_vec());
             let missing = || Err(Error::not_found("layer 2 is not there"));
             let blobs = [Ok(blob(0, b"good", good)), Ok(blob(1, b"", bad)), missing()];
             let mut ahead = LookAhead::new(blobs.into_iter(), &Limits::default(), memory);

@@ -6,6 +6,7 @@
 mod acl;
 mod ahead;
 mod archive;
+mod bzip2;
 mod decompress;
 mod entry;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod pool;
 mod sparse;
 mod stream;
 mod writer;
+mod xz;
 mod zstandard;
 
 pub(crate) use acl::Class;

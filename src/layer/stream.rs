@@ -342,7 +342,7 @@ impl Producer {
     where
         R: Read + Send + 'static,
     {
-        let mut input = Decompressor::new(reader, self.limits.zstd_window_log, &self.share)
+        let mut input = Decompressor::new(reader, self.limits.window_log, &self.share)
             .and_then(Decompressor::read_ahead)
             .map_err(|error| refuse_read(&self.name, None, error))?;
         let compression = input.compression();
@@ -418,7 +418,7 @@ impl Producer {
     ) -> Result<Message> {
         let length = match input.compression() {
             Compression::None => PLAIN_CHUNK,
-            Compression::Gzip | Compression::Zstd => CHUNK,
+            Compression::Gzip | Compression::Zstd | Compression::Xz | Compression::Bzip2 => CHUNK,
         };
         let read = allocate(&mut bytes, length).and_then(|()| {
             // The buffer may be another stream's.
@@ -578,7 +578,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::layer::forge::gzip;
+    use crate::layer::forge::{bzip2, gzip, xz};
     use crate::layer::input::read_full;
 
     fn open(blob: Vec<u8>, diff_id: Option<Digest>, limits: &Limits) -> Result<LayerStream> {
@@ -614,7 +614,8 @@ mod tests {
     fn c07_the_diff_id_covers_every_byte_whatever_was_read_before() {
         let bytes = vec![b'x'; 2 * CHUNK + 77];
         let diff_id = Digest::sha256_of(&bytes);
-        for blob in [bytes.clone(), gzip(&bytes), zstd::encode_all(&bytes[..], 1).unwrap()] {
+        let zstd = zstd::encode_all(&bytes[..], 1).unwrap();
+        for blob in [bytes.clone(), gzip(&bytes), zstd, xz(&bytes), bzip2(&bytes)] {
             for wanted in [0, 1, CHUNK, CHUNK + 1, bytes.len(), bytes.len() + 1] {
                 let mut stream =
                     open(blob.clone(), Some(diff_id.clone()), &Limits::default()).unwrap();

@@ -191,11 +191,53 @@ fn a_flat_archive_is_a_root_filesystem_in_every_compression_that_can_be_read() {
         // However it is packed, it is the same archive.
         same_bytes(&bench, "root.tar.ext4", &format!("{name}.ext4"));
     }
-    if judge::all(&["xz"]) {
-        judge::succeed("xz", ["-k", bench.path("root.tar").to_str().unwrap()]);
-        let message = bench.build_fails("tar:root.tar.xz", &[], 65);
-        assert!(message.contains("xz -dc"), "{message}");
+}
+
+#[test]
+fn what_xz_and_bzip2_compress_is_read() {
+    let bench = Bench::new();
+    if !judge::all(&["xz", "bzip2"]) {
+        return;
     }
+    fs::write(bench.path("root.tar"), &layers()[0]).unwrap();
+    let (half, path) = (layers()[0].len() / 2, bench.path("root.tar").display().to_string());
+    fs::write(bench.path("one"), &layers()[0][..half]).unwrap();
+    fs::write(bench.path("two"), &layers()[0][half..]).unwrap();
+    let parts = ["one", "two"].map(|name| bench.path(name).display().to_string());
+    let uuid = ["--uuid", "01234567-89ab-cdef-0123-456789abcdef"];
+    bench.build("tar:root.tar", "plain.ext4", &uuid);
+    for (name, program, words) in [
+        ("a.xz", "xz", &["-9e"][..]),
+        ("b.xz", "xz", &["-T2", "--block-size=100KiB", "--check=sha256"]),
+        ("c.xz", "xz", &["-0", "--x86", "--lzma2=dict=4KiB", "--check=none"]),
+        ("d.bz2", "bzip2", &["-1"]),
+        ("e.bz2", "bzip2", &["-9"]),
+    ] {
+        // One stream, and two.
+        for (number, files) in [&[path.clone()][..], &parts].into_iter().enumerate() {
+            let words = words.iter().copied().chain(["-kc"]);
+            let words = words.chain(files.iter().map(String::as_str));
+            let archive = format!("{number}{name}");
+            fs::write(bench.path(&archive), judge::bytes(program, words)).unwrap();
+            bench.build(&format!("tar:{archive}"), &format!("{archive}.ext4"), &uuid);
+            same_bytes(&bench, "plain.ext4", &format!("{archive}.ext4"));
+        }
+    }
+    layout(&bench, Compression::Gzip);
+    bench.build("oci:layout", "layout.ext4", &[]);
+    tar(&bench, "layout", "layout.tar", &["."]);
+    for (program, archive) in [("xz", "layout.tar.xz"), ("bzip2", "layout.tar.bz2")] {
+        judge::succeed(program, ["-k", bench.path("layout.tar").to_str().unwrap()]);
+        bench.build(&format!("oci-archive:{archive}"), &format!("{archive}.ext4"), &[]);
+        same_bytes(&bench, "layout.ext4", &format!("{archive}.ext4"));
+        build_from_stdin(&bench, archive, "stdin.ext4");
+        same_bytes(&bench, "layout.ext4", "stdin.ext4");
+        fs::remove_file(bench.path("stdin.ext4")).unwrap();
+    }
+    // A form that has no checksum, and no head to be known by for certain.
+    judge::succeed("xz", ["-k", "--format=lzma", &path]);
+    let message = bench.build_fails("tar:root.tar.lzma", &[], 65);
+    assert!(message.contains("compressed by lzma") && message.contains("lzma -dc"), "{message}");
 }
 
 /// The digests of the parts of the only image of a layout.

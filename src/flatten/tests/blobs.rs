@@ -2,7 +2,7 @@
 //! beside them, in `layer::stream` and `layer::decompress`; C07 for blobs in `source::registry`, C12
 //! there too, C13 and C14 in `source::manifest`.
 
-use crate::layer::forge::gzip;
+use crate::layer::forge::{bzip2, gzip, xz};
 
 use super::*;
 use crate::digest::Digest;
@@ -78,11 +78,23 @@ fn c03_a_frame_that_wants_a_dictionary_is_refused() {
 }
 
 #[test]
+fn c05_layers_of_xz_and_bzip2_are_applied() {
+    let (bytes, tree) = sample();
+    let half = bytes.len() / 2;
+    for pack in [xz, bzip2] {
+        assert_eq!(apply(pack(&bytes), Digest::sha256_of(&bytes)).unwrap(), tree);
+        let parts = [pack(&bytes[..half]), pack(&bytes[half..])].concat();
+        assert_eq!(apply(parts, Digest::sha256_of(&bytes)).unwrap(), tree);
+    }
+}
+
+#[test]
 fn c05_other_compressions_are_refused_by_name() {
     for (start, name) in [
-        (&b"\xfd7zXZ\0\0\x04"[..], "xz"),
-        (b"BZh91AY&SY", "bzip2"),
-        (b"BZh1\x17\x72\x45\x38\x50\x90", "bzip2"),
+        (&b"LZIP\x01\x0c"[..], "lzip"),
+        (b"\x04\x22\x4d\x18\x64\x40", "lz4"),
+        (b"\x89LZO\0\x0d\x0a\x1a\x0a", "lzop"),
+        (b"\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff\0", "lzma"),
     ] {
         let error = refusal([start, &[7; 3000]].concat());
         assert!(error.contains(&format!("compressed with {name}")), "{error}");

@@ -1,7 +1,7 @@
 //! What an image may cost: every limit by a layer that goes over it, bombs that end early, and
 //! large layers that take no more than their share.
 
-use crate::layer::forge::gzip_at;
+use crate::layer::forge::{bzip2, gzip_at, xz, xz_at};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -168,15 +168,20 @@ fn c11_a_bomb_where_nothing_belongs_ends_at_once() {
 }
 
 #[test]
-fn c11_a_bomb_of_zstd_ends_at_its_ratio() {
+fn c11_a_bomb_of_any_compression_ends_at_its_ratio() {
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        zstd::encode_all(bytes, 3).unwrap()
+    }
     let header = Forge::new().raw(b'0', "bomb", b"", |header| header.set_size(BOMB)).bytes();
-    let frame = zstd::encode_all(&vec![0; 32 << 20][..], 3).unwrap();
-    let blob = [zstd::encode_all(&header[..], 3).unwrap(), frame.repeat(320)].concat();
-    assert!(blob.len() < 2 << 20, "{}", blob.len());
     let limits = Limits { ratio_free: 32 << 20, ..Limits::default() };
-    let error = limited(vec![blob], &limits).unwrap_err();
-    assert!(error.to_string().contains("decompression bomb"), "{error}");
-    assert!(error.to_string().contains("raise --max-ratio"), "{error}");
+    for pack in [zstd, xz, bzip2] {
+        let part = pack(&vec![0; 32 << 20]);
+        let blob = [pack(&header), part.repeat(320)].concat();
+        assert!(blob.len() < 2 << 20, "{}", blob.len());
+        let error = limited(vec![blob], &limits).unwrap_err();
+        assert!(error.to_string().contains("decompression bomb"), "{error}");
+        assert!(error.to_string().contains("raise --max-ratio"), "{error}");
+    }
 }
 
 #[test]
@@ -186,9 +191,14 @@ fn c11_a_window_over_the_limit_names_its_flag() {
     encoder.window_log(25).unwrap();
     encoder.write_all(&layer("a=1").finish()).unwrap();
     let blob = encoder.finish().unwrap();
-    let limits = Limits { zstd_window_log: 24, ..Limits::default() };
+    let limits = Limits { window_log: 24, ..Limits::default() };
     let error = limited(vec![blob.clone()], &limits).unwrap_err();
     assert!(error.to_string().contains("a window of 33554432 bytes, at most 16777216"), "{error}");
+    assert!(error.to_string().contains("raise --max-window"), "{error}");
+    limited(vec![blob], &Limits::default()).unwrap();
+    let blob = xz_at(9, &layer("a=1").finish());
+    let error = limited(vec![blob.clone()], &limits).unwrap_err();
+    assert!(error.to_string().contains("a block wants more than 17039360 bytes"), "{error}");
     assert!(error.to_string().contains("raise --max-window"), "{error}");
     limited(vec![blob], &Limits::default()).unwrap();
 }

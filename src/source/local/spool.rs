@@ -63,7 +63,7 @@ pub(super) fn open(path: &Path, name: &str) -> Result<File> {
 /// refused.
 pub(super) fn compression(file: &File, name: &str) -> Result<Compression> {
     use std::os::unix::fs::FileExt as _;
-    let mut head = [0; 6];
+    let mut head = [0; Compression::HEAD];
     let mut filled = 0;
     while let Some(rest) = head.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         let at = u64::try_from(filled).unwrap_or(u64::MAX);
@@ -77,22 +77,13 @@ pub(super) fn compression(file: &File, name: &str) -> Result<Compression> {
     judge(head.get(..filled).unwrap_or_default(), name)
 }
 
-/// Sources of the magic numbers: RFC 1952, RFC 8878, xz-file-format.txt, and the heads of what
-/// bzip2 1.0.8, lzip 1.23 and lz4 1.9 write.
 fn judge(head: &[u8], name: &str) -> Result<Compression> {
-    let other = match head {
-        [0x1f, 0x8b, ..] => return Ok(Compression::Gzip),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
-            return Ok(Compression::Zstd);
-        }
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => "xz",
-        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, ..] => "bzip2",
-        [b'L', b'Z', b'I', b'P', ..] => "lzip",
-        [0x04, 0x22, 0x4d, 0x18, ..] => "lz4",
-        _ => return Ok(Compression::None),
-    };
-    Err(Error::bad_data(format!("{name} is compressed by {other}; only gzip and zstd are read"))
-        .hint(format!("pipe what {other} -dc makes of it into banger image build - OUTPUT")))
+    Compression::of(head).map_err(|other| {
+        Error::bad_data(format!(
+            "{name} is compressed by {other}; only gzip, zstd, xz and bzip2 are read"
+        ))
+        .hint(format!("pipe what {other} -dc makes of it into banger image build - OUTPUT"))
+    })
 }
 
 /// Looks at the first bytes of a stream; they are read again with the rest.
@@ -100,7 +91,7 @@ pub(super) fn check_stream<R: Read>(mut reader: R, name: &str) -> Result<impl Re
     let mut head = Vec::new();
     reader
         .by_ref()
-        .take(6)
+        .take(u64::try_from(Compression::HEAD).unwrap_or(u64::MAX))
         .read_to_end(&mut head)
         .map_err(|error| carried(error, |error| failed(name, error)))?;
     judge(&head, name)?;
@@ -143,13 +134,13 @@ fn unwritable(directory: &Path, error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layer::forge::gzip;
+    use crate::layer::forge::{bzip2, gzip, xz};
 
     #[test]
     fn a05_a_spooled_stream_is_plain() {
         let bytes = vec![3; 1 << 20];
-        for came in [bytes.clone(), gzip(&bytes), zstd::stream::encode_all(&bytes[..], 1).unwrap()]
-        {
+        let zstd = zstd::stream::encode_all(&bytes[..], 1).unwrap();
+        for came in [bytes.clone(), gzip(&bytes), zstd, xz(&bytes), bzip2(&bytes)] {
             let mut spooled = spool(io::Cursor::new(came), "s", &Limits::default()).unwrap();
             let mut found = Vec::new();
             spooled.read_to_end(&mut found).unwrap();
@@ -171,10 +162,10 @@ mod tests {
     #[test]
     fn c05_other_compressions_are_refused_by_name() {
         for (head, name) in [
-            (&b"\xfd7zXZ\0"[..], "xz"),
-            (b"BZh91A", "bzip2"),
-            (b"LZIP\x01\0", "lzip"),
+            (&b"LZIP\x01\0"[..], "lzip"),
             (b"\x04\x22\x4d\x18\0\0", "lz4"),
+            (b"\x89LZO\0\x0d\x0a\x1a\x0a", "lzop"),
+            (b"\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff\0", "lzma"),
         ] {
             let error = check_stream(head, "s").map(drop).unwrap_err();
             assert_eq!(error.exit_code(), 65);
