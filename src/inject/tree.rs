@@ -252,8 +252,7 @@ struct Links(BTreeMap<(u64, u64), Vec<u8>>);
 impl Links {
     /// The name under which the same inode was met before.
     fn first(&mut self, met: &Met<'_>) -> Option<Vec<u8>> {
-        // A socket is not in the image, and nothing can be linked to it.
-        if matches!(met.kind, FileType::Directory | FileType::Socket) || met.stat.st_nlink < 2 {
+        if met.kind == FileType::Directory || met.stat.st_nlink < 2 {
             return None;
         }
         match self.0.entry((met.stat.st_dev, met.stat.st_ino)) {

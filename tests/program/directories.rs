@@ -261,8 +261,7 @@ fn an_added_directory_and_a_guests_are_kept_as_a_whole_root_is() {
         }
         expected.assert_same(&found, "the directory against the image");
         assert_eq!(report["content"]["hard_links"], 40 + 1 + 1 + 1, "{words:?}");
-        assert_eq!(report["losses_total"], 1, "{report:#}");
-        assert_eq!(report["losses"][0]["path"], "special/socket", "{report:#}");
+        assert_eq!(report["losses_total"], 0, "{report:#}");
         mount.close();
     }
     source.mount.close();
