@@ -266,9 +266,9 @@ added blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262
         };
         let mut seen = BTreeSet::from([uuid(&options())]);
         for (number, change) in changes.iter().enumerate() {
-            let mut changed = options();
-            change(&mut changed);
-            assert!(seen.insert(uuid(&changed)), "change {number} gives no other UUID");
+            let mut other = options();
+            change(&mut other);
+            assert!(seen.insert(uuid(&other)), "change {number} gives no other UUID");
         }
         // Whoever adds an option has to name it above and in the key. The size is changed twice,
         // and the UUID, which is what the key is for, never.
