@@ -10,7 +10,7 @@ use crate::units::{BlockCount, BlockIndex, Run};
 
 /// Which blocks at the start of each group are not for contents: copies of the superblock and the
 /// descriptors, and, without `flex_bg`, the group's own bitmaps and inode table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GroupLayout {
     /// The first block of group 0.
     first: BlockIndex,
@@ -44,20 +44,6 @@ impl GroupLayout {
     /// The same with shorter copies.
     pub(crate) fn trimmed(self, area: BlockCount) -> Self {
         Self { area, ..self }
-    }
-
-    /// The groups with a copy under `sparse_super`: 0, 1, and the powers of 3, 5 and 7.
-    ///
-    /// Source: kernel, `fs/ext4/balloc.c`, `ext4_bg_has_super`.
-    pub(crate) fn sparse_copies() -> Vec<u64> {
-        let powers = |base: u64| {
-            std::iter::successors(Some(base), move |power| Some(power * base))
-                .take_while(|power| u32::try_from(*power).is_ok())
-        };
-        let mut copies: Vec<u64> = vec![0, 1];
-        copies.extend([3, 5, 7].into_iter().flat_map(powers));
-        copies.sort_unstable();
-        copies
     }
 
     /// The blocks of one copy with its room for growth.
@@ -106,6 +92,13 @@ impl GroupLayout {
         self.copy_in(group) + self.local
     }
 
+    /// The size itself, or, if it ends inside what its last group keeps, the end of that.
+    pub(crate) fn whole_group(&self, blocks: BlockCount) -> BlockCount {
+        let last = self.groups_in(blocks) - 1;
+        let end = self.group_start(last) + self.kept_in(last);
+        blocks.max(BlockCount::new(end.get()))
+    }
+
     /// The longest run between what groups keep for themselves, wherever it is.
     fn widest(&self) -> BlockCount {
         let kept = self.area + self.local;
@@ -143,7 +136,7 @@ impl GroupLayout {
 }
 
 /// The blocks of an image that are in use.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Space {
     layout: GroupLayout,
     /// Nothing at or behind it is taken.
@@ -157,7 +150,17 @@ pub(crate) struct Space {
     free: BlockCount,
     /// Free blocks before anchors, which are taken only when nothing else is left.
     gaps: Vec<Run>,
+    /// Former gaps, which are now as free as other blocks.
+    spent_gaps: Vec<Run>,
     taken: BlockCount,
+}
+
+/// Where the cursor stood, and which gaps there were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    cursor: BlockIndex,
+    gaps: usize,
+    spent_gaps: usize,
 }
 
 impl Space {
@@ -172,6 +175,7 @@ impl Space {
             free_by_length: BTreeSet::new(),
             free: BlockCount::ZERO,
             gaps: Vec::new(),
+            spent_gaps: Vec::new(),
             taken: BlockCount::ZERO,
         }
     }
@@ -188,6 +192,54 @@ impl Space {
             }
             self.cursor = target;
         }
+    }
+
+    /// Where it stands, to return to.
+    pub(crate) fn position(&self) -> Position {
+        let (gaps, spent_gaps) = (self.gaps.len(), self.spent_gaps.len());
+        Position { cursor: self.cursor, gaps, spent_gaps }
+    }
+
+    /// Puts cursor and gaps back, when all that was taken since then has come back.
+    pub(crate) fn return_to(&mut self, position: Position) -> Result<()> {
+        if self.position() == position {
+            return Ok(());
+        }
+        // Spent gaps come first: none is spent before those that were there.
+        let mut gaps = self.spent_gaps.split_off(position.spent_gaps.min(self.spent_gaps.len()));
+        for gap in std::mem::take(&mut self.gaps) {
+            self.insert_free(gap)?;
+            gaps.push(gap);
+        }
+        gaps.truncate(position.gaps);
+        self.lower_cursor();
+        if self.cursor > position.cursor {
+            return Err(internal("what was taken for a failed file has come back"));
+        }
+        self.skip_to(position.cursor);
+        for gap in &gaps {
+            self.carve(*gap)?;
+        }
+        self.gaps = gaps;
+        Ok(())
+    }
+
+    /// Takes a run out of the free ones.
+    fn carve(&mut self, run: Run) -> Result<()> {
+        let around = self.free_by_start.range(..=run.start).next_back();
+        let around = around.map(|(start, length)| Run::new(*start, *length));
+        let Some(around) = around.filter(|around| around.end() >= run.end()) else {
+            return Err(internal("a gap is free"));
+        };
+        self.remove_free(around);
+        let before = Run::new(around.start, run.start - around.start);
+        let behind = Run::new(run.end(), around.end() - run.end());
+        for part in [before, behind] {
+            if part.length > BlockCount::ZERO {
+                self.insert_free(part)?;
+            }
+        }
+        Ok(())
     }
 
     /// The blocks in the gaps before anchors.
@@ -267,9 +319,14 @@ impl Space {
 
     /// Takes `count` blocks that lie one behind the other.
     pub(crate) fn take_contiguous(&mut self, count: BlockCount) -> Result<Run> {
-        if let Some(run) = self.take_returned(count) {
-            return Ok(run);
+        match self.take_returned(count) {
+            Some(run) => Ok(run),
+            None => self.take_contiguous_ahead(count),
         }
+    }
+
+    /// Takes `count` blocks that lie one behind the other, at the cursor or behind it.
+    pub(crate) fn take_contiguous_ahead(&mut self, count: BlockCount) -> Result<Run> {
         let widest = self.layout.widest();
         if count > widest {
             return Err(Error::ImageFull { needed: count.get(), available: widest.get() });
@@ -383,7 +440,7 @@ impl Space {
     }
 
     /// Takes blocks at the cursor, around what groups keep.
-    fn take_ahead(&mut self, count: BlockCount) -> Result<Vec<Run>> {
+    pub(crate) fn take_ahead(&mut self, count: BlockCount) -> Result<Vec<Run>> {
         let mut runs = Vec::new();
         let mut left = count;
         while left > BlockCount::ZERO {
@@ -398,12 +455,13 @@ impl Space {
 
     /// Takes blocks wherever there are any, the longest runs first.
     fn take_scattered(&mut self, count: BlockCount) -> Result<Vec<Run>> {
+        let ahead = self.ahead();
+        if self.free + self.gaps() + ahead < count {
+            return Err(self.full(count));
+        }
         for gap in std::mem::take(&mut self.gaps) {
             self.insert_free(gap)?;
-        }
-        let ahead = self.ahead();
-        if self.free + ahead < count {
-            return Err(self.full(count));
+            self.spent_gaps.push(gap);
         }
         let mut left = count - ahead.min(count);
         let mut runs = Vec::new();
@@ -423,7 +481,7 @@ impl Space {
     }
 
     /// Moves the cursor over blocks that are not to be used now, or that a group keeps.
-    fn skip_to(&mut self, start: BlockIndex) {
+    pub(crate) fn skip_to(&mut self, start: BlockIndex) {
         let mut at = self.cursor;
         while let Some(run) = self.next_before(&mut at, start) {
             self.free_by_start.insert(run.start, run.length);
@@ -455,7 +513,10 @@ impl Space {
 
     fn full(&self, needed: BlockCount) -> Error {
         let ahead = if self.limit.is_some() { self.ahead() } else { BlockCount::ZERO };
-        Error::ImageFull { needed: needed.get(), available: (self.free + ahead).get() }
+        Error::ImageFull {
+            needed: needed.get(),
+            available: (self.free + self.gaps() + ahead).get(),
+        }
     }
 }
 
@@ -464,7 +525,7 @@ mod tests {
     use super::*;
 
     fn space(limit: Option<u64>) -> Space {
-        let copies = GroupLayout::sparse_copies();
+        let copies = crate::format::backups::sparse_groups();
         let layout = GroupLayout::new(BlockIndex::new(0), count(100), count(10), copies);
         Space::new(layout, limit.map(BlockIndex::new))
     }

@@ -13,7 +13,7 @@ const FILES: std::ops::Range<u32> = 256..2048;
 const NAMES: u32 = 256;
 
 /// Which files begin at an anchor.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Anchors {
     unit: BlockCount,
     files_since: u32,

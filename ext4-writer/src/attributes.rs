@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use crate::error::{Error, Result};
-use crate::record::acl::{DISK_VERSION, NO_ID, PROGRAM_VERSION, SHORT_ENTRY, tag_has_id};
+use crate::format::acl;
 
 /// One extended attribute.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +52,7 @@ impl Attributes {
             return Err(invalid(name, "has a value of more than 65536 bytes"));
         }
         let value = match index {
-            INDEX_ACL_ACCESS | INDEX_ACL_DEFAULT => acl_to_disk(value)
+            INDEX_ACL_ACCESS | INDEX_ACL_DEFAULT => acl::to_disk(value)
                 .ok_or_else(|| invalid(name, "is not a POSIX ACL of version 2"))?,
             _ => value.to_vec(),
         };
@@ -91,7 +91,9 @@ impl Attributes {
             let mut name = prefix.map_or_else(Vec::new, |(prefix, _)| prefix.to_vec());
             name.extend_from_slice(&attribute.suffix);
             let value = match attribute.index {
-                INDEX_ACL_ACCESS | INDEX_ACL_DEFAULT => Cow::Owned(acl_from_disk(&attribute.value)),
+                // What `set` took is an ACL.
+                INDEX_ACL_ACCESS | INDEX_ACL_DEFAULT => acl::from_disk(&attribute.value)
+                    .map_or(Cow::Borrowed(&*attribute.value), Cow::Owned),
                 _ => Cow::Borrowed(&*attribute.value),
             };
             (name, value)
@@ -126,48 +128,6 @@ fn invalid(name: &[u8], reason: &'static str) -> Error {
     Error::InvalidAttribute { name: name.to_vec(), reason }
 }
 
-/// The bytes of an entry in the form of programs.
-const PROGRAM_ENTRY: usize = 8;
-
-/// A POSIX ACL as programs see it, in ext4's form; `None` when it is malformed.
-fn acl_to_disk(value: &[u8]) -> Option<Vec<u8>> {
-    let entries = value.strip_prefix(&PROGRAM_VERSION)?;
-    if entries.len() % PROGRAM_ENTRY != 0 {
-        return None;
-    }
-    let mut disk = DISK_VERSION.to_vec();
-    for entry in entries.chunks_exact(PROGRAM_ENTRY) {
-        let (head, id) = entry.split_at_checked(SHORT_ENTRY)?;
-        disk.extend_from_slice(head);
-        if tag_has_id(head.first_chunk().copied()?)? {
-            disk.extend_from_slice(id);
-        }
-    }
-    Some(disk)
-}
-
-/// The way back, for a value that [`acl_to_disk`] made.
-fn acl_from_disk(disk: &[u8]) -> Vec<u8> {
-    let mut value = PROGRAM_VERSION.to_vec();
-    let mut rest = disk.get(DISK_VERSION.len()..).unwrap_or_default();
-    while let Some((head, behind)) = rest.split_first_chunk::<SHORT_ENTRY>() {
-        let [tag_low, tag_high, ..] = *head;
-        value.extend_from_slice(head);
-        rest = behind;
-        let id = match tag_has_id([tag_low, tag_high]) {
-            Some(true) => rest.split_first_chunk::<4>(),
-            _ => None,
-        };
-        if let Some((id, behind)) = id {
-            value.extend_from_slice(id);
-            rest = behind;
-        } else {
-            value.extend_from_slice(&NO_ID);
-        }
-    }
-    value
-}
-
 #[cfg(test)]
 mod tests {
     use banger_test_support::xattr::acl;
@@ -178,10 +138,10 @@ mod tests {
     fn acls_lose_the_ids_that_mean_nothing_and_get_them_back() {
         let none = u32::MAX;
         let value = acl(&[(1, 7, none), (2, 5, 1000), (4, 5, none), (16, 5, none), (32, 0, none)]);
-        let disk = acl_to_disk(&value).unwrap();
+        let disk = acl::to_disk(&value).unwrap();
         assert_eq!(disk.len(), 4 + 4 * 4 + 8);
         assert_eq!(disk[..4], [1, 0, 0, 0]);
-        assert_eq!(acl_from_disk(&disk), value);
+        assert_eq!(acl::from_disk(&disk), Some(value));
     }
 
     #[test]

@@ -13,9 +13,9 @@ use crate::format::Format;
 use crate::geometry::{self, Geometry, InodeDemand};
 use crate::metadata::{FileContent, FileFlags, FileKind, Metadata, Segment, Special};
 use crate::options::{Options, Size};
-use crate::plan::Plan;
 use crate::plan::legal::check_fixed;
 use crate::plan::split::Split;
+use crate::plan::{Plan, TakenSpace};
 use crate::readback;
 use crate::reader::Source;
 use crate::sink::Sink;
@@ -33,7 +33,7 @@ use crate::units::{BlockCount, BlockIndex};
 #[derive(Debug)]
 pub struct Builder<S> {
     tree: Tree,
-    space: Space,
+    taken: TakenSpace,
     batch: Batch<S>,
     options: Options,
     format: Format,
@@ -93,22 +93,22 @@ impl<S: Sink> Builder<S> {
         let format = Format::new(&options)?;
         geometry::check(&options, &format)?;
         let layout = geometry::layout(&options, &format)?;
-        let space = match options.size {
+        let taken = match options.size {
             Size::Fixed(bytes) => {
                 check_fixed(bytes, &options, &format)?;
                 let blocks = format.block.whole_blocks(bytes);
                 let own = least_metadata(&options, &format, &layout, blocks)?;
-                let limit = BlockIndex::new(blocks.get());
-                let mut space = Space::new(layout, Some(limit));
-                space.hold_back(own);
-                space
+                let space = Space::new(layout, Some(BlockIndex::new(blocks.get())));
+                let mut taken = TakenSpace::new(&options, &format, space)?;
+                taken.space.hold_back(own);
+                taken
             }
-            Size::Fit { .. } => Space::new(layout, None),
+            Size::Fit { .. } => TakenSpace::new(&options, &format, Space::new(layout, None))?,
         };
         let tree = Tree::new(options.epoch, &format)?;
         let batch = prepare(sink, &options, &format)?;
         let anchors = options.stable_placement.then(|| Anchors::new(format.block));
-        Ok(Self { tree, space, batch, options, format, anchors })
+        Ok(Self { tree, taken, batch, options, format, anchors })
     }
 
     /// The root directory.
@@ -231,14 +231,17 @@ impl<S: Sink> Builder<S> {
         self.batch.check_usable()?;
         // With its node before its content, the name is looked for once.
         let node = self.tree.add(directory, name, EMPTY, metadata)?;
+        let (anchors, position) = (self.anchors, self.taken.space.position());
         if let Some(unit) = self.anchors.as_mut().and_then(|anchors| anchors.at(name)) {
-            self.space.anchor(unit);
+            self.taken.space.anchor(unit);
         }
         match self.set_content(node, content) {
             Ok(()) => Ok(node),
             Err(error) => {
                 self.tree.detach(directory, name)?;
                 self.tree.discard(node)?;
+                self.anchors = anchors;
+                self.taken.space.return_to(position)?;
                 Err(error)
             }
         }
@@ -311,9 +314,16 @@ impl<S: Sink> Builder<S> {
             let operation = "give the node content";
             return Err(Error::WrongKind { operation, needs: "a regular file" });
         }
-        let content = self.store(content)?;
+        let position = self.taken.space.position();
+        let content = match self.store(content) {
+            Ok(content) => content,
+            Err(error) => {
+                self.taken.space.return_to(position)?;
+                return Err(error);
+            }
+        };
         let old = self.tree.exchange_content(node, content)?;
-        content::release(&mut self.batch, &mut self.space, old.as_slice())
+        content::release(&mut self.batch, &mut self.taken.space, old.as_slice())
     }
 
     /// Takes blocks for what are holes of a regular file between byte `offset` and byte
@@ -341,7 +351,7 @@ impl<S: Sink> Builder<S> {
         let block_size = self.format.block;
         let range = block_size.whole_blocks(offset).get()..block_size.blocks_for(end).get();
         let (size, extents) =
-            (*size, content::fill_holes(&mut self.space, extents.as_slice(), range)?);
+            (*size, content::fill_holes(&mut self.taken.space, extents.as_slice(), range)?);
         self.tree.exchange_content(node, Content::Regular { size, extents }).map(drop)
     }
 
@@ -460,7 +470,7 @@ impl<S: Sink> Builder<S> {
             return Err(Error::Protected { name: b"/".to_vec(), operation: "discard" });
         }
         for extents in self.tree.discard(node)? {
-            content::release(&mut self.batch, &mut self.space, extents.as_slice())?;
+            content::release(&mut self.batch, &mut self.taken.space, extents.as_slice())?;
         }
         Ok(())
     }
@@ -488,7 +498,7 @@ impl<S: Sink> Builder<S> {
     /// The bytes of the blocks that contents take now.
     #[must_use]
     pub fn content_bytes(&self) -> u64 {
-        self.format.block.bytes_in(self.space.taken())
+        self.format.block.bytes_in(self.taken.blocks())
     }
 
     /// Changes how much room a [`Size::Fit`] filesystem is to have: it can be decided when the
@@ -529,7 +539,7 @@ impl<S: Sink> Builder<S> {
         // A sink that writes behind is busy with what was freed while the rest is planned.
         self.batch.settle()?;
         let prior = self.batch.prior();
-        let plan = Plan::new(&self.tree, self.space, &self.options, &self.format, prior)?;
+        let plan = Plan::new(&self.tree, self.taken, &self.options, &self.format, prior)?;
         check_capacity(plan.size(), self.batch.capacity())?;
         emit(&plan, &self.tree, &self.options, &mut self.batch)?;
         let mut summary = summarise(&plan, &self.tree);
@@ -558,8 +568,13 @@ impl<S: Sink> Builder<S> {
             self.batch.check_usable()?;
             return content::collect(length, segments, reader).map(Content::Inline);
         }
-        let extents =
-            content::store(&mut self.batch, &mut self.space, self.format.block, segments, reader)?;
+        let extents = content::store(
+            &mut self.batch,
+            &mut self.taken.space,
+            self.format.block,
+            segments,
+            reader,
+        )?;
         Ok(Content::Regular { size, extents })
     }
 
@@ -569,7 +584,8 @@ impl<S: Sink> Builder<S> {
         let size = crate::sink::widen(bytes.len());
         let (whole, block_size) = ([Segment { offset: 0, length: size }], self.format.block);
         let reader = &mut &**bytes;
-        let extents = content::store(&mut self.batch, &mut self.space, block_size, &whole, reader)?;
+        let extents =
+            content::store(&mut self.batch, &mut self.taken.space, block_size, &whole, reader)?;
         self.tree.exchange_content(node, Content::Regular { size, extents }).map(drop)
     }
 }
@@ -688,6 +704,44 @@ mod tests {
         assert_eq!((builder.content_bytes(), builder.lookup(Tree::ROOT, b"f")), (0, None));
         let (summary, _) = builder.finish().unwrap();
         assert!(summary.size < 8 << 20, "{} bytes", summary.size);
+    }
+
+    /// A file of one block, whose bytes may end early.
+    fn add(builder: &mut Builder<CountingSink>, number: usize, bytes: u64) -> Result<NodeId> {
+        let mut reader = std::io::Read::take(std::io::repeat(1), bytes);
+        let content = FileContent::new(4096, &mut reader);
+        let name = format!("{number}");
+        builder.add_file(Tree::ROOT, name.as_bytes(), &Metadata::default(), content)
+    }
+
+    #[test]
+    fn a_failed_file_leaves_a_stable_placement_as_it_was() {
+        for size in [fit(0, 0).size, Size::Fixed(16 << 20)] {
+            let mut options = Options::new(size);
+            options.stable_placement = true;
+            let build = |fails: bool| {
+                let mut builder = builder(options.clone());
+                for number in 0..3000 {
+                    if fails && number > 200 {
+                        add(&mut builder, number, 4095).unwrap_err();
+                        add(&mut builder, number, 4097).unwrap_err();
+                        let mut short = [1u8; 5000].as_slice();
+                        let content = FileContent::new(1 << 40, &mut short);
+                        let name = format!("{number}");
+                        let whole = &Metadata::default();
+                        builder.add_file(Tree::ROOT, name.as_bytes(), whole, content).unwrap_err();
+                    }
+                    if let Err(error) = add(&mut builder, number, 4096) {
+                        assert!(matches!(error, Error::ImageFull { .. }), "{error}");
+                        break;
+                    }
+                }
+                builder
+            };
+            let (one, other) = (build(false), build(true));
+            assert_eq!(one.taken.space, other.taken.space, "{size:?}");
+            assert_eq!(one.anchors, other.anchors);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use bitflags::bitflags;
 
 use crate::error::{Error, Result};
+use crate::record::feature::{Feature, NAMES};
 
 /// Where the three words of the superblock stand in [`Features`].
 const COMPATIBLE: u32 = 0;
@@ -12,95 +13,83 @@ const READ_ONLY: u32 = 40;
 /// The bits of one word: the highest bit that any word knows is 17.
 const WORD: u64 = (1 << 20) - 1;
 
+/// The place of a feature in [`Features`].
+const fn bit(feature: Feature) -> u64 {
+    let (bit, word) = match feature {
+        Feature::Compatible(bit) => (bit, COMPATIBLE),
+        Feature::Incompatible(bit) => (bit, INCOMPATIBLE),
+        Feature::ReadOnly(bit) => (bit, READ_ONLY),
+    };
+    // No bit is lost: `From` is not yet constant.
+    let [a, b, c, d] = bit.to_le_bytes();
+    u64::from_le_bytes([a, b, c, d, 0, 0, 0, 0]) << word
+}
+
 bitflags! {
     /// The features of a filesystem.
-    ///
-    /// Source of the bits: kernel, `fs/ext4/ext4.h`, `EXT4_FEATURE_*`; of the names: e2fsprogs,
-    /// `lib/e2p/feature.c`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub struct Features: u64 {
         /// `has_journal`: changes of metadata go through a journal.
-        const HAS_JOURNAL = 0x0004 << COMPATIBLE;
+        const HAS_JOURNAL = bit(Feature::HAS_JOURNAL);
         /// `ext_attr`: inodes may have extended attributes.
-        const EXT_ATTR = 0x0008 << COMPATIBLE;
+        const EXT_ATTR = bit(Feature::EXT_ATTR);
         /// `resize_inode`: inode 7 holds blocks back for more group descriptors.
-        const RESIZE_INODE = 0x0010 << COMPATIBLE;
+        const RESIZE_INODE = bit(Feature::RESIZE_INODE);
         /// `dir_index`: large directories have a hash index.
-        const DIR_INDEX = 0x0020 << COMPATIBLE;
+        const DIR_INDEX = bit(Feature::DIR_INDEX);
         /// `sparse_super2`: at most two groups hold backups. The kernel (to 6.12 at least)
         /// refuses to resize such a filesystem while it is mounted.
-        const SPARSE_SUPER2 = 0x0200 << COMPATIBLE;
+        const SPARSE_SUPER2 = bit(Feature::SPARSE_SUPER2);
         /// `orphan_file`: a file lists the inodes that are open but have no name. Linux before
         /// 5.15 ignores it; e2fsck before 1.47 refuses to check such a filesystem.
-        const ORPHAN_FILE = 0x1000 << COMPATIBLE;
+        const ORPHAN_FILE = bit(Feature::ORPHAN_FILE);
 
         /// `filetype`: directory entries tell the kind of what they name.
-        const FILETYPE = 0x0002 << INCOMPATIBLE;
+        const FILETYPE = bit(Feature::FILETYPE);
         /// `extent`: files are mapped by extents.
-        const EXTENT = 0x0040 << INCOMPATIBLE;
+        const EXTENT = bit(Feature::EXTENT);
         /// `64bit`: block numbers are wider than 32 bits, descriptors 64 bytes long.
-        const WIDE = 0x0080 << INCOMPATIBLE;
+        const WIDE = bit(Feature::WIDE);
         /// `flex_bg`: bitmaps and tables may lie in other groups than their own.
-        const FLEX_BG = 0x0200 << INCOMPATIBLE;
+        const FLEX_BG = bit(Feature::FLEX_BG);
         /// `ea_inode`: values of attributes may have inodes of their own (Linux 4.13).
-        const EA_INODE = 0x0400 << INCOMPATIBLE;
+        const EA_INODE = bit(Feature::EA_INODE);
         /// `metadata_csum_seed`: the start of all checksums is in the superblock, so that the
         /// UUID can change (Linux 4.4, GRUB 2.12).
-        const METADATA_CSUM_SEED = 0x2000 << INCOMPATIBLE;
+        const METADATA_CSUM_SEED = bit(Feature::CSUM_SEED);
         /// `large_dir`: directories beyond 2 GiB, with three levels of index (Linux 4.13, GRUB
         /// 2.12).
-        const LARGE_DIR = 0x4000 << INCOMPATIBLE;
+        const LARGE_DIR = bit(Feature::LARGE_DIR);
         /// `inline_data`: small files and directories are inside their inodes: up to 60 bytes and
         /// what extended attributes leave of the inode. GRUB and 7z cannot read it.
-        const INLINE_DATA = 0x8000 << INCOMPATIBLE;
+        const INLINE_DATA = bit(Feature::INLINE_DATA);
 
         /// `sparse_super`: only groups 0, 1 and the powers of 3, 5 and 7 hold backups.
-        const SPARSE_SUPER = 0x0001 << READ_ONLY;
+        const SPARSE_SUPER = bit(Feature::SPARSE_SUPER);
         /// `large_file`: files may be longer than 2 GiB.
-        const LARGE_FILE = 0x0002 << READ_ONLY;
+        const LARGE_FILE = bit(Feature::LARGE_FILE);
         /// `huge_file`: `i_blocks` is 48 bits wide.
-        const HUGE_FILE = 0x0008 << READ_ONLY;
+        const HUGE_FILE = bit(Feature::HUGE_FILE);
         /// `dir_nlink`: directories may have more than 65,000 subdirectories; their count is
         /// then 1.
-        const DIR_NLINK = 0x0020 << READ_ONLY;
+        const DIR_NLINK = bit(Feature::DIR_NLINK);
         /// `extra_isize`: inodes are longer than 128 bytes and say by how much.
-        const EXTRA_ISIZE = 0x0040 << READ_ONLY;
+        const EXTRA_ISIZE = bit(Feature::EXTRA_ISIZE);
         /// `metadata_csum`: all metadata has crc32c checksums.
-        const METADATA_CSUM = 0x0400 << READ_ONLY;
+        const METADATA_CSUM = bit(Feature::METADATA_CSUM);
     }
 }
 
-/// The features that can be chosen, by name.
-const CHOICES: [(&str, Features); 15] = [
-    ("has_journal", Features::HAS_JOURNAL),
-    ("resize_inode", Features::RESIZE_INODE),
-    ("dir_index", Features::DIR_INDEX),
-    ("sparse_super2", Features::SPARSE_SUPER2),
-    ("orphan_file", Features::ORPHAN_FILE),
-    ("64bit", Features::WIDE),
-    ("flex_bg", Features::FLEX_BG),
-    ("ea_inode", Features::EA_INODE),
-    ("metadata_csum_seed", Features::METADATA_CSUM_SEED),
-    ("large_dir", Features::LARGE_DIR),
-    ("inline_data", Features::INLINE_DATA),
-    ("huge_file", Features::HUGE_FILE),
-    ("dir_nlink", Features::DIR_NLINK),
-    ("extra_isize", Features::EXTRA_ISIZE),
-    ("metadata_csum", Features::METADATA_CSUM),
-];
-
 /// The features that every filesystem of this crate has, with the reason.
-const FIXED: [(&str, Features, &str); 5] = [
-    ("ext_attr", Features::EXT_ATTR, "every kernel with ext4 reads extended attributes"),
-    ("filetype", Features::FILETYPE, "every reader of ext4 knows it"),
-    ("extent", Features::EXTENT, "files are mapped by extents alone, block maps are not written"),
+const FIXED: [(Features, &str); 5] = [
+    (Features::EXT_ATTR, "every kernel with ext4 reads extended attributes"),
+    (Features::FILETYPE, "every reader of ext4 knows it"),
+    (Features::EXTENT, "files are mapped by extents alone, block maps are not written"),
     (
-        "large_file",
         Features::LARGE_FILE,
         "the kernel sets it with the first file beyond 2 GiB, and the resize inode is one",
     ),
     (
-        "sparse_super",
         Features::SPARSE_SUPER,
         "a backup in every group costs room and helps nobody; sparse_super2 leaves fewer",
     ),
@@ -183,13 +172,8 @@ impl Features {
                 }
                 Some(name) => {
                     let feature = by_name(name)?;
-                    if let Some((name, _, reason)) =
-                        FIXED.iter().find(|(_, fixed, _)| *fixed == feature)
-                    {
-                        return Err(Error::RefusedFeature {
-                            name: format!("^{name}"),
-                            reason: (*reason).to_owned(),
-                        });
+                    if let Some((_, reason)) = FIXED.iter().find(|(fixed, _)| *fixed == feature) {
+                        return Err(feature.cannot_go(reason));
                     }
                     features -= feature | (dependants(feature) - asked);
                     asked -= feature;
@@ -201,15 +185,20 @@ impl Features {
 
     /// The names of these features, in the order in which `dumpe2fs` lists them.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        let fixed = FIXED.iter().map(|(name, feature, _)| (*name, *feature));
-        let mut all: Vec<_> = CHOICES.iter().copied().chain(fixed).collect();
-        all.sort_by_key(|(_, feature)| feature.bits());
-        all.into_iter().filter(move |(_, feature)| self.contains(*feature)).map(|(name, _)| name)
+        NAMES
+            .into_iter()
+            .filter(move |(feature, _)| self.bits() & bit(*feature) != 0)
+            .map(|(_, name)| name)
+    }
+
+    fn cannot_go(self, reason: &str) -> Error {
+        let name = format!("^{}", self.names().collect::<Vec<_>>().join(",^"));
+        Error::RefusedFeature { name, reason: reason.to_owned() }
     }
 
     /// The features that no filesystem of this crate is without.
     fn always() -> Self {
-        FIXED.iter().fold(Self::empty(), |all, (_, feature, _)| all | *feature)
+        FIXED.iter().fold(Self::empty(), |all, (feature, _)| all | *feature)
     }
 
     /// `s_feature_compat`.
@@ -244,9 +233,8 @@ impl Features {
                 });
             }
         }
-        if let Some((name, _, reason)) = FIXED.iter().find(|(_, fixed, _)| !self.contains(*fixed)) {
-            let name = format!("^{name}");
-            return Err(Error::RefusedFeature { name, reason: (*reason).to_owned() });
+        if let Some((fixed, reason)) = FIXED.iter().find(|(fixed, _)| !self.contains(*fixed)) {
+            return Err(fixed.cannot_go(reason));
         }
         Ok(())
     }
@@ -272,11 +260,9 @@ fn dependants(feature: Features) -> Features {
 fn by_name(name: &str) -> Result<Features> {
     let alias = ALIASES.iter().find(|(other, _)| *other == name);
     let name = alias.map_or(name, |(_, name)| *name);
-    if let Some((_, feature)) = CHOICES.iter().find(|(choice, _)| *choice == name) {
-        return Ok(*feature);
-    }
-    if let Some((_, feature, _)) = FIXED.iter().find(|(fixed, ..)| *fixed == name) {
-        return Ok(*feature);
+    let known = NAMES.iter().find(|(_, known)| *known == name);
+    if let Some(feature) = known.and_then(|(feature, _)| Features::from_bits(bit(*feature))) {
+        return Ok(feature);
     }
     match REFUSED.iter().find(|(refused, _)| *refused == name) {
         Some((name, reason)) => {

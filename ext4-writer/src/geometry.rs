@@ -4,12 +4,12 @@ use crate::alloc::GroupLayout;
 use crate::error::{Error, Result};
 use crate::features::Features;
 use crate::format::Format;
+use crate::format::backups;
+use crate::format::numbers::FIRST_FREE_INODE;
 use crate::options::{Journal, Options, Reserved, Size};
 use crate::record::journal;
 use crate::units::{BlockCount, BlockIndex};
 
-/// The first inode that the format does not keep for itself.
-pub(crate) const FIRST_FREE_INODE: u32 = 11;
 /// The growth that mke2fs provides for.
 const GROWTH: u64 = 1024;
 /// The filesystems up to this many blocks are what 32-bit block numbers can address.
@@ -23,6 +23,16 @@ const FIT_MAX_SIZE_NOT_GROWING: u64 = 64 << 30;
 ///
 /// Source: kernel, `fs/ext4/super.c`, `ext4_calculate_resv_clusters`.
 const KERNEL_RESERVE: BlockCount = BlockCount::new(4096);
+/// The blocks below which there is no journal unless its size was given.
+///
+/// Source: e2fsprogs, `lib/ext2fs/mkjournal.c`, `ext2fs_default_journal_size`.
+pub(crate) const LEAST_WITH_JOURNAL: BlockCount = BlockCount::new(2_048);
+/// The bytes of a list of orphans beyond which the kernel refuses it: `ext4_init_orphan_info` in
+/// `fs/ext4/orphan.c`, before Linux 6.17 whatever the size of a block.
+const MAX_ORPHAN_FILE: u64 = 8 << 20;
+/// The blocks of the list of orphans where the size is not known in time: the fewest that mke2fs
+/// gives it. When it is full the kernel goes on in the superblock's list (`ext4_orphan_add`).
+const LEAST_ORPHAN_FILE: u64 = 32;
 /// The bitmaps of a group.
 pub(crate) const BITMAPS: BlockCount = BlockCount::new(2);
 
@@ -32,6 +42,8 @@ pub(crate) struct Geometry {
     pub format: Format,
     pub blocks: BlockCount,
     pub groups: u32,
+    /// The groups whose bitmaps and tables lie together.
+    pub groups_per_flex: u32,
     pub descriptor_blocks: BlockCount,
     /// The blocks behind the descriptors that are held back for more of them.
     pub reserved_descriptors: BlockCount,
@@ -109,7 +121,7 @@ pub(crate) fn layout(options: &Options, format: &Format) -> Result<GroupLayout> 
     let plain = GroupLayout::new(first, per_group, BlockCount::ZERO, vec![0]);
     let area = copy_area(options, format, &plain)?;
     let copies = match options.size {
-        _ if !format.has(Features::SPARSE_SUPER2) => GroupLayout::sparse_copies(),
+        _ if !format.has(Features::SPARSE_SUPER2) => backups::sparse_groups(),
         // Where the last group begins is known only when it is too late to go around it.
         Size::Fit { .. } => vec![0, 1],
         Size::Fixed(bytes) => {
@@ -229,12 +241,13 @@ impl Geometry {
             format: *format,
             blocks,
             groups,
+            groups_per_flex: options.groups_per_flex,
             descriptor_blocks: BlockCount::new(descriptors),
             reserved_descriptors: BlockCount::new(reserved_descriptors),
             inodes_per_group,
             table: BlockCount::new(table),
             journal,
-            orphan_file: orphan_blocks(format, journal, blocks),
+            orphan_file: orphan_blocks(options, format, journal),
             reserved: reserved_blocks(options, format, blocks)?,
         })
     }
@@ -260,14 +273,14 @@ impl Geometry {
         BlockCount::new(u64::from(self.groups) * (self.table + BITMAPS).get())
     }
 
-    /// The blocks that are taken for the filesystem's own, beside those that groups keep and the
-    /// resize inode's map.
+    /// The blocks that are taken for the filesystem's own behind the contents, beside those that
+    /// groups keep and the resize inode's map.
     pub(crate) fn own_blocks(&self, layout: &GroupLayout) -> BlockCount {
         let tables = match layout.local() {
             BlockCount::ZERO => self.tables_and_bitmaps(),
             _ => BlockCount::ZERO,
         };
-        tables + self.journal + self.orphan_file
+        tables + self.journal
     }
 
     /// The features, less those of which the size leaves nothing.
@@ -405,7 +418,7 @@ fn inodes_per_group(
 /// Source of the sizes: e2fsprogs, `lib/ext2fs/mkjournal.c`, `ext2fs_default_journal_size`.
 fn journal_blocks(options: &Options, format: &Format, blocks: BlockCount) -> Result<BlockCount> {
     const TIERS: [(u64, u64); 8] = [
-        (2_048, 0),
+        (LEAST_WITH_JOURNAL.get(), 0),
         (32_768, 1_024),
         (256 << 10, 4_096),
         (512 << 10, 8_192),
@@ -441,18 +454,55 @@ fn journal_blocks(options: &Options, format: &Format, blocks: BlockCount) -> Res
 /// The largest journal that mke2fs makes: 10,240,000 blocks (`misc/util.c`).
 const MAX_JOURNAL: u64 = 10_240_000;
 
-/// The blocks of the file that lists orphans.
+/// The blocks of the file that lists orphans, which are taken before the contents: none if the
+/// filesystem cannot have one. A fitted one may turn out too small for it.
+pub(crate) fn orphan_file(options: &Options, format: &Format) -> Result<BlockCount> {
+    let blocks = match options.size {
+        Size::Fixed(bytes) => format.block.whole_blocks(bytes),
+        Size::Fit { .. } => LEAST_WITH_JOURNAL,
+    };
+    Ok(orphan_blocks(options, format, journal_blocks(options, format, blocks)?))
+}
+
+/// The blocks of the file that lists orphans, beside a journal of so many.
 ///
 /// Source: e2fsprogs, `lib/ext2fs/orphan.c`, `ext2fs_default_orphan_file_blocks`.
-fn orphan_blocks(format: &Format, journal: BlockCount, blocks: BlockCount) -> BlockCount {
+fn orphan_blocks(options: &Options, format: &Format, journal: BlockCount) -> BlockCount {
     if !format.has(Features::ORPHAN_FILE) || journal == BlockCount::ZERO {
         return BlockCount::ZERO;
     }
-    BlockCount::new(match blocks.get() {
-        few if few < 128 * 1024 => 32,
+    let blocks = match options.size {
+        Size::Fit { .. } => 0,
+        Size::Fixed(bytes) => format.block.whole_blocks(bytes).get(),
+    };
+    let usual = match blocks {
+        few if few < 128 * 1024 => LEAST_ORPHAN_FILE,
         some if some < 2 * 1024 * 1024 => some / 4096,
         _ => 512,
-    })
+    };
+    BlockCount::new(usual.min(MAX_ORPHAN_FILE / format.block.bytes()))
+}
+
+/// The first block behind the descriptors of a filesystem that has grown as far as mke2fs provides
+/// for, whether or not blocks are held back for them.
+pub(crate) fn behind_growth(
+    options: &Options,
+    format: &Format,
+    layout: &GroupLayout,
+) -> BlockIndex {
+    let room = match options.size {
+        Size::Fit { .. } => BlockCount::ZERO,
+        Size::Fixed(bytes) => {
+            let blocks = format.block.whole_blocks(bytes).get();
+            let grown = blocks.saturating_mul(GROWTH).min(MAX_BLOCKS_32).max(blocks);
+            let descriptors = |blocks| {
+                layout.groups_in(BlockCount::new(blocks)).div_ceil(format.descriptors_per_block())
+            };
+            let most = descriptors(blocks) + format.block.addresses();
+            BlockCount::new(1 + descriptors(grown).min(most))
+        }
+    };
+    layout.group_start(0) + room.max(layout.area())
 }
 
 fn reserved_blocks(options: &Options, format: &Format, blocks: BlockCount) -> Result<BlockCount> {

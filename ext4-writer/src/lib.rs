@@ -339,6 +339,7 @@ mod plan;
 mod readback;
 pub mod reader;
 mod record;
+mod render;
 pub mod signature;
 mod sink;
 mod stale;

@@ -7,8 +7,10 @@ const ORDER: &[&[&str]] = &[
     &["builder", "edit", "device", "signature", "behind"],
     &["emit", "readback"],
     &["plan", "content", "reader"],
+    &["render"],
     &["tree", "geometry", "batch", "anchors"],
-    &["attributes", "alloc", "dirhash", "format"],
+    &["attributes", "alloc", "dirhash"],
+    &["format"],
     &["options"],
     &["features"],
     &["metadata", "checksum", "names"],
@@ -21,4 +23,10 @@ const ORDER: &[&[&str]] = &[
 fn imports_point_downwards() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     assert_eq!(banger_test_support::imports::upward(&src, ORDER), Vec::<String>::new());
+}
+
+#[test]
+fn no_files_import_one_another() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    assert_eq!(banger_test_support::imports::circles(&src), Vec::<String>::new());
 }

@@ -13,8 +13,7 @@ use crate::edit::filesystem::Filesystem;
 use crate::edit::inode::Inode;
 use crate::error::{Error, internal};
 use crate::metadata::Timestamp;
-use crate::plan::xattr::{hash, rehash, words};
-use crate::reader::attributes::{List, in_inode, read_block};
+use crate::reader::attribute_list::{List, in_inode, read_block};
 use crate::reader::features::Feature;
 use crate::reader::{AttributePlace, Inode as Found, Part, ReadError};
 use crate::record::inode::Flags;
@@ -22,6 +21,7 @@ use crate::record::xattr::{
     ALIGNMENT, DATA_NAME, END, Entry, Header, INDEX_SYSTEM, INODE_HEAD, MAGIC, attribute_size,
 };
 use crate::record::{high32, low16, low32};
+use crate::render::xattr::{hash, rehash, words};
 use crate::sink::widen;
 use crate::units::BlockIndex;
 

@@ -16,12 +16,12 @@ use crate::edit::inode::Inode;
 use crate::edit::map::FileMap;
 use crate::error::{Error, internal};
 use crate::metadata::FileKind;
-use crate::plan::directory as plan;
 use crate::reader::directory::{record_length, verify_entries};
 use crate::reader::features::Feature;
 use crate::reader::{Part, ReadError};
 use crate::record::directory::{DOT_ENTRY, ENTRY_HEAD, Entry, entry_size};
 use crate::record::inode::Flags;
+use crate::render::directory as plan;
 use crate::tree::Extent;
 use crate::units::{BlockCount, BlockIndex, FileBlock, Run};
 

@@ -10,10 +10,10 @@ use crate::edit::device::Device;
 use crate::edit::error::EditResult;
 use crate::edit::filesystem::Filesystem;
 use crate::error::{Error, internal};
+use crate::format::time::encode;
 use crate::metadata::{FileKind, Metadata, Timestamp};
-use crate::plan::inode::encode;
+use crate::reader::extent::MapItem;
 use crate::reader::features::Feature;
-use crate::reader::map::Item;
 use crate::reader::{Inode as Found, Part, ReadError, inode, map};
 use crate::record::inode::{EXTRA_SIZE, Flags, GOOD_OLD_SIZE, Inode as Record};
 use crate::record::{high16, high32, low16, low32};
@@ -303,8 +303,8 @@ impl<D: Device> Filesystem<D> {
         let mut map = map::Map::new(&device, found, 0)?;
         while let Some(item) = map.next(&device, found) {
             runs.push(match item? {
-                Item::Node(block) => (block, 1),
-                Item::Run(extent) => (extent.block, extent.length),
+                MapItem::Node(block) => (block, 1),
+                MapItem::Run(extent) => (extent.block, extent.length),
             });
         }
         Ok(runs)

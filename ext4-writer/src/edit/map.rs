@@ -6,12 +6,12 @@ use crate::edit::error::{EditResult, refused};
 use crate::edit::filesystem::Filesystem;
 use crate::edit::inode::Inode;
 use crate::error::{Error, internal};
-use crate::plan::extents;
 use crate::plan::own_file::blocks_of;
+use crate::reader::extent::MapItem;
 use crate::reader::features::Feature;
-use crate::reader::map::Item;
 use crate::reader::{Inode as Found, content, map};
 use crate::record::inode::{BLOCK_MAP_SIZE, Flags};
+use crate::render::extents;
 use crate::sink::widen;
 use crate::tree::Extent;
 use crate::units::{BlockCount, BlockIndex, FileBlock, Run};
@@ -70,8 +70,8 @@ impl<D: Device> Filesystem<D> {
         let mut map = map::Map::new(&device, found, 0)?;
         while let Some(item) = map.next(&device, found) {
             match item? {
-                Item::Node(block) => all.nodes.push(block),
-                Item::Run(extent) => {
+                MapItem::Node(block) => all.nodes.push(block),
+                MapItem::Run(extent) => {
                     let at = u32::try_from(extent.file_block).map_err(|_| BLOCKS_ARE_32_BITS)?;
                     let start = BlockIndex::new(extent.block);
                     let run = Run::new(start, BlockCount::new(extent.length));

@@ -71,10 +71,10 @@ use std::fmt;
 
 use crate::error::Error;
 use crate::metadata::{FileContent, FileKind, Metadata, Special, Timestamp};
-use crate::plan::inode::device_block;
 use crate::reader::{Attribute, DirectoryEntry, Inode, ROOT_INODE};
 use crate::reader::{attributes as read_attributes, content as read_content};
 use crate::record::inode::Flags;
+use crate::render::inode::device_block;
 use filesystem::Filesystem;
 
 /// The longest target of a symbolic link: `PATH_MAX` with its NUL.

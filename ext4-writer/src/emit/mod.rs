@@ -1,5 +1,6 @@
 //! A plan to the sink.
 
+mod inode;
 mod render;
 mod tables;
 mod threads;
@@ -7,15 +8,16 @@ mod threads;
 use crate::batch::Batch;
 use crate::checksum::{FsSeed, Sealed};
 use crate::error::{Error, Result, internal};
+use crate::format::numbers::JOURNAL;
 use crate::options::Options;
+use crate::plan::Plan;
 use crate::plan::groups::UnusedTables;
-use crate::plan::numbering::JOURNAL;
 use crate::plan::own_file::OwnFile;
-use crate::plan::resize::ResizeMap;
-use crate::plan::superblock::{self, Sources};
-use crate::plan::{Plan, journal};
 use crate::record::inode::Inode;
 use crate::record::superblock::Superblock;
+use crate::render::journal;
+use crate::render::resize::ResizeMap;
+use crate::render::superblock::{self, Sources};
 use crate::sink::{Prior, Sink};
 use crate::tree::Tree;
 use crate::units::{BlockCount, BlockIndex, InodeNumber, Run};
@@ -110,12 +112,12 @@ impl<S: Sink> Emitter<'_, S> {
     fn bitmaps(&mut self) -> Result<()> {
         let plan = self.from.plan;
         let groups = &plan.groups;
-        for (group, place) in (0..).zip(&plan.placed.places.block_bitmaps) {
+        for (group, place) in (0..).zip(&plan.placed.places.groups.block_bitmaps) {
             if !groups.omits_block_bitmap(group) {
                 self.batch.write_block(*place, &groups.blocks.render(group))?;
             }
         }
-        for (group, place) in (0..).zip(&plan.placed.places.inode_bitmaps) {
+        for (group, place) in (0..).zip(&plan.placed.places.groups.inode_bitmaps) {
             if !groups.omits_inode_bitmap(group) {
                 self.batch.write_block(*place, &groups.inodes.render(group))?;
             }
@@ -193,9 +195,14 @@ impl<S: Sink> Emitter<'_, S> {
     /// Writes the tables as far as inodes are in use.
     fn inode_tables(&mut self) -> Result<()> {
         let from = self.from;
-        let own = OwnInodes { resize: self.resize_inode()?, journal: self.journal_inode()? };
+        let own = OwnInodes {
+            resize: self.resize_inode()?,
+            journal: self.journal_inode()?,
+            orphan_file: self.orphan_inode()?,
+        };
         let per_group = from.plan.placed.geometry.inodes_per_group;
-        let pieces = tables::pieces(from.tree.nodes(), from.plan.numbering.last(), per_group);
+        let (last, orphan_file) = (from.plan.numbering.last(), from.plan.orphan_file);
+        let pieces = tables::pieces(from.tree.nodes(), last, per_group, orphan_file);
         let make = |number: usize, inodes: &mut Inodes| {
             from.inodes(pieces.get(number).ok_or(TABLES_HOLD_ALL)?, &own, inodes)
         };
@@ -203,9 +210,6 @@ impl<S: Sink> Emitter<'_, S> {
         for inode in from.value_inodes() {
             let (number, inode) = inode?;
             self.put_inodes(number, &inode)?;
-        }
-        if let (Some(number), Some(inode)) = (from.plan.orphan_file, self.orphan_inode()?) {
-            self.put_inodes(number, &from.seal_own(number, &inode))?;
         }
         self.batch.pad()?;
         self.unused_tables()
@@ -217,7 +221,7 @@ impl<S: Sink> Emitter<'_, S> {
         if plan.unused_tables == UnusedTables::LeftToKernel {
             return Ok(());
         }
-        for (group, table) in (0..).zip(&plan.placed.places.tables) {
+        for (group, table) in (0..).zip(&plan.placed.places.groups.tables) {
             self.batch.clear(plan.groups.unused_table(group, *table))?;
         }
         Ok(())
@@ -231,7 +235,7 @@ impl<S: Sink> Emitter<'_, S> {
             // The inodes of a group need not fill their last block.
             self.batch.pad()?;
             let group = usize::try_from(first.slot() / per_group).map_err(|_| TABLES_HOLD_ALL)?;
-            let table = plan.placed.places.tables.get(group).ok_or(TABLES_HOLD_ALL)?;
+            let table = plan.placed.places.groups.tables.get(group).ok_or(TABLES_HOLD_ALL)?;
             self.batch.seek(*table)?;
         }
         self.batch.append(inodes.block())
@@ -247,8 +251,10 @@ impl<S: Sink> Emitter<'_, S> {
         let sources = Sources {
             options: self.from.options,
             geometry: &plan.placed.geometry,
-            identity: plan.identity,
-            groups: &plan.groups,
+            uuid: plan.identity.uuid,
+            hash_seed: plan.identity.hash_seed,
+            free_blocks: plan.groups.free_blocks,
+            free_inodes: plan.groups.free_inodes,
             overhead: plan.overhead(),
             journal: journal.as_ref(),
             orphan_file: self.from.plan.orphan_file,

@@ -2,20 +2,22 @@
 
 use std::ops::Range;
 
+use super::inode::{Parts, fields};
+use crate::attributes::Attribute;
 use crate::checksum::{FsSeed, InodeSeed, Sealed, unsummed};
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
 use crate::options::Options;
 use crate::plan::Plan;
-use crate::plan::directory::{Layout, Named};
 use crate::plan::ea_inode;
-use crate::plan::extents::{self, ExtentTree};
-use crate::plan::inline::InlineData;
-use crate::plan::inode::{Parts, internal_file, render, set_extents};
 use crate::plan::nodes::{NodePlan, dots, mapped, named, split};
 use crate::plan::own_file::OwnFile;
-use crate::plan::xattr::Lists;
 use crate::record::inode::{BLOCK_MAP_SIZE, Inode};
+use crate::render::directory::{Layout, Named};
+use crate::render::extents::{self, ExtentTree};
+use crate::render::inline::InlineData;
+use crate::render::inode::{internal_file, render, set_extents, value_file};
+use crate::render::xattr::Lists;
 use crate::sink::widen;
 use crate::tree::{Content, Node, NodeId, Tree};
 use crate::units::{BlockCount, BlockIndex, InodeNumber};
@@ -83,7 +85,7 @@ impl Renderer<'_> {
         let length = self.format.block.len();
         let node = self.tree.node(id)?;
         match &node.content {
-            Content::Directory(_) if plan.areas.is_some() => {}
+            Content::Directory(_) if plan.inline_regions.is_some() => {}
             Content::Directory(_) => self.directory(id, plan, blocks)?,
             // A short target is in the inode; such a link is here for its attributes.
             Content::Symlink(target) if target.len() >= BLOCK_MAP_SIZE => {
@@ -102,7 +104,9 @@ impl Renderer<'_> {
         }
         if let Some(block) = self.plan.nodes.attribute_block(id) {
             let split = split(self.tree, id, node, plan, &self.format)?;
-            blocks.add(block.at, &self.lists().in_block(&split.in_block, block)?, length);
+            let list = self
+                .with_lists(|lists| lists.in_block(&split.in_block, block.at, block.references))?;
+            blocks.add(block.at, &list, length);
         }
         Ok(())
     }
@@ -156,15 +160,16 @@ impl Renderer<'_> {
         Ok(self.seed.inode(self.plan.numbering.of(id)?, self.tree.extra(id).generation))
     }
 
-    fn lists(&self) -> Lists<'_> {
-        Lists { format: &self.format, seed: self.seed, values: &self.plan.nodes.values }
+    fn with_lists<T>(&self, render: impl FnOnce(&Lists<'_>) -> T) -> T {
+        let value_inode = |attribute: &Attribute| self.plan.nodes.values.of(attribute);
+        render(&Lists { format: &self.format, seed: self.seed, value_inode: &value_inode })
     }
 
     fn inline_data(&self, id: NodeId, node: &Node, plan: &NodePlan) -> Result<Option<InlineData>> {
-        match (&node.content, &plan.areas) {
-            (Content::Directory(directory), Some(areas)) => {
+        match (&node.content, &plan.inline_regions) {
+            (Content::Directory(directory), Some(regions)) => {
                 let dots = dots(&self.plan.numbering, id, directory)?;
-                areas.render(dots, &self.names(id)?).map(Some)
+                regions.render(dots, &self.names(id)?).map(Some)
             }
             (Content::Inline(bytes), _) if plan.blocks.as_slice().is_empty() => {
                 Ok(Some(InlineData::of_file(bytes)))
@@ -183,7 +188,7 @@ impl Renderer<'_> {
         let inline = self.inline_data(id, node, plan)?;
         let rest = inline.as_ref().map(|data| data.rest.as_slice());
         let split = split(self.tree, id, node, plan, &self.format)?;
-        let attributes = self.lists().in_inode(&split.in_inode, rest)?;
+        let attributes = self.with_lists(|lists| lists.in_inode(&split.in_inode, rest))?;
         let outside: BlockCount =
             split.outside().map(|one| ea_inode::blocks(&one.value, &self.format)).sum();
         let mapped_blocks: BlockCount =
@@ -196,7 +201,7 @@ impl Renderer<'_> {
             blocks: mapped_blocks + BlockCount::new(own_blocks) + outside,
             inline,
         };
-        let inode = render(node, plan, &parts, &self.format)?;
+        let inode = render(&fields(node, plan, &parts, self.format.block)?, &self.format);
         Ok(self.inode_seed(id)?.seal_inode(&inode, &attributes, self.format.inode_len()))
     }
 
@@ -224,7 +229,7 @@ impl Renderer<'_> {
         &self,
     ) -> impl Iterator<Item = Result<(InodeNumber, Sealed<Vec<u8>>)>> {
         self.plan.nodes.values.iter().map(|(number, value)| {
-            let mut inode = value.render(&self.format, self.options.epoch, self.seed);
+            let mut inode = value_file(&value.file(), &self.format, self.options.epoch, self.seed);
             set_extents(&mut inode, self.own_tree(&value.file, number)?.root);
             Ok((number, self.seal_own(number, &inode)))
         })

@@ -3,9 +3,8 @@
 use super::render::Renderer;
 use crate::checksum::{Sealed, unsummed};
 use crate::error::{Error, Result, internal};
-use crate::geometry::FIRST_FREE_INODE;
+use crate::format::numbers::{FIRST_FREE_INODE, JOURNAL, ORPHAN_FILE, RESIZE, ROOT};
 use crate::plan::nodes::NodePlan;
-use crate::plan::numbering::{JOURNAL, RESIZE, ROOT};
 use crate::record::inode::Inode;
 use crate::tree::{Extents, Node, NodeId};
 use crate::units::InodeNumber;
@@ -20,13 +19,14 @@ static NO_PLAN: NodePlan = NodePlan {
     extent_nodes: Vec::new(),
     attribute_block: None,
     layout: None,
-    areas: None,
+    inline_regions: None,
 };
 
-/// The inodes of the filesystem's own before the first one that a node can have, but for the root.
+/// The inodes of the filesystem's own that no node can have.
 pub(super) struct OwnInodes {
     pub resize: Option<Inode>,
     pub journal: Option<Inode>,
+    pub orphan_file: Option<Inode>,
 }
 
 impl OwnInodes {
@@ -35,6 +35,7 @@ impl OwnInodes {
         let inode = match number {
             RESIZE => &self.resize,
             JOURNAL => &self.journal,
+            ORPHAN_FILE => &self.orphan_file,
             _ => &None,
         };
         inode.clone().unwrap_or_else(Inode::empty)
@@ -65,7 +66,12 @@ impl Default for Inodes {
 }
 
 /// Cuts the inodes up to `last` into pieces, of which none is in two groups.
-pub(super) fn pieces<'a, N>(nodes: N, last: InodeNumber, per_group: u32) -> Vec<Piece<N>>
+pub(super) fn pieces<'a, N>(
+    nodes: N,
+    last: InodeNumber,
+    per_group: u32,
+    orphan_file: Option<InodeNumber>,
+) -> Vec<Piece<N>>
 where
     N: Iterator<Item = (NodeId, &'a Node)> + Clone,
 {
@@ -80,7 +86,9 @@ where
         let in_group = per_group - slot % per_group;
         let count = PIECE.min(in_group).min(end - slot);
         pieces.push(Piece { first, count, nodes: nodes.clone() });
-        let own = FIRST_FREE_INODE.saturating_sub(first.get()).min(count);
+        let numbers = first.get()..first.get().saturating_add(count);
+        let between = u32::from(orphan_file.is_some_and(|number| numbers.contains(&number.get())));
+        let own = FIRST_FREE_INODE.saturating_sub(first.get()).min(count) + between;
         if let Some(before_last) = (count - own).checked_sub(1) {
             nodes.nth(usize::try_from(before_last).unwrap_or(usize::MAX));
         }
@@ -106,7 +114,9 @@ impl Renderer<'_> {
         let mut plans = None;
         let slot = piece.first.slot();
         for number in (slot..slot + piece.count).map(InodeNumber::from_slot) {
-            if number != ROOT && number.get() < FIRST_FREE_INODE {
+            if number != ROOT
+                && (number.get() < FIRST_FREE_INODE || Some(number) == self.plan.orphan_file)
+            {
                 inodes.bytes.append(&self.seal_own(number, &own.of(number)));
                 continue;
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::alloc::Space;
 use crate::error::{Result, internal};
-use crate::plan::split::Stored;
+use crate::render::xattr::Stored;
 use crate::tree::NodeId;
 use crate::units::{BlockCount, BlockIndex};
 

@@ -1,23 +1,13 @@
 //! Values of attributes that have inodes of their own: equal ones have one together.
-//!
-//! Source: kernel, `fs/ext4/xattr.c`, `ext4_xattr_inode_create`, `ext4_xattr_inode_set_ref` and
-//! `ext4_xattr_inode_set_hash`: the time of the last change is the upper half of the count of
-//! references, the version its lower half, and the time of the last access the value's hash.
 
 use std::collections::BTreeMap;
 
-use zerocopy::little_endian::{U16, U32};
-
 use crate::alloc::Space;
 use crate::attributes::Attribute;
-use crate::checksum::FsSeed;
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
-use crate::metadata::Timestamp;
-use crate::plan::inode::{encode, internal_file};
 use crate::plan::own_file::OwnFile;
-use crate::record::inode::{Flags, Inode};
-use crate::record::{high16, high32, low16, low32};
+use crate::render::inode::ValueFile;
 use crate::sink::widen;
 use crate::tree::Node;
 use crate::units::{BlockCount, InodeNumber};
@@ -105,21 +95,9 @@ pub(crate) fn blocks(value: &[u8], format: &Format) -> BlockCount {
 }
 
 impl EaInode<'_> {
-    /// The fields of the inode, without its mapping.
-    pub(crate) fn render(&self, format: &Format, epoch: Timestamp, seed: FsSeed) -> Inode {
-        let blocks = blocks(self.value, format) + BlockCount::new(widen(self.file.nodes.len()));
-        let mut inode = internal_file(format, epoch, widen(self.value.len()), blocks);
-        (inode.uid_lo, inode.uid_high) = halves(self.uid);
-        (inode.gid_lo, inode.gid_high) = halves(self.gid);
-        inode.flags |= U32::new(Flags::EA_INODE.bits());
-        inode.version = U32::new(low32(self.references));
-        let as_time = |number: u32| encode(Timestamp::from_seconds(i64::from(number)));
-        (inode.ctime, inode.ctime_extra) = as_time(high32(self.references));
-        (inode.atime, inode.atime_extra) = as_time(seed.value(self.value));
-        inode
+    /// What its inode states.
+    pub(crate) fn file(&self) -> ValueFile<'_> {
+        let Self { value, ref file, uid, gid, references } = *self;
+        ValueFile { value, blocks: file.blocks(), uid, gid, references }
     }
-}
-
-fn halves(id: u32) -> (U16, U16) {
-    (U16::new(low16(id)), U16::new(high16(id)))
 }

@@ -6,10 +6,10 @@ use crate::checksum::{FsSeed, Sealed};
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
 use crate::options::Options;
-use crate::plan::bitmaps::{BlockMap, InodeMap};
 use crate::plan::places::Placed;
 use crate::record::group::{Flags, GroupDescriptor};
 use crate::record::{high16, high32, low16, low32};
+use crate::render::bitmaps::{BlockMap, InodeMap};
 use crate::sink::Prior;
 use crate::units::{BlockCount, BlockIndex, GroupIndex, Run};
 
@@ -123,8 +123,9 @@ impl Groups {
             let index = usize::try_from(group).map_err(|_| EVERY_GROUP)?;
             places.get(index).copied().map(BlockIndex::get).ok_or(EVERY_GROUP)
         };
-        let (bitmap, table) = (place(&placed.places.block_bitmaps)?, place(&placed.places.tables)?);
-        let inode_bitmap = place(&placed.places.inode_bitmaps)?;
+        let (bitmap, table) =
+            (place(&placed.places.groups.block_bitmaps)?, place(&placed.places.groups.tables)?);
+        let inode_bitmap = place(&placed.places.groups.inode_bitmaps)?;
         descriptor.block_bitmap_lo = U32::new(low32(bitmap));
         descriptor.block_bitmap_hi = U32::new(high32(bitmap));
         descriptor.inode_bitmap_lo = U32::new(low32(inode_bitmap));

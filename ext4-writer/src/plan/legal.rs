@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::geometry::{self, Geometry, InodeDemand};
 use crate::options::{Options, Size};
-use crate::plan::Plan;
+use crate::plan::{Plan, TakenSpace};
 use crate::sink::Prior;
 use crate::tree::Tree;
 use crate::units::{BlockCount, BlockIndex};
@@ -18,13 +18,6 @@ const ONE: BlockCount = BlockCount::new(1);
 /// How many groups, of all sizes together, are looked at before it is said that no size near is
 /// legal.
 const EFFORT: u64 = 200_000;
-
-/// The size itself, or, if it ends inside what a group keeps, the end of that.
-pub(crate) fn whole_group(blocks: BlockCount, layout: &GroupLayout) -> BlockCount {
-    let last = layout.groups_in(blocks) - 1;
-    let end = layout.group_start(last) + layout.kept_in(last);
-    blocks.max(BlockCount::new(end.get()))
-}
 
 /// Refuses a fixed size that is no filesystem, and names the nearest that are.
 pub(crate) fn check_fixed(bytes: u64, options: &Options, format: &Format) -> Result<()> {
@@ -94,7 +87,7 @@ impl Sizes<'_> {
         while effort < EFFORT {
             let layout = self.layout(blocks)?;
             effort += 10 + layout.groups_in(blocks);
-            let whole = whole_group(blocks, &layout);
+            let whole = layout.whole_group(blocks);
             if whole != blocks {
                 blocks = whole;
                 continue;
@@ -115,7 +108,7 @@ impl Sizes<'_> {
         let layout = self.layout(blocks).ok()?;
         let last = layout.groups_in(blocks).checked_sub(1).filter(|last| *last > 0)?;
         let below = match BlockCount::new(layout.group_start(last).get()) {
-            start if whole_group(blocks, &layout) == blocks => start.max(blocks),
+            start if layout.whole_group(blocks) == blocks => start.max(blocks),
             start => start,
         };
         (self.next_legal(below).ok()? == Some(below)).then_some(below)
@@ -135,11 +128,14 @@ impl Sizes<'_> {
         }
         let space = Space::new(layout.clone(), Some(BlockIndex::new(blocks.get())));
         let tree = Tree::new(options.epoch, self.format)?;
-        match Plan::new(&tree, space, &options, self.format, Prior::Zeros) {
+        let plan = TakenSpace::new(&options, self.format, space).and_then(|taken| {
+            Plan::new(&tree, taken, &options, self.format, Prior::Zeros).map(drop)
+        });
+        match plan {
             Err(Error::ImageFull { needed, available }) => {
                 Ok(BlockCount::new(needed.saturating_sub(available)).max(ONE))
             }
-            Ok(_) | Err(_) => Ok(BlockCount::ZERO),
+            Ok(()) | Err(_) => Ok(BlockCount::ZERO),
         }
     }
 }

@@ -1,45 +1,76 @@
 //! At the end: every address of every piece of metadata, before the first of them is written.
 
 pub(crate) mod attribute_blocks;
-mod bitmaps;
-pub(crate) mod directory;
 pub(crate) mod ea_inode;
-pub(crate) mod extents;
+pub(crate) mod group_tables;
 pub(crate) mod groups;
 mod identity;
 pub(crate) mod inline;
-pub(crate) mod inode;
-pub(crate) mod journal;
 pub(crate) mod legal;
 pub(crate) mod nodes;
 pub(crate) mod numbering;
+pub(crate) mod orphan_file;
 pub(crate) mod own_file;
 mod packing;
 pub(crate) mod places;
-pub(crate) mod resize;
 pub(crate) mod split;
-pub(crate) mod superblock;
-pub(crate) mod xattr;
 
 use crate::alloc::Space;
 use crate::anchors;
 use crate::checksum::FsSeed;
 use crate::dirhash::NameHasher;
 use crate::error::{Error, Result, internal};
-use crate::features::Features;
 use crate::format::Format;
-use crate::geometry::InodeDemand;
-use crate::options::Options;
+use crate::format::numbers::ORPHAN_FILE;
+use crate::geometry::{self, InodeDemand};
+use crate::options::{Journal, Options, Size};
+use crate::render::bitmaps::InodeMap;
 use crate::sink::Prior;
 use crate::tree::{Content, Tree};
 use crate::units::{BlockCount, BlockIndex, InodeNumber};
 
-use bitmaps::InodeMap;
 use groups::{Groups, UnusedTables};
 use identity::Identity;
 use nodes::{Basis, NodePlans};
 use numbering::Numbering;
+use own_file::OwnFile;
 use places::Placed;
+
+/// What was taken before the plan.
+#[derive(Clone, Debug)]
+pub(crate) struct TakenSpace {
+    /// The blocks in use.
+    pub space: Space,
+    /// Those of the list of orphans.
+    pub orphan_file: OwnFile,
+}
+
+impl TakenSpace {
+    /// None yet, in a space of which nothing is taken.
+    pub(crate) fn new(options: &Options, format: &Format, mut space: Space) -> Result<Self> {
+        let orphan_file = orphan_file::take(options, format, &mut space)?;
+        Ok(Self { space, orphan_file })
+    }
+
+    /// The blocks that contents take.
+    pub(crate) fn blocks(&self) -> BlockCount {
+        self.space.taken() - self.orphan_file.blocks()
+    }
+
+    /// The same without a list of orphans, if the filesystem may be too small for a journal, without
+    /// which there is no such list.
+    fn without_orphan_file(&self, options: &Options) -> Result<Option<Self>> {
+        let may_be_small =
+            matches!((options.size, options.journal), (Size::Fit { .. }, Journal::Default))
+                && self.blocks() < geometry::LEAST_WITH_JOURNAL;
+        if !may_be_small || self.orphan_file.extents.is_empty() {
+            return Ok(None);
+        }
+        let mut space = self.space.clone();
+        orphan_file::give_back(&self.orphan_file, &mut space)?;
+        Ok(Some(Self { space, orphan_file: OwnFile::default() }))
+    }
+}
 
 /// A whole filesystem, decided.
 #[derive(Debug)]
@@ -47,7 +78,7 @@ pub(crate) struct Plan<'a> {
     pub identity: Identity,
     pub numbering: Numbering,
     pub nodes: NodePlans<'a>,
-    /// The list of orphans, behind all other inodes.
+    /// The inode of the list of orphans.
     pub orphan_file: Option<InodeNumber>,
     pub placed: Placed,
     pub groups: Groups,
@@ -58,30 +89,54 @@ impl<'a> Plan<'a> {
     /// Decides everything that the contents did not.
     pub(crate) fn new(
         tree: &'a Tree,
-        space: Space,
+        taken: TakenSpace,
         options: &Options,
         format: &'a Format,
         prior: Prior,
     ) -> Result<Self> {
-        if let Some(tight) = places::tightened(options, format, &space)? {
+        if let Some(without) = taken.without_orphan_file(options)? {
+            let plan = Self::tightest(tree, without, options, format, prior)?;
+            if plan.placed.geometry.journal == BlockCount::ZERO {
+                return Ok(plan);
+            }
+        }
+        let plan = Self::tightest(tree, taken, options, format, prior)?;
+        if plan.orphan_file.is_some() != (plan.placed.geometry.orphan_file > BlockCount::ZERO) {
+            return Err(internal("the list of orphans has its place before the contents"));
+        }
+        Ok(plan)
+    }
+
+    /// With as little room before the contents as the size allows.
+    fn tightest(
+        tree: &'a Tree,
+        taken: TakenSpace,
+        options: &Options,
+        format: &'a Format,
+        prior: Prior,
+    ) -> Result<Self> {
+        if let Some(space) = places::tightened(options, format, &taken.space)? {
+            let tight = TakenSpace { space, orphan_file: taken.orphan_file.clone() };
             match Self::decide(tree, tight, options, format, prior) {
                 // More groups than were guessed.
                 Err(Error::InvalidOption { option: "max_size", .. }) => {}
                 decided => return decided,
             }
         }
-        Self::decide(tree, space, options, format, prior)
+        Self::decide(tree, taken, options, format, prior)
     }
 
     fn decide(
         tree: &'a Tree,
-        mut space: Space,
+        taken: TakenSpace,
         options: &Options,
         format: &'a Format,
         prior: Prior,
     ) -> Result<Self> {
+        let TakenSpace { mut space, orphan_file: file } = taken;
         let identity = Identity::new(options, tree);
-        let numbering = Numbering::new(tree)?;
+        let orphan_file = (!file.extents.is_empty()).then_some(ORPHAN_FILE);
+        let numbering = Numbering::new(tree, orphan_file)?;
         let hasher = NameHasher::new(identity.hash_seed, format.hash, format.hashed_bytes);
         if options.stable_placement {
             space.anchor(anchors::unit(format.block));
@@ -90,12 +145,8 @@ impl<'a> Plan<'a> {
         let basis = Basis { tree, format, hasher, seed };
         let nodes = NodePlans::new(basis, numbering.last(), &mut space)?;
         let last = nodes.values.last()?;
-        let with_orphan_file = u32::from(format.has(Features::ORPHAN_FILE));
-        let used = u64::from(last.get()) + u64::from(with_orphan_file);
-        let placed = Placed::new(options, format, InodeDemand { used }, space)?;
-        let orphan_file = (placed.geometry.orphan_file > BlockCount::ZERO)
-            .then(|| InodeNumber::new(last.get() + 1));
-        let last = orphan_file.unwrap_or(last);
+        let demand = InodeDemand { used: u64::from(last.get()) };
+        let placed = Placed::new(options, format, demand, space, file)?;
         let inodes = InodeMap::new(&placed.geometry, last);
         let directories = directories(tree, &numbering, &placed)?;
         let unused_tables = UnusedTables::new(options, format, prior);

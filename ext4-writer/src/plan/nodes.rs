@@ -5,21 +5,22 @@ use crate::alloc::Space;
 use crate::attributes::{Attribute, Attributes};
 use crate::checksum::FsSeed;
 use crate::dirhash::NameHasher;
-use crate::error::{Result, internal};
+use crate::error::Result;
 use crate::format::Format;
 use crate::plan::attribute_blocks::{AttributeBlock, AttributeBlocks};
-use crate::plan::directory::{Dots, Layout, Named};
 use crate::plan::ea_inode::EaInodes;
-use crate::plan::extents;
-use crate::plan::inline::{self, Areas};
+use crate::plan::inline;
 use crate::plan::numbering::Numbering;
-use crate::plan::own_file::blocks_of;
+use crate::plan::own_file::{blocks_of, consecutive};
 use crate::plan::split::{Split, leave_room};
-use crate::plan::xattr::block_hash;
 use crate::record::inode::BLOCK_MAP_SIZE;
+use crate::render::directory::{Dots, Layout, Named};
+use crate::render::extents;
+use crate::render::inline::InlineRegions;
+use crate::render::xattr::block_hash;
 use crate::sink::widen;
 use crate::tree::{Content, Directory, Extent, Extents, Node, NodeId, Tree};
-use crate::units::{BlockCount, BlockIndex, FileBlock, InodeNumber, Run};
+use crate::units::{BlockCount, BlockIndex, InodeNumber};
 
 /// The blocks that mke2fs gives to `lost+found`: 16 KiB.
 const LOST_AND_FOUND_BYTES: u64 = 16 << 10;
@@ -39,7 +40,7 @@ pub(crate) struct NodePlan {
     /// How a directory's names are laid out in its blocks.
     pub layout: Option<Layout>,
     /// How they are laid out in its inode.
-    pub areas: Option<Areas>,
+    pub inline_regions: Option<InlineRegions>,
 }
 
 impl NodePlan {
@@ -60,7 +61,7 @@ impl NodePlan {
         !self.blocks.as_slice().is_empty()
             || !self.extent_nodes.is_empty()
             || self.attribute_block.is_some()
-            || self.areas.is_some()
+            || self.inline_regions.is_some()
     }
 }
 
@@ -199,11 +200,11 @@ impl<'a> Planner<'a, '_> {
     fn directory(&mut self, id: NodeId, directory: &Directory, plan: &mut NodePlan) -> Result<()> {
         if id != Tree::ROOT && id != Tree::LOST {
             let names = directory.entries.iter().map(|(name, _)| name);
-            let areas = Areas::choose(names, self.basis.format);
-            if let Some(areas) = areas
-                && self.stays_inside(id, areas.rest())?
+            let regions = inline::choose(names, self.basis.format);
+            if let Some(regions) = regions
+                && self.stays_inside(id, regions.rest())?
             {
-                plan.areas = Some(areas);
+                plan.inline_regions = Some(regions);
                 return Ok(());
             }
         }
@@ -229,20 +230,6 @@ impl<'a> Planner<'a, '_> {
     }
 }
 
-/// Runs that hold a file from its first block on without holes.
-pub(crate) fn consecutive(runs: &[Run]) -> Result<Vec<Extent>> {
-    let mut at: u64 = 0;
-    let mut extents = Vec::with_capacity(runs.len());
-    for run in runs {
-        let place = u32::try_from(at).map_err(|_| {
-            internal("what the filesystem itself stores is shorter than 2^32 blocks")
-        })?;
-        extents.push(Extent::written(FileBlock::new(place), *run));
-        at += run.length.get();
-    }
-    Ok(extents)
-}
-
 /// The mappings that the inode's extent tree shows.
 pub(crate) fn mapped<'a>(node: &'a Node, plan: &'a NodePlan) -> &'a [Extent] {
     match &node.content {
@@ -255,6 +242,17 @@ fn attributes(tree: &Tree, id: NodeId) -> &[Attribute] {
     tree.attributes(id).map(Attributes::as_slice).unwrap_or_default()
 }
 
+/// The length of the node's `system.data` if its content is in its inode.
+fn inline_rest(node: &Node, plan: &NodePlan) -> Option<usize> {
+    match &node.content {
+        Content::Inline(bytes) if plan.blocks.as_slice().is_empty() => {
+            Some(inline::rest_of_file(bytes))
+        }
+        Content::Directory(_) => plan.inline_regions.as_ref().map(InlineRegions::rest),
+        _ => None,
+    }
+}
+
 /// The places of a node's attributes.
 pub(crate) fn split<'a>(
     tree: &'a Tree,
@@ -263,7 +261,7 @@ pub(crate) fn split<'a>(
     plan: &NodePlan,
     format: &Format,
 ) -> Result<Split<'a>> {
-    let split = Split::new(attributes(tree, id), inline::rest(node, plan), format)?;
+    let split = Split::new(attributes(tree, id), inline_rest(node, plan), format)?;
     match &node.content {
         // Blocks are counted for values outside; e2fsck takes those of a link for its target's,
         // unless there is a block of attributes (e2fsprogs: lib/ext2fs/valid_blk.c,

@@ -1,16 +1,9 @@
 //! Which inode each node becomes.
 
 use crate::error::{Result, internal};
-use crate::geometry::FIRST_FREE_INODE;
+use crate::format::numbers::{FIRST_FREE_INODE, ROOT};
 use crate::tree::{NodeId, Tree};
 use crate::units::InodeNumber;
-
-/// The root directory: `EXT4_ROOT_INO`.
-pub(crate) const ROOT: InodeNumber = InodeNumber::new(2);
-/// The inode that holds blocks back for descriptors: `EXT4_RESIZE_INO`.
-pub(crate) const RESIZE: InodeNumber = InodeNumber::new(7);
-/// The journal: `EXT4_JOURNAL_INO`.
-pub(crate) const JOURNAL: InodeNumber = InodeNumber::new(8);
 
 /// The inode numbers of all nodes, in the order in which the nodes were added, so that what two
 /// images have in common at their start has the same numbers in both.
@@ -21,8 +14,9 @@ pub(crate) struct Numbering {
 }
 
 impl Numbering {
-    /// Numbers the tree: the root is 2, `lost+found` 11, all others follow.
-    pub(crate) fn new(tree: &Tree) -> Result<Self> {
+    /// Numbers the tree: the root is 2, `lost+found` 11, all others follow, but for the number of
+    /// the list of orphans.
+    pub(crate) fn new(tree: &Tree, orphan_file: Option<InodeNumber>) -> Result<Self> {
         let mut by_node = vec![0; tree.node_limit()];
         let mut next = FIRST_FREE_INODE;
         for (node, _) in tree.nodes() {
@@ -32,6 +26,9 @@ impl Numbering {
             } else {
                 *place = next;
                 next += 1;
+                if orphan_file == Some(InodeNumber::new(next)) {
+                    next += 1;
+                }
             }
         }
         Ok(Self { by_node, last: InodeNumber::new(next - 1) })
@@ -45,7 +42,7 @@ impl Numbering {
         }
     }
 
-    /// The largest number of a node; all below it are in use too.
+    /// The largest number of a node or of the list of orphans; all below it are in use too.
     pub(crate) fn last(&self) -> InodeNumber {
         self.last
     }

@@ -2,14 +2,13 @@
 //! attributes.
 
 use crate::alloc::Space;
-use crate::error::Result;
-use crate::plan::extents;
-use crate::plan::nodes::consecutive;
+use crate::error::{Result, internal};
+use crate::render::extents;
 use crate::tree::Extent;
-use crate::units::{BlockCount, BlockIndex, BlockSize, Run};
+use crate::units::{BlockCount, BlockIndex, BlockSize, FileBlock, Run};
 
 /// Where the blocks of such a file are.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct OwnFile {
     /// Its mappings; none if there is no such file.
     pub extents: Vec<Extent>,
@@ -29,6 +28,23 @@ impl OwnFile {
         Ok(Self { extents, nodes: blocks_of(&space.take(nodes)?) })
     }
 
+    /// Likewise, at the cursor.
+    pub(crate) fn take_ahead(
+        length: BlockCount,
+        block_size: BlockSize,
+        space: &mut Space,
+    ) -> Result<Self> {
+        let extents = consecutive(&space.take_ahead(length)?)?;
+        let nodes = extents::node_count(&extents, block_size)?;
+        Ok(Self { extents, nodes: blocks_of(&space.take_ahead(nodes)?) })
+    }
+
+    /// The blocks that it takes, with its nodes.
+    pub(crate) fn blocks(&self) -> BlockCount {
+        let content: BlockCount = self.extents.iter().map(|extent| extent.run.length).sum();
+        content + BlockCount::new(crate::sink::widen(self.nodes.len()))
+    }
+
     /// The blocks of its content, in their order in the file.
     pub(crate) fn places(&self) -> impl Iterator<Item = BlockIndex> {
         self.extents.iter().flat_map(|extent| extent.run.blocks())
@@ -38,4 +54,18 @@ impl OwnFile {
 /// The blocks of runs, one by one.
 pub(crate) fn blocks_of(runs: &[Run]) -> Vec<BlockIndex> {
     runs.iter().copied().flat_map(Run::blocks).collect()
+}
+
+/// Runs that hold a file from its first block on without holes.
+pub(crate) fn consecutive(runs: &[Run]) -> Result<Vec<Extent>> {
+    let mut at: u64 = 0;
+    let mut extents = Vec::with_capacity(runs.len());
+    for run in runs {
+        let place = u32::try_from(at).map_err(|_| {
+            internal("what the filesystem itself stores is shorter than 2^32 blocks")
+        })?;
+        extents.push(Extent::written(FileBlock::new(place), *run));
+        at += run.length.get();
+    }
+    Ok(extents)
 }

@@ -7,19 +7,15 @@ use crate::features::Features;
 use crate::format::Format;
 use crate::geometry::{BITMAPS, Geometry, InodeDemand};
 use crate::options::{Options, Reserved, Size};
-use crate::plan::legal::whole_group;
-use crate::plan::own_file::{OwnFile, blocks_of};
+use crate::plan::group_tables::GroupTables;
+use crate::plan::own_file::OwnFile;
 use crate::units::{BlockCount, BlockIndex};
 
 /// The places of what every filesystem has.
 #[derive(Debug)]
 pub(crate) struct Places {
-    /// One a group.
-    pub block_bitmaps: Vec<BlockIndex>,
-    /// One a group.
-    pub inode_bitmaps: Vec<BlockIndex>,
-    /// The first block of each group's inode table.
-    pub tables: Vec<BlockIndex>,
+    /// The bitmaps and inode tables of the groups.
+    pub groups: GroupTables,
     /// The journal, if there is one.
     pub journal: OwnFile,
     /// The list of orphans, if there is one.
@@ -44,15 +40,24 @@ impl Placed {
         format: &Format,
         demand: InodeDemand,
         space: Space,
+        orphan_file: OwnFile,
     ) -> Result<Self> {
         let sizing = Sizing { options, format, demand };
-        match options.size {
+        let mut placed = match options.size {
             Size::Fixed(bytes) => {
                 let blocks = format.block.whole_blocks(bytes);
                 place(sizing.geometry(space.layout(), blocks)?, space)
             }
             Size::Fit { free_bytes, .. } => sizing.fit(free_bytes, &space),
-        }
+        }?;
+        placed.places.orphan_file = orphan_file;
+        Ok(placed)
+    }
+
+    fn of(geometry: Geometry, groups: GroupTables, files: Files, space: Space) -> Self {
+        let Files { journal, resize_map } = files;
+        let orphan_file = OwnFile::default();
+        Self { geometry, places: Places { groups, journal, orphan_file, resize_map }, space }
     }
 
     /// The free blocks of the filesystem.
@@ -114,7 +119,7 @@ impl Sizing<'_> {
             .max(self.least_for_inodes(layout)?)
             .max(self.least_for_reserved());
         loop {
-            blocks = whole_group(blocks, layout);
+            blocks = layout.whole_group(blocks);
             let geometry = self.geometry(layout, blocks)?;
             let missing = match missing(&geometry, space, free_bytes) {
                 0 => match place(geometry, space.clone().within(geometry.end())) {
@@ -166,40 +171,44 @@ fn missing(geometry: &Geometry, space: &Space, free_bytes: u64) -> u64 {
     wanted.get().saturating_sub(free.get())
 }
 
-/// Gives everything its place. The tables come first: each must be one run.
+/// Gives everything its place. Where there is too little room to choose, the groups' bitmaps and
+/// tables lie wherever there is some.
 fn place(geometry: Geometry, mut space: Space) -> Result<Placed> {
     // What was kept for them is theirs now.
     space.hold_back(BlockCount::ZERO);
     space.trim_copies(geometry.copy_area())?;
-    let groups = BlockCount::new(u64::from(geometry.groups));
-    let (tables, block_bitmaps, inode_bitmaps) = if space.layout().local() > BlockCount::ZERO {
-        local_places(&geometry, space.layout())
-    } else {
-        let tables = (0..geometry.groups)
-            .map(|_| Ok(space.take_contiguous(geometry.table)?.start))
-            .collect::<Result<_>>()?;
-        (tables, blocks_of(&space.take(groups)?), blocks_of(&space.take(groups)?))
-    };
-    let resize_map = if geometry.reserved_descriptors > BlockCount::ZERO {
-        Some(space.take_contiguous(BlockCount::new(1))?.start)
-    } else {
-        None
-    };
-    let block_size = geometry.format.block;
-    let journal = OwnFile::take(geometry.journal, block_size, &mut space)?;
-    let orphan_file = OwnFile::take(geometry.orphan_file, block_size, &mut space)?;
-    let places = Places { block_bitmaps, inode_bitmaps, tables, journal, orphan_file, resize_map };
-    Ok(Placed { geometry, places, space })
+    if space.layout().local() > BlockCount::ZERO {
+        let tables = GroupTables::local(&geometry, space.layout());
+        let files = Files::take(&geometry, &mut space)?;
+        return Ok(Placed::of(geometry, tables, files, space));
+    }
+    let mut roomy = space.clone();
+    let files = |space: &mut Space| Files::take(&geometry, space);
+    match GroupTables::in_flex_groups(&geometry, &mut roomy, files) {
+        Ok((tables, files)) => return Ok(Placed::of(geometry, tables, files, roomy)),
+        Err(Error::ImageFull { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    let tables = GroupTables::packed(&geometry, &mut space)?;
+    let files = Files::take(&geometry, &mut space)?;
+    Ok(Placed::of(geometry, tables, files, space))
 }
 
-/// Tables and both kinds of bitmaps, each in its own group.
-fn local_places(
-    geometry: &Geometry,
-    layout: &GroupLayout,
-) -> (Vec<BlockIndex>, Vec<BlockIndex>, Vec<BlockIndex>) {
-    let at = |offset| {
-        let groups = 0..u64::from(geometry.groups);
-        groups.map(|group| layout.local_start(group) + BlockCount::new(offset)).collect()
-    };
-    (at(2), at(0), at(1))
+/// The files of the filesystem's own.
+struct Files {
+    journal: OwnFile,
+    resize_map: Option<BlockIndex>,
+}
+
+impl Files {
+    fn take(geometry: &Geometry, space: &mut Space) -> Result<Self> {
+        let resize_map = if geometry.reserved_descriptors > BlockCount::ZERO {
+            Some(space.take_contiguous(BlockCount::new(1))?.start)
+        } else {
+            None
+        };
+        let block_size = geometry.format.block;
+        let journal = OwnFile::take(geometry.journal, block_size, space)?;
+        Ok(Self { journal, resize_map })
+    }
 }

@@ -8,20 +8,7 @@ use crate::features::Features;
 use crate::format::Format;
 use crate::plan::packing::fill;
 use crate::record::xattr::{ALIGNMENT, DATA_NAME, END, Header, attribute_size};
-
-/// An attribute, and whether its value has an inode of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Stored<'a> {
-    pub attribute: &'a Attribute,
-    pub outside: bool,
-}
-
-impl Stored<'_> {
-    fn size(&self) -> usize {
-        let value = if self.outside { 0 } else { self.attribute.value.len() };
-        attribute_size(self.attribute.suffix.len(), value)
-    }
-}
+use crate::render::xattr::Stored;
 
 /// The places of a node's attributes.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@
 
 use crate::reader::device::Device;
 use crate::reader::error::{Part, ReadResult};
+use crate::reader::extent::{Extent, MapItem};
 use crate::reader::inode::Inode;
-use crate::reader::map::{Extent, Item};
 use crate::reader::source::Source;
 use crate::units::BlockSize;
 
@@ -23,7 +23,7 @@ pub(crate) struct BlockMap {
     /// A run that grew until the next address was met.
     run: Option<Extent>,
     /// What was met behind the run.
-    held: Option<Item>,
+    held: Option<MapItem>,
 }
 
 /// Addresses on the way.
@@ -48,33 +48,37 @@ impl BlockMap {
         &mut self,
         device: &Device<S>,
         inode: &Inode,
-    ) -> Option<ReadResult<Item>> {
+    ) -> Option<ReadResult<MapItem>> {
         if let Some(item) = self.held.take() {
             return Some(Ok(item));
         }
         loop {
             match self.step(device, inode) {
                 Some(Err(error)) => return Some(Err(error)),
-                Some(Ok(Item::Run(one))) => match &mut self.run {
+                Some(Ok(MapItem::Run(one))) => match &mut self.run {
                     Some(run) if follows(run, &one) => run.length = run.length.saturating_add(1),
                     run => {
                         if let Some(run) = run.replace(one) {
-                            return Some(Ok(Item::Run(run)));
+                            return Some(Ok(MapItem::Run(run)));
                         }
                     }
                 },
                 Some(Ok(node)) => {
                     let Some(run) = self.run.take() else { return Some(Ok(node)) };
                     self.held = Some(node);
-                    return Some(Ok(Item::Run(run)));
+                    return Some(Ok(MapItem::Run(run)));
                 }
-                None => return self.run.take().map(|run| Ok(Item::Run(run))),
+                None => return self.run.take().map(|run| Ok(MapItem::Run(run))),
             }
         }
     }
 
     /// The next address that is not a hole's: a block of the file or of addresses.
-    fn step<S: Source>(&mut self, device: &Device<S>, inode: &Inode) -> Option<ReadResult<Item>> {
+    fn step<S: Source>(
+        &mut self,
+        device: &Device<S>,
+        inode: &Inode,
+    ) -> Option<ReadResult<MapItem>> {
         while let Some(level) = self.path.last_mut() {
             let place = level.next.saturating_mul(ADDRESS);
             let Some(bytes) = level.addresses.get(place..).and_then(|rest| rest.first_chunk())
@@ -92,7 +96,7 @@ impl BlockMap {
             }
             if depth == 0 {
                 let extent = Extent { file_block: first, block, length: 1, unwritten: false };
-                return Some(Ok(Item::Run(extent)));
+                return Some(Ok(MapItem::Run(extent)));
             }
             let below =
                 Level { addresses: Vec::new(), next: 0, file_block: first, depth: Some(depth - 1) };
@@ -107,11 +111,11 @@ impl BlockMap {
         inode: &Inode,
         block: u64,
         mut below: Level,
-    ) -> ReadResult<Item> {
+    ) -> ReadResult<MapItem> {
         below.addresses =
             device.read_block(block, Part::MapNode { inode: inode.number(), block })?;
         self.path.push(below);
-        Ok(Item::Node(block))
+        Ok(MapItem::Node(block))
     }
 }
 

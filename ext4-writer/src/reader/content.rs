@@ -3,11 +3,12 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::metadata::FileKind;
-use crate::reader::attributes;
+use crate::reader::attribute_list;
 use crate::reader::device::Device;
 use crate::reader::error::{ReadError, ReadResult};
+use crate::reader::extent::Extent;
 use crate::reader::inode::Inode;
-use crate::reader::map::{Extent, Map};
+use crate::reader::map::Map;
 use crate::reader::source::Source;
 use crate::record::inode::{BLOCK_MAP_SIZE, Flags};
 use crate::sink::widen;
@@ -126,7 +127,7 @@ fn refuse_encrypted(inode: &Inode) -> ReadResult<()> {
 /// Source: kernel, `fs/ext4/inline.c`, `ext4_read_inline_data`.
 pub(crate) fn inline(inode: &Inode) -> ReadResult<Vec<u8>> {
     let mut bytes = inode.record.block.to_vec();
-    let Some(rest) = attributes::inline_rest(inode)? else {
+    let Some(rest) = attribute_list::inline_rest(inode)? else {
         return Err(inode.corrupt("its content is to be in the inode, but no attribute says so"));
     };
     bytes.extend_from_slice(rest);

@@ -14,10 +14,11 @@ use crate::metadata::FileKind;
 use crate::reader::content;
 use crate::reader::device::Device;
 use crate::reader::error::{Part, ReadError, ReadResult};
+use crate::reader::extent::Extent;
 use crate::reader::features::Feature;
 use crate::reader::inode::Inode;
 use crate::reader::layout::Layout;
-use crate::reader::map::{Extent, Map};
+use crate::reader::map::Map;
 use crate::reader::source::Source;
 use crate::record::directory::{
     DOT_ENTRY, ENTRY_HEAD, Entry, IndexCount, IndexEntry, IndexInfo, IndexTail, TAIL_FILE_TYPE,

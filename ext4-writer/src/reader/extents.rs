@@ -7,8 +7,8 @@ use zerocopy::little_endian::U32;
 
 use crate::reader::device::Device;
 use crate::reader::error::{Part, ReadError, ReadResult};
+use crate::reader::extent::{Extent, MapItem};
 use crate::reader::inode::Inode;
-use crate::reader::map::{Extent, Item};
 use crate::reader::source::Source;
 use crate::record::extent::{ENTRY_SIZE, Header, Index, Leaf, MAGIC, MAX_DEPTH, MAX_LENGTH};
 use crate::record::wide48;
@@ -46,7 +46,7 @@ impl ExtentMap {
         &mut self,
         device: &Device<S>,
         inode: &Inode,
-    ) -> Option<ReadResult<Item>> {
+    ) -> Option<ReadResult<MapItem>> {
         while let Some(node) = self.path.last_mut() {
             if node.next == node.entries {
                 self.path.pop();
@@ -57,7 +57,7 @@ impl ExtentMap {
                 Ok(None) => {}
                 Ok(Some(Step::Run(extent))) => {
                     self.from = extent.end();
-                    return Some(Ok(Item::Run(extent)));
+                    return Some(Ok(MapItem::Run(extent)));
                 }
                 Ok(Some(Step::Down(down))) => return Some(self.descend(device, inode, &down)),
                 Err(error) => return Some(Err(error)),
@@ -71,12 +71,12 @@ impl ExtentMap {
         device: &Device<S>,
         inode: &Inode,
         down: &Down,
-    ) -> ReadResult<Item> {
+    ) -> ReadResult<MapItem> {
         let part = Part::MapNode { inode: inode.number(), block: down.block };
         let bytes = device.read_block(down.block, inode.part())?;
         verify(inode, &bytes, part)?;
         self.path.push(Node::new(bytes, part, Some(down.depth), down.first..down.end)?);
-        Ok(Item::Node(down.block))
+        Ok(MapItem::Node(down.block))
     }
 }
 

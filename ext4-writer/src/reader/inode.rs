@@ -2,10 +2,11 @@
 
 use std::mem::offset_of;
 
-use zerocopy::little_endian::U32;
+use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::checksum::{InodeSeed, has_whole_sum};
+use crate::format::time;
 use crate::metadata::{FileKind, Timestamp};
 use crate::reader::device::Device;
 use crate::reader::error::{Part, ReadError, ReadResult};
@@ -13,13 +14,12 @@ use crate::reader::features::Feature;
 use crate::reader::groups;
 use crate::reader::layout::Layout;
 use crate::reader::source::Source;
+use crate::record::extent::MAGIC as EXTENT_MAGIC;
 use crate::record::inode::{EXTRA_SIZE, Flags, GOOD_OLD_SIZE, Inode as Record};
+use crate::record::superblock::{JOURNAL_BLOCKS_BACKUP, Superblock};
 use crate::record::{wide, wide32, wide48};
 use crate::sink::widen;
 use crate::units::{BlockIndex, InodeNumber};
-
-/// The most nanoseconds that a time has.
-const MAX_NANOSECONDS: u32 = 999_999_999;
 
 /// An inode that is in use.
 #[derive(Clone, Debug)]
@@ -132,21 +132,21 @@ impl Inode {
     #[must_use]
     pub fn modified(&self) -> Timestamp {
         let extra = self.extra_field(offset_of!(Record, mtime_extra), self.record.mtime_extra);
-        time(self.record.mtime, extra)
+        time::decode(self.record.mtime, extra)
     }
 
     /// When the content was last read.
     #[must_use]
     pub fn accessed(&self) -> Timestamp {
         let extra = self.extra_field(offset_of!(Record, atime_extra), self.record.atime_extra);
-        time(self.record.atime, extra)
+        time::decode(self.record.atime, extra)
     }
 
     /// When the inode last changed.
     #[must_use]
     pub fn changed(&self) -> Timestamp {
         let extra = self.extra_field(offset_of!(Record, ctime_extra), self.record.ctime_extra);
-        time(self.record.ctime, extra)
+        time::decode(self.record.ctime, extra)
     }
 
     /// When the inode was created; none in inodes that do not say it.
@@ -154,7 +154,7 @@ impl Inode {
     pub fn created(&self) -> Option<Timestamp> {
         let seconds = self.extra_field(offset_of!(Record, crtime), self.record.crtime)?;
         let extra = self.extra_field(offset_of!(Record, crtime_extra), self.record.crtime_extra);
-        Some(time(U32::new(seconds), extra))
+        Some(time::decode(U32::new(seconds), extra))
     }
 
     /// The device that it stands for, when it is one.
@@ -212,17 +212,6 @@ impl Inode {
     }
 }
 
-/// A time from its seconds, which are signed, and the word that has two more bits of them and the
-/// nanoseconds.
-///
-/// Source: kernel, `Documentation/filesystems/ext4/inodes.rst`, "Inode Timestamps".
-fn time(seconds: U32, extra: Option<u32>) -> Timestamp {
-    let low = i64::from(seconds.get().cast_signed());
-    let Some(extra) = extra else { return Timestamp::from_seconds(low) };
-    let seconds = low.saturating_add(i64::from(extra & 3) << 32);
-    Timestamp { seconds, nanoseconds: (extra >> 2).min(MAX_NANOSECONDS) }
-}
-
 /// What the type bits of `i_mode` say.
 fn kind(mode: u16) -> Option<FileKind> {
     const KINDS: [FileKind; 7] = [
@@ -271,16 +260,52 @@ pub(crate) fn read<S: Source>(
 
 /// Checks the bytes of an inode.
 pub(crate) fn parse(layout: &Layout, number: u32, bytes: Vec<u8>) -> ReadResult<Inode> {
-    let part = Part::Inode(number);
     let mut record = Record::new_zeroed();
     for (byte, from) in record.as_mut_bytes().iter_mut().zip(&bytes) {
         *byte = *from;
     }
-    let extra = extra_size(&record, bytes.len(), part)?;
     let seed = layout.seed.inode(InodeNumber::new(number), record.generation.get());
     if seed.is_enabled() {
-        verify(&record, &bytes, seed, part)?;
+        verify(&record, &bytes, seed, Part::Inode(number))?;
     }
+    checked(layout, record, seed, number, bytes)
+}
+
+/// The journal's inode by the copy of its map and size in the superblock; none if there is none.
+///
+/// Source: e2fsprogs, `e2fsck/journal.c`, `e2fsck_get_journal`.
+pub(crate) fn journal_backup(
+    layout: &Layout,
+    superblock: &Superblock,
+    number: u32,
+) -> ReadResult<Option<Inode>> {
+    if superblock.jnl_backup_type != JOURNAL_BLOCKS_BACKUP {
+        return Ok(None);
+    }
+    let mut record = Record::new_zeroed();
+    record.mode = U16::new(FileKind::Regular.mode_bits() | 0o600);
+    record.links_count = U16::new(1);
+    let [map @ .., high, low] = &superblock.jnl_blocks;
+    (record.size_high, record.size_lo) = (*high, *low);
+    record.block = zerocopy::transmute!(*map);
+    // The copy does not say how the map is to be read: only an extent tree begins so.
+    if superblock.jnl_blocks.as_bytes().starts_with(&EXTENT_MAGIC.to_le_bytes()) {
+        record.flags = U32::new(Flags::EXTENTS.bits());
+    }
+    let seed = layout.seed.inode(InodeNumber::new(number), 0);
+    let bytes = record.as_bytes().iter().copied().take(layout.inode_len).collect();
+    checked(layout, record, seed, number, bytes).map(Some)
+}
+
+fn checked(
+    layout: &Layout,
+    record: Record,
+    seed: InodeSeed,
+    number: u32,
+    bytes: Vec<u8>,
+) -> ReadResult<Inode> {
+    let part = Part::Inode(number);
+    let extra = extra_size(&record, bytes.len(), part)?;
     let mode = record.mode.get();
     let kind = kind(mode);
     if kind.is_none() && mode & 0xf000 != 0 {

@@ -12,8 +12,9 @@ use crate::checksum::{fold, fold_be, fold_without};
 use crate::metadata::FileKind;
 use crate::reader::device::{Device, Overlay, Replacement};
 use crate::reader::error::{Part, ReadError, ReadResult};
+use crate::reader::extent::Extent;
 use crate::reader::inode::Inode;
-use crate::reader::map::{Extent, Map};
+use crate::reader::map::Map;
 use crate::reader::source::Source;
 use crate::reader::tags::{Tag, tags};
 use crate::record::journal::{

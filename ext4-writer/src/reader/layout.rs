@@ -5,6 +5,7 @@
 use zerocopy::FromBytes;
 
 use crate::checksum::{FsSeed, superblock_sum};
+use crate::format::backups;
 use crate::reader::error::{Part, ReadError, ReadResult};
 use crate::reader::features::{Feature, FeatureWords};
 use crate::record::inode::GOOD_OLD_SIZE;
@@ -147,13 +148,6 @@ impl Layout {
     ///
     /// Source: kernel, `fs/ext4/balloc.c`, `ext4_bg_has_super`.
     pub(crate) fn has_superblock(&self, group: u64) -> bool {
-        let is_power_of = |base: u64| {
-            let mut power = base;
-            while power < group {
-                power = power.saturating_mul(base);
-            }
-            power == group
-        };
         if group == 0 {
             true
         } else if self.has(Feature::SPARSE_SUPER2) {
@@ -161,7 +155,7 @@ impl Layout {
         } else if group == 1 || !self.has(Feature::SPARSE_SUPER) {
             true
         } else {
-            group % 2 == 1 && [3, 5, 7].into_iter().any(is_power_of)
+            backups::is_sparse_group(group)
         }
     }
 
@@ -224,7 +218,8 @@ fn seed(superblock: &Superblock, features: FeatureWords) -> ReadResult<FsSeed> {
     Ok(FsSeed::new(superblock.uuid, enabled))
 }
 
-fn block_size(superblock: &Superblock) -> ReadResult<BlockSize> {
+/// The size of its blocks.
+pub(crate) fn block_size(superblock: &Superblock) -> ReadResult<BlockSize> {
     let log = superblock.log_block_size.get();
     1024u32
         .checked_shl(log)

@@ -4,39 +4,11 @@
 use crate::reader::blockmap::BlockMap;
 use crate::reader::device::Device;
 use crate::reader::error::{ReadError, ReadResult};
+use crate::reader::extent::{Extent, MapItem};
 use crate::reader::extents::ExtentMap;
 use crate::reader::inode::Inode;
 use crate::reader::source::Source;
 use crate::record::inode::Flags;
-
-/// A run of a file's blocks that lie one behind the other on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
-    /// The place in the file of the first block, in blocks.
-    pub file_block: u64,
-    /// The first block on disk.
-    pub block: u64,
-    /// How many blocks.
-    pub length: u64,
-    /// Whether they are reserved only, and read as zeros.
-    pub unwritten: bool,
-}
-
-impl Extent {
-    /// The block of the file behind the last.
-    pub(crate) fn end(&self) -> u64 {
-        self.file_block.saturating_add(self.length)
-    }
-}
-
-/// What is met on the way through a map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Item {
-    /// A block of the map itself.
-    Node(u64),
-    /// Blocks of the file.
-    Run(Extent),
-}
 
 enum Kind {
     /// The content is elsewhere.
@@ -71,7 +43,7 @@ impl Map {
         &mut self,
         device: &Device<S>,
         inode: &Inode,
-    ) -> Option<ReadResult<Item>> {
+    ) -> Option<ReadResult<MapItem>> {
         if self.failed {
             return None;
         }
@@ -93,8 +65,8 @@ impl Map {
     ) -> Option<ReadResult<Extent>> {
         loop {
             match self.next(device, inode)? {
-                Ok(Item::Node(_)) => {}
-                Ok(Item::Run(extent)) => return Some(Ok(extent)),
+                Ok(MapItem::Node(_)) => {}
+                Ok(MapItem::Run(extent)) => return Some(Ok(extent)),
                 Err(error) => return Some(Err(error)),
             }
         }
@@ -104,11 +76,11 @@ impl Map {
         &mut self,
         device: &Device<S>,
         inode: &Inode,
-        item: Item,
-    ) -> ReadResult<Item> {
+        item: MapItem,
+    ) -> ReadResult<MapItem> {
         let (start, length) = match item {
-            Item::Node(block) => (block, 1),
-            Item::Run(extent) => (extent.block, extent.length),
+            MapItem::Node(block) => (block, 1),
+            MapItem::Run(extent) => (extent.block, extent.length),
         };
         if start == 0 || !device.holds(start, length) {
             return Err(outside(device, inode, start, length));

@@ -44,13 +44,14 @@
 //! no walk goes in circles: blocks of a file are counted, a directory has a block once, and is
 //! walked once.
 
-mod acl;
+pub(crate) mod attribute_list;
 pub(crate) mod attributes;
 mod blockmap;
 pub(crate) mod content;
 pub(crate) mod device;
 pub(crate) mod directory;
 mod error;
+pub(crate) mod extent;
 mod extents;
 mod facts;
 pub(crate) mod features;
@@ -65,16 +66,17 @@ pub(crate) mod space;
 pub(crate) mod tags;
 mod walk;
 
-pub use attributes::{Attribute, AttributePlace};
+pub use attribute_list::AttributePlace;
+pub use attributes::Attribute;
 pub use content::{Contents, FileSegment, SegmentKind, Segments};
 pub use directory::{DirectoryEntry, ReadDirectory};
 pub use error::{Part, ReadError, ReadResult};
+pub use extent::Extent;
 pub use facts::Facts;
 pub use features::FeatureWords;
 pub use groups::{Group, GroupFlags};
 pub use inode::{DeviceNumber, Inode};
 pub use journal::Recovery;
-pub use map::Extent;
 pub use source::Source;
 pub use space::FreeRun;
 pub use walk::{Walk, WalkEntry};
@@ -83,10 +85,11 @@ use std::fmt;
 
 use crate::metadata::FileKind;
 use crate::record::superblock::Superblock;
-use device::Device;
+use device::{Device, Overlay};
+use extent::MapItem;
 use features::Feature;
 use layout::{Layout, SUPERBLOCK_OFFSET};
-use map::{Item, Map};
+use map::Map;
 
 /// The number of the root's inode.
 pub const ROOT_INODE: u32 = 2;
@@ -138,10 +141,20 @@ impl<S: Source> Reader<S> {
                 reason: "its journal is on another device; run e2fsck with that",
             });
         };
-        let inode = inode::read(&reader.device, &reader.layout, number)?;
-        let (overlay, recovery) = journal::replay(&reader.device, &inode)?;
+        let (overlay, recovery) = reader.replay(number)?;
         reader.device = reader.device.replaced(overlay);
-        let (superblock, layout) = superblock(&reader.device)?;
+        let superblock = read_superblock(&reader.device)?;
+        // No kernel changes it, and the blocks of the journal are of the size before.
+        let (before, block) =
+            (reader.layout.block.bytes(), layout::block_size(&superblock)?.bytes());
+        if block != before {
+            let detail = format!(
+                "the journal replaces it by one with blocks of {block} bytes, before they have \
+                 {before}"
+            );
+            return Err(ReadError::corrupt(Part::Superblock, detail));
+        }
+        let layout = layout_of(&reader.device, &superblock)?;
         reader.device.blocks = layout.blocks;
         (reader.facts, reader.layout) = (Facts::new(&superblock, &layout), layout);
         reader.facts.is_clean = false;
@@ -160,6 +173,23 @@ impl<S: Source> Reader<S> {
         let device = device.sized(layout.block, layout.blocks);
         let facts = Facts::new(&superblock, &layout);
         Ok(Self { device, layout, facts, recovery: None })
+    }
+
+    /// What the journal replaces. Its inode is one of the blocks that may not have been written
+    /// yet, so where it is wrong the copy in the superblock counts.
+    fn replay(&self, number: u32) -> ReadResult<(Overlay, Recovery)> {
+        let (device, layout) = (&self.device, &self.layout);
+        let found = inode::read(device, layout, number);
+        let is_journal = |inode: &Inode| inode.is(FileKind::Regular) && inode.links() > 0;
+        let inode = match found {
+            Ok(inode) if is_journal(&inode) => inode,
+            Err(error @ ReadError::Io { .. }) => return Err(error),
+            unusable => {
+                let superblock = read_superblock(device)?;
+                inode::journal_backup(layout, &superblock, number)?.map_or(unusable, Ok)?
+            }
+        };
+        journal::replay(device, &inode)
     }
 
     /// What the superblock says, after the journal was replayed.
@@ -217,47 +247,12 @@ impl<S: Source> Reader<S> {
         inode::offset(&self.device, &self.layout, number)
     }
 
-    /// The inode at a path from the root, with or without a `/` before it.
-    ///
-    /// Links on the way are followed, up to 40 of them; `..` at the root stays there.
-    ///
-    /// # Errors
-    /// [`ReadError::NotFound`] with the path as far as it was followed, and what reading a
-    /// directory can answer.
-    pub fn lookup(&self, path: &[u8], links: Links) -> ReadResult<Inode> {
-        path::lookup(self, path, links)
-    }
-
-    /// The entry of this name in a directory.
-    ///
-    /// # Errors
-    /// When it is no directory, or is damaged; also when it is a casefold directory that has no
-    /// entry spelled like this.
-    pub fn entry(&self, directory: &Inode, name: &[u8]) -> ReadResult<Option<DirectoryEntry>> {
-        path::entry(self, directory, name)
-    }
-
     /// The names in a directory, without `.` and `..`, in the order in which they stand on disk.
     ///
     /// # Errors
     /// When it is no directory.
     pub fn read_directory<'a>(&'a self, directory: &'a Inode) -> ReadResult<ReadDirectory<'a, S>> {
         ReadDirectory::new(&self.device, &self.layout, directory)
-    }
-
-    /// All names in a directory, without `.` and `..`, in the order of their bytes; unlike
-    /// [`read_directory`](Self::read_directory) it holds them all.
-    ///
-    /// # Errors
-    /// When it is no directory, is damaged, or has a name twice.
-    pub fn names(&self, directory: &Inode) -> ReadResult<Vec<DirectoryEntry>> {
-        walk::names(self, directory)
-    }
-
-    /// Everything from `start` on downwards, names in the order of their bytes.
-    #[must_use]
-    pub fn walk(&self, start: &Inode) -> Walk<'_, S> {
-        Walk::new(self, start.clone())
     }
 
     /// The extended attributes of an inode, those that the kernel shows: of `user`, `trusted`,
@@ -319,8 +314,8 @@ impl<S: Source> Reader<S> {
     ) -> ReadResult<impl Iterator<Item = ReadResult<Extent>> + use<'a, S>> {
         let items = self.map(inode)?;
         Ok(items.filter_map(|item| match item {
-            Ok(Item::Run(extent)) => Some(Ok(extent)),
-            Ok(Item::Node(_)) => None,
+            Ok(MapItem::Run(extent)) => Some(Ok(extent)),
+            Ok(MapItem::Node(_)) => None,
             Err(error) => Some(Err(error)),
         }))
     }
@@ -336,8 +331,8 @@ impl<S: Source> Reader<S> {
     ) -> ReadResult<impl Iterator<Item = ReadResult<u64>> + use<'a, S>> {
         let items = self.map(inode)?;
         Ok(items.filter_map(|item| match item {
-            Ok(Item::Node(block)) => Some(Ok(block)),
-            Ok(Item::Run(_)) => None,
+            Ok(MapItem::Node(block)) => Some(Ok(block)),
+            Ok(MapItem::Run(_)) => None,
             Err(error) => Some(Err(error)),
         }))
     }
@@ -386,7 +381,7 @@ impl<S: Source> Reader<S> {
     fn map<'a>(
         &'a self,
         inode: &'a Inode,
-    ) -> ReadResult<impl Iterator<Item = ReadResult<Item>> + use<'a, S>> {
+    ) -> ReadResult<impl Iterator<Item = ReadResult<MapItem>> + use<'a, S>> {
         let has_map = inode.is(FileKind::Regular)
             || inode.is(FileKind::Directory)
             || (inode.is(FileKind::Symlink)
@@ -398,6 +393,12 @@ impl<S: Source> Reader<S> {
 
 /// The superblock and what follows from it.
 pub(crate) fn superblock<S: Source>(device: &Device<S>) -> ReadResult<(Superblock, Layout)> {
+    let superblock = read_superblock(device)?;
+    let layout = layout_of(device, &superblock)?;
+    Ok((superblock, layout))
+}
+
+fn read_superblock<S: Source>(device: &Device<S>) -> ReadResult<Superblock> {
     let mut bytes = [0; size_of::<Superblock>()];
     let length = device.length()?;
     if length < SUPERBLOCK_OFFSET.saturating_mul(2) {
@@ -405,13 +406,17 @@ pub(crate) fn superblock<S: Source>(device: &Device<S>) -> ReadResult<(Superbloc
         return Err(ReadError::NotExt4 { detail });
     }
     device.read(SUPERBLOCK_OFFSET, &mut bytes)?;
-    let superblock = layout::parse(&bytes)?;
-    let layout = Layout::new(&superblock)?;
-    let needed = layout.bytes()?;
+    layout::parse(&bytes)
+}
+
+/// What follows from a superblock.
+fn layout_of<S: Source>(device: &Device<S>, superblock: &Superblock) -> ReadResult<Layout> {
+    let layout = Layout::new(superblock)?;
+    let (needed, length) = (layout.bytes()?, device.length()?);
     if needed > length {
         return Err(ReadError::Truncated { needed, length });
     }
-    Ok((superblock, layout))
+    Ok(layout)
 }
 
 fn has_content(inode: &Inode) -> ReadResult<()> {

@@ -11,6 +11,28 @@ use crate::record::inode::Flags;
 /// The symbolic links that the kernel follows on one path: `MAXSYMLINKS`.
 const MAX_LINKS: u32 = 40;
 
+impl<S: Source> Reader<S> {
+    /// The inode at a path from the root, with or without a `/` before it.
+    ///
+    /// Links on the way are followed, up to 40 of them; `..` at the root stays there.
+    ///
+    /// # Errors
+    /// [`ReadError::NotFound`] with the path as far as it was followed, and what reading a
+    /// directory can answer.
+    pub fn lookup(&self, path: &[u8], links: Links) -> ReadResult<Inode> {
+        lookup(self, path, links)
+    }
+
+    /// The entry of this name in a directory.
+    ///
+    /// # Errors
+    /// When it is no directory, or is damaged; also when it is a casefold directory that has no
+    /// entry spelled like this.
+    pub fn entry(&self, directory: &Inode, name: &[u8]) -> ReadResult<Option<DirectoryEntry>> {
+        entry(self, directory, name)
+    }
+}
+
 /// A path while it is followed.
 struct Walker<'a, S> {
     reader: &'a Reader<S>,

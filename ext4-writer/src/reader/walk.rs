@@ -18,6 +18,23 @@ const MAX_HELD: usize = 256 << 20;
 /// What a name takes beside its bytes.
 const HELD_BESIDES: usize = 64;
 
+impl<S: Source> Reader<S> {
+    /// All names in a directory, without `.` and `..`, in the order of their bytes; unlike
+    /// [`read_directory`](Self::read_directory) it holds them all.
+    ///
+    /// # Errors
+    /// When it is no directory, is damaged, or has a name twice.
+    pub fn names(&self, directory: &Inode) -> ReadResult<Vec<DirectoryEntry>> {
+        names(self, directory)
+    }
+
+    /// Everything from `start` on downwards, names in the order of their bytes.
+    #[must_use]
+    pub fn walk(&self, start: &Inode) -> Walk<'_, S> {
+        Walk::new(self, start.clone())
+    }
+}
+
 /// A name below the directory that is walked.
 #[derive(Clone, Debug)]
 pub struct WalkEntry {

@@ -6,6 +6,7 @@
 pub(crate) mod acl;
 pub(crate) mod directory;
 pub(crate) mod extent;
+pub(crate) mod feature;
 pub(crate) mod group;
 pub(crate) mod inode;
 pub(crate) mod journal;

@@ -18,6 +18,7 @@ mod kitchen_sink;
 mod profiles;
 mod random;
 mod readers;
+mod shrink;
 mod size;
 mod sizes;
 mod twin;

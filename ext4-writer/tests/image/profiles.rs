@@ -86,11 +86,11 @@ fn profiles_have_no_feature_that_whom_they_name_cannot_read() {
 /// The image of one tree under every profile: a change here is a change of the bytes of every
 /// user's images, and stands in the changelog under a heading of its own.
 const GOLDEN: [(Profile, &str); 5] = [
-    (Profile::Default, "sha256:e1946ebfb63e6185533b128f17a84c18ef9b408473ea35aa3ff259d9c1f73614"),
-    (Profile::Max, "sha256:1204b11d52d74587e0c754468e9a370bcfc128e485aeaf500f2cd0c3e2edbbb0"),
-    (Profile::Linux414, "sha256:e1946ebfb63e6185533b128f17a84c18ef9b408473ea35aa3ff259d9c1f73614"),
-    (Profile::Grub206, "sha256:e1946ebfb63e6185533b128f17a84c18ef9b408473ea35aa3ff259d9c1f73614"),
-    (Profile::ReadOnly, "sha256:ccca1b91d8ad49d4c013f63d9c265cca599e4fc2fb55c5a4b49a948fb1ef00d3"),
+    (Profile::Default, "sha256:92b58179b5c2e594db6dfee6aaece5296ef92dde3b07a9fb11982c4464b45441"),
+    (Profile::Max, "sha256:f53767cd59da4a8d1121a547417a711b79fa0f0095fb7f7a128407640c485c1e"),
+    (Profile::Linux414, "sha256:92b58179b5c2e594db6dfee6aaece5296ef92dde3b07a9fb11982c4464b45441"),
+    (Profile::Grub206, "sha256:92b58179b5c2e594db6dfee6aaece5296ef92dde3b07a9fb11982c4464b45441"),
+    (Profile::ReadOnly, "sha256:aa986fadcc06a2a1b534a730f463d0455879b0314cce942c2bc620eced4d4573"),
 ];
 
 #[test]

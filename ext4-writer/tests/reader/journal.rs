@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use banger_test_support::mount::{Access, Mount};
 use banger_test_support::{debugfs, judge};
-use ext4_writer::reader::{Links, ReadError, Reader};
+use ext4_writer::reader::{Links, Part, ReadError, Reader};
 
 use crate::made::{Made, make, make_of, noise};
 use crate::seen::{assert_facts, open, tree};
@@ -220,6 +220,43 @@ fn journals_of_every_version_of_checksums_are_replayed() {
         assert_eq!(recovery.blocks, expected, "version {version} with {features}");
         assert_as_recovered(&made.path);
     }
+}
+
+#[test]
+fn a_journal_whose_inode_was_not_written_is_replayed_by_the_copy_in_the_superblock() {
+    for features in ["metadata_csum,64bit", "^metadata_csum,^extent,^64bit"] {
+        let Some(made) = by_debugfs("0", features) else { return };
+        let whole = tree(&open(&made.path));
+        debugfs::write(&made.path, "clri <8>");
+        let reader = open(&made.path);
+        assert!(reader.recovery().is_some_and(|recovery| recovery.blocks == 3), "{features}");
+        tree(&reader).assert_same(&whole, "the reader");
+        // Without the copy it cannot be found.
+        debugfs::write(&made.path, "ssv jnl_backup_type 0");
+        let refused = Reader::open(File::open(&made.path).unwrap()).unwrap_err();
+        let part = matches!(refused, ReadError::Corrupt { part: Part::Inode(8), .. });
+        assert!(part || matches!(refused, ReadError::FreeInode { inode: 8 }), "{refused}");
+    }
+}
+
+#[test]
+fn a_journal_that_brings_another_block_size_is_refused_by_name() {
+    let made = make_of(None, &["-t", "ext4", "-b", "1024", "-O", "^metadata_csum,^64bit"], "16M");
+    let Some(made) = made else { return };
+    let mut superblock = vec![0; 1024];
+    File::open(&made.path).unwrap().read_exact_at(&mut superblock, 1024).unwrap();
+    superblock[0x18] = 2;
+    let content = made.directory.path().join("superblock");
+    fs::write(&content, superblock).unwrap();
+    let script = made.directory.path().join("script");
+    fs::write(&script, format!("jo\njw -b 1 {}\njc\n", content.display())).unwrap();
+    judge::succeed(
+        "debugfs",
+        ["-w".as_ref(), "-f".as_ref(), script.as_os_str(), made.path.as_os_str()],
+    );
+    let refused = Reader::open(File::open(&made.path).unwrap()).unwrap_err();
+    let expected = matches!(refused, ReadError::Corrupt { part: Part::Superblock, .. });
+    assert!(expected && refused.to_string().contains("blocks of 4096 bytes"), "{refused}");
 }
 
 /// Where in the image a block of the journal is that begins with the journal's magic number and a

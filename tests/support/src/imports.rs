@@ -1,6 +1,6 @@
 //! Which module of a crate imports which: the order in which the rooms of the house stand.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -40,6 +40,137 @@ pub fn upward(src: &Path, order: &[&[&str]]) -> Vec<String> {
     lines
 }
 
+/// Every circle in which files below `src` import one another, a line each.
+///
+/// What a `mod.rs` declares and hands on (`mod`, `pub use`) is no import; the tests at the end of a
+/// file are free.
+#[must_use]
+pub fn circles(src: &Path) -> Vec<String> {
+    let modules: BTreeMap<String, String> = sources(src)
+        .into_iter()
+        .map(|file| {
+            let text = fs::read_to_string(&file).expect("a readable source file");
+            (module_of(src, &file), text)
+        })
+        .filter(|(module, _)| module != "lib" && module != "main")
+        .collect();
+    let mut graph: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (module, text) in &modules {
+        let used = paths(module, text);
+        let known = used.iter().filter_map(|path| longest(&modules, path));
+        graph.insert(module, known.filter(|used| used != module).collect());
+    }
+    // What imports nothing that is left is in no circle, and neither is what nothing left imports.
+    loop {
+        let left: BTreeSet<&str> = graph.keys().copied().collect();
+        let imported: BTreeSet<&str> = graph.values().flatten().copied().collect();
+        graph.retain(|module, used| {
+            used.retain(|used| left.contains(used));
+            !used.is_empty() && imported.contains(module)
+        });
+        if graph.len() == left.len() {
+            break;
+        }
+    }
+    let line = |(module, used): (&str, BTreeSet<&str>)| {
+        let used: Vec<_> = used.into_iter().collect();
+        format!("{module} is in a circle with {}", used.join(", "))
+    };
+    graph.into_iter().map(line).collect()
+}
+
+/// The module of a file: `a::b` for `a/b.rs` and `a/b/mod.rs`.
+fn module_of(src: &Path, file: &Path) -> String {
+    let relative = file.strip_prefix(src).expect("a file below src").with_extension("");
+    let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
+    let parts: Vec<_> = parts.iter().filter(|part| *part != "mod").map(|part| &**part).collect();
+    parts.join("::")
+}
+
+/// The longest beginning of a path that is a module.
+fn longest<'a>(modules: &'a BTreeMap<String, String>, path: &str) -> Option<&'a str> {
+    let ends = path.match_indices("::").map(|(end, _)| end).chain([path.len()]);
+    let beginnings: Vec<_> = ends.filter_map(|end| path.get(..end)).collect();
+    let found = beginnings.into_iter().rev().find_map(|path| modules.get_key_value(path));
+    found.map(|(module, _)| module.as_str())
+}
+
+/// All paths that a module names, from the crate's root.
+fn paths(module: &str, text: &str) -> Vec<String> {
+    let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
+    let code = code(text);
+    let children: Vec<_> = code
+        .lines()
+        .filter_map(|line| line.strip_suffix(';')?.rsplit_once("mod ").map(|(_, name)| name))
+        .collect();
+    let mut found = Vec::new();
+    for statement in code.split(';') {
+        let statement = statement.trim_start();
+        if statement.starts_with("pub use ") || statement.starts_with("pub(crate) use ") {
+            continue;
+        }
+        for (keyword, root) in [("crate::", ""), ("super::", parent)] {
+            for rest in statement.split(keyword).skip(1) {
+                expand(root, rest, &mut found);
+            }
+        }
+        let own = statement.strip_prefix("use ").filter(|rest| {
+            children
+                .iter()
+                .any(|child| rest.strip_prefix(child).is_some_and(|r| r.starts_with("::")))
+        });
+        if let Some(rest) = own {
+            expand(module, rest, &mut found);
+        }
+    }
+    found
+}
+
+/// Adds the paths of `a::b`, or of `{a::b, c::{d, e}}`, below `root`.
+fn expand(root: &str, tree: &str, found: &mut Vec<String>) {
+    let tree = tree.trim_start();
+    let below = |name: &str| match root {
+        "" => name.to_owned(),
+        root => format!("{root}::{name}"),
+    };
+    if let Some(group) = tree.strip_prefix('{') {
+        for branch in branches(group) {
+            expand(root, branch, found);
+        }
+        return;
+    }
+    let name = identifier(tree);
+    let path = below(&name);
+    match tree.get(name.len()..).and_then(|rest| rest.strip_prefix("::")) {
+        Some(rest) if !name.is_empty() => {
+            found.push(path.clone());
+            expand(&path, rest, found);
+        }
+        _ => found.push(path),
+    }
+}
+
+/// What stands between the commas of a group, up to its closing brace.
+fn branches(group: &str) -> Vec<&str> {
+    let (mut depth, mut start) = (0_usize, 0);
+    let mut found = Vec::new();
+    for (place, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' | ',' if depth == 0 => {
+                found.extend(group.get(start..place));
+                start = place + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    found
+}
+
 fn sources(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).expect("a directory of sources") {
@@ -54,17 +185,16 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// A source file without its comments and its tests.
+fn code(text: &str) -> String {
+    let lines = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default().lines();
+    let lines = lines.filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// The first names of all paths from the crate's root in `text`, a module `depth` deep.
 fn imports(text: &str, depth: usize) -> BTreeSet<String> {
-    let code: String = text
-        .split("#[cfg(test)]\nmod ")
-        .next()
-        .unwrap_or_default()
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect::<Vec<_>>()
-        .join("\n")
-        .replace(&"super::".repeat(depth), "crate::");
+    let code = code(text).replace(&"super::".repeat(depth), "crate::");
     code.split("crate::")
         .skip(1)
         .flat_map(|rest| match rest.strip_prefix('{') {
@@ -119,6 +249,31 @@ mod tests {
                 "gone has a place in the order, and is not there",
                 "lost has no place in the order",
                 "low imports high, which stands above it"
+            ]
+        );
+    }
+
+    #[test]
+    fn files_that_import_one_another_are_reported() {
+        let directory = tempfile::tempdir().unwrap();
+        let room = directory.path().join("room");
+        fs::create_dir(&room).unwrap();
+        fs::write(directory.path().join("low.rs"), "").unwrap();
+        for (name, text) in [
+            ("mod", "mod one;\nmod two;\npub use one::Thing;"),
+            ("one", "use crate::{low::X, room::{two::{A, B}}};"),
+            ("two", "use super::three;"),
+            ("three", "use crate::room::one::Thing;"),
+            ("four", "use crate::room::one::Thing;"),
+        ] {
+            fs::write(room.join(name).with_extension("rs"), text).unwrap();
+        }
+        assert_eq!(
+            circles(directory.path()),
+            [
+                "room::one is in a circle with room::two",
+                "room::three is in a circle with room::one",
+                "room::two is in a circle with room::three"
             ]
         );
     }

@@ -3,22 +3,36 @@
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
 
+use crate::attributes::Attribute;
 use crate::checksum::{FsSeed, Sealed};
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
-use crate::plan::attribute_blocks::AttributeBlock;
-use crate::plan::ea_inode::EaInodes;
-use crate::plan::split::Stored;
-use crate::record::xattr::{ALIGNMENT, DATA_NAME, Entry, Header, INDEX_SYSTEM, MAGIC};
-use crate::units::InodeNumber;
+use crate::record::xattr::{
+    ALIGNMENT, DATA_NAME, Entry, Header, INDEX_SYSTEM, MAGIC, attribute_size,
+};
+use crate::units::{BlockIndex, InodeNumber};
+
+/// An attribute, and whether its value has an inode of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Stored<'a> {
+    pub attribute: &'a Attribute,
+    pub outside: bool,
+}
+
+impl Stored<'_> {
+    /// The bytes of its entry, and of its value if that is not outside.
+    pub(crate) fn size(&self) -> usize {
+        let value = if self.outside { 0 } else { self.attribute.value.len() };
+        attribute_size(self.attribute.suffix.len(), value)
+    }
+}
 
 /// What entries need to know beside their attributes.
-#[derive(Clone, Copy)]
 pub(crate) struct Lists<'a> {
     pub format: &'a Format,
     pub seed: FsSeed,
-    /// The inodes of values that are outside.
-    pub values: &'a EaInodes<'a>,
+    /// Finds the inode of a value that is outside.
+    pub value_inode: &'a dyn Fn(&Attribute) -> Result<InodeNumber>,
 }
 
 const ATTRIBUTES_FIT: Error = internal("attributes fit where the plan put them");
@@ -52,11 +66,12 @@ impl Lists<'_> {
         Ok(room)
     }
 
-    /// The bytes of a block.
+    /// The block at `at`, which so many inodes have.
     pub(crate) fn in_block(
         &self,
         list: &[Stored<'_>],
-        place: AttributeBlock,
+        at: BlockIndex,
+        references: u32,
     ) -> Result<Sealed<Vec<u8>>> {
         let mut block = vec![0; self.format.block.len()];
         let listed = list
@@ -66,14 +81,14 @@ impl Lists<'_> {
         put_list(&mut block, size_of::<Header>(), &listed)?;
         let header = Header {
             magic: U32::new(MAGIC),
-            refcount: U32::new(place.references),
+            refcount: U32::new(references),
             blocks: U32::new(1),
             hash: U32::new(block_hash(list, self.seed)),
             checksum: U32::ZERO,
             reserved: [U32::ZERO; 3],
         };
         put(&mut block, 0, header.as_bytes())?;
-        Ok(self.seed.seal_attributes(block, place.at))
+        Ok(self.seed.seal_attributes(block, at))
     }
 
     fn listed<'b>(&self, stored: &Stored<'b>, hash: u32) -> Result<Listed<'b>> {
@@ -82,7 +97,7 @@ impl Lists<'_> {
             index: attribute.index,
             suffix: &attribute.suffix,
             value: &attribute.value,
-            outside: stored.outside.then(|| self.values.of(attribute)).transpose()?,
+            outside: stored.outside.then(|| (self.value_inode)(attribute)).transpose()?,
             hash,
         })
     }

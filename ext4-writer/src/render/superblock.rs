@@ -7,12 +7,9 @@ use crate::alloc::GroupLayout;
 use crate::checksum::{FsSeed, Sealed};
 use crate::dirhash::seed_words;
 use crate::features::Features;
-use crate::geometry::{FIRST_FREE_INODE, Geometry};
+use crate::format::numbers::{FIRST_FREE_INODE, JOURNAL};
+use crate::geometry::Geometry;
 use crate::options::{HashedBytes, OnError, Options};
-use crate::plan::directory::hash_version;
-use crate::plan::groups::Groups;
-use crate::plan::identity::Identity;
-use crate::plan::numbering::JOURNAL;
 use crate::record::inode::{EXTRA_SIZE, Inode};
 use crate::record::superblock::{
     CHECKSUM_CRC32C, DYNAMIC_REVISION, ERRORS_CONTINUE, ERRORS_PANIC, ERRORS_READ_ONLY,
@@ -20,14 +17,17 @@ use crate::record::superblock::{
     UNLIMITED_MOUNTS,
 };
 use crate::record::{high32, low16, low32};
+use crate::render::directory::hash_version;
 use crate::units::{BlockCount, InodeNumber};
 
 /// What the superblock is made of.
 pub(crate) struct Sources<'a> {
     pub options: &'a Options,
     pub geometry: &'a Geometry,
-    pub identity: Identity,
-    pub groups: &'a Groups,
+    pub uuid: [u8; 16],
+    pub hash_seed: [u8; 16],
+    pub free_blocks: BlockCount,
+    pub free_inodes: u32,
     /// The blocks that the filesystem itself takes.
     pub overhead: BlockCount,
     pub journal: Option<&'a Inode>,
@@ -61,10 +61,10 @@ fn set_counts(superblock: &mut Superblock, sources: &Sources<'_>) {
     superblock.blocks_count_hi = U32::new(high32(blocks));
     superblock.r_blocks_count_lo = U32::new(low32(geometry.reserved.get()));
     superblock.r_blocks_count_hi = U32::new(high32(geometry.reserved.get()));
-    let free = sources.groups.free_blocks.get();
+    let free = sources.free_blocks.get();
     superblock.free_blocks_count_lo = U32::new(low32(free));
     superblock.free_blocks_count_hi = U32::new(high32(free));
-    superblock.free_inodes_count = U32::new(sources.groups.free_inodes);
+    superblock.free_inodes_count = U32::new(sources.free_inodes);
     // Too large a number to say is said by zero: the kernel then counts by itself.
     let overhead = u32::try_from(sources.overhead.get()).unwrap_or(0);
     superblock.overhead_clusters = U32::new(overhead);
@@ -121,14 +121,14 @@ fn set_features(superblock: &mut Superblock, sources: &Sources<'_>) {
 }
 
 fn set_identity(superblock: &mut Superblock, sources: &Sources<'_>) {
-    superblock.uuid = sources.identity.uuid;
+    superblock.uuid = sources.uuid;
     for (place, byte) in superblock.volume_name.iter_mut().zip(&sources.options.label) {
         *place = *byte;
     }
     for (place, byte) in superblock.last_mounted.iter_mut().zip(&sources.options.last_mounted) {
         *place = *byte;
     }
-    superblock.hash_seed = seed_words(sources.identity.hash_seed).map(U32::new);
+    superblock.hash_seed = seed_words(sources.hash_seed).map(U32::new);
     superblock.def_hash_version = hash_version(sources.options.directory_hash);
 }
 

@@ -13,8 +13,8 @@ use crate::checksum::{Sealed, unsummed};
 use crate::error::{Result, internal};
 use crate::geometry::Geometry;
 use crate::metadata::Timestamp;
-use crate::plan::inode::internal_file;
 use crate::record::inode::Inode;
+use crate::render::inode::internal_file;
 use crate::units::{BlockCount, BlockIndex};
 
 /// The place of the double indirect block in `i_block`: `EXT4_DIND_BLOCK`.

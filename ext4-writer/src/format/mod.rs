@@ -1,5 +1,10 @@
 //! The shape of the records: what follows from the options alone, before any size is known.
 
+pub(crate) mod acl;
+pub(crate) mod backups;
+pub(crate) mod numbers;
+pub(crate) mod time;
+
 use crate::error::{Error, Result};
 use crate::features::Features;
 use crate::metadata::Timestamp;

@@ -1,0 +1,16 @@
+//! The inode numbers that the format fixes.
+//!
+//! Source: kernel, `fs/ext4/ext4.h`, `EXT4_ROOT_INO` and those behind it.
+
+use crate::units::InodeNumber;
+
+/// The root directory: `EXT4_ROOT_INO`.
+pub(crate) const ROOT: InodeNumber = InodeNumber::new(2);
+/// The inode that reserves blocks for descriptors: `EXT4_RESIZE_INO`.
+pub(crate) const RESIZE: InodeNumber = InodeNumber::new(7);
+/// The journal: `EXT4_JOURNAL_INO`.
+pub(crate) const JOURNAL: InodeNumber = InodeNumber::new(8);
+/// The first inode that the format does not keep for itself: `EXT4_GOOD_OLD_FIRST_INO`.
+pub(crate) const FIRST_FREE_INODE: u32 = 11;
+/// The list of orphans of a new filesystem: the first number that mke2fs has free for it.
+pub(crate) const ORPHAN_FILE: InodeNumber = InodeNumber::new(12);

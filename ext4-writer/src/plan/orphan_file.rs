@@ -1,0 +1,37 @@
+//! The file that lists orphans: the one file of the filesystem's own that is placed before the
+//! contents.
+//!
+//! Each of its blocks has a checksum in which the block's own number stands. resize2fs 1.47.0 does
+//! not renew it when it moves such a block, and the kernel then refuses the filesystem; likewise a
+//! new inode number is not written to `s_orphan_file_inum`. So blocks and inode lie low, where
+//! shrinking takes nothing away, and behind the descriptors that growing can need.
+
+use crate::alloc::Space;
+use crate::error::Result;
+use crate::format::Format;
+use crate::geometry;
+use crate::options::Options;
+use crate::plan::own_file::OwnFile;
+use crate::units::BlockCount;
+
+/// Takes the blocks of the file from a space in which nothing else is taken; none if no filesystem
+/// of these options has such a file.
+pub(crate) fn take(options: &Options, format: &Format, space: &mut Space) -> Result<OwnFile> {
+    let length = geometry::orphan_file(options, format)?;
+    if length == BlockCount::ZERO {
+        return Ok(OwnFile::default());
+    }
+    let start = geometry::behind_growth(options, format, space.layout());
+    space.skip_to(start.max(space.end()));
+    OwnFile::take_ahead(length, format.block, space)
+}
+
+/// The space without the file, for a filesystem that turns out to have none.
+pub(crate) fn give_back(file: &OwnFile, space: &mut Space) -> Result<()> {
+    let nodes = file.nodes.iter().map(|block| crate::units::Run::new(*block, BlockCount::new(1)));
+    file.extents
+        .iter()
+        .map(|extent| extent.run)
+        .chain(nodes)
+        .try_for_each(|run| space.give_back(run))
+}
