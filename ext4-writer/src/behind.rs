@@ -150,7 +150,12 @@ impl<S: Sink + Send + 'static> Sink for WriteBehind<S> {
     }
 
     fn capacity(&self) -> Option<u64> {
-        self.ask(|sink| Ok(sink.capacity())).ok().flatten()
+        let asked = self.ask(|sink| Ok(sink.capacity()));
+        asked.unwrap_or_else(|error| {
+            // An error of a write that this call cannot tell is the next one's to tell.
+            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            None
+        })
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -293,6 +298,14 @@ mod tests {
         assert_eq!(failed.kind(), io::ErrorKind::StorageFull);
         assert_eq!(behind.write_at(0, b"more").unwrap_err().kind(), io::ErrorKind::Other);
         assert_eq!(behind.into_inner().unwrap().0, 0);
+    }
+
+    #[test]
+    fn an_error_that_a_call_could_not_tell_is_told_by_the_next() {
+        let mut behind = WriteBehind::new(Full(0)).unwrap();
+        behind.write_at(0, b"one").unwrap();
+        assert_eq!(behind.capacity(), None);
+        assert_eq!(behind.write_at(3, b"two").unwrap_err().kind(), io::ErrorKind::StorageFull);
     }
 
     #[test]
