@@ -24,6 +24,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result, carried};
+use crate::open;
 use crate::shown::path as shown;
 
 use self::access::Access;
@@ -115,7 +116,7 @@ impl Cache {
     /// The same for those who only look after the cache.
     fn unused_blob(&self, digest: &Digest, size: u64) -> Result<CachedBlob> {
         let path = self.found_path(digest).unwrap_or_else(|| self.blob_path(digest));
-        let file = File::open(&path).map_err(|error| failed("open", &path, error))?;
+        let file = open::regular(&path).map_err(|error| failed("open", &path, error))?;
         let state = Reading::Open(Hasher::new(digest.algorithm()));
         let access = Arc::clone(&self.access);
         Ok(CachedBlob { file, path, digest: digest.clone(), size, read: 0, state, access })
@@ -247,7 +248,7 @@ impl Cache {
             // What is no file is none of ours. Another process may publish or sweep ours at any
             // moment.
             let is_file = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file());
-            if is_file && File::open(&path).is_ok_and(|file| is_abandoned(&file)) {
+            if is_file && open::regular(&path).is_ok_and(|file| is_abandoned(&file)) {
                 match fs::remove_file(&path) {
                     Err(error) if error.kind() != ErrorKind::NotFound => {
                         return Err(failed("remove", &path, error));
@@ -406,6 +407,10 @@ impl Verified {
         };
         // sha512 blobs are rare: their directory is made with the first.
         make_directory(directory)?;
+        if fs::symlink_metadata(&self.target).is_ok_and(|found| found.is_dir()) {
+            // A file cannot be renamed over it.
+            set_aside(&self.target).map_err(|error| failed("move", &self.target, error))?;
+        }
         self.temporary.rename_to(&self.target)?;
         self.access.trust(&self.digest);
         File::open(directory)
@@ -445,11 +450,10 @@ impl CachedBlob {
                 Ok(())
             }
             Err(error) => {
-                let aside = self.path.with_extension("corrupt");
                 let advice = if !is_at(&self.file, &self.path) {
                     // Another process has put a whole one in its place meanwhile.
                     "it has been replaced; run again".to_owned()
-                } else if fs::rename(&self.path, &aside).is_ok() {
+                } else if let Ok(aside) = set_aside(&self.path) {
                     format!("moved to {}; run again to fetch it anew", shown(&aside))
                 } else {
                     self.access.distrust(&self.digest);
@@ -483,6 +487,13 @@ impl Read for CachedBlob {
         }
         Ok(count)
     }
+}
+
+/// Moves what is not the blob that its name says out of the way; where it is then.
+fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let aside = path.with_extension("corrupt");
+    fs::rename(path, &aside)?;
+    Ok(aside)
 }
 
 /// Whether `read` bytes with this hash are the blob that was promised.

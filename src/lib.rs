@@ -19,6 +19,7 @@ mod json;
 pub mod layer;
 pub mod lint;
 pub mod look;
+mod open;
 pub mod report;
 mod shown;
 pub mod source;

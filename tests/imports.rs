@@ -15,7 +15,7 @@ const ORDER: &[&[&str]] = &[
     &["source"],
     &["layer", "cache"],
     &["digest"],
-    &["error", "shown", "json"],
+    &["error", "shown", "json", "open"],
 ];
 
 #[test]

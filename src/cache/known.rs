@@ -1,6 +1,5 @@
 //! What a reference named when a registry was last asked: a small file each under `references/`.
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cache, Temporary, failed, make_directory};
 use crate::digest::Digest;
 use crate::error::Result;
+use crate::open;
 
 /// Where the files stand.
 const REFERENCES: &str = "references";
@@ -31,7 +31,7 @@ impl Cache {
         let roots = [Some(&*self.root), self.access.read_only()];
         roots.into_iter().flatten().find_map(|root| {
             let mut body = Vec::new();
-            let file = File::open(record_path(root, reference)).ok()?;
+            let file = open::regular(&record_path(root, reference)).ok()?;
             file.take(MAX_LENGTH).read_to_end(&mut body).ok()?;
             let record: Record = serde_json::from_slice(&body).ok()?;
             record.digest.parse().ok().filter(|_| record.reference == reference)

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use super::{Cache, Incoming, Temporary, failed, is_at, make_directory};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
+use crate::open;
 
 /// Where blobs stand until they have arrived.
 const PARTIAL: &str = "partial";
@@ -79,14 +80,15 @@ impl Cache {
     }
 
     fn open_part(&self, path: &Path) -> Result<File> {
-        let open = || {
+        let open_or_make = || {
             let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            open::regular_with(&mut options, path)
         };
-        let opened = match open() {
+        let opened = match open_or_make() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 make_directory(&self.root.join(PARTIAL))?;
-                open()
+                open_or_make()
             }
             opened => opened,
         };
@@ -119,7 +121,7 @@ impl Cache {
         let Ok(entries) = fs::read_dir(self.root.join(PARTIAL)) else { return };
         for entry in entries.flatten() {
             let path = entry.path();
-            let Ok(file) = File::open(&path) else { continue };
+            let Ok(file) = open::regular(&path) else { continue };
             let age = file.metadata().and_then(|metadata| metadata.modified());
             let is_old = age.is_ok_and(|written| {
                 SystemTime::now().duration_since(written).is_ok_and(|age| age > FORGOTTEN)

@@ -1,6 +1,6 @@
 //! Looking after the cache: what is in it, and taking out what need not stay.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Cache, CachedBlob, failed};
+use super::{Cache, CachedBlob, failed, set_aside};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::open;
 
 /// Where blobs stand that have not arrived as a whole, and what is known of names.
 const UNFINISHED: [&str; 2] = [super::INGEST, "partial"];
@@ -48,7 +49,7 @@ pub enum Kind {
     Config,
     /// An archive, compressed or not.
     Layer,
-    /// A blob that was not what its name says, set aside.
+    /// A blob that was not what its name says, set aside, or no file at all.
     Damaged,
     /// A blob that has not arrived as a whole.
     Unfinished,
@@ -117,9 +118,16 @@ impl Cache {
             UNFINISHED.map(|name| (name, Kind::Unfinished)).into_iter().chain([(NOTES, Kind::Note)])
         {
             let found = files(&root.join(directory))?;
-            stored.extend(found.into_iter().map(|file| file.stored(None, kind)));
+            let found = found.into_iter().filter(|file| file.is_file);
+            stored.extend(found.map(|file| file.stored(None, kind)));
         }
         Ok(stored)
+    }
+
+    /// Moves what has the name of a blob and is no file out of the way; whether it went.
+    #[must_use]
+    pub fn set_aside(&self, stored: &Stored) -> bool {
+        set_aside(&stored.path).is_ok()
     }
 
     /// Opens a blob to see whether its end comes; nobody is said to have used it.
@@ -161,7 +169,7 @@ impl Cache {
             if !is_old && !is_too_much && file.kind != Kind::Damaged {
                 continue;
             }
-            match fs::remove_file(&file.path) {
+            match remove(&file.path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(failed("remove", &file.path, error));
                 }
@@ -176,9 +184,18 @@ impl Cache {
     }
 }
 
-/// A regular file of a directory of the cache.
+/// Removes a file, or an empty directory that has a blob's name.
+fn remove(path: &Path) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::IsADirectory => fs::remove_dir(path),
+        removed => removed,
+    }
+}
+
+/// What is in a directory of the cache.
 struct Listed {
     path: PathBuf,
+    is_file: bool,
     size: u64,
     used: SystemTime,
 }
@@ -189,7 +206,7 @@ impl Listed {
     }
 }
 
-/// The regular files of a directory, by name; none where it is missing.
+/// What is in a directory, by name; nothing where it is missing.
 fn files(directory: &Path) -> Result<Vec<Listed>> {
     let fail = |error| failed("read", directory, error);
     let entries = match fs::read_dir(directory) {
@@ -201,10 +218,14 @@ fn files(directory: &Path) -> Result<Vec<Listed>> {
         let path = entry.map_err(fail)?.path();
         // Somebody may publish it, or remove it, at any moment.
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
-        if metadata.is_file() {
-            let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            files.push(Listed { path, size: metadata.len(), used });
+        // Whoever made a link knows what it is for.
+        if metadata.is_symlink() {
+            continue;
         }
+        let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        let is_file = metadata.is_file();
+        let size = if is_file { metadata.len() } else { 0 };
+        files.push(Listed { path, is_file, size, used });
     }
     files.sort_unstable_by(|one, other| one.path.cmp(&other.path));
     Ok(files)
@@ -218,13 +239,13 @@ fn blob(file: Listed, algorithm: &str) -> Result<Option<Stored>> {
         return Ok(digest.map(|digest| file.stored(Some(digest), Kind::Damaged)));
     }
     let Ok(digest) = format!("{algorithm}:{name}").parse() else { return Ok(None) };
-    let kind = kind_of(&file)?;
+    let kind = if file.is_file { kind_of(&file)? } else { Kind::Damaged };
     Ok(Some(file.stored(Some(digest), kind)))
 }
 
 fn kind_of(file: &Listed) -> Result<Kind> {
     let fail = |error| failed("read", &file.path, error);
-    let mut opened = match File::open(&file.path) {
+    let mut opened = match open::regular(&file.path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Kind::Layer),
         opened => opened.map_err(fail)?,
     };
@@ -243,6 +264,8 @@ fn kind_of(file: &Listed) -> Result<Kind> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
     use crate::cache::tests::{Fixture, fixture};
 
@@ -310,6 +333,38 @@ mod tests {
         assert_eq!(fixture.prune(None, Some(7)), [middle]);
         assert!(fixture.cache.contains(&young, 4));
         assert_eq!(fixture.prune(None, Some(0)), [young]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_never_a_blob_and_never_waited_for() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let fixture = fixture();
+        let root = fixture.cache.root().to_owned();
+        let (whole, directory, pipe) =
+            (b"whole", Digest::sha256_of(b"directory"), Digest::sha256_of(b"pipe"));
+        fixture.blob(whole, 0);
+        fs::create_dir(fixture.cache.blob_path(&directory)).unwrap();
+        let mode = Mode::from_raw_mode(0o600);
+        for name in ["references/x.json", "partial/x.part", "ingest/x"] {
+            fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+            mknodat(CWD, root.join(name), FileType::Fifo, mode, 0).unwrap();
+        }
+        mknodat(CWD, fixture.cache.blob_path(&pipe), FileType::Fifo, mode, 0).unwrap();
+        let cache = Cache::at(&root).unwrap();
+        let mut kinds = fixture.kinds();
+        kinds.sort_unstable();
+        assert_eq!(kinds, ["damaged", "damaged", "layer"]);
+        for digest in [&directory, &pipe] {
+            assert!(!cache.contains(digest, 4));
+            assert!(cache.examine(digest, 4).unwrap_err().to_string().contains("it is a "));
+        }
+        // A pull puts the blob in the place of what is there.
+        cache.store(&directory, b"directory").unwrap();
+        cache.store(&pipe, b"pipe").unwrap();
+        assert!(cache.is_intact(&directory, 9).unwrap() && cache.is_intact(&pipe, 4).unwrap());
+        drop(cache);
+        assert_eq!(fixture.prune(None, None), [directory]);
+        assert_eq!(fixture.kinds(), ["layer"; 3]);
     }
 
     #[test]

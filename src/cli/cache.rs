@@ -166,12 +166,23 @@ fn verify(report: Report) -> Result<Verified> {
     let progress = report.progress(total);
     for Stored { digest, size, path, .. } in blobs {
         let Some(digest) = digest else { continue };
-        // It may have gone since it was listed.
-        let Ok(blob) = cache.examine(digest, *size) else { continue };
+        let blob = match cache.examine(digest, *size) {
+            // It has gone since it was listed.
+            Err(_) if !path.exists() => continue,
+            blob => blob?,
+        };
         if is_intact(blob, &progress)? {
             verified.intact = verified.intact.with(*size);
         } else {
             verified.aside &= !path.exists();
+            verified.damaged.push(digest.to_string());
+        }
+    }
+    for other in stored.iter().filter(|stored| stored.kind == Kind::Damaged) {
+        // What was set aside before has been told.
+        let Some(digest) = &other.digest else { continue };
+        if cache.blob_path(digest) == other.path {
+            verified.aside &= cache.set_aside(other);
             verified.damaged.push(digest.to_string());
         }
     }

@@ -2,7 +2,7 @@
 //! that are to be enabled.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::flatten::Flattener;
 use crate::inject::{Adding, Addition, TreeHasher, add_below, open_overlay};
 use crate::layer::{Archive, Entry, EntryKind, Limits};
+use crate::open;
 use crate::shown;
 
 /// What a bundle may have at its top.
@@ -149,7 +150,7 @@ impl Bundle {
         if !path.exists() {
             return Ok(Manifest::default());
         }
-        self.parse(&mut self.host("read", File::open(path))?)
+        self.parse(&mut self.host("read", open::regular(&path))?)
     }
 
     fn parse(&self, reader: &mut dyn Read) -> Result<Manifest> {

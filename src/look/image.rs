@@ -1,17 +1,17 @@
 //! An image that is opened to be looked into: a file or a block device, from some byte on.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use ext4_writer::FileKind;
 use ext4_writer::reader::{Facts, Inode, Links, ReadError, ReadResult, Reader, Recovery, Source};
-use rustix::fs::OFlags;
 
 use super::foreign::{self, Found};
 use crate::error::{Error, Result};
+use crate::open;
 
 /// An image of which everything can be asked; nothing is ever written to it.
 #[derive(Debug)]
@@ -196,22 +196,15 @@ fn numbered(path: &[u8]) -> Option<u32> {
 }
 
 fn open(path: &Path, name: &str) -> Result<File> {
-    // A pipe would wait for somebody who writes.
-    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or_default();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let file = file.map_err(|error| unreadable(name, error))?;
-    let kind = file.metadata().map_err(|error| unreadable(name, error))?.file_type();
-    if kind.is_file() || kind.is_block_device() {
-        return Ok(file);
-    }
-    let what = if kind.is_dir() { "a directory" } else { "neither a file nor a block device" };
-    Err(Error::not_found(format!("cannot read the image {name}: it is {what}")))
+    open::file_or_device(path).map_err(|error| unreadable(name, error))
 }
 
 fn unreadable(name: &str, error: io::Error) -> Error {
     let message = format!("cannot read the image {name}");
     match error.kind() {
-        io::ErrorKind::NotADirectory => Error::not_found(message).because(error),
+        io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::InvalidInput => Error::not_found(message).because(error),
         _ => Error::of_file(message, error),
     }
 }

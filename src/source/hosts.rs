@@ -8,7 +8,7 @@ mod containerd;
 mod registries_conf;
 
 use std::ffi::OsString;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use reqwest::header::HeaderMap;
 
 use super::{Notices, Reference};
 use crate::error::{Error, Result};
+use crate::open;
 
 /// The longest file of configuration that is read.
 const MAX_LENGTH: u64 = 1 << 20;
@@ -189,7 +190,7 @@ impl Known {
 
     /// The text of a file that need not be in a directory of configuration.
     fn text_within(&self, path: &Path) -> Result<Option<String>> {
-        let file = match File::open(path) {
+        let file = match open::configuration(path) {
             Ok(file) => file,
             Err(error) => return self.excuse(path, error).map(|()| None),
         };
@@ -235,7 +236,7 @@ impl Known {
 
     /// Whether a file that is there is for us.
     fn may_read(&self, path: &Path) -> Result<bool> {
-        match File::open(path) {
+        match open::configuration(path) {
             Ok(_) => Ok(true),
             Err(error) => self.excuse(path, error).map(|()| false),
         }

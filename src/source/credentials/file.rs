@@ -4,7 +4,6 @@
 //! Source: containers-auth.json(5); docker/cli, cli/config/configfile/file.go.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use serde::de::DeserializeOwned;
 use super::{Credentials, Found, Secret, helper};
 use crate::error::{Error, Result};
 use crate::json;
+use crate::open;
 use crate::source::Notices;
 
 /// The longest file that is read.
@@ -73,7 +73,8 @@ impl AuthFile {
     pub(super) fn read(path: &Path, notices: Option<&Notices>) -> Result<Option<Self>> {
         let name = path.display().to_string();
         let failed = || format!("cannot read credentials from {name}");
-        let file = match File::open(path) {
+        let open = if notices.is_some() { open::configuration } else { open::readable };
+        let file = match open(path) {
             Ok(file) => file,
             Err(error) => match (error.kind(), notices) {
                 (ErrorKind::NotFound | ErrorKind::NotADirectory, Some(_)) => return Ok(None),

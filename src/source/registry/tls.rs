@@ -1,7 +1,6 @@
 //! The HTTP clients: whom they believe, what they show, which redirects they follow.
 
 use std::fmt;
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use super::names::{Guide, Zone};
 use super::proxy::Proxies;
 use super::trust::{Anyone, Trusting};
 use crate::error::{Error, Result};
+use crate::open;
 use crate::source::hosts::{Host, Identity};
 
 const USER_AGENT: &str = concat!("banger/", env!("CARGO_PKG_VERSION"));
@@ -183,7 +183,7 @@ fn no_identity(files: &Identity) -> Error {
 fn pem(path: &Path) -> Result<Vec<u8>> {
     let unreadable = |error| Error::of_file(format!("cannot read {}", path.display()), error);
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
+    let file = open::readable(path).map_err(unreadable)?;
     file.take(MAX_CERTIFICATES).read_to_end(&mut bytes).map_err(unreadable)?;
     Ok(bytes)
 }
