@@ -12,6 +12,7 @@ use banger_test_support::layers::Compression;
 use banger_test_support::proxy::{Manner, Proxy};
 use banger_test_support::registry::Registry;
 use banger_test_support::{gate, judge};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::banger::{Bench, Nobody, flip, open_to_all, program_for_everybody, push};
@@ -304,7 +305,7 @@ fn an_interrupted_pull_beside_a_read_only_cache_leaves_nothing() {
         assert!(std::time::Instant::now() < deadline, "nothing arrives");
         sleep(Duration::from_millis(20));
     }
-    judge::succeed("kill", ["-s", "INT", &child.id().to_string()]);
+    judge::signal(&child, Signal::INT);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(snapshot(&temporary), []);
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use banger_test_support::proxy::{Manner, Proxy, Request};
 use banger_test_support::registry::Registry;
 use banger_test_support::{gate, judge};
+use rustix::process::Signal;
 
 use crate::banger::{Bench, push};
 use crate::faults::{assert_clean, image_of, layer, parts};
@@ -136,7 +137,7 @@ fn the_next_run_continues_what_an_interrupted_one_left() {
         assert_eq!(child.try_wait().unwrap(), None, "the pull ended by itself");
         sleep(Duration::from_millis(5));
     }
-    judge::succeed("kill", ["-s", "INT", &child.id().to_string()]);
+    judge::signal(&child, Signal::INT);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", judge::text(&output));
     assert!(judge::text(&output).contains("what was fetched is kept"), "{}", judge::text(&output));

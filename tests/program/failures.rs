@@ -10,6 +10,7 @@ use banger_test_support::layers::{Compression, Image, Layer, host_architecture};
 use banger_test_support::registry::Registry;
 use banger_test_support::tree::{Entry, Kind};
 use banger_test_support::{gate, judge};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::banger::{Bench, push};
@@ -219,7 +220,7 @@ fn long_pull(registry: &Registry) -> String {
 
 /// Starts a pull and stops it by `signal` after `milliseconds`. Returns its exit code:
 /// 0 when it came to its end, `None` when the signal itself ended it.
-fn stopped(bench: &Bench, reference: &str, signal: &str, milliseconds: u64) -> Option<i32> {
+fn stopped(bench: &Bench, reference: &str, signal: Signal, milliseconds: u64) -> Option<i32> {
     let mut child = bench
         .command(["image", "pull", reference, "disk.ext4", "--quiet"])
         .stdout(Stdio::null())
@@ -227,13 +228,13 @@ fn stopped(bench: &Bench, reference: &str, signal: &str, milliseconds: u64) -> O
         .spawn()
         .unwrap();
     sleep(Duration::from_millis(milliseconds));
-    judge::succeed("kill", ["-s", signal, &child.id().to_string()]);
+    judge::signal(&child, signal);
     let status = child.wait().unwrap();
     if status.success() {
         gate::assert_clean(&bench.path("disk.ext4"));
         fs::remove_file(bench.path("disk.ext4")).unwrap();
     } else {
-        assert!(!bench.path("disk.ext4").exists(), "SIG{signal} after {milliseconds} ms");
+        assert!(!bench.path("disk.ext4").exists(), "{signal:?} after {milliseconds} ms");
     }
     status.code()
 }
@@ -244,8 +245,10 @@ fn a_killed_pull_leaves_nothing_at_its_output() {
     let reference = long_pull(&registry);
     let bench = Bench::new();
     let times = [0, 30, 60, 120, 240, 480];
-    let killed =
-        times.iter().filter(|time| stopped(&bench, &reference, "KILL", **time).is_none()).count();
+    let killed = times
+        .iter()
+        .filter(|time| stopped(&bench, &reference, Signal::KILL, **time).is_none())
+        .count();
     assert!(killed > 0, "no pull was slow enough to be killed");
     // What the killed ones left in the cache does no harm.
     bench.pull(&reference, "disk.ext4", &[]);
@@ -256,7 +259,7 @@ fn a_killed_pull_leaves_nothing_at_its_output() {
 fn an_interrupted_pull_says_so_and_leaves_nothing_behind() {
     let Some(registry) = Registry::start() else { return };
     let reference = long_pull(&registry);
-    for signal in ["INT", "TERM"] {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let interrupted = [400, 200, 100, 50].iter().any(|time| {
             // A cache of its own: a blob that is there already makes a pull short.
             let bench = Bench::new();
@@ -264,6 +267,6 @@ fn an_interrupted_pull_says_so_and_leaves_nothing_behind() {
             assert_eq!(bench.images(), Vec::<PathBuf>::new());
             code == Some(130)
         });
-        assert!(interrupted, "no pull ended with 130 by SIG{signal}");
+        assert!(interrupted, "no pull ended with 130 by {signal:?}");
     }
 }

@@ -17,6 +17,7 @@ use banger_test_support::proxy::{Manner, Proxy};
 use banger_test_support::registry::Registry;
 use banger_test_support::tree::{Entry, Kind};
 use banger_test_support::{gate, judge};
+use rustix::process::Signal;
 
 use super::{create, create_fails, everything};
 use crate::banger::{Bench, open_to_all, program_for_everybody, push};
@@ -205,7 +206,7 @@ fn interrupt(bench: &Bench, words: &[&OsStr], is_written: impl Fn(u32) -> bool) 
         is_written(child.id())
     });
     assert_eq!(child.try_wait().unwrap(), None, "it did not stall");
-    judge::succeed("kill", ["-s", "INT", &child.id().to_string()]);
+    judge::signal(&child, Signal::INT);
     let ended = child.wait().unwrap();
     assert!(begun, "nothing was written in half a minute");
     Some(ended.code().expect("an exit code, not a signal"))
@@ -222,9 +223,6 @@ fn nameless(process: u32, directory: &Path) -> usize {
 
 #[test]
 fn an_interrupted_disk_is_not_there() {
-    if !judge::all(&["kill"]) {
-        return;
-    }
     let bench = Bench::new();
     let directory = fs::canonicalize(bench.path("")).unwrap();
     let is_written = |process| nameless(process, &directory) > 0;
@@ -235,7 +233,7 @@ fn an_interrupted_disk_is_not_there() {
 
 #[test]
 fn an_interrupted_device_has_neither_the_old_filesystem_nor_the_new_one() {
-    if !judge::kernel() || !judge::all(&["kill", "wipefs"]) {
+    if !judge::kernel() || !judge::all(&["wipefs"]) {
         return;
     }
     let bench = Bench::new();

@@ -4,7 +4,9 @@ use std::env;
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
+
+use rustix::process::{Pid, Signal};
 
 /// Whether a missing judge is a failure: on a CI machine (`CI=true`), where nobody reads a skip.
 #[must_use]
@@ -86,6 +88,11 @@ pub fn companion(program: &Path) -> Command {
     };
     command.stdin(std::process::Stdio::null());
     command
+}
+
+/// Sends a signal to a process that is running, or has ended and was not waited for.
+pub fn signal(child: &Child, signal: Signal) {
+    rustix::process::kill_process(Pid::from_child(child), signal).unwrap();
 }
 
 /// Standard output and standard error, one after the other.
