@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::{fmt, io};
 
+use rustix::process::{Resource, getrlimit};
+
 /// A boxed cause, kept for the last part of the message.
 pub type Cause = Box<dyn StdError + Send + Sync + 'static>;
 
@@ -78,6 +80,31 @@ impl Error {
             _ => Self::io(message),
         }
         .because(error)
+    }
+
+    /// What a failed write to an output is: one that does not fit cannot be made.
+    #[must_use]
+    pub fn of_write(message: impl Into<String>, why: io::ErrorKind) -> Self {
+        match why {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::cannot_create(message).hint("free some space")
+            }
+            io::ErrorKind::FileTooLarge if is_file_size_limited() => {
+                Self::io(message).hint("raise the limit of a file's size (ulimit -f)")
+            }
+            io::ErrorKind::FileTooLarge => Self::cannot_create(message)
+                .hint("the filesystem of the output holds no file that large; take another"),
+            _ => Self::io(message),
+        }
+    }
+
+    /// A thread that the system does not grant: for all processes of the user, or for the memory
+    /// of its stack.
+    #[must_use]
+    pub fn no_thread(message: impl Into<String>, error: io::Error) -> Self {
+        Self::try_again(message).because(error).hint(
+            "allow more processes and threads (ulimit -u) or more memory (ulimit -v), or end some",
+        )
     }
 
     /// The same error with its cause, which ends the message.
@@ -173,6 +200,11 @@ impl Error {
             | Self::Interrupted(detail) => detail,
         }
     }
+}
+
+/// Whether this process may not make files as large as the filesystem could hold.
+fn is_file_size_limited() -> bool {
+    getrlimit(Resource::Fsize).current.is_some()
 }
 
 fn as_dyn(cause: &Cause) -> &(dyn StdError + 'static) {

@@ -2,10 +2,7 @@
 
 use std::process::ExitCode;
 
-use banger::cache::Cache;
-use banger::cli::Cli;
-use banger::error::{Error, Result};
-use banger::image::interrupt;
+use banger::cli::{Cli, end_on_signals};
 use clap::Parser as _;
 
 fn main() -> ExitCode {
@@ -19,16 +16,4 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
-}
-
-/// Ends the program on SIGINT, SIGTERM and SIGHUP, without a trace of the image.
-fn end_on_signals(report: banger::report::Report) -> Result<()> {
-    let end = move || {
-        let error = Error::interrupted("interrupted; what was fetched is kept for the next run");
-        report.failed(&error);
-        Cache::end();
-        std::process::exit(error.exit_code().into());
-    };
-    ctrlc::set_handler(move || interrupt(end))
-        .map_err(|error| Error::internal("cannot catch signals").because(error))
 }

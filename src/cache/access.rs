@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::{INGEST, failed, make_directory};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::open;
 
 /// The file that everybody locks.
 const LOCK: &str = "lock";
@@ -33,9 +34,10 @@ struct Below {
     _above: Passing,
 }
 
-/// A directory that goes with the cache that it belongs to, or with an interrupted process.
+/// A directory that goes with the cache that it belongs to, or with an interrupted process: it is
+/// made and removed while no interruption looks.
 #[derive(Debug)]
-struct Passing(tempfile::TempDir);
+struct Passing(PathBuf);
 
 /// The directories that an interruption has to remove.
 static PASSING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -46,26 +48,34 @@ fn passing() -> MutexGuard<'static, BTreeSet<PathBuf>> {
 
 impl Passing {
     fn make() -> Result<Self> {
+        let mut passing = passing();
         let made = tempfile::tempdir().map_err(|error| {
             Error::cannot_create("cannot make a directory for what the cache lacks").because(error)
         })?;
-        passing().insert(made.path().to_owned());
-        Ok(Self(made))
+        let path = made.keep();
+        passing.insert(path.clone());
+        Ok(Self(path))
     }
 }
 
 impl Drop for Passing {
     fn drop(&mut self) {
-        passing().remove(self.0.path());
+        let mut passing = passing();
+        // What cannot be removed is left in the directory for temporary files.
+        let _ = std::fs::remove_dir_all(&self.0);
+        passing.remove(&self.0);
     }
 }
 
-/// Removes the directories that would go at the end of the process, before it is ended early.
+/// Removes the directories that would go at the end of the process, before it is ended early: no
+/// other is made any more.
 pub(super) fn end() {
-    for directory in &*passing() {
+    let passing = passing();
+    for directory in &*passing {
         // The process ends: there is nobody left to tell.
         let _ = std::fs::remove_dir_all(directory);
     }
+    std::mem::forget(passing);
 }
 
 impl Access {
@@ -79,7 +89,7 @@ impl Access {
             }
             Err(Error::Denied(_)) if root.join("blobs").is_dir() => {
                 let above = Passing::make()?;
-                let (path, lock) = (above.0.path().to_owned(), lock(&root, false));
+                let (path, lock) = (above.0.clone(), lock(&root, false));
                 let below = Some(Below { root, _above: above });
                 Ok((path, Self { lock, below, distrusted: Mutex::default() }))
             }
@@ -152,9 +162,9 @@ fn lock(root: &Path, may_create: bool) -> Option<File> {
     if may_create {
         options.write(true).create(true).truncate(false);
     }
-    let file = match options.open(&path) {
+    let file = match open::regular_with(&mut options, &path) {
         // Another user's, perhaps: a lock needs no more than an open file.
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => File::open(&path).ok()?,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => open::regular(&path).ok()?,
         file => file.ok()?,
     };
     // On a filesystem without locks everybody is alone.

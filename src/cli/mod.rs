@@ -15,10 +15,12 @@ mod look;
 mod network;
 mod owning;
 mod pull;
+mod signals;
 mod tree;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::signals::end_on_signals;
 use crate::error::Error;
 use crate::report::{Format, Report};
 

@@ -45,7 +45,7 @@ impl DemoRegistry {
         let thread = thread::Builder::new()
             .name("demo-registry".to_owned())
             .spawn(move || serve(&runtime, &listener, &image, stopped))
-            .map_err(failed)?;
+            .map_err(|error| Error::no_thread("cannot serve on 127.0.0.1", error))?;
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 

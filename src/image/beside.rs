@@ -1,18 +1,19 @@
 //! What lies beside an image and describes it: `OUTPUT.json`.
 //!
 //! Its file is complete before the image gets its name, and gets its own after it; the description
-//! of an image that is replaced goes before. So whatever is interrupted, an image has its own
-//! description or none.
+//! of an image that is replaced is set aside before. A signal that ends the program waits for all
+//! of that; where the machine itself stops in between, an image has its own description or none.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use ext4_writer::Sink as _;
 
-use super::file::{Draft, check_output};
+use super::file::{Draft, check_output, rename_to_new, unused_name};
 use crate::error::{Error, Result};
 use crate::guest::{Description, MAX_DESCRIPTION};
+use crate::open;
 
 /// What has the name of a description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,12 @@ impl Found {
             Ok(found) if found.is_symlink() => true,
             Ok(found) if found.is_file() => false,
             Ok(_) => return Ok(Self::Foreign),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::Nothing),
+            // Of a name that is too long there is nothing either.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidFilename) =>
+            {
+                return Ok(Self::Nothing);
+            }
             Err(error) => return Err(error),
         };
         // A link may lead to a pipe, which would wait for somebody who writes.
@@ -42,7 +48,7 @@ impl Found {
             _ => return Ok(Self::Foreign),
         }
         let mut document = Vec::new();
-        File::open(path)?.take(MAX_DESCRIPTION).read_to_end(&mut document)?;
+        open::regular(path)?.take(MAX_DESCRIPTION).read_to_end(&mut document)?;
         Ok(match (Description::is_one(&document), is_link) {
             (true, false) => Self::Description,
             (true, true) => Self::Link,
@@ -94,25 +100,57 @@ pub(super) fn prepare(output: &Path, replace: bool, document: &[u8]) -> Result<D
     let draft = Draft::create(&path, replace)?;
     let mut sink = draft.sink()?;
     sink.write_at(0, document).and_then(|()| sink.sync()).map_err(|error| {
-        Error::cannot_create(format!("cannot write {}", path.display())).because(error)
+        Error::of_write(format!("cannot write {}", path.display()), error.kind()).because(error)
     })?;
     Ok(draft)
 }
 
-/// Removes the description of whatever image had the name `output`; what is none stays.
-pub(super) fn retire(output: &Path) -> Result<()> {
+/// The description of the image that had the name before, out of the way.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct SetAside {
+    path: PathBuf,
+    /// Where it is now; there may have been none.
+    aside: Option<PathBuf>,
+}
+
+/// Sets the description of whatever image had the name `output` aside; what is none stays.
+pub(super) fn set_aside(output: &Path) -> Result<SetAside> {
     let path = path(output);
-    match find(&path)? {
-        Found::Nothing | Found::Foreign => return Ok(()),
+    let aside = match find(&path)? {
+        Found::Nothing | Found::Foreign => None,
         Found::Link => return Err(linked(&path)),
-        Found::Description => {}
-    }
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            let what = format!("cannot remove {}, of the image before", path.display());
-            Err(Error::cannot_create(what).because(error))
+        Found::Description => {
+            let renamed = unused_name(&path, |aside| rename_to_new(&path, aside));
+            let (aside, ()) = renamed.map_err(|error| {
+                let what = format!("cannot remove {}, of the image before", path.display());
+                Error::cannot_create(what).because(error)
+            })?;
+            Some(aside)
         }
-        _ => Ok(()),
+    };
+    Ok(SetAside { path, aside })
+}
+
+impl SetAside {
+    /// Puts it back, as its image is there still; returns why that is so, with what else failed.
+    pub(super) fn restore(self, error: Error) -> Error {
+        let Self { path, aside: Some(aside) } = self else { return error };
+        match rename_to_new(&aside, &path) {
+            Ok(()) => error,
+            Err(_) => {
+                error.hint(format!("the description of the image before is {}", aside.display()))
+            }
+        }
+    }
+
+    /// Removes it: its image is gone.
+    pub(super) fn remove(self) -> Result<()> {
+        let Some(aside) = self.aside else { return Ok(()) };
+        fs::remove_file(&aside).map_err(|error| {
+            let what = format!("cannot remove {}, of the image before", aside.display());
+            Error::io(what).because(error)
+        })
     }
 }
 
@@ -138,21 +176,47 @@ mod tests {
 
     const DESCRIPTION: &str = r#"{ "version": 1, "banger": "1", "identity": "sha256:00" }"#;
 
+    fn retire(output: &Path) {
+        set_aside(output).unwrap().remove().unwrap();
+    }
+
+    #[test]
+    fn an_image_with_a_name_too_long_for_another_has_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let output = directory.path().join("x".repeat(255));
+        check_old(&output).unwrap();
+        set_aside(&output).unwrap().remove().unwrap();
+    }
+
+    #[test]
+    fn the_description_of_an_image_that_stays_comes_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let output = directory.path().join("disk.ext4");
+        let beside = directory.path().join("disk.ext4.json");
+        fs::write(&beside, DESCRIPTION).unwrap();
+        let aside = set_aside(&output).unwrap();
+        assert!(!beside.exists());
+        assert_eq!(aside.restore(Error::io("x")).to_string(), "x");
+        assert_eq!(fs::read_to_string(&beside).unwrap(), DESCRIPTION);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
     #[test]
     fn the_description_of_a_replaced_image_goes_and_other_files_stay() {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("disk.ext4");
         let beside = directory.path().join("disk.ext4.json");
-        retire(&output).unwrap();
+        retire(&output);
         let long = " ".repeat(usize::try_from(MAX_DESCRIPTION).unwrap()) + DESCRIPTION;
         for foreign in [r#"{ "mine": 1 }"#, "", &long] {
             fs::write(&beside, foreign).unwrap();
-            retire(&output).unwrap();
+            retire(&output);
             assert_eq!(fs::read_to_string(&beside).unwrap(), foreign);
         }
         fs::write(&beside, DESCRIPTION).unwrap();
-        retire(&output).unwrap();
+        retire(&output);
         assert!(!beside.exists());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[test]
@@ -180,10 +244,10 @@ mod tests {
         let beside = directory.path().join("disk.ext4.json");
         let target = directory.path().join("target");
         symlink(&target, &beside).unwrap();
-        retire(&output).unwrap();
+        retire(&output);
         assert_eq!(check(&output, true).unwrap_err().exit_code(), 73);
         fs::write(&target, DESCRIPTION).unwrap();
-        for refused in [retire(&output), check_old(&output), check(&output, true)] {
+        for refused in [set_aside(&output).map(drop), check_old(&output), check(&output, true)] {
             let error = refused.unwrap_err();
             assert_eq!(error.exit_code(), 73, "{error}");
             assert!(error.to_string().contains("is a link to the description"), "{error}");

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use ext4_writer::{Builder, Metadata, Options, Sink, Summary};
+use ext4_writer::{Builder, Metadata, Options, Sink, Size, Summary};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::identity::Key;
-use super::output::{Output, Place};
+use super::output::{self, Output, Place};
 use super::refused;
 use crate::error::{Error, Result};
 use crate::inject::Owner;
@@ -55,13 +55,17 @@ impl Blank {
         let refused = |error| refused(&self.output, error);
         let mut options = self.filesystem.clone();
         options.uuid = options.uuid.or_else(|| Some(self.derived_uuid()));
+        let length = match options.size {
+            Size::Fixed(length) => Some(length),
+            Size::Fit { .. } => None,
+        };
+        output::check(&self.output, &self.place, self.replace, length)?;
         let (output, sink) = Output::open(&self.output, self.place.clone(), self.replace)?;
         let mut builder = Builder::create(sink, options).map_err(refused)?;
         self.root.apply(&mut builder).map_err(refused)?;
         let root = builder.metadata(builder.root()).map_err(refused)?;
         let (summary, _) = builder.finish().map_err(refused)?;
-        output.make_way(self.replace)?;
-        output.publish()?;
+        output.publish(None)?;
         Ok(Made { summary, root })
     }
 

@@ -1,59 +1,45 @@
 //! The image file: nameless or temporary while it is filled, then given its name at once.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ext4_writer::reader::Source;
 use ext4_writer::{Sink, zero_by_writing};
-use rustix::fs::{AtFlags, CWD, FallocateFlags, Gid, Mode, OFlags, Uid, fchmod, fchown};
+use rustix::fs::{
+    AtFlags, CWD, FallocateFlags, Gid, Mode, OFlags, RenameFlags, Uid, fchmod, fchown,
+};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 
 use super::behind::Behind;
 use super::busy;
+use super::interruption::{Temporary, Uninterrupted};
 use crate::error::{Error, Result};
 
 /// How many names are tried for a temporary file before the directory is given up.
 const NAME_ATTEMPTS: u32 = 100;
+/// So much of an output's name is in that of its temporary file.
+const MAX_STEM: usize = 200;
 
 /// The magic of ext2, ext3 and ext4 (kernel: `include/uapi/linux/magic.h`). Other filesystems have
 /// nothing to gain: tmpfs would clear pages that are written anyway, btrfs would not compress.
 const EXT4: rustix::fs::FsWord = 0xef53;
+/// The magic of FAT, and the longest file on it (kernel: `include/uapi/linux/magic.h`,
+/// `MSDOS_SUPER_MAGIC`; `fs/fat/inode.c`, `s_maxbytes`).
+const FAT: rustix::fs::FsWord = 0x4d44;
+const MAX_ON_FAT: u64 = 0xffff_ffff;
+/// The mode bit of a directory in which only owners remove and rename files: inode(7), `S_ISVTX`.
+const STICKY: u32 = 0o1000;
 /// The bytes of a write for which storage is asked for at least.
 const RESERVED: usize = 256 << 10;
 /// To give so much storage back takes as long as a sync of what was written last, if the disk is
 /// told of it (`mount -o discard`).
 const LONG: u64 = 16 << 20;
-
-/// What an interruption finds.
-static STAGE: Mutex<Stage> = Mutex::new(Stage { named: Vec::new(), is_published: false });
-
-struct Stage {
-    /// The drafts that have a temporary name; others go without a trace.
-    named: Vec<PathBuf>,
-    /// Whether the image has its own name: then the work is done, but for what lies beside it.
-    is_published: bool,
-}
-
-fn stage() -> MutexGuard<'static, Stage> {
-    STAGE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Ends the work by `end`, which does not return, unless the image has its name already: then it
-/// is too late, and whoever works comes to the end by himself. No image is published meanwhile.
-pub fn interrupt(end: impl FnOnce()) {
-    let mut stage = stage();
-    if stage.is_published {
-        return;
-    }
-    for path in stage.named.drain(..) {
-        // The process ends: there is nobody left to tell.
-        let _ = fs::remove_file(path);
-    }
-    end();
-}
 
 /// An image that has no name yet.
 ///
@@ -102,35 +88,12 @@ impl Access {
     }
 }
 
-/// A name that goes when it is dropped.
-#[derive(Debug)]
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn new(path: PathBuf) -> Self {
-        stage().named.push(path.clone());
-        Self(path)
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let mut stage = stage();
-        stage.named.retain(|path| *path != self.0);
-        // It may have got its final name already; then there is nothing to remove.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 impl Draft {
     /// A new file in the directory of `output`, which must not exist unless it may be replaced.
     pub fn create(output: &Path, replace: bool) -> Result<Self> {
         check_output(output, replace)?;
-        stage().is_published = false;
-        let directory = match output.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
+        Uninterrupted::begin().unpublish();
+        let directory = directory_of(output).to_owned();
         // What is replaced may be for its owner's eyes: so is the draft until it has its mode.
         let before = Access::of(output).filter(|_| replace);
         let mode = if before.is_some() { 0o600 } else { 0o666 };
@@ -145,14 +108,15 @@ impl Draft {
         };
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::open(&directory, flags, Mode::from_raw_mode(mode)) {
-            Ok(file) => Ok(draft(file.into(), None)),
+            Ok(file) if can_be_named(&file) => Ok(draft(file.into(), None)),
             // The kernel or the filesystem does not know files without names.
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT)
+            Ok(_) | Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT)
                 if directory.is_dir() =>
             {
-                let (file, temporary) = named_file(output, &directory, mode)?;
+                let (file, temporary) = named_file(output, mode)?;
                 Ok(draft(file, Some(temporary)))
             }
+            Ok(_) => Err(cannot_create(output, Errno::NOENT.into())),
             Err(error) => Err(cannot_create(output, error.into())),
         }
     }
@@ -177,16 +141,12 @@ impl Draft {
 
     /// Gives the file its name, for good: the directory is synced too.
     pub fn publish(mut self) -> Result<PathBuf> {
-        self.refuse_users()?;
-        self.name().map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => exists(&self.output),
-            _ => cannot_create(&self.output, error),
-        })?;
-        let synced = File::open(&self.directory).and_then(|directory| directory.sync_all());
-        synced.map_err(|error| {
-            Error::io(format!("cannot sync the directory {}", self.directory.display()))
-                .because(error)
-        })?;
+        self.inherit()?;
+        let mut section = Uninterrupted::begin();
+        self.refuse_taken()?;
+        self.name(&mut section)?;
+        drop(section);
+        self.sync_directory()?;
         Ok(std::mem::take(&mut self.output))
     }
 
@@ -195,41 +155,117 @@ impl Draft {
         &self.output
     }
 
-    /// Refuses to replace a file that is in use by now.
-    pub(super) fn refuse_users(&self) -> Result<()> {
-        if self.replace { refuse_users(&self.output) } else { Ok(()) }
+    /// Makes the file the owner's, and for the eyes, of what it replaces.
+    pub(super) fn inherit(&self) -> Result<()> {
+        let access = Access::of(&self.output).or(self.before).filter(|_| self.replace);
+        access
+            .map_or(Ok(()), |access| access.give(&self.file))
+            .map_err(|error| cannot_create(&self.output, error))
     }
 
-    fn name(&mut self) -> io::Result<()> {
-        if self.replace
-            && let Some(access) = Access::of(&self.output).or(self.before)
-        {
-            access.give(&self.file)?;
+    /// Refuses a name that is taken by now, or whose file is in use by now.
+    pub(super) fn refuse_taken(&self) -> Result<()> {
+        let found = fs::symlink_metadata(&self.output);
+        let is_taken = match found {
+            Ok(_) if !self.replace => true,
+            Ok(_) => {
+                let length = fs::metadata(&self.output).map_or(0, |found| found.len());
+                self.over_nothing && length > 0
+            }
+            Err(_) => false,
+        };
+        match is_taken {
+            true => Err(exists(&self.output)),
+            false if self.replace => refuse_users(&self.output),
+            false => Ok(()),
         }
-        if self.temporary.is_none() && self.replace {
+    }
+
+    /// Gives the file its name, or leaves everything as it was.
+    pub(super) fn name(&mut self, section: &mut Uninterrupted) -> Result<()> {
+        let named = match (self.temporary.take(), self.replace) {
+            (Some(temporary), replace) => {
+                let way = if replace { replace_by } else { rename_to_new };
+                let done = way(temporary.path(), &self.output);
+                match done {
+                    Ok(()) => temporary.renamed(section),
+                    // To be removed when no section keeps interruptions away.
+                    Err(_) => self.temporary = Some(temporary),
+                }
+                done
+            }
+            // A link refuses a name that is taken.
+            (None, false) => self.link_to(&self.output),
             // Only what has a name can be moved over another.
-            let (path, ()) = unused_name(&self.output, &self.directory, |path| self.link_to(path))?;
-            self.temporary = Some(Temporary::new(path));
-        }
-        let is_taken = || fs::metadata(&self.output).is_ok_and(|found| found.len() > 0);
-        if self.over_nothing && is_taken() {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let mut stage = stage();
-        match (&self.temporary, self.replace) {
-            (Some(temporary), true) => fs::rename(&temporary.0, &self.output),
-            // A link refuses a name that is taken; a rename would replace it.
-            (Some(temporary), false) => fs::hard_link(&temporary.0, &self.output),
-            (None, _) => self.link_to(&self.output),
-        }?;
-        stage.is_published = true;
+            (None, true) => unused_name(&self.output, |path| self.link_to(path))
+                .and_then(|(path, ())| move_or_remove(&path, &self.output)),
+        };
+        named.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => exists(&self.output),
+            _ => cannot_create(&self.output, error),
+        })?;
+        section.published();
         Ok(())
     }
 
+    /// Makes names outlive the machine.
+    pub(super) fn sync_directory(&self) -> Result<()> {
+        let synced = File::open(&self.directory).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| {
+            Error::io(format!("cannot sync the directory {}", self.directory.display()))
+                .because(error)
+        })
+    }
+
     fn link_to(&self, path: &Path) -> io::Result<()> {
-        use std::os::fd::AsRawFd;
-        let nameless = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let nameless = name_of_nameless(&self.file);
         Ok(rustix::fs::linkat(CWD, nameless, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+    }
+}
+
+/// The directory in which a name stands.
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// What a file without a name is linked by: open(2), `O_TMPFILE`.
+fn name_of_nameless(file: &impl AsRawFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// Whether a file without a name can get one: without /proc it cannot.
+fn can_be_named(file: &impl AsRawFd) -> bool {
+    fs::metadata(name_of_nameless(file)).is_ok()
+}
+
+fn replace_by(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// Renames over another file, or removes what cannot be.
+fn move_or_remove(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to).inspect_err(|_| {
+        // The error that matters is that of the renaming.
+        let _ = fs::remove_file(from);
+    })
+}
+
+/// Renames to a name that must not be taken.
+///
+/// Not by a hard link, as for a nameless file: exFAT and FAT have none. Where the filesystem cannot
+/// refuse a taken name by itself (rename(2): `EINVAL`), an empty file of our own takes it first.
+pub(super) fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            OpenOptions::new().write(true).create_new(true).open(to)?;
+            fs::rename(from, to).inspect_err(|_| {
+                let _ = fs::remove_file(to);
+            })
+        }
+        done => Ok(done?),
     }
 }
 
@@ -249,8 +285,42 @@ pub fn check_output(output: &Path, replace: bool) -> Result<()> {
             "cannot replace {}: it is not a regular file",
             output.display()
         ))),
+        Ok(found) if is_kept_by_directory(output, &found) => Err(Error::cannot_create(format!(
+            "cannot replace {}: it is another user's, in a directory where only owners replace \
+             files",
+            output.display()
+        ))
+        .hint("write to another directory")),
         _ => refuse_users(output),
     }
+}
+
+/// Refuses a length that a file of that name cannot have, before the long work.
+pub(super) fn check_length(output: &Path, length: u64) -> Result<()> {
+    let cannot = |most: u64| {
+        format!("cannot write {length} bytes to {}: a file has at most {most}", output.display())
+    };
+    let limit = getrlimit(Resource::Fsize).current;
+    if let Some(limit) = limit.filter(|limit| length > *limit) {
+        return Err(Error::of_write(cannot(limit), io::ErrorKind::FileTooLarge));
+    }
+    let is_fat = rustix::fs::statfs(directory_of(output)).is_ok_and(|found| found.f_type == FAT);
+    if is_fat && length > MAX_ON_FAT {
+        return Err(Error::of_write(cannot(MAX_ON_FAT), io::ErrorKind::FileTooLarge));
+    }
+    Ok(())
+}
+
+/// Whether a sticky directory keeps a file from being renamed over. Source: kernel, `fs/namei.c`,
+/// `__check_sticky`; what root may do is left to the renaming.
+fn is_kept_by_directory(path: &Path, found: &fs::Metadata) -> bool {
+    let user = rustix::process::geteuid();
+    let directory = fs::metadata(directory_of(path));
+    !user.is_root()
+        && user.as_raw() != found.uid()
+        && directory.is_ok_and(|directory| {
+            directory.mode() & STICKY != 0 && directory.uid() != user.as_raw()
+        })
 }
 
 /// Refuses to replace a file that is in use: who uses it would go on with one that has no name. A
@@ -270,27 +340,28 @@ fn cannot_create(output: &Path, error: io::Error) -> Error {
     Error::cannot_create(format!("cannot create {}", output.display())).because(error)
 }
 
-fn named_file(output: &Path, directory: &Path, mode: u32) -> Result<(File, Temporary)> {
+fn named_file(output: &Path, mode: u32) -> Result<(File, Temporary)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(mode);
-    let open = |path: &Path| options.open(path);
-    let (path, file) =
-        unused_name(output, directory, open).map_err(|error| cannot_create(output, error))?;
-    Ok((file, Temporary::new(path)))
+    let make = || unused_name(output, |path| options.open(path));
+    let (temporary, file) = Temporary::make(make).map_err(|error| cannot_create(output, error))?;
+    Ok((file, temporary))
 }
 
-/// Does `make` with names beside the output until one was not taken.
-fn unused_name<T>(
-    output: &Path,
-    directory: &Path,
+/// Does `make` with names beside `path` until one was not taken.
+pub(super) fn unused_name<T>(
+    path: &Path,
     make: impl Fn(&Path) -> io::Result<T>,
 ) -> io::Result<(PathBuf, T)> {
     let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
+    let stem = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.as_bytes();
+    // A name has at most 255 bytes, and this one has some more than its stem.
+    let stem = OsStr::from_bytes(stem.get(..MAX_STEM).unwrap_or(stem));
     for attempt in 0..NAME_ATTEMPTS {
-        let mut name = std::ffi::OsString::from(".");
-        name.push(output.file_name().unwrap_or_default());
+        let mut name = OsString::from(".");
+        name.push(stem);
         name.push(format!(".{}-{attempt}.tmp", std::process::id()));
-        let path = directory.join(name);
+        let path = directory_of(path).join(name);
         match make(&path) {
             Ok(value) => return Ok((path, value)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
@@ -406,11 +477,38 @@ mod tests {
     }
 
     #[test]
+    fn a_name_as_long_as_can_be_is_replaced_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let output = directory.path().join("x".repeat(255));
+        for content in [b"one", b"two"] {
+            let draft = Draft::create(&output, true).unwrap();
+            draft.sink().unwrap().write_at(0, content).unwrap();
+            draft.publish().unwrap();
+            assert_eq!(fs::read(&output).unwrap(), content);
+        }
+        let (_file, temporary) = named_file(&output, 0o600).unwrap();
+        assert!(temporary.path().exists());
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_not_renamed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        fs::write(&from, "new").unwrap();
+        fs::write(&to, "mine").unwrap();
+        let error = rename_to_new(&from, &to).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        fs::remove_file(&to).unwrap();
+        rename_to_new(&from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"new");
+    }
+
+    #[test]
     fn a_named_draft_is_removed_with_its_name() {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("a.ext4");
-        let (_file, temporary) = named_file(&output, directory.path(), 0o600).unwrap();
-        assert!(temporary.0.exists());
+        let (_file, temporary) = named_file(&output, 0o600).unwrap();
+        assert!(temporary.path().exists());
         drop(temporary);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }

@@ -7,12 +7,12 @@ mod busy;
 mod device;
 mod file;
 mod identity;
+mod interruption;
 mod output;
 mod size;
 mod vacancy;
 
 use std::fs::File;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,8 @@ use crate::layer::{LayerStream, LayerTotals, Limits, Memory};
 pub use beside::check as check_description;
 pub use blank::{Blank, Made, Root, random_uuid};
 pub use device::DiscardingSink;
-pub use file::{Draft, FileSink, check_output, interrupt};
+pub use file::{Draft, FileSink, check_output};
+pub use interruption::interrupt;
 pub use output::{ImageSink, Place};
 pub use size::{ImageSize, parse_bytes};
 pub use vacancy::{PlaceKind, Vacancy};
@@ -124,12 +125,7 @@ impl Ready {
             }
             None => None,
         };
-        self.output.make_way(self.replace)?;
-        let path = self.output.publish()?;
-        let described = described
-            .map(Draft::publish)
-            .transpose()
-            .map_err(|error| error.hint(format!("{} is complete all the same", path.display())))?;
+        let (path, described) = self.output.publish(described)?;
         let finishing = self.built.finishing.saturating_add(start.elapsed());
         Ok(Built { path, described, finishing, ..self.built })
     }
@@ -176,7 +172,7 @@ pub fn build(
     let (output, sink) = Output::open(&recipe.output, recipe.place.clone(), recipe.replace)?;
     let sink = WriteBehind::new(sink).map_err(|error| {
         let output = recipe.output.display();
-        Error::io(format!("cannot start a thread that writes {output}")).because(error)
+        Error::no_thread(format!("cannot start a thread that writes {output}"), error)
     })?;
     let mut builder =
         Builder::create(sink, recipe.options()).map_err(|error| refused(&recipe.output, error))?;
@@ -226,7 +222,11 @@ fn finish(recipe: &Recipe, mut builder: ImageBuilder) -> Result<Summary> {
 impl Recipe {
     /// Refuses what cannot come to a good end, before the long work.
     pub fn check(&self) -> Result<()> {
-        output::check(&self.output, &self.place, self.replace)?;
+        let length = match self.size {
+            ImageSize::Fixed(length) => Some(length),
+            ImageSize::Automatic | ImageSize::Fit(_) => None,
+        };
+        output::check(&self.output, &self.place, self.replace, length)?;
         if !matches!(self.place, Place::Device { .. }) {
             beside::check_old(&self.output)?;
         }
@@ -348,13 +348,8 @@ pub fn uuid_text(uuid: [u8; 16]) -> String {
 fn refused(output: &Path, error: ext4_writer::Error) -> Error {
     let message = format!("cannot make the filesystem {}", output.display());
     match error {
-        ext4_writer::Error::WriteImage { ref source, .. }
-            if matches!(
-                source.kind(),
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
-            ) =>
-        {
-            Error::cannot_create(message).because(error).hint("free some space")
+        ext4_writer::Error::WriteImage { ref source, .. } => {
+            Error::of_write(message, source.kind()).because(error)
         }
         ext4_writer::Error::ImageFull { .. } => {
             Error::cannot_create(message).because(error).hint("raise --size, or leave it out")
@@ -368,9 +363,7 @@ fn refused(output: &Path, error: ext4_writer::Error) -> Error {
         ext4_writer::Error::InvalidOption { .. }
         | ext4_writer::Error::RefusedFeature { .. }
         | ext4_writer::Error::FeatureConflict { .. } => Error::usage(message).because(error),
-        ext4_writer::Error::WriteImage { .. } | ext4_writer::Error::Poisoned => {
-            Error::io(message).because(error)
-        }
+        ext4_writer::Error::Poisoned => Error::io(message).because(error),
         ext4_writer::Error::Internal { .. } => Error::internal(message).because(error),
         _ => Error::bad_data(message).because(error),
     }

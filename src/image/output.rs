@@ -10,7 +10,8 @@ use ext4_writer::{Prior, Sink};
 
 use super::beside;
 use super::device::DiscardingSink;
-use super::file::{Draft, FileSink, check_output};
+use super::file::{Draft, FileSink, check_length, check_output};
+use super::interruption::Uninterrupted;
 use super::vacancy::{occupant_of_device, occupied};
 use crate::error::{Error, Result};
 
@@ -74,25 +75,36 @@ impl Output {
         }
     }
 
-    /// Removes what describes another file of the name that this one is about to get.
-    pub(super) fn make_way(&self, replace: bool) -> Result<()> {
-        let Self::File(draft) = self else { return Ok(()) };
-        let output = draft.output();
-        // Where the name is taken by now, publishing fails and what is there keeps what it has.
-        if !replace && std::fs::metadata(output).is_ok_and(|found| found.len() > 0) {
-            return Ok(());
+    /// Gives a file its name, and what describes it its own. What described the file of that name
+    /// before goes, and comes back if the name cannot be given.
+    ///
+    /// No interruption comes between any two of these.
+    pub(super) fn publish(self, description: Option<Draft>) -> Result<(PathBuf, Option<PathBuf>)> {
+        let mut draft = match self {
+            Self::File(draft) => draft,
+            Self::Device { path, .. } => {
+                return Ok((path, description.map(Draft::publish).transpose()?));
+            }
+        };
+        let mut description = description;
+        draft.inherit()?;
+        description.as_ref().map_or(Ok(()), Draft::inherit)?;
+        // Behind the drafts, so that it ends before they do.
+        let mut section = Uninterrupted::begin();
+        draft.refuse_taken()?;
+        let before = beside::set_aside(draft.output())?;
+        if let Err(error) = draft.name(&mut section) {
+            return Err(before.restore(error));
         }
-        // Else the description would be gone, and its image still there.
-        draft.refuse_users()?;
-        beside::retire(output)
-    }
-
-    /// Gives a file its name.
-    pub(super) fn publish(self) -> Result<PathBuf> {
-        match self {
-            Self::File(draft) => draft.publish(),
-            Self::Device { path, .. } => Ok(path),
-        }
+        let named = description.as_mut().map_or(Ok(()), |draft| draft.name(&mut section));
+        let gone = before.remove();
+        drop(section);
+        let path = draft.output().to_owned();
+        named
+            .and(gone)
+            .and_then(|()| draft.sync_directory())
+            .map_err(|error| error.hint(format!("{} is complete all the same", path.display())))?;
+        Ok((path, description.map(|draft| draft.output().to_owned())))
     }
 }
 
@@ -101,13 +113,16 @@ fn cannot_read(path: &Path, error: io::Error) -> Error {
 }
 
 /// Refuses an output that cannot be written, before the long work.
-pub(super) fn check(path: &Path, place: &Place, replace: bool) -> Result<()> {
+///
+/// `length` is what it is going to have, if that is known.
+pub(super) fn check(path: &Path, place: &Place, replace: bool, length: Option<u64>) -> Result<()> {
     match place {
-        Place::File => check_output(path, replace),
-        Place::EmptyFile => check_output(path, true),
+        Place::File => check_output(path, replace)?,
+        Place::EmptyFile => check_output(path, true)?,
         // Who names a device has looked at it.
-        Place::Device { .. } => Ok(()),
+        Place::Device { .. } => return Ok(()),
     }
+    length.map_or(Ok(()), |length| check_length(path, length))
 }
 
 /// The bytes of an output.

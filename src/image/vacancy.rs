@@ -13,6 +13,7 @@ use ext4_writer::signature::{Signature, signatures};
 use super::busy;
 use super::device::DiscardingSink;
 use crate::error::{Error, Result};
+use crate::open;
 
 /// So much is read at once of a device.
 const PIECE: usize = 1 << 20;
@@ -135,7 +136,7 @@ fn is_among_devices(path: &Path) -> bool {
 /// What a file holds; nothing, if it is empty. One that is in use is refused.
 fn look_at_file(path: &Path, found: &Metadata) -> Result<Option<String>> {
     // Who may not write to a file is not to replace it either.
-    let file = OpenOptions::new().read(true).write(true).open(path);
+    let file = open::regular_with(OpenOptions::new().read(true).write(true), path);
     let file = file.map_err(|error| cannot_look(path, error))?;
     busy::refuse_users(path, found)?;
     if found.len() == 0 {

@@ -8,6 +8,7 @@ use std::thread;
 use ext4_writer::Buffer;
 
 use super::input::{allocate, read_some};
+use crate::error::Error;
 
 /// Compressed bytes in one piece, and how many pieces there are.
 const PIECE: usize = 256 << 10;
@@ -46,7 +47,8 @@ impl ReadAhead {
             // The receiver lives in the next lines.
             let _ = empties.send(Buffer::default());
         }
-        thread::Builder::new().name("read".to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name("read".to_owned());
+        let started = thread.spawn(move || {
             while let Ok(mut buffer) = empty.recv() {
                 let count = allocate(&mut buffer, PIECE)
                     .and_then(|()| read_some(&mut reader, buffer.bytes_mut()));
@@ -56,7 +58,8 @@ impl ReadAhead {
                     return;
                 }
             }
-        })?;
+        });
+        started.map_err(|error| Error::no_thread("cannot start a thread that reads", error))?;
         Ok(Self { pieces, empties, current: Piece::default(), position: 0, is_ended: false })
     }
 

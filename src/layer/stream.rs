@@ -142,7 +142,7 @@ impl LayerStream {
         let (sender, messages) = mpsc::channel();
         let start = || producer.spawn(reader, sender);
         start().map_err(|error| {
-            Error::io(format!("cannot start a thread for {name}")).because(error)
+            Error::no_thread(format!("cannot start a thread for {name}"), error)
         })?;
         Ok(Self {
             name,
@@ -369,7 +369,7 @@ impl Producer {
                 .spawn_scoped(scope, move || check.pass_all_on(&mut on_their_way, &messages))
                 .map_err(|error| {
                     let name = &self.name;
-                    Error::io(format!("cannot start a thread for {name}")).because(error)
+                    Error::no_thread(format!("cannot start a thread for {name}"), error)
                 })?;
             self.produce(&mut input, |message| chunks.send(message).is_ok());
             // Without it the hashing would wait for more.

@@ -19,9 +19,9 @@ mod token;
 mod transport;
 mod trust;
 
-use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use std::{fmt, io, thread};
 
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -151,18 +151,32 @@ struct Found {
     content_type: Option<String>,
 }
 
+/// Whether the system grants so many threads more. The runtime panics where it does not: tokio
+/// 1.54, `runtime/blocking/pool.rs`.
+fn may_start(threads: usize) -> io::Result<()> {
+    let gate = Mutex::new(());
+    thread::scope(|scope| {
+        // All of them at once, so none ends before the last has begun.
+        let _closed = gate.lock();
+        for _ in 0..threads {
+            thread::Builder::new().spawn_scoped(scope, || drop(gate.lock()))?;
+        }
+        Ok(())
+    })
+}
+
 impl Registry {
     /// Prepares to speak with the registry of `reference`; nothing is sent yet. What is fetched
     /// goes into `cache`.
     pub fn connect(reference: &Reference, cache: &Cache, options: &Options) -> Result<Self> {
+        let cannot = "cannot start the threads of the download";
+        may_start(WORKERS).map_err(|error| Error::no_thread(cannot, error))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .thread_name("registry")
             .enable_all()
             .build()
-            .map_err(|error| {
-                Error::io("cannot start the threads of the download").because(error)
-            })?;
+            .map_err(|error| Error::io(cannot).because(error))?;
         let connection = Connection {
             runtime,
             transport: Transport::new(reference, options)?,

@@ -1,6 +1,6 @@
 //! `banger image export`.
 
-use std::io::{BufWriter, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -66,8 +66,9 @@ impl Export {
             return Err(Error::usage(message).hint("name another file by --output"));
         }
         let draft = Draft::create(path, self.force)?;
-        let unwritten =
-            |error| Error::io(format!("cannot write {}", path.display())).because(error);
+        let unwritten = |error: io::Error| {
+            Error::of_write(format!("cannot write {}", path.display()), error.kind()).because(error)
+        };
         let mut out = BufWriter::with_capacity(1 << 20, draft.file()?);
         let exported = {
             let progress = report.progress(used(&image));

@@ -80,6 +80,52 @@ impl Drop for WithoutHoles {
     }
 }
 
+/// A directory on exFAT, through FUSE: no hard links, no files without names, no renaming that
+/// refuses a name which is taken.
+#[derive(Debug)]
+pub struct WithoutLinks {
+    point: tempfile::TempDir,
+    // Freed when nothing is mounted any more.
+    _device: LoopDevice,
+    _file: tempfile::NamedTempFile,
+}
+
+impl WithoutLinks {
+    /// Mounts it; `None`, with the policy of [`judge::missing`], where that is not possible.
+    #[must_use]
+    pub fn new(size: u64) -> Option<Self> {
+        if !judge::kernel() || !judge::all(&["mkfs.exfat", "mount.exfat-fuse"]) {
+            return None;
+        }
+        if !Path::new("/dev/fuse").exists() {
+            judge::missing("/dev/fuse");
+            return None;
+        }
+        let file = tempfile::NamedTempFile::new().expect("a file for the filesystem");
+        file.as_file().set_len(size).expect("a sparse file");
+        judge::succeed("mkfs.exfat", [file.path()]);
+        // FUSE mounts it with the type "fuseblk", for which it has to be a device.
+        let device = LoopDevice::over(file.path())?;
+        let point = tempfile::tempdir().expect("a directory to mount on");
+        judge::succeed("mount.exfat-fuse", [device.path(), point.path()]);
+        Some(Self { point, _device: device, _file: file })
+    }
+
+    /// Where it is mounted.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.point.path()
+    }
+}
+
+impl Drop for WithoutLinks {
+    fn drop(&mut self) {
+        let umount = judge::find("umount").unwrap_or_default();
+        // In a failing test the first failure is the one to show.
+        let _ = judge::run(&umount, [self.point.path()]);
+    }
+}
+
 /// The names of all formats of which wipefs finds a signature, which must be installed.
 #[must_use]
 pub fn signatures(device: &Path) -> Vec<String> {
