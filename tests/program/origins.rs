@@ -333,7 +333,7 @@ fn a03_a_layer_that_is_a_link_to_another_is_applied_again() {
 }
 
 #[test]
-fn a01_one_of_several_images_is_taken_by_name_number_or_digest() {
+fn a01_a09_one_of_several_images_is_taken_by_name_number_or_digest() {
     if !judge::all(&["skopeo"]) {
         return;
     }
