@@ -14,8 +14,8 @@ use crate::edit::inode::Inode;
 use crate::error::{Error, internal};
 use crate::metadata::Timestamp;
 use crate::reader::attribute_list::{List, in_inode, read_block};
-use crate::reader::features::Feature;
 use crate::reader::{AttributePlace, Inode as Found, Part, ReadError};
+use crate::record::feature::Feature;
 use crate::record::inode::Flags;
 use crate::record::xattr::{
     ALIGNMENT, DATA_NAME, END, Entry, Header, INDEX_SYSTEM, INODE_HEAD, MAGIC, attribute_size,

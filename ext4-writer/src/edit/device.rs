@@ -22,6 +22,15 @@ pub trait Device: Source {
     /// # Errors
     /// Whatever the place answers.
     fn sync(&mut self) -> io::Result<()>;
+
+    /// Makes room for so many bytes, or leaves no more; a block device only tells whether it has them.
+    ///
+    /// # Errors
+    /// When there is no room, and whatever the place answers.
+    fn set_length(&mut self, length: u64) -> io::Result<()>;
+
+    /// Whether room that [`set_length`](Device::set_length) makes reads as zeros.
+    fn grows_with_zeros(&self) -> bool;
 }
 
 /// A regular file or a block device, open for reading and writing.
@@ -32,6 +41,17 @@ impl Device for File {
 
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn set_length(&mut self, length: u64) -> io::Result<()> {
+        if self.metadata()?.is_file() {
+            return self.set_len(length);
+        }
+        if self.length()? < length { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn grows_with_zeros(&self) -> bool {
+        self.metadata().is_ok_and(|metadata| metadata.is_file())
     }
 }
 
@@ -46,5 +66,15 @@ impl Device for Vec<u8> {
 
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    fn set_length(&mut self, length: u64) -> io::Result<()> {
+        let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        self.resize(length, 0);
+        Ok(())
+    }
+
+    fn grows_with_zeros(&self) -> bool {
+        true
     }
 }

@@ -30,6 +30,11 @@ pub enum EditError {
         /// Why.
         source: io::Error,
     },
+    /// What was there before could not be kept, read or taken away beside the image.
+    Undo {
+        /// Why.
+        source: io::Error,
+    },
     /// More blocks of metadata change than one edit can hold.
     TooManyChanges {
         /// The blocks that change.
@@ -50,6 +55,9 @@ impl fmt::Display for EditError {
             Self::Change(error) => error.fmt(f),
             Self::Refused { what, reason } => write!(f, "cannot change {what}: {reason}"),
             Self::Sync { source } => write!(f, "cannot sync the image: {source}"),
+            Self::Undo { source } => {
+                write!(f, "cannot keep what was there before in the undo file: {source}")
+            }
             Self::TooManyChanges { blocks, limit, place } => write!(
                 f,
                 "the edit changes {blocks} blocks of metadata, {place} holds {limit}; \
@@ -67,7 +75,7 @@ impl std::error::Error for EditError {
         match self {
             Self::Read(error) => Some(error),
             Self::Change(error) => Some(error),
-            Self::Sync { source } => Some(source),
+            Self::Sync { source } | Self::Undo { source } => Some(source),
             _ => None,
         }
     }

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use crate::checksum::Sealed;
 use crate::edit::device::Device;
 use crate::edit::error::{EditError, EditResult};
-use crate::edit::groups::Group;
+use crate::edit::group::Group;
 use crate::edit::overlay::Overlay;
 use crate::edit::runs::Runs;
 use crate::metadata::Timestamp;
 use crate::options::HashedBytes;
 use crate::reader::device::Device as Blocks;
-use crate::reader::features::Feature;
 use crate::reader::layout::Layout;
+use crate::record::feature::Feature;
 use crate::record::inode::GOOD_OLD_SIZE;
 use crate::record::superblock::{FLAG_UNSIGNED_HASH, Superblock};
 use crate::sink::widen;
@@ -45,6 +45,13 @@ pub(crate) struct Filesystem<D> {
     pub time: Timestamp,
     /// Whether anything changed.
     pub is_changed: bool,
+    /// Whether size or UUID changed, which the kernel takes from the superblock before it replays a
+    /// journal.
+    pub is_reshaped: bool,
+    /// The bytes of the device before.
+    pub device_length: u64,
+    /// The blocks that the device has room for.
+    pub device_blocks: u64,
 }
 
 impl<D: Device> Filesystem<D> {
@@ -91,8 +98,9 @@ impl<D: Device> Filesystem<D> {
 
     /// Writes the changed blocks that were free when the edit began.
     pub(crate) fn flush_fresh(&mut self) -> EditResult<()> {
-        let fresh = &self.fresh;
-        self.overlay.flush(|block| fresh.has(block))
+        // A device that is to grow has no place yet for what lies behind its end.
+        let (fresh, end) = (&self.fresh, self.device_blocks);
+        self.overlay.flush(|block| block < end && fresh.has(block))
     }
 
     /// The first block of a group.

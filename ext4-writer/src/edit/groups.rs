@@ -9,83 +9,15 @@ use crate::checksum::unsummed;
 use crate::edit::device::Device;
 use crate::edit::error::EditResult;
 use crate::edit::filesystem::Filesystem;
+use crate::edit::group::Group;
 use crate::error::internal;
-use crate::reader::features::Feature;
 use crate::reader::{Part, ReadError, groups, space};
-use crate::record::group::{Flags, GroupDescriptor};
-use crate::record::{high16, low16, wide32};
+use crate::record::feature::Feature;
+use crate::record::group::GroupDescriptor;
+use crate::record::{high16, low16};
 
 /// The bytes of bitmaps of groups without changes that are kept.
 const KEPT: usize = 4 << 20;
-
-/// A group.
-pub(crate) struct Group {
-    pub number: u32,
-    pub record: GroupDescriptor,
-    /// The bitmaps, once they were needed.
-    pub blocks: Option<Vec<u8>>,
-    pub inodes: Option<Vec<u8>>,
-    pub blocks_changed: bool,
-    pub inodes_changed: bool,
-    block_bitmap: u64,
-    inode_bitmap: u64,
-    pub inode_table: u64,
-}
-
-impl Group {
-    /// The blocks that are free.
-    pub(crate) fn free_blocks(&self) -> u32 {
-        wide32(self.record.free_blocks_count_lo, self.record.free_blocks_count_hi)
-    }
-
-    pub(crate) fn set_free_blocks(&mut self, count: u32) {
-        self.record.free_blocks_count_lo = U16::new(low16(count));
-        self.record.free_blocks_count_hi = U16::new(high16(count));
-    }
-
-    /// The inodes that are free.
-    pub(crate) fn free_inodes(&self) -> u32 {
-        wide32(self.record.free_inodes_count_lo, self.record.free_inodes_count_hi)
-    }
-
-    pub(crate) fn set_free_inodes(&mut self, count: u32) {
-        self.record.free_inodes_count_lo = U16::new(low16(count));
-        self.record.free_inodes_count_hi = U16::new(high16(count));
-    }
-
-    /// The directories.
-    pub(crate) fn directories(&self) -> u32 {
-        wide32(self.record.used_dirs_count_lo, self.record.used_dirs_count_hi)
-    }
-
-    pub(crate) fn set_directories(&mut self, count: u32) {
-        self.record.used_dirs_count_lo = U16::new(low16(count));
-        self.record.used_dirs_count_hi = U16::new(high16(count));
-    }
-
-    /// The inodes at the end of the table that were never used.
-    pub(crate) fn unused_inodes(&self) -> u32 {
-        wide32(self.record.itable_unused_lo, self.record.itable_unused_hi)
-    }
-
-    pub(crate) fn set_unused_inodes(&mut self, count: u32) {
-        self.record.itable_unused_lo = U16::new(low16(count));
-        self.record.itable_unused_hi = U16::new(high16(count));
-    }
-
-    /// What of it was never written; of use only where descriptors are summed.
-    pub(crate) fn flags(&self) -> Flags {
-        Flags::from_bits_retain(self.record.flags.get())
-    }
-
-    pub(crate) fn clear_flag(&mut self, flag: Flags) {
-        self.record.flags = U16::new((self.flags() - flag).bits());
-    }
-
-    fn is_changed(&self) -> bool {
-        self.blocks_changed || self.inodes_changed
-    }
-}
 
 impl<D: Device> Filesystem<D> {
     /// Whether descriptors have flags and sums.
@@ -115,17 +47,8 @@ impl<D: Device> Filesystem<D> {
         if !self.has_group_sums() {
             record.flags = U16::ZERO;
         }
-        Ok(Group {
-            number,
-            record,
-            blocks: None,
-            inodes: None,
-            blocks_changed: false,
-            inodes_changed: false,
-            block_bitmap: found.block_bitmap,
-            inode_bitmap: found.inode_bitmap,
-            inode_table: found.inode_table,
-        })
+        let places = [found.block_bitmap, found.inode_bitmap, found.inode_table];
+        Ok(Group::new(number, record, places))
     }
 
     /// Forgets bitmaps that were only looked at, when they are many.
@@ -179,7 +102,7 @@ impl<D: Device> Filesystem<D> {
         Ok(())
     }
 
-    fn seal_group(&mut self, mut group: Group) -> EditResult<()> {
+    pub(crate) fn seal_group(&mut self, mut group: Group) -> EditResult<()> {
         if let Some(bytes) = group.blocks.take().filter(|_| group.blocks_changed) {
             let sum = self.bitmap_sum(&bytes, self.layout.clusters_per_group);
             group.record.block_bitmap_csum_lo = U16::new(low16(sum));
@@ -234,7 +157,7 @@ impl<D: Device> Filesystem<D> {
 }
 
 /// Sets the bits behind the last that describes something.
-fn pad(bytes: &mut [u8], length: u64) {
+pub(crate) fn pad(bytes: &mut [u8], length: u64) {
     for (place, byte) in (0u64..).step_by(8).zip(bytes.iter_mut()) {
         let inside = length.saturating_sub(place).min(8);
         // All eight bits are the group's, or so many of them.

@@ -18,11 +18,11 @@ use crate::edit::filesystem::Filesystem;
 use crate::error::{Error, internal};
 use crate::options::{DirectoryHash, HashedBytes};
 use crate::reader::directory::{count_place, verify_node};
-use crate::reader::features::Feature;
 use crate::reader::{Part, ReadError};
 use crate::record::directory::{
     DOT_ENTRY, ENTRY_HEAD, HASH_HALF_MD4, HASH_TEA, IndexCount, IndexEntry, IndexInfo,
 };
+use crate::record::feature::Feature;
 use crate::record::inode::Flags;
 
 /// `dx_root_info.hash_version`: the first hash, of ext3's beginnings.

@@ -38,7 +38,11 @@
 //! then to its places. After a cut at any moment the next mount, `e2fsck` or [`Editor::open`]
 //! finds the old filesystem or the new one. An editor that is dropped has changed nothing.
 //!
-//! An image without a journal, and an edit that its journal has no room for, are refused for now.
+//! What the kernel takes from the superblock before it replays a journal, size and UUID, cannot go
+//! through one; nor can an edit that is larger than the journal, or any edit of an image without
+//! one. Those are written in place, the superblock last, while an [`Undo`] file beside the image
+//! keeps what was there: [`Editor::open_with_undo`] brings it back after a cut. Without an undo file
+//! they are refused.
 //!
 //! # Determinism
 //!
@@ -52,8 +56,11 @@ mod device;
 mod directory;
 mod error;
 mod filesystem;
+mod group;
 mod groups;
+mod grow;
 mod htree;
+mod identity;
 mod inline;
 mod inode;
 mod journal;
@@ -63,18 +70,22 @@ mod overlay;
 mod runs;
 mod space;
 mod tree;
+mod undo;
 
 pub use device::Device;
 pub use error::{EditError, EditResult};
+pub use undo::{Undo, UndoFile};
 
 use std::fmt;
 
 use crate::error::Error;
 use crate::metadata::{FileContent, FileKind, Metadata, Special, Timestamp};
+use crate::options::{MountOptions, OnError, Reserved};
 use crate::reader::{Attribute, DirectoryEntry, Inode, ROOT_INODE};
 use crate::reader::{attributes as read_attributes, content as read_content};
 use crate::record::inode::Flags;
 use crate::render::inode::device_block;
+use crate::units::BlockCount;
 use filesystem::Filesystem;
 
 /// The longest target of a symbolic link: `PATH_MAX` with its NUL.
@@ -89,6 +100,7 @@ const MAX_MINOR: u32 = 0xf_ffff;
 /// anything else fails, the edit cannot go on, and the image is as it was.
 pub struct Editor<D> {
     filesystem: Filesystem<D>,
+    undo: Option<Box<dyn Undo>>,
     stopped: bool,
 }
 
@@ -106,13 +118,35 @@ impl<D: Device> Editor<D> {
     /// # Errors
     /// When there is no filesystem, it is damaged, or cannot be changed truthfully.
     pub fn open(device: D, time: Timestamp) -> EditResult<Self> {
-        Ok(Self { filesystem: Filesystem::open(device, time)?, stopped: false })
+        Ok(Self { filesystem: Filesystem::open(device, time)?, undo: None, stopped: false })
+    }
+
+    /// The same with an undo file. What it keeps is brought back first; what cannot go through a
+    /// journal is then changed in place, while it keeps what was there.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open), and when the undo file is damaged or of another image.
+    pub fn open_with_undo(
+        mut device: D,
+        mut undo: Box<dyn Undo>,
+        time: Timestamp,
+    ) -> EditResult<Self> {
+        undo::recover(undo.as_mut(), &mut device)?;
+        let filesystem = Filesystem::open(device, time)?;
+        Ok(Self { filesystem, undo: Some(undo), stopped: false })
     }
 
     /// The root directory.
     #[must_use]
     pub fn root(&self) -> u32 {
         ROOT_INODE
+    }
+
+    /// The bytes of the filesystem.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let layout = &self.filesystem.layout;
+        layout.block.bytes_in(BlockCount::new(layout.blocks))
     }
 
     /// The entry of this name, if there is one.
@@ -371,17 +405,70 @@ impl<D: Device> Editor<D> {
         self.change(|filesystem| filesystem.rename((directory, name), (new_directory, new_name)))
     }
 
+    /// Sets the label, at most 16 bytes.
+    ///
+    /// # Errors
+    /// When it is longer, or has a NUL.
+    pub fn set_label(&mut self, label: &[u8]) -> EditResult<()> {
+        self.filesystem.set_label(label)
+    }
+
+    /// Sets where the filesystem was mounted last, at most 63 bytes.
+    ///
+    /// # Errors
+    /// When it is longer, or has a NUL.
+    pub fn set_last_mounted(&mut self, path: &[u8]) -> EditResult<()> {
+        self.filesystem.set_last_mounted(path)
+    }
+
+    /// Sets the options that it is mounted with by default.
+    pub fn set_mount_options(&mut self, options: MountOptions) {
+        self.filesystem.set_mount_options(options);
+    }
+
+    /// Sets what the kernel does when it finds the filesystem damaged.
+    pub fn set_on_error(&mut self, on_error: OnError) {
+        self.filesystem.set_on_error(on_error);
+    }
+
+    /// Sets how much only root may fill.
+    ///
+    /// # Errors
+    /// When that is more than half.
+    pub fn set_reserved(&mut self, reserved: Reserved) -> EditResult<()> {
+        self.filesystem.set_reserved(reserved)
+    }
+
+    /// Gives the filesystem another UUID, in place under the undo file.
+    ///
+    /// # Errors
+    /// When its checksums begin with the UUID: with `metadata_csum`, without `metadata_csum_seed`.
+    pub fn set_uuid(&mut self, uuid: [u8; 16]) -> EditResult<()> {
+        self.change(|filesystem| filesystem.set_uuid(uuid))
+    }
+
+    /// Lets the filesystem, and its device, grow to so many bytes, in place under the undo file. A
+    /// last group that would be too short to be of use is left out.
+    ///
+    /// # Errors
+    /// When it is longer already, too few blocks are held back for descriptors, or it has a feature
+    /// with which it is not grown here: `meta_bg`, `sparse_super2`.
+    pub fn grow(&mut self, bytes: u64) -> EditResult<()> {
+        let zeros = self.filesystem.overlay.device().grows_with_zeros();
+        self.change(|filesystem| filesystem.grow(bytes, zeros))
+    }
+
     /// Brings all changes to the device in one step, and gives it back.
     ///
     /// # Errors
-    /// When an earlier operation failed, the image has no journal or the journal no room for the
-    /// edit, or the device fails. Then the image is as it was, or, if the device failed late, as it
-    /// will be when its journal is replayed.
+    /// When an earlier operation failed, an undo file is needed and there is none, or the device
+    /// fails. Then the image is as it was, or, if the device failed late, as it will be when its
+    /// journal is replayed or its undo file applied.
     pub fn commit(self) -> EditResult<D> {
         if self.stopped {
             return Err(EditError::Stopped);
         }
-        self.filesystem.commit()
+        self.filesystem.commit(self.undo)
     }
 
     fn check_new(&self, directory: u32, name: &[u8]) -> EditResult<()> {

@@ -14,10 +14,10 @@ use crate::edit::overlay::{Overlay, write};
 use crate::edit::runs::Runs;
 use crate::metadata::Timestamp;
 use crate::reader::device::Device as Blocks;
-use crate::reader::features::Feature;
 use crate::reader::journal::{self, Journal};
 use crate::reader::layout::{Layout, SUPERBLOCK_OFFSET};
 use crate::reader::{self, Part, ReadError, inode};
+use crate::record::feature::Feature;
 use crate::record::journal::{Incompatible, JournalSuperblock, MAGIC, SUPERBLOCK_V2};
 use crate::record::superblock::{STATE_ERRORS, STATE_VALID, Superblock};
 use crate::units::BlockIndex;
@@ -75,8 +75,9 @@ impl<D: Device> Filesystem<D> {
             return Err(refused("an image with orphans", reason));
         }
         let block = layout.block;
+        let length = device.length().map_err(|source| EditError::Sync { source })?;
         let mut filesystem = Self {
-            overlay: Overlay::new(device, block),
+            overlay: Overlay::new(device, block, length),
             layout,
             superblock,
             groups: BTreeMap::new(),
@@ -88,6 +89,9 @@ impl<D: Device> Filesystem<D> {
             free_inodes: 0,
             time,
             is_changed: false,
+            is_reshaped: false,
+            device_length: length,
+            device_blocks: length / block.bytes(),
         };
         filesystem.survey()?;
         Ok(filesystem)

@@ -15,12 +15,14 @@ use crate::units::{BlockIndex, BlockSize};
 pub(crate) struct Overlay<D> {
     device: D,
     block: BlockSize,
+    /// The bytes of the device; what an edit has behind them was never written, and is zeros.
+    length: u64,
     changed: BTreeMap<u64, Vec<u8>>,
 }
 
 impl<D: Device> Overlay<D> {
-    pub(crate) fn new(device: D, block: BlockSize) -> Self {
-        Self { device, block, changed: BTreeMap::new() }
+    pub(crate) fn new(device: D, block: BlockSize, length: u64) -> Self {
+        Self { device, block, length, changed: BTreeMap::new() }
     }
 
     /// A block that is to be changed.
@@ -29,11 +31,19 @@ impl<D: Device> Overlay<D> {
             let mut bytes = vec![0; self.block.len()];
             let offset = self.block.offset(BlockIndex::new(block));
             let length = widen(bytes.len());
-            let read = self.device.read_at(offset, &mut bytes);
+            let read = self.read_device(offset, &mut bytes);
             read.map_err(|source| ReadError::Io { offset, length, source })?;
             self.changed.insert(block, bytes);
         }
         Ok(self.changed.get_mut(&block).ok_or(internal("a block that was put is there"))?)
+    }
+
+    fn read_device(&self, offset: u64, piece: &mut [u8]) -> io::Result<()> {
+        if offset >= self.length {
+            piece.fill(0);
+            return Ok(());
+        }
+        self.device.read_at(offset, piece)
     }
 
     /// Changes a whole block.
@@ -62,13 +72,13 @@ impl<D: Device> Overlay<D> {
 
     /// Writes the changed blocks that are to go at once to their places.
     pub(crate) fn flush(&mut self, is_free: impl Fn(u64) -> bool) -> EditResult<()> {
-        let (mut device, block) = (&mut self.device, self.block);
+        let (device, block) = (&mut self.device, self.block);
         let mut failed = None;
         self.changed.retain(|number, bytes| {
             if failed.is_some() || !is_free(*number) {
                 return true;
             }
-            failed = write(&mut device, block.offset(BlockIndex::new(*number)), bytes).err();
+            failed = write(device, block.offset(BlockIndex::new(*number)), bytes).err();
             false
         });
         failed.map_or(Ok(()), Err)
@@ -77,6 +87,11 @@ impl<D: Device> Overlay<D> {
     /// Writes bytes to the device, beside what is changed.
     pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) -> EditResult<()> {
         write(&mut self.device, offset, bytes)
+    }
+
+    /// The device.
+    pub(crate) fn device(&self) -> &D {
+        &self.device
     }
 
     /// The device.
@@ -102,26 +117,6 @@ pub(crate) fn write<D: Device>(device: &mut D, offset: u64, bytes: &[u8]) -> Edi
     })?)
 }
 
-impl<D: Device> Device for &mut D {
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        (**self).write_at(offset, bytes)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        (**self).sync()
-    }
-}
-
-impl<D: Device> Source for &mut D {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        (**self).read_at(offset, buffer)
-    }
-
-    fn length(&self) -> io::Result<u64> {
-        (**self).length()
-    }
-}
-
 impl<D: Device> Source for Overlay<D> {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let (mut offset, mut rest) = (offset, buffer);
@@ -130,7 +125,7 @@ impl<D: Device> Source for Overlay<D> {
             let room = usize::try_from(self.block.bytes() - into).unwrap_or(usize::MAX);
             let (piece, behind) = rest.split_at_mut(room.min(rest.len()));
             match self.changed.get(&block) {
-                None => self.device.read_at(offset, piece)?,
+                None => self.read_device(offset, piece)?,
                 Some(bytes) => bytes.as_slice().read_at(into, piece)?,
             }
             offset = offset.saturating_add(widen(piece.len()));

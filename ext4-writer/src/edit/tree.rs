@@ -11,8 +11,8 @@ use crate::edit::map::FileMap;
 use crate::error::{Error, internal};
 use crate::metadata::{FileContent, FileKind, Metadata};
 use crate::reader::directory::ReadDirectory;
-use crate::reader::features::Feature;
 use crate::reader::{DirectoryEntry, ROOT_INODE, ReadError};
+use crate::record::feature::Feature;
 use crate::record::inode::Flags;
 use crate::tree::{LOST_AND_FOUND, MAX_LINKS};
 

@@ -4,8 +4,10 @@
 #![cfg(test)]
 
 mod bed;
+mod cuts;
 mod operations;
 mod random;
 #[path = "../reader/seen.rs"]
 #[allow(dead_code, reason = "the tests of the reader use all of it")]
 mod seen;
+mod shape;

@@ -1,0 +1,153 @@
+//! What a superblock says of a filesystem's owner: label, UUID, reserve, mount options.
+
+use zerocopy::little_endian::{U16, U32};
+
+use crate::edit::device::Device;
+use crate::edit::error::{EditResult, refused};
+use crate::edit::filesystem::Filesystem;
+use crate::error::Error;
+use crate::options::{MountOptions, OnError, Reserved};
+use crate::record::feature::Feature;
+use crate::record::superblock::{ERRORS_CONTINUE, ERRORS_PANIC, ERRORS_READ_ONLY, STATE_VALID};
+use crate::record::{high32, low16, low32};
+use crate::units::BlockIndex;
+
+/// Refuses words that do not fit into a field, or end in it.
+fn word(option: &'static str, bytes: &[u8], limit: usize) -> EditResult<()> {
+    let reason = if bytes.len() > limit {
+        format!("it has {} bytes, {limit} is the most", bytes.len())
+    } else if bytes.contains(&0) {
+        "it has a NUL".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Error::InvalidOption { option, reason }.into())
+}
+
+/// A field with these bytes, and zeros behind them.
+fn field<const LENGTH: usize>(bytes: &[u8]) -> [u8; LENGTH] {
+    let mut field = [0; LENGTH];
+    for (place, byte) in field.iter_mut().zip(bytes) {
+        *place = *byte;
+    }
+    field
+}
+
+impl<D: Device> Filesystem<D> {
+    pub(crate) fn set_label(&mut self, label: &[u8]) -> EditResult<()> {
+        word("label", label, 16)?;
+        self.superblock.volume_name = field(label);
+        self.is_changed = true;
+        Ok(())
+    }
+
+    pub(crate) fn set_last_mounted(&mut self, path: &[u8]) -> EditResult<()> {
+        word("last_mounted", path, 63)?;
+        self.superblock.last_mounted = field(path);
+        self.is_changed = true;
+        Ok(())
+    }
+
+    pub(crate) fn set_mount_options(&mut self, options: MountOptions) {
+        // Bits that have no name here stay.
+        let others = self.superblock.default_mount_opts.get() & !MountOptions::all().bits();
+        self.superblock.default_mount_opts = U32::new(others | options.bits());
+        self.is_changed = true;
+    }
+
+    pub(crate) fn set_on_error(&mut self, on_error: OnError) {
+        self.superblock.errors = U16::new(match on_error {
+            OnError::Continue => ERRORS_CONTINUE,
+            OnError::RemountReadOnly => ERRORS_READ_ONLY,
+            OnError::Panic => ERRORS_PANIC,
+        });
+        self.is_changed = true;
+    }
+
+    pub(crate) fn set_reserved(&mut self, reserved: Reserved) -> EditResult<()> {
+        let all = self.layout.blocks;
+        let blocks = match reserved {
+            Reserved::Percent(percent) => {
+                all / 100 * u64::from(percent) + all % 100 * u64::from(percent) / 100
+            }
+            Reserved::Bytes(bytes) => self.layout.block.whole_blocks(bytes).get(),
+        };
+        if blocks > all / 2 {
+            let reason = format!("{blocks} of {all} blocks are more than half");
+            return Err(Error::InvalidOption { option: "reserved", reason }.into());
+        }
+        self.set_reserved_blocks(blocks);
+        self.is_changed = true;
+        Ok(())
+    }
+
+    pub(crate) fn set_reserved_blocks(&mut self, blocks: u64) {
+        self.superblock.r_blocks_count_lo = U32::new(low32(blocks));
+        if self.has(Feature::WIDE) {
+            self.superblock.r_blocks_count_hi = U32::new(high32(blocks));
+        }
+    }
+
+    /// Gives the filesystem another UUID. The kernel takes it from the superblock before it replays
+    /// a journal, so it cannot go through one.
+    pub(crate) fn set_uuid(&mut self, uuid: [u8; 16]) -> EditResult<()> {
+        let is_seed = self.layout.seed.is_enabled() || self.has(Feature::EA_INODE);
+        if is_seed && !self.has(Feature::CSUM_SEED) {
+            let reason = "all its checksums begin with it; turn metadata_csum_seed on by tune2fs -O \
+                metadata_csum_seed, which Linux 4.4 and GRUB 2.12 read";
+            return Err(refused("the UUID of an image without metadata_csum_seed", reason));
+        }
+        let mut sums = Vec::new();
+        if self.has_group_sums() && !self.layout.seed.is_enabled() {
+            // Descriptors are summed with the UUID.
+            let mut layout = self.layout.clone();
+            layout.uuid = uuid;
+            for number in 0..self.layout.groups {
+                let offset = self.layout.descriptor_offset(number);
+                let mut bytes = vec![0; self.layout.descriptor_len];
+                self.blocks().read(offset, &mut bytes)?;
+                if let Some(sum) = layout.descriptor_sum(number, &bytes) {
+                    sums.push((offset + 0x1e, sum));
+                }
+            }
+        }
+        for (offset, sum) in sums {
+            self.patch(offset, &sum.to_le_bytes())?;
+        }
+        self.layout.uuid = uuid;
+        self.superblock.uuid = uuid;
+        (self.is_changed, self.is_reshaped) = (true, true);
+        Ok(())
+    }
+
+    /// Brings the copies of superblock and descriptors up to date.
+    ///
+    /// Source: e2fsprogs, `lib/ext2fs/closefs.c`, `ext2fs_flush2`.
+    pub(crate) fn write_backups(&mut self) -> EditResult<()> {
+        let block = self.layout.block;
+        let groups: Vec<u32> = (1..self.layout.groups)
+            .filter(|group| self.layout.has_superblock((*group).into()))
+            .collect();
+        let per = self.layout.descriptors_per_block();
+        let count = if self.has(Feature::META_BG) {
+            self.layout.first_meta_group.min(u64::from(self.layout.groups).div_ceil(per))
+        } else {
+            u64::from(self.layout.groups).div_ceil(per)
+        };
+        for group in groups {
+            let mut copy = self.superblock.clone();
+            copy.block_group_nr = U16::new(low16(group));
+            // A copy is no filesystem that was unmounted.
+            copy.state = U16::new(copy.state.get() & !STATE_VALID);
+            let sealed = self.layout.seed.seal_superblock(copy);
+            let start = self.group_start(group);
+            self.patch(block.offset(BlockIndex::new(start)), sealed.as_bytes())?;
+            for number in 0..count {
+                let own = self.layout.first_data_block + 1 + number;
+                let bytes = self.blocks().read_block(own, crate::reader::Part::Superblock)?;
+                self.put(start + 1 + number, &crate::checksum::unsummed(bytes))?;
+            }
+        }
+        Ok(())
+    }
+}
