@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// Programs of packages that every Debian has ("Essential: yes"), or that Rust brings.
 const EVERYWHERE: &[&str] = &[
-    "bash", "cargo", "chmod", "cp", "dash", "find", "mknod", "sh", "stat", "sync", "tar",
-    "truncate",
+    "bash", "cargo", "chmod", "cp", "dash", "find", "id", "mknod", "sh", "stat", "sync", "tar",
+    "touch", "truncate",
 ];
 
 /// What stands before the name of a program that is run.
