@@ -321,6 +321,7 @@ mod batch;
 mod behind;
 mod buffer;
 mod builder;
+pub mod check;
 mod checksum;
 mod content;
 mod device;

@@ -5,7 +5,7 @@ use std::path::Path;
 /// From the uppermost to the lowest; the modules of a row do not import one another.
 const ORDER: &[&[&str]] = &[
     &["builder", "edit", "device", "signature", "behind"],
-    &["emit", "readback"],
+    &["emit", "readback", "check"],
     &["plan", "content", "reader"],
     &["render"],
     &["tree", "geometry", "batch", "anchors"],
@@ -29,4 +29,20 @@ fn imports_point_downwards() {
 fn no_files_import_one_another() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     assert_eq!(banger_test_support::imports::circles(&src), Vec::<String>::new());
+}
+
+/// The check has to be able to catch the writer: it shares facts of the format with it and no
+/// decision.
+#[test]
+fn the_check_knows_nothing_of_the_writer() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/check");
+    let writers = ["plan", "render", "emit", "builder", "edit", "tree", "geometry", "alloc"];
+    for entry in std::fs::read_dir(src).expect("the check's own sources") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a source file");
+        for writer in writers {
+            let import = format!("crate::{writer}");
+            assert!(!text.contains(&import), "{} imports {writer}", path.display());
+        }
+    }
 }

@@ -1,0 +1,7 @@
+//! The check, judged by e2fsck.
+
+#![cfg(test)]
+
+mod damage;
+mod documented;
+mod own;
