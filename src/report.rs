@@ -1,6 +1,7 @@
 //! What happens and what came of it, as text or JSON; the only file that prints.
 
 pub mod cache;
+mod check;
 pub mod disk;
 mod lint;
 pub mod look;

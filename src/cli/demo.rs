@@ -49,6 +49,7 @@ impl Demo {
             now: None,
             guest: GuestWords::default(),
             is_linted: false,
+            is_checked: false,
         };
         // A cache of its own: the demonstration fetches everything, and leaves nothing.
         let directory = tempfile::tempdir().map_err(|error| {

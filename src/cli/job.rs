@@ -21,6 +21,7 @@ use crate::image::{
 use crate::inject::{HostTree, Owners};
 use crate::layer::{LayerBlob, LayerStream, LayerTotals, Limits, LookAhead, flag};
 use crate::lint::lint_or_say_why;
+use crate::look::must_be_sound;
 use crate::report::{Content, Image, Kinds, LayerLine, Note, Progress, Pulled, Report, Stages};
 use crate::shown;
 use crate::source::local::kind::check_directory;
@@ -75,6 +76,8 @@ pub(super) struct Job {
     pub(super) guest: GuestWords,
     /// Whether the finished image is looked at before it gets its name.
     pub(super) is_linted: bool,
+    /// Whether it has to be sound before it gets its name.
+    pub(super) is_checked: bool,
 }
 
 impl Job {
@@ -115,8 +118,17 @@ impl Job {
             limits: options.limits.layer.clone(),
             memory: effort.memory(),
         };
-        let (now, guest, is_linted) = (None, GuestWords::default(), false);
-        Ok(Self { origin, platform, options, recipe, tree, now, guest, is_linted })
+        Ok(Self {
+            origin,
+            platform,
+            options,
+            recipe,
+            tree,
+            now: None,
+            guest: GuestWords::default(),
+            is_linted: false,
+            is_checked: false,
+        })
     }
 
     /// Makes the image; `cache` is asked for when there is something to fetch, `look` sees the
@@ -163,6 +175,10 @@ impl Job {
         } else {
             Vec::new()
         };
+        if self.is_checked {
+            report.step("checking the filesystem");
+            must_be_sound(ready.file()?)?;
+        }
         let built = ready.publish()?;
         let mut pulled = describe(image, &built, &self.recipe);
         pulled.findings = findings;

@@ -3,6 +3,7 @@
 mod auth;
 mod build;
 mod cache;
+mod check;
 mod create;
 mod demo;
 mod disk;
@@ -58,6 +59,8 @@ enum ImageCommand {
     Build(Box<build::Build>),
     /// Say what would keep an image from booting, or make its guest a surprise
     Lint(lint::Lint),
+    /// Say whether the filesystem of an image is sound (exit code 65 if it is damaged)
+    Check(check::Check),
     #[command(flatten)]
     Look(look::LookCommand),
 }
@@ -89,6 +92,7 @@ impl Cli {
             Command::Auth(auth::AuthCommand::Check(check)) => check.voice.report(),
             Command::Image(ImageCommand::Build(build)) => build.report(),
             Command::Image(ImageCommand::Lint(lint)) => lint.voice.report(),
+            Command::Image(ImageCommand::Check(check)) => check.report(),
             Command::Image(ImageCommand::Look(look)) => look.report(),
             Command::Cache(cache) => cache.report(),
             Command::Demo(demo) => demo.voice.report(),
@@ -102,6 +106,7 @@ impl Cli {
             Command::Image(ImageCommand::Look(look)) => return look.run(),
             Command::Cache(cache) => return cache.run(),
             Command::Image(ImageCommand::Lint(lint)) => return lint.run(),
+            Command::Image(ImageCommand::Check(check)) => return check.run(),
             Command::Image(ImageCommand::Pull(pull)) => pull.run(),
             Command::Disk(disk) => disk.run(),
             Command::Auth(auth::AuthCommand::Check(check)) => check.run(),

@@ -43,6 +43,9 @@ pub(crate) struct Pull {
     /// Replace OUTPUT if it exists
     #[arg(long)]
     force: bool,
+    /// Check the finished filesystem before it gets its name
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     pub(super) voice: Voice,
 }
@@ -196,6 +199,7 @@ impl Pull {
         job.recipe.guest = self.guest.bundles();
         job.guest = self.guest;
         job.is_linted = true;
+        job.is_checked = self.check;
         Ok(job)
     }
 }

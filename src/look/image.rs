@@ -38,16 +38,35 @@ impl Source for Window {
     }
 }
 
-impl Image {
-    /// Opens the filesystem that begins at the byte `offset` of a file or a block device.
-    pub fn open(path: &Path, offset: u64) -> Result<Self> {
+impl Window {
+    /// The bytes from the byte `offset` of a file or a block device on.
+    pub(super) fn open(path: &Path, offset: u64) -> Result<Self> {
         let name = path.display().to_string();
-        let window = Window { file: Arc::new(open(path, &name)?), offset };
+        let window = Self { file: Arc::new(open(path, &name)?), offset };
         let length = window.file.length().map_err(|error| unreadable(&name, error))?;
         if offset != 0 && offset >= length {
             let message = format!("--offset {offset} is behind the end of {name}");
             return Err(Error::usage(message).hint(format!("it has {length} bytes")));
         }
+        Ok(window)
+    }
+
+    /// All bytes of a file.
+    pub(super) const fn whole(file: Arc<File>) -> Self {
+        Self { file, offset: 0 }
+    }
+}
+
+/// An error of reading an image that is not about what it holds.
+pub(super) fn unread(name: &str, error: ReadError) -> Error {
+    classed(format!("cannot read the image {name}"), error)
+}
+
+impl Image {
+    /// Opens the filesystem that begins at the byte `offset` of a file or a block device.
+    pub fn open(path: &Path, offset: u64) -> Result<Self> {
+        let name = path.display().to_string();
+        let window = Window::open(path, offset)?;
         match Reader::open(window.clone()) {
             Ok(reader) => Ok(Self { reader, name }),
             Err(error) => Err(refused(&name, error, &window)),

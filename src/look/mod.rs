@@ -5,6 +5,7 @@
 //! the way, the numbers of those that were seen, and the first names of inodes with several.
 
 mod capability;
+mod check;
 mod content;
 mod diff;
 mod difference;
@@ -19,6 +20,7 @@ mod status;
 mod summary;
 mod values;
 
+pub use check::{Judged, judge, must_be_sound};
 pub use content::copy;
 pub use diff::{Comparison, Differences, Scope};
 pub use difference::{Detail, Difference, Kind, Value};

@@ -9,6 +9,7 @@ mod banger;
 mod boot;
 mod bounds;
 mod cache;
+mod check;
 mod configuration;
 mod crowd;
 mod daemon;

@@ -1,0 +1,77 @@
+//! Whether the filesystem of an image is sound.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use ext4_writer::check::{Finding, Judge, Kind, Options, Report, check};
+
+use super::foreign::{self, Found};
+use super::image::{self, Window};
+use crate::error::{Error, Result};
+use crate::lint::{self, Severity};
+use crate::shown::name as shown;
+
+/// What was found in an image.
+#[derive(Debug)]
+pub struct Judged {
+    /// The image, as it is called in messages.
+    pub name: String,
+    /// In whose eyes it was judged.
+    pub judge: Judge,
+    /// What was found.
+    pub report: Report,
+    /// What there is in place of a filesystem, where that could be told.
+    pub hint: Option<String>,
+}
+
+/// Checks the filesystem that begins at the byte `offset` of a file or a block device.
+pub fn judge(path: &Path, offset: u64, judge: Judge, options: &Options) -> Result<Judged> {
+    let name = path.display().to_string();
+    let window = Window::open(path, offset)?;
+    let report = check(&window, options).map_err(|error| image::unread(&name, error))?;
+    let is_other = report.findings.iter().any(|finding| finding.kind == Kind::NotExt4);
+    let other =
+        if is_other { foreign::found(&window).or_else(|| foreign::archive(&window)) } else { None };
+    let hint = other.map(|Found { what, .. }| format!("it is {what}"));
+    Ok(Judged { name, judge, report, hint })
+}
+
+impl Judged {
+    /// Whether nothing is damaged.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.report.is_sound(self.judge)
+    }
+
+    /// The findings, in the shape of those of `lint`.
+    pub fn findings(&self) -> impl Iterator<Item = (&Finding, lint::Finding)> {
+        self.report.findings.iter().map(|finding| (finding, self.finding(finding)))
+    }
+
+    fn finding(&self, finding: &Finding) -> lint::Finding {
+        let is_damage = finding.kind.is_damage(self.judge);
+        let hint = (finding.kind == Kind::NotExt4).then(|| self.hint.clone()).flatten();
+        lint::Finding {
+            id: finding.kind.id(),
+            severity: if is_damage { Severity::Error } else { Severity::Warning },
+            path: finding.place.path.as_deref().map(shown),
+            message: finding.message(),
+            hint,
+        }
+    }
+}
+
+/// Checks an image that was made here and has no name yet; damage is a bug of ours.
+pub fn must_be_sound(file: File) -> Result<()> {
+    let window = Window::whole(Arc::new(file));
+    let options = Options { max_findings: 1, ..Options::default() };
+    let report = check(&window, &options).map_err(|error| image::unread("just made", error))?;
+    match report.findings.first() {
+        Some(finding) if !report.is_sound(Judge::Kernel) => {
+            Err(Error::internal("the filesystem that was made is damaged")
+                .because(finding.to_string()))
+        }
+        _ => Ok(()),
+    }
+}
