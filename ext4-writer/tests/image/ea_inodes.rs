@@ -166,7 +166,7 @@ fn only_what_does_not_fit_otherwise_has_an_inode() {
 }
 
 #[test]
-fn values_are_numbered_behind_the_tree_and_before_the_list_of_orphans() {
+fn values_are_numbered_behind_the_list_of_orphans_and_the_tree() {
     let mut options = large();
     options.features |= Features::ORPHAN_FILE;
     let image = Image::build(options, |twin| {
@@ -174,9 +174,10 @@ fn values_are_numbered_behind_the_tree_and_before_the_list_of_orphans() {
         twin.file("b", b"");
     });
     if judge::all(&["debugfs"]) {
-        assert!(is_value(&image.path, 14));
-        assert!(!is_value(&image.path, 15));
-        assert_eq!(said(&image.path, 14, "Size: "), "50000");
+        assert!(!is_value(&image.path, 12));
+        assert!(!is_value(&image.path, 14));
+        assert!(is_value(&image.path, 15));
+        assert_eq!(said(&image.path, 15, "Size: "), "50000");
     }
     image.assert_as_declared();
 }

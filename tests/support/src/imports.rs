@@ -142,10 +142,7 @@ fn expand(root: &str, tree: &str, found: &mut Vec<String>) {
     let name = identifier(tree);
     let path = below(&name);
     match tree.get(name.len()..).and_then(|rest| rest.strip_prefix("::")) {
-        Some(rest) if !name.is_empty() => {
-            found.push(path.clone());
-            expand(&path, rest, found);
-        }
+        Some(rest) if !name.is_empty() => expand(&path, rest, found),
         _ => found.push(path),
     }
 }
@@ -189,7 +186,8 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
 fn code(text: &str) -> String {
     let lines = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default().lines();
     let lines = lines.filter(|line| !line.trim_start().starts_with("//"));
-    lines.collect::<Vec<_>>().join("\n")
+    // How far something is seen is no import.
+    lines.collect::<Vec<_>>().join("\n").replace("pub(in crate::", "pub(in ")
 }
 
 /// The first names of all paths from the crate's root in `text`, a module `depth` deep.
