@@ -6,11 +6,11 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crate::batch::PAGES;
 use crate::buffer::Buffer;
-use crate::late::Late;
+use crate::deferred_error::DeferredError;
 use crate::reader::Source;
 use crate::sink::{Prior, Sink, widen};
+use crate::write_buffer::PAGES;
 
 /// What the thread is to do with the sink, and where it gives back what it wrote.
 type Command<S> = Box<dyn FnOnce(&mut S, &Sender<Buffer>) -> io::Result<()> + Send>;
@@ -136,7 +136,7 @@ impl<S: Sink + Send + 'static> WriteBehind<S> {
         self.post(move |sink, returns| {
             let bytes = buffer.bytes().get(part).unwrap_or_default();
             let done = sink.write_at(offset, bytes);
-            done.map_err(|error| Late::error(offset, widen(bytes.len()), error))?;
+            done.map_err(|error| DeferredError::error(offset, widen(bytes.len()), error))?;
             // Nobody wants it when no more is written.
             let _ = returns.send(buffer);
             Ok(())
@@ -182,7 +182,8 @@ impl<S: Sink + Send + 'static> Sink for WriteBehind<S> {
 
     fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
         self.post(move |sink, _| {
-            sink.zero_at(offset, length).map_err(|error| Late::error(offset, length, error))
+            sink.zero_at(offset, length)
+                .map_err(|error| DeferredError::error(offset, length, error))
         })
     }
 
@@ -230,10 +231,10 @@ impl<S> Drop for WriteBehind<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::Batch;
     use crate::error::Error;
     use crate::sink::MemorySink;
     use crate::units::BlockSize;
+    use crate::write_buffer::WriteBuffer;
 
     fn buffer(byte: u8) -> Buffer {
         let mut buffer = Buffer::new(1).unwrap();
@@ -283,8 +284,8 @@ mod tests {
     fn an_error_says_where_it_was_and_not_where_it_was_told() {
         const MIB: u64 = 1 << 20;
         let behind = WriteBehind::new(Full(2)).unwrap();
-        let mut batch = Batch::new(behind, Prior::Zeros, BlockSize::DEFAULT).unwrap();
-        let failed = (0..10_000).find_map(|_| batch.append(&[7; 4096]).err()).unwrap();
+        let mut write_buffer = WriteBuffer::new(behind, Prior::Zeros, BlockSize::DEFAULT).unwrap();
+        let failed = (0..10_000).find_map(|_| write_buffer.append(&[7; 4096]).err()).unwrap();
         let Error::WriteImage { offset, length, source } = failed else { panic!("{failed}") };
         assert_eq!((offset, length), (2 * MIB, MIB));
         assert_eq!(source.kind(), io::ErrorKind::StorageFull);

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use crate::alloc::{GroupLayout, Space};
 use crate::anchors::Anchors;
-use crate::batch::Batch;
 use crate::content;
 use crate::emit::emit;
 use crate::error::{Error, Result};
@@ -13,14 +12,15 @@ use crate::format::Format;
 use crate::geometry::{self, Geometry, InodeDemand};
 use crate::metadata::{FileContent, FileFlags, FileKind, Metadata, Segment, Special};
 use crate::options::{Options, Size};
-use crate::plan::legal::check_fixed;
 use crate::plan::split::Split;
+use crate::plan::valid_sizes::check_fixed;
 use crate::plan::{Plan, TakenSpace};
 use crate::readback;
 use crate::reader::Source;
 use crate::sink::Sink;
 use crate::tree::{Content, EMPTY, LOST_AND_FOUND, NodeId, Tree, empty_directory};
 use crate::units::{BlockCount, BlockIndex};
+use crate::write_buffer::WriteBuffer;
 
 /// A filesystem being made.
 ///
@@ -34,7 +34,7 @@ use crate::units::{BlockCount, BlockIndex};
 pub struct Builder<S> {
     tree: Tree,
     taken: TakenSpace,
-    batch: Batch<S>,
+    write_buffer: WriteBuffer<S>,
     options: Options,
     format: Format,
     /// Where files begin anew, if placement is to be stable.
@@ -106,9 +106,9 @@ impl<S: Sink> Builder<S> {
             Size::Fit { .. } => TakenSpace::new(&options, &format, Space::new(layout, None))?,
         };
         let tree = Tree::new(options.epoch, &format)?;
-        let batch = prepare(sink, &options, &format)?;
+        let write_buffer = prepare(sink, &options, &format)?;
         let anchors = options.stable_placement.then(|| Anchors::new(format.block));
-        Ok(Self { tree, taken, batch, options, format, anchors })
+        Ok(Self { tree, taken, write_buffer, options, format, anchors })
     }
 
     /// The root directory.
@@ -208,7 +208,7 @@ impl<S: Sink> Builder<S> {
         name: &[u8],
         metadata: &Metadata,
     ) -> Result<NodeId> {
-        self.batch.check_usable()?;
+        self.write_buffer.check_usable()?;
         if is_lost_and_found(directory, name) {
             self.tree.set_metadata(Tree::LOST, metadata)?;
             return Ok(Tree::LOST);
@@ -228,7 +228,7 @@ impl<S: Sink> Builder<S> {
         metadata: &Metadata,
         content: FileContent<'_>,
     ) -> Result<NodeId> {
-        self.batch.check_usable()?;
+        self.write_buffer.check_usable()?;
         // With its node before its content, the name is looked for once.
         let node = self.tree.add(directory, name, EMPTY, metadata)?;
         let (anchors, position) = (self.anchors, self.taken.space.position());
@@ -259,7 +259,7 @@ impl<S: Sink> Builder<S> {
         metadata: &Metadata,
         target: &[u8],
     ) -> Result<NodeId> {
-        self.batch.check_usable()?;
+        self.write_buffer.check_usable()?;
         let reason = match target {
             [] => "is empty",
             _ if target.len() > MAX_TARGET => "is longer than 4095",
@@ -284,7 +284,7 @@ impl<S: Sink> Builder<S> {
         metadata: &Metadata,
         special: Special,
     ) -> Result<NodeId> {
-        self.batch.check_usable()?;
+        self.write_buffer.check_usable()?;
         if let Special::CharacterDevice { major, minor } | Special::BlockDevice { major, minor } =
             special
             && (major > MAX_MAJOR || minor > MAX_MINOR)
@@ -300,7 +300,7 @@ impl<S: Sink> Builder<S> {
     /// When the name is bad or taken, the node is a directory, or it has 65,000 names (kernel:
     /// `fs/ext4/ext4.h`, `EXT4_LINK_MAX`).
     pub fn add_link(&mut self, directory: NodeId, name: &[u8], node: NodeId) -> Result<()> {
-        self.batch.check_usable()?;
+        self.write_buffer.check_usable()?;
         self.tree.attach(directory, name, node)
     }
 
@@ -323,7 +323,7 @@ impl<S: Sink> Builder<S> {
             }
         };
         let old = self.tree.exchange_content(node, content)?;
-        content::release(&mut self.batch, &mut self.taken.space, old.as_slice())
+        content::release(&mut self.write_buffer, &mut self.taken.space, old.as_slice())
     }
 
     /// Takes blocks for what are holes of a regular file between byte `offset` and byte
@@ -333,7 +333,7 @@ impl<S: Sink> Builder<S> {
     /// # Errors
     /// When the node is no regular file, the end is beyond the longest file, or the image is full.
     pub fn preallocate(&mut self, node: NodeId, offset: u64, length: u64) -> Result<()> {
-        self.batch.check_usable()?;
+        self.write_buffer.check_usable()?;
         if self.file_size(node).is_none() {
             self.tree.node(node)?;
             let operation = "preallocate blocks";
@@ -360,7 +360,7 @@ impl<S: Sink> Builder<S> {
     /// # Errors
     /// When the node was removed.
     pub fn set_flags(&mut self, node: NodeId, flags: FileFlags) -> Result<()> {
-        self.batch.check_usable()?;
+        self.write_buffer.check_usable()?;
         self.tree.extra_mut(node)?.flags = flags;
         Ok(())
     }
@@ -371,7 +371,7 @@ impl<S: Sink> Builder<S> {
     /// # Errors
     /// When the node was removed.
     pub fn set_generation(&mut self, node: NodeId, generation: u32) -> Result<()> {
-        self.batch.check_usable()?;
+        self.write_buffer.check_usable()?;
         self.tree.extra_mut(node)?.generation = generation;
         Ok(())
     }
@@ -382,7 +382,7 @@ impl<S: Sink> Builder<S> {
     /// # Errors
     /// When the node was removed, or inodes of 128 bytes have no place for it.
     pub fn set_project(&mut self, node: NodeId, project: u32) -> Result<()> {
-        self.batch.check_usable()?;
+        self.write_buffer.check_usable()?;
         if !self.format.has_extra_fields() {
             let reason = "inodes of 128 bytes have no place for a project; take 256".to_owned();
             return Err(Error::InvalidOption { option: "inode_size", reason });
@@ -396,7 +396,7 @@ impl<S: Sink> Builder<S> {
     /// # Errors
     /// When the node was removed.
     pub fn set_metadata(&mut self, node: NodeId, metadata: &Metadata) -> Result<()> {
-        self.batch.check_usable()?;
+        self.write_buffer.check_usable()?;
         self.tree.set_metadata(node, metadata)
     }
 
@@ -408,7 +408,7 @@ impl<S: Sink> Builder<S> {
     /// fit into the inode and one block; with the feature `ea_inode`, values do not count there
     /// that can have inodes of their own.
     pub fn set_xattr(&mut self, node: NodeId, name: &[u8], value: &[u8]) -> Result<()> {
-        self.batch.check_usable()?;
+        self.write_buffer.check_usable()?;
         let attributes = self.tree.attributes_mut(node)?;
         let change = attributes.set(name, value)?;
         match Split::new(attributes.as_slice(), None, &self.format) {
@@ -425,7 +425,7 @@ impl<S: Sink> Builder<S> {
     /// # Errors
     /// When the node was removed.
     pub fn clear_xattrs(&mut self, node: NodeId) -> Result<()> {
-        self.batch.check_usable()?;
+        self.write_buffer.check_usable()?;
         self.tree.clear_attributes(node)
     }
 
@@ -436,7 +436,7 @@ impl<S: Sink> Builder<S> {
     /// # Errors
     /// When there is no such name, or the sink fails.
     pub fn remove(&mut self, directory: NodeId, name: &[u8]) -> Result<()> {
-        self.batch.check_usable()?;
+        self.write_buffer.check_usable()?;
         if is_lost_and_found(directory, name) {
             let names: Vec<Vec<u8>> =
                 self.names(Tree::LOST)?.map(|(name, _)| name.to_vec()).collect();
@@ -453,7 +453,7 @@ impl<S: Sink> Builder<S> {
     /// # Errors
     /// When there is no such name, or it is the root's `lost+found`.
     pub fn detach(&mut self, directory: NodeId, name: &[u8]) -> Result<NodeId> {
-        self.batch.check_usable()?;
+        self.write_buffer.check_usable()?;
         if is_lost_and_found(directory, name) {
             return Err(Error::Protected { name: name.to_vec(), operation: "detach" });
         }
@@ -465,12 +465,12 @@ impl<S: Sink> Builder<S> {
     /// # Errors
     /// When the node was removed already, or the sink fails.
     pub fn discard(&mut self, node: NodeId) -> Result<()> {
-        self.batch.check_usable()?;
+        self.write_buffer.check_usable()?;
         if node == Tree::ROOT {
             return Err(Error::Protected { name: b"/".to_vec(), operation: "discard" });
         }
         for extents in self.tree.discard(node)? {
-            content::release(&mut self.batch, &mut self.taken.space, extents.as_slice())?;
+            content::release(&mut self.write_buffer, &mut self.taken.space, extents.as_slice())?;
         }
         Ok(())
     }
@@ -534,19 +534,19 @@ impl<S: Sink> Builder<S> {
     /// [`max_size`](Options::max_size), [`Error::DeviceTooSmall`] and [`Error::WriteImage`] when
     /// the sink has no room or fails.
     pub fn finish(mut self) -> Result<(Summary, S)> {
-        self.batch.check_usable()?;
+        self.write_buffer.check_usable()?;
         self.discard_detached()?;
         // A sink that writes behind is busy with what was freed while the rest is planned.
-        self.batch.settle()?;
-        let prior = self.batch.prior();
+        self.write_buffer.flush()?;
+        let prior = self.write_buffer.prior();
         let plan = Plan::new(&self.tree, self.taken, &self.options, &self.format, prior)?;
-        check_capacity(plan.size(), self.batch.capacity())?;
-        emit(&plan, &self.tree, &self.options, &mut self.batch)?;
+        check_capacity(plan.size(), self.write_buffer.capacity())?;
+        emit(&plan, &self.tree, &self.options, &mut self.write_buffer)?;
         let mut summary = summarise(&plan, &self.tree);
         // A sink that writes behind has still to do while this memory is given back.
         drop(plan);
         drop(self.tree);
-        let (written, sink) = self.batch.finish(summary.size)?;
+        let (written, sink) = self.write_buffer.finish(summary.size)?;
         summary.written = written;
         Ok((summary, sink))
     }
@@ -565,11 +565,11 @@ impl<S: Sink> Builder<S> {
         let segments = segments.unwrap_or(&whole);
         content::check(size, segments, &self.format)?;
         if let Some(length) = content::inline_length(size, segments, &self.format) {
-            self.batch.check_usable()?;
+            self.write_buffer.check_usable()?;
             return content::collect(length, segments, reader).map(Content::Inline);
         }
         let extents = content::store(
-            &mut self.batch,
+            &mut self.write_buffer,
             &mut self.taken.space,
             self.format.block,
             segments,
@@ -584,8 +584,13 @@ impl<S: Sink> Builder<S> {
         let size = crate::sink::widen(bytes.len());
         let (whole, block_size) = ([Segment { offset: 0, length: size }], self.format.block);
         let reader = &mut &**bytes;
-        let extents =
-            content::store(&mut self.batch, &mut self.taken.space, block_size, &whole, reader)?;
+        let extents = content::store(
+            &mut self.write_buffer,
+            &mut self.taken.space,
+            block_size,
+            &whole,
+            reader,
+        )?;
         self.tree.exchange_content(node, Content::Regular { size, extents }).map(drop)
     }
 }
@@ -597,7 +602,7 @@ impl<S: Sink + Source> Builder<S> {
     /// # Errors
     /// When the node is no regular file, or the sink fails.
     pub fn read_at(&mut self, node: NodeId, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        self.batch.settle()?;
+        self.write_buffer.flush()?;
         let wrong_kind =
             Error::WrongKind { operation: "read its content", needs: "a regular file" };
         match &self.tree.node(node)?.content {
@@ -614,7 +619,7 @@ impl<S: Sink + Source> Builder<S> {
                 let length = size.saturating_sub(offset).min(crate::sink::widen(buffer.len()));
                 let length = usize::try_from(length).unwrap_or(buffer.len());
                 let buffer = buffer.get_mut(..length).unwrap_or_default();
-                let sink = self.batch.sink();
+                let sink = self.write_buffer.sink();
                 readback::load(sink, self.format.block, extents.as_slice(), offset, buffer)?;
                 Ok(length)
             }
@@ -624,7 +629,7 @@ impl<S: Sink + Source> Builder<S> {
 }
 
 /// A buffer before the sink, when the sink is ready for the filesystem.
-fn prepare<S: Sink>(mut sink: S, options: &Options, format: &Format) -> Result<Batch<S>> {
+fn prepare<S: Sink>(mut sink: S, options: &Options, format: &Format) -> Result<WriteBuffer<S>> {
     let length = match options.size {
         Size::Fixed(bytes) => Some(bytes),
         Size::Fit { .. } => None,
@@ -634,7 +639,7 @@ fn prepare<S: Sink>(mut sink: S, options: &Options, format: &Format) -> Result<B
         let length = length.unwrap_or_default();
         Error::WriteImage { offset: 0, length, source }
     })?;
-    Batch::new(sink, prior, format.block)
+    WriteBuffer::new(sink, prior, format.block)
 }
 
 fn check_capacity(size: u64, capacity: Option<u64>) -> Result<()> {

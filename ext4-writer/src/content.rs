@@ -4,7 +4,6 @@ use std::io::Read;
 use std::ops::Range;
 
 use crate::alloc::Space;
-use crate::batch::{Appended, Batch, lying_reader};
 use crate::error::{Error, Result, internal};
 use crate::features::Features;
 use crate::format::Format;
@@ -12,6 +11,7 @@ use crate::metadata::Segment;
 use crate::sink::Sink;
 use crate::tree::{Extent, Extents};
 use crate::units::{BlockCount, BlockSize, FileBlock, Run};
+use crate::write_buffer::{Appended, WriteBuffer, lying_reader};
 
 /// A part of a file that has blocks, from the start of one block to the end of another.
 pub(crate) struct Stretch<'a> {
@@ -70,23 +70,23 @@ pub(crate) fn check_within(size: u64, segments: &[Segment], limit: u64) -> Resul
 ///
 /// `reader` must have the bytes of all segments one behind the other, and no more.
 pub(crate) fn store<S: Sink>(
-    batch: &mut Batch<S>,
+    write_buffer: &mut WriteBuffer<S>,
     space: &mut Space,
     block_size: BlockSize,
     segments: &[Segment],
     reader: &mut dyn Read,
 ) -> Result<Extents> {
-    batch.check_usable()?;
+    write_buffer.check_usable()?;
     let segments: Vec<Segment> =
         segments.iter().filter(|segment| segment.length > 0).copied().collect();
     let stretches = stretches(&segments, block_size)?;
     let runs = space.take(stretches.iter().map(|stretch| stretch.blocks).sum())?;
     let extents = mappings(&stretches, &runs)?;
-    match fill(batch, block_size, &stretches, &extents, reader) {
+    match fill(write_buffer, block_size, &stretches, &extents, reader) {
         Ok(()) => Ok(extents.into()),
         Err(error) => {
-            // The failure to report is the first one; a second one has poisoned the batch.
-            match batch.pad().and_then(|()| release(batch, space, &extents)) {
+            // The failure to report is the first one; a second one has poisoned the buffer.
+            match write_buffer.pad().and_then(|()| release(write_buffer, space, &extents)) {
                 Ok(()) | Err(_) => Err(error),
             }
         }
@@ -176,12 +176,12 @@ fn read_whole(reader: &mut dyn Read, target: &mut [u8], progress: &mut Progress)
 
 /// Gives a file's blocks back, reading as zeros.
 pub(crate) fn release<S: Sink>(
-    batch: &mut Batch<S>,
+    write_buffer: &mut WriteBuffer<S>,
     space: &mut Space,
     extents: &[Extent],
 ) -> Result<()> {
     for extent in extents {
-        batch.zero(extent.run)?;
+        write_buffer.zero(extent.run)?;
         space.give_back(extent.run)?;
     }
     Ok(())
@@ -242,7 +242,7 @@ struct Progress {
 }
 
 fn fill<S: Sink>(
-    batch: &mut Batch<S>,
+    write_buffer: &mut WriteBuffer<S>,
     block_size: BlockSize,
     stretches: &[Stretch<'_>],
     extents: &[Extent],
@@ -253,31 +253,31 @@ fn fill<S: Sink>(
     let mut segments = stretches.iter().flat_map(|stretch| stretch.segments).copied();
     let mut current = segments.next();
     for extent in extents {
-        batch.seek(extent.run.start)?;
+        write_buffer.seek(extent.run.start)?;
         let mut at = block_size.bytes_in(BlockCount::new(u64::from(extent.at.get())));
         let end = at + block_size.bytes_in(extent.run.length);
         while let Some(segment) = current.filter(|segment| segment.offset < end) {
-            batch.append_zeros(segment.offset - at)?;
+            write_buffer.append_zeros(segment.offset - at)?;
             let length = segment.length.min(end - segment.offset);
-            copy(batch, reader, length, &mut progress)?;
+            copy(write_buffer, reader, length, &mut progress)?;
             at = segment.offset + length;
             current = match segment.length - length {
                 0 => segments.next(),
                 left => Some(Segment { offset: at, length: left }),
             };
         }
-        batch.append_zeros(end - at)?;
+        write_buffer.append_zeros(end - at)?;
     }
     expect_end(reader, &progress)
 }
 
 fn copy<S: Sink>(
-    batch: &mut Batch<S>,
+    write_buffer: &mut WriteBuffer<S>,
     reader: &mut dyn Read,
     length: u64,
     progress: &mut Progress,
 ) -> Result<()> {
-    match batch.append_from(reader, length) {
+    match write_buffer.append_from(reader, length) {
         Ok(Appended::All) => {
             progress.got += length;
             Ok(())

@@ -317,13 +317,13 @@
 mod alloc;
 mod anchors;
 mod attributes;
-mod batch;
 mod behind;
 mod buffer;
 mod builder;
 pub mod check;
 mod checksum;
 mod content;
+mod deferred_error;
 mod device;
 mod dirhash;
 pub mod edit;
@@ -332,10 +332,10 @@ mod error;
 mod features;
 mod format;
 mod geometry;
-mod late;
 mod metadata;
 mod names;
 mod options;
+mod pending_zeroes;
 mod plan;
 mod readback;
 pub mod reader;
@@ -343,9 +343,9 @@ mod record;
 mod render;
 pub mod signature;
 mod sink;
-mod stale;
 mod tree;
 mod units;
+mod write_buffer;
 
 /// The example of `README.md`, which is tested like any other.
 #[cfg(doctest)]
@@ -362,6 +362,6 @@ pub use metadata::{FileContent, FileFlags, FileKind, Metadata, Segment, Special,
 pub use options::{
     DirectoryHash, HashedBytes, Journal, MountOptions, OnError, Options, Profile, Reserved, Size,
 };
-pub use plan::legal::largest_size;
+pub use plan::valid_sizes::largest_size;
 pub use sink::{CountingSink, FileSink, MemorySink, Prior, Sink, zero_by_writing};
 pub use tree::NodeId;

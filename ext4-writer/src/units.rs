@@ -164,8 +164,8 @@ impl BlockSize {
     ///
     /// Source: kernel, `fs/ext4/ext4.h`, `EXT4_MIN_BLOCK_SIZE` and `EXT4_MAX_BLOCK_SIZE`.
     pub(crate) fn from_bytes(bytes: u32) -> Option<Self> {
-        let legal = bytes.is_power_of_two() && (1024..=65_536).contains(&bytes);
-        legal.then(|| Self { log: bytes.trailing_zeros() })
+        let is_valid = bytes.is_power_of_two() && (1024..=65_536).contains(&bytes);
+        is_valid.then(|| Self { log: bytes.trailing_zeros() })
     }
 
     /// The bytes of one block.

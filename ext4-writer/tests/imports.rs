@@ -8,15 +8,15 @@ const ORDER: &[&[&str]] = &[
     &["emit", "readback", "check"],
     &["plan", "content", "reader"],
     &["render"],
-    &["tree", "geometry", "batch", "anchors"],
+    &["tree", "geometry", "write_buffer", "anchors"],
     &["attributes", "alloc", "dirhash"],
     &["format"],
     &["options"],
     &["features"],
     &["metadata", "checksum", "names"],
-    &["record", "sink", "stale"],
+    &["record", "sink", "pending_zeroes"],
     &["units", "buffer"],
-    &["error", "late"],
+    &["error", "deferred_error"],
 ];
 
 #[test]

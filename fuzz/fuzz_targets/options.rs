@@ -1,4 +1,4 @@
-//! Any options: no panic, no broken promise, and a summary that agrees with itself; a legal size
+//! Any options: no panic, no broken promise, and a summary that agrees with itself; a valid size
 //! never fails.
 
 #![no_main]

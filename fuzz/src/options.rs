@@ -210,9 +210,9 @@ fn check(options: &Options, summary: &Summary) {
     }
 }
 
-/// The legal size that the refusal of another one names last.
+/// The valid size that the refusal of another one names last.
 fn named_size(reason: &str) -> Option<u64> {
-    let (_, sizes) = reason.split_once("legal size")?;
+    let (_, sizes) = reason.split_once("valid size")?;
     sizes.rsplit(|c: char| !c.is_ascii_digit()).find_map(|digits| digits.parse().ok())
 }
 
@@ -230,21 +230,21 @@ pub fn run(bytes: &[u8]) {
     match empty(&options) {
         Ok(summary) => check(&options, &summary),
         Err(Error::InvalidOption { option: "size", reason }) => {
-            let (Size::Fixed(refused), Some(legal)) = (options.size, named_size(&reason)) else {
+            let (Size::Fixed(refused), Some(valid)) = (options.size, named_size(&reason)) else {
                 return;
             };
-            assert!(legal > refused, "{reason}");
-            options.size = Size::Fixed(legal);
+            assert!(valid > refused, "{reason}");
+            options.size = Size::Fixed(valid);
             match empty(&options) {
                 Ok(summary) => check(&options, &summary),
                 // Another option was wrong, and is wrong still; or its limit is the size.
                 Err(Error::InvalidOption { option, .. }) if option != "size" => {}
                 Err(Error::TooFewInodes { .. }) if options.inodes.is_some() => {}
-                Err(error) => panic!("{reason}; but of {legal} bytes: {error}"),
+                Err(error) => panic!("{reason}; but of {valid} bytes: {error}"),
             }
         }
         Err(Error::ImageFull { .. }) if matches!(options.size, Size::Fixed(_)) => {
-            panic!("a legal size has no room for a root: {options:?}")
+            panic!("a valid size has no room for a root: {options:?}")
         }
         Err(error) => assert!(expected(&error), "{error:?}"),
     }
@@ -302,7 +302,7 @@ pub fn seeds() -> Vec<Case> {
     add(&|case| case.journal = Log::Without {});
     add(&|case| case.journal = Log::Blocks { number: 1024 });
     add(&|case| case.journal = Log::Sized { bytes: Number::Mebibytes { number: 64 } });
-    // The next legal size is far from the one that is refused.
+    // The next valid size is far from the one that is refused.
     add(&|case| {
         case.length = Length::Fixed { bytes: Number::Mebibytes { number: 2 } };
         case.journal = Log::Sized { bytes: Number::Mebibytes { number: 256 } };

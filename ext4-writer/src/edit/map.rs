@@ -6,7 +6,7 @@ use crate::edit::error::{EditResult, refused};
 use crate::edit::filesystem::Filesystem;
 use crate::edit::inode::Inode;
 use crate::error::{Error, internal};
-use crate::plan::own_file::blocks_of;
+use crate::plan::internal_file::blocks_of;
 use crate::reader::extent::MapItem;
 use crate::reader::{Inode as Found, content, map};
 use crate::record::feature::Feature;

@@ -5,14 +5,13 @@ mod render;
 mod tables;
 mod threads;
 
-use crate::batch::Batch;
 use crate::checksum::{FsSeed, Sealed};
 use crate::error::{Error, Result, internal};
 use crate::format::numbers::JOURNAL;
 use crate::options::Options;
 use crate::plan::Plan;
 use crate::plan::groups::UnusedTables;
-use crate::plan::own_file::OwnFile;
+use crate::plan::internal_file::InternalFile;
 use crate::record::inode::Inode;
 use crate::record::superblock::Superblock;
 use crate::render::journal;
@@ -21,6 +20,7 @@ use crate::render::superblock::{self, Sources};
 use crate::sink::{Prior, Sink};
 use crate::tree::Tree;
 use crate::units::{BlockCount, BlockIndex, InodeNumber, Run};
+use crate::write_buffer::WriteBuffer;
 
 use render::{Blocks, Renderer};
 use tables::{Inodes, OwnInodes, TABLES_HOLD_ALL};
@@ -36,11 +36,12 @@ pub(crate) fn emit<S: Sink>(
     plan: &Plan<'_>,
     tree: &Tree,
     options: &Options,
-    batch: &mut Batch<S>,
+    write_buffer: &mut WriteBuffer<S>,
 ) -> Result<()> {
     let format = plan.placed.geometry.format;
     let seed = FsSeed::new(plan.identity.uuid, format.has_checksums());
-    let mut emitter = Emitter { from: Renderer { plan, tree, options, seed, format }, batch };
+    let mut emitter =
+        Emitter { from: Renderer { plan, tree, options, seed, format }, write_buffer };
     emitter.node_blocks()?;
     emitter.values()?;
     emitter.bitmaps()?;
@@ -53,7 +54,7 @@ pub(crate) fn emit<S: Sink>(
 
 struct Emitter<'a, S> {
     from: Renderer<'a>,
-    batch: &'a mut Batch<S>,
+    write_buffer: &'a mut WriteBuffer<S>,
 }
 
 /// The blocks that are rendered at once, half a MiB of the usual ones: a thread is then busy for
@@ -92,7 +93,9 @@ impl<S: Sink> Emitter<'_, S> {
             make(number, blocks)
         };
         in_order(count, afresh, |blocks| {
-            blocks.iter(length).try_for_each(|(place, block)| self.batch.write_block(place, block))
+            blocks
+                .iter(length)
+                .try_for_each(|(place, block)| self.write_buffer.write_block(place, block))
         })
     }
 
@@ -102,7 +105,7 @@ impl<S: Sink> Emitter<'_, S> {
         for (number, inode) in plan.nodes.values.iter() {
             let pieces = inode.value.chunks(self.from.format.block.len());
             for (place, piece) in inode.file.places().zip(pieces) {
-                self.batch.write_block(place, piece)?;
+                self.write_buffer.write_block(place, piece)?;
             }
             self.own_nodes(&inode.file, number)?;
         }
@@ -114,12 +117,12 @@ impl<S: Sink> Emitter<'_, S> {
         let groups = &plan.groups;
         for (group, place) in (0..).zip(&plan.placed.places.groups.block_bitmaps) {
             if !groups.omits_block_bitmap(group) {
-                self.batch.write_block(*place, &groups.blocks.render(group))?;
+                self.write_buffer.write_block(*place, &groups.blocks.render(group))?;
             }
         }
         for (group, place) in (0..).zip(&plan.placed.places.groups.inode_bitmaps) {
             if !groups.omits_inode_bitmap(group) {
-                self.batch.write_block(*place, &groups.inodes.render(group))?;
+                self.write_buffer.write_block(*place, &groups.inodes.render(group))?;
             }
         }
         Ok(())
@@ -128,18 +131,18 @@ impl<S: Sink> Emitter<'_, S> {
     fn journal(&mut self) -> Result<()> {
         let file = &self.from.plan.placed.places.journal;
         let Some(first) = file.extents.first() else { return Ok(()) };
-        let others = match self.batch.prior() {
+        let others = match self.write_buffer.prior() {
             Prior::Unknown if self.from.options.lazy_journal_init => journal::OtherBlocks::Anything,
             Prior::Unknown | Prior::Zeros => journal::OtherBlocks::Zeros,
         };
         let uuid = self.from.plan.identity.uuid;
         let block = journal::render(&self.from.plan.placed.geometry, uuid, others)?;
-        self.batch.write_block(first.run.start, block.block())?;
+        self.write_buffer.write_block(first.run.start, block.block())?;
         if others == journal::OtherBlocks::Zeros {
             let first = Run::new(first.run.start + ONE, first.run.length - ONE);
             let others = file.extents.iter().skip(1).map(|extent| extent.run);
             for run in std::iter::once(first).chain(others) {
-                self.batch.clear(run)?;
+                self.write_buffer.clear(run)?;
             }
         }
         self.own_nodes(file, JOURNAL)
@@ -152,14 +155,14 @@ impl<S: Sink> Emitter<'_, S> {
         let seed = self.from.seed.inode(number, 0);
         for place in file.places() {
             let block = seed.seal_orphans(vec![0; self.from.format.block.len()], place);
-            self.batch.write_block(place, block.block())?;
+            self.write_buffer.write_block(place, block.block())?;
         }
         self.own_nodes(file, number)
     }
 
-    fn own_nodes(&mut self, file: &OwnFile, number: InodeNumber) -> Result<()> {
+    fn own_nodes(&mut self, file: &InternalFile, number: InodeNumber) -> Result<()> {
         for (place, block) in self.from.own_tree(file, number)?.nodes {
-            self.batch.write_block(place, block.block())?;
+            self.write_buffer.write_block(place, block.block())?;
         }
         Ok(())
     }
@@ -187,7 +190,7 @@ impl<S: Sink> Emitter<'_, S> {
     fn resize_map(&mut self) -> Result<()> {
         let blocks = self.resize().map_or(Ok(Vec::new()), |map| map.blocks())?;
         for (place, block) in blocks {
-            self.batch.write_block(place, block.block())?;
+            self.write_buffer.write_block(place, block.block())?;
         }
         Ok(())
     }
@@ -211,7 +214,7 @@ impl<S: Sink> Emitter<'_, S> {
             let (number, inode) = inode?;
             self.put_inodes(number, &inode)?;
         }
-        self.batch.pad()?;
+        self.write_buffer.pad()?;
         self.unused_tables()
     }
 
@@ -222,7 +225,7 @@ impl<S: Sink> Emitter<'_, S> {
             return Ok(());
         }
         for (group, table) in (0..).zip(&plan.placed.places.groups.tables) {
-            self.batch.clear(plan.groups.unused_table(group, *table))?;
+            self.write_buffer.clear(plan.groups.unused_table(group, *table))?;
         }
         Ok(())
     }
@@ -233,12 +236,12 @@ impl<S: Sink> Emitter<'_, S> {
         let per_group = plan.placed.geometry.inodes_per_group;
         if first.slot().is_multiple_of(per_group) {
             // The inodes of a group need not fill their last block.
-            self.batch.pad()?;
+            self.write_buffer.pad()?;
             let group = usize::try_from(first.slot() / per_group).map_err(|_| TABLES_HOLD_ALL)?;
             let table = plan.placed.places.groups.tables.get(group).ok_or(TABLES_HOLD_ALL)?;
-            self.batch.seek(*table)?;
+            self.write_buffer.seek(*table)?;
         }
-        self.batch.append(inodes.block())
+        self.write_buffer.append(inodes.block())
     }
 
     /// Writes the descriptors and superblocks of all copies, the primary last.
@@ -246,7 +249,7 @@ impl<S: Sink> Emitter<'_, S> {
         let plan = self.from.plan;
         // With small blocks the boot sectors are a block of their own.
         let boot = self.from.format.block.first_data_block() - BlockIndex::new(0);
-        self.batch.clear(Run::new(BlockIndex::new(0), boot))?;
+        self.write_buffer.clear(Run::new(BlockIndex::new(0), boot))?;
         let journal = self.journal_inode()?;
         let sources = Sources {
             options: self.from.options,
@@ -260,7 +263,7 @@ impl<S: Sink> Emitter<'_, S> {
             orphan_file: self.from.plan.orphan_file,
             layout: plan.placed.space.layout(),
             seed: self.from.seed,
-            written: self.batch.written(),
+            written: self.write_buffer.written(),
         };
         let layout = plan.placed.space.layout();
         let copies: Vec<u64> =
@@ -276,12 +279,12 @@ impl<S: Sink> Emitter<'_, S> {
             let place = first.get_mut(boot..boot + SUPERBLOCK_LEN);
             place.ok_or(COPY_HAS_ROOM)?.copy_from_slice(superblock.as_bytes());
             if group > 0 {
-                self.batch.write_blocks(start, &copy)?;
+                self.write_buffer.write_blocks(start, &copy)?;
                 continue;
             }
-            self.batch.write_blocks(start + ONE, descriptors)?;
-            self.batch.barrier()?;
-            self.batch.write_blocks(start, first)?;
+            self.write_buffer.write_blocks(start + ONE, descriptors)?;
+            self.write_buffer.barrier()?;
+            self.write_buffer.write_blocks(start, first)?;
         }
         Ok(())
     }

@@ -10,8 +10,8 @@ use crate::format::Format;
 use crate::options::Options;
 use crate::plan::Plan;
 use crate::plan::ea_inode;
+use crate::plan::internal_file::InternalFile;
 use crate::plan::nodes::{NodePlan, dots, mapped, named, split};
-use crate::plan::own_file::OwnFile;
 use crate::record::inode::{BLOCK_MAP_SIZE, Inode};
 use crate::render::directory::{Layout, Named};
 use crate::render::extents::{self, ExtentTree};
@@ -206,13 +206,17 @@ impl Renderer<'_> {
     }
 
     /// The mapping of a file of the filesystem's own.
-    pub(super) fn own_tree(&self, file: &OwnFile, number: InodeNumber) -> Result<ExtentTree> {
+    pub(super) fn own_tree(&self, file: &InternalFile, number: InodeNumber) -> Result<ExtentTree> {
         let seed = self.seed.inode(number, 0);
         extents::render(&file.extents, &file.nodes, self.format.block, seed)
     }
 
     /// The inode of a file of the filesystem's own, if there is such a file.
-    pub(super) fn own_inode(&self, file: &OwnFile, number: InodeNumber) -> Result<Option<Inode>> {
+    pub(super) fn own_inode(
+        &self,
+        file: &InternalFile,
+        number: InodeNumber,
+    ) -> Result<Option<Inode>> {
         if file.extents.is_empty() {
             return Ok(None);
         }

@@ -6,7 +6,7 @@ use crate::alloc::Space;
 use crate::attributes::Attribute;
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
-use crate::plan::own_file::OwnFile;
+use crate::plan::internal_file::InternalFile;
 use crate::render::inode::ValueFile;
 use crate::sink::widen;
 use crate::tree::Node;
@@ -17,7 +17,7 @@ use crate::units::{BlockCount, InodeNumber};
 pub(crate) struct EaInode<'a> {
     pub value: &'a [u8],
     /// Where the value is.
-    pub file: OwnFile,
+    pub file: InternalFile,
     uid: u32,
     gid: u32,
     /// The entries in inodes and blocks that have it; a shared block counts once.
@@ -49,14 +49,14 @@ impl<'a> EaInodes<'a> {
             inode.references += 1;
             return;
         }
-        let (file, uid, gid) = (OwnFile::default(), node.uid, node.gid);
+        let (file, uid, gid) = (InternalFile::default(), node.uid, node.gid);
         self.inodes.push(EaInode { value, file, uid, gid, references: 1 });
     }
 
     /// Takes blocks for all values.
     pub(crate) fn place(&mut self, format: &Format, space: &mut Space) -> Result<()> {
         for inode in &mut self.inodes {
-            inode.file = OwnFile::take(blocks(inode.value, format), format.block, space)?;
+            inode.file = InternalFile::take(blocks(inode.value, format), format.block, space)?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@
 use crate::alloc::{GroupLayout, Space};
 use crate::error::{Result, internal};
 use crate::geometry::{BITMAPS, Geometry};
-use crate::plan::own_file::blocks_of;
+use crate::plan::internal_file::blocks_of;
 use crate::units::{BlockCount, BlockIndex};
 
 /// The places of the groups' bitmaps and tables.

@@ -6,14 +6,14 @@ pub(crate) mod group_tables;
 pub(crate) mod groups;
 mod identity;
 pub(crate) mod inline;
-pub(crate) mod legal;
+pub(crate) mod internal_file;
 pub(crate) mod nodes;
 pub(crate) mod numbering;
 pub(crate) mod orphan_file;
-pub(crate) mod own_file;
 mod packing;
 pub(crate) mod places;
 pub(crate) mod split;
+pub(crate) mod valid_sizes;
 
 use crate::alloc::Space;
 use crate::anchors;
@@ -31,9 +31,9 @@ use crate::units::{BlockCount, BlockIndex, InodeNumber};
 
 use groups::{Groups, UnusedTables};
 use identity::Identity;
+use internal_file::InternalFile;
 use nodes::{Basis, NodePlans};
 use numbering::Numbering;
-use own_file::OwnFile;
 use places::Placed;
 
 /// What was taken before the plan.
@@ -42,7 +42,7 @@ pub(crate) struct TakenSpace {
     /// The blocks in use.
     pub space: Space,
     /// Those of the list of orphans.
-    pub orphan_file: OwnFile,
+    pub orphan_file: InternalFile,
 }
 
 impl TakenSpace {
@@ -68,7 +68,7 @@ impl TakenSpace {
         }
         let mut space = self.space.clone();
         orphan_file::give_back(&self.orphan_file, &mut space)?;
-        Ok(Some(Self { space, orphan_file: OwnFile::default() }))
+        Ok(Some(Self { space, orphan_file: InternalFile::default() }))
     }
 }
 

@@ -11,23 +11,23 @@ use crate::error::Result;
 use crate::format::Format;
 use crate::geometry;
 use crate::options::Options;
-use crate::plan::own_file::OwnFile;
+use crate::plan::internal_file::InternalFile;
 use crate::units::BlockCount;
 
 /// Takes the blocks of the file from a space in which nothing else is taken; none if no filesystem
 /// of these options has such a file.
-pub(crate) fn take(options: &Options, format: &Format, space: &mut Space) -> Result<OwnFile> {
+pub(crate) fn take(options: &Options, format: &Format, space: &mut Space) -> Result<InternalFile> {
     let length = geometry::orphan_file(options, format)?;
     if length == BlockCount::ZERO {
-        return Ok(OwnFile::default());
+        return Ok(InternalFile::default());
     }
     let start = geometry::behind_growth(options, format, space.layout());
     space.skip_to(start.max(space.end()));
-    OwnFile::take_ahead(length, format.block, space)
+    InternalFile::take_ahead(length, format.block, space)
 }
 
 /// The space without the file, for a filesystem that turns out to have none.
-pub(crate) fn give_back(file: &OwnFile, space: &mut Space) -> Result<()> {
+pub(crate) fn give_back(file: &InternalFile, space: &mut Space) -> Result<()> {
     let nodes = file.nodes.iter().map(|block| crate::units::Run::new(*block, BlockCount::new(1)));
     file.extents
         .iter()

@@ -8,7 +8,7 @@ use crate::format::Format;
 use crate::geometry::{BITMAPS, Geometry, InodeDemand};
 use crate::options::{Options, Reserved, Size};
 use crate::plan::group_tables::GroupTables;
-use crate::plan::own_file::OwnFile;
+use crate::plan::internal_file::InternalFile;
 use crate::units::{BlockCount, BlockIndex};
 
 /// The places of what every filesystem has.
@@ -17,9 +17,9 @@ pub(crate) struct Places {
     /// The bitmaps and inode tables of the groups.
     pub groups: GroupTables,
     /// The journal, if there is one.
-    pub journal: OwnFile,
+    pub journal: InternalFile,
     /// The list of orphans, if there is one.
-    pub orphan_file: OwnFile,
+    pub orphan_file: InternalFile,
     /// The block that lists the blocks held back for descriptors, if there are any.
     pub resize_map: Option<BlockIndex>,
 }
@@ -40,7 +40,7 @@ impl Placed {
         format: &Format,
         demand: InodeDemand,
         space: Space,
-        orphan_file: OwnFile,
+        orphan_file: InternalFile,
     ) -> Result<Self> {
         let sizing = Sizing { options, format, demand };
         let mut placed = match options.size {
@@ -56,7 +56,7 @@ impl Placed {
 
     fn of(geometry: Geometry, groups: GroupTables, files: Files, space: Space) -> Self {
         let Files { journal, resize_map } = files;
-        let orphan_file = OwnFile::default();
+        let orphan_file = InternalFile::default();
         Self { geometry, places: Places { groups, journal, orphan_file, resize_map }, space }
     }
 
@@ -196,7 +196,7 @@ fn place(geometry: Geometry, mut space: Space) -> Result<Placed> {
 
 /// The files of the filesystem's own.
 struct Files {
-    journal: OwnFile,
+    journal: InternalFile,
     resize_map: Option<BlockIndex>,
 }
 
@@ -208,7 +208,7 @@ impl Files {
             None
         };
         let block_size = geometry.format.block;
-        let journal = OwnFile::take(geometry.journal, block_size, space)?;
+        let journal = InternalFile::take(geometry.journal, block_size, space)?;
         Ok(Self { journal, resize_map })
     }
 }

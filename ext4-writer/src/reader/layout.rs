@@ -234,12 +234,12 @@ fn cluster_blocks(
     block: BlockSize,
 ) -> ReadResult<u64> {
     let (log, block_log) = (superblock.log_cluster_size.get(), block.superblock_log());
-    let legal = if features.has(Feature::BIGALLOC) {
+    let is_valid = if features.has(Feature::BIGALLOC) {
         (block_log..=MAX_CLUSTER_LOG - KIB_LOG).contains(&log)
     } else {
         log == block_log
     };
-    if !legal {
+    if !is_valid {
         let bytes = block.bytes();
         return Err(wrong(format!(
             "its clusters have 2^{} bytes, its blocks {bytes}",

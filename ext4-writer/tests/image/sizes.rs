@@ -1,4 +1,4 @@
-//! Every legal size is taken, every other one is refused with the next that is; a fitted size is
+//! Every valid size is taken, every other one is refused with the next that is; a fitted size is
 //! the smallest that holds its tree; a filesystem grows as far as it was told it would.
 
 use std::fs::File;
@@ -29,9 +29,9 @@ fn sized(bytes: u64, block_size: u64, list: &str) -> Options {
     options
 }
 
-/// An empty filesystem of this size is made, or refused as illegal with a larger one that is not.
-/// Returns the legal size.
-fn legal(bytes: u64, block_size: u64, list: &str) -> u64 {
+/// An empty filesystem of this size is made, or refused as invalid with a larger one that is not.
+/// Returns the valid size.
+fn valid(bytes: u64, block_size: u64, list: &str) -> u64 {
     let refused = match empty(sized(bytes, block_size, list)) {
         Ok(summary) => {
             assert_eq!(summary.size, bytes);
@@ -58,7 +58,7 @@ fn every_size_from_one_block_on_is_made_or_refused_with_the_next_that_is() {
         for list in LISTS {
             let mut next = 0;
             for blocks in 1..2500 {
-                let size = legal(blocks * block_size, block_size, list);
+                let size = valid(blocks * block_size, block_size, list);
                 // All sizes up to the one that was named are refused, that one is not.
                 assert!(size >= next, "{size} after {next}");
                 next = size;
@@ -73,15 +73,15 @@ fn sizes_around_the_ends_of_groups_are_made_or_refused_with_the_next_that_is() {
     for end in ends {
         for list in LISTS {
             for above in (0..3 * MIB).step_by(4096).chain([3 * MIB]) {
-                legal(end + above, 4096, list);
-                legal(end - 4096 - above, 4096, list);
+                valid(end + above, 4096, list);
+                valid(end - 4096 - above, 4096, list);
             }
         }
     }
     for end in (1..=17).map(|k| k * 8 * MIB) {
         for above in (0..MIB).step_by(1024) {
-            legal(end + above, 1024, "");
-            legal(end + above, 1024, "^flex_bg");
+            valid(end + above, 1024, "");
+            valid(end + above, 1024, "^flex_bg");
         }
     }
 }
@@ -92,7 +92,7 @@ fn judges_find_sizes_around_the_ends_of_groups_clean() {
     for end in [128 * MIB, 640 * MIB, 2 * GIB, 4 * GIB] {
         for list in LISTS {
             for above in [0, 4 * KIB, 44 * KIB, MIB, 2 * MIB + 8 * KIB, 3 * MIB] {
-                let size = legal(end + above, 4096, list);
+                let size = valid(end + above, 4096, list);
                 Image::build(sized(size, 4096, list), some);
             }
         }
@@ -100,7 +100,7 @@ fn judges_find_sizes_around_the_ends_of_groups_clean() {
     for blocks in (1..2000).step_by(83) {
         for block_size in [KIB, 4 * KIB] {
             for list in ["", "^flex_bg"] {
-                let size = legal(blocks * block_size, block_size, list);
+                let size = valid(blocks * block_size, block_size, list);
                 Image::build(sized(size, block_size, list), |_| ());
             }
         }
@@ -110,7 +110,7 @@ fn judges_find_sizes_around_the_ends_of_groups_clean() {
 #[test]
 fn a_size_that_is_no_multiple_of_the_block_size_is_refused_with_its_neighbours() {
     for size in [8 * MIB + 1, 8 * MIB + 512, 100 * MIB - 1] {
-        assert!(legal(size, 4096, "") < size + 4096);
+        assert!(valid(size, 4096, "") < size + 4096);
     }
 }
 
@@ -141,7 +141,7 @@ fn a_filesystem_of_64_tib_is_clean() {
 #[test]
 fn sizes_around_16_tib_are_clean_and_need_64bit_beyond() {
     for size in [16 * TIB - 4096, 16 * TIB + 3 * MIB] {
-        huge(legal(size, 4096, "sparse_super2"), "sparse_super2");
+        huge(valid(size, 4096, "sparse_super2"), "sparse_super2");
     }
     let narrow = |size| empty(sized(size, 4096, "^64bit"));
     narrow(16 * TIB - 4096).unwrap();

@@ -249,10 +249,10 @@ fn words_that_make_no_disk_are_refused_and_leave_nothing() {
     for (options, code, reason) in [
         (&[][..], 2, "--size 8G"),
         (&["--size", "8"], 2, "size"),
-        (&["--size", "100001"], 2, "the next legal size is 102400"),
+        (&["--size", "100001"], 2, "the next valid size is 102400"),
         (&["--size", "8G", "-O", "bigalloc"], 2, "bigalloc"),
         (&["--size", "8G", "--label", "more than sixteen bytes"], 2, "label"),
-        (&["--size", "1M", "--journal-size", "64M"], 2, "the next legal size is "),
+        (&["--size", "1M", "--journal-size", "64M"], 2, "the next valid size is "),
     ] {
         let message = create_fails(&bench, "none", options, code);
         assert!(message.contains(reason), "{message}");

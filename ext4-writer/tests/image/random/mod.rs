@@ -92,9 +92,9 @@ fn run(case: &Case, totals: &RefCell<Totals>) {
     let refusals = choice.refusals();
     let made = match make(&choice, &work) {
         Err(Error::InvalidOption { option: "size", reason }) if refusals.is_empty() => {
-            let Some(legal) = legal_above(&choice, &reason) else { return };
-            totals.borrow_mut().count("sizes replaced by the next that is legal", 1);
-            choice = choice.resized(legal);
+            let Some(valid) = valid_above(&choice, &reason) else { return };
+            totals.borrow_mut().count("sizes replaced by the next that is valid", 1);
+            choice = choice.resized(valid);
             make(&choice, &work)
         }
         made => made,
@@ -144,8 +144,8 @@ fn make(choice: &Choice, work: &tempfile::TempDir) -> Result<(Twin<FileSink>, Op
     Ok((Twin::try_in(work, options.clone())?, options))
 }
 
-/// The next legal size that a refused one is told.
-fn legal_above(choice: &Choice, reason: &str) -> Option<u64> {
+/// The next valid size that a refused one is told.
+fn valid_above(choice: &Choice, reason: &str) -> Option<u64> {
     let fixed = match choice.size {
         Size::Fixed(bytes) => Some(bytes),
         Size::Fit { .. } => None,
@@ -155,7 +155,7 @@ fn legal_above(choice: &Choice, reason: &str) -> Option<u64> {
         let options = choice.options().unwrap();
         let error = Error::InvalidOption { option: "size", reason: reason.to_owned() };
         let nothing = choices::Demand { inodes: 0, bytes: 0 };
-        assert!(has_no_room(&options, nothing, &error), "no size is legal: {reason}");
+        assert!(has_no_room(&options, nothing, &error), "no size is valid: {reason}");
         return None;
     };
     let named = reason.rsplit(|c: char| !c.is_ascii_digit()).find_map(|n| n.parse().ok());

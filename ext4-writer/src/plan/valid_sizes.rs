@@ -16,24 +16,24 @@ use crate::units::{BlockCount, BlockIndex};
 const SMALL: u64 = 16 << 10;
 const ONE: BlockCount = BlockCount::new(1);
 /// How many groups, of all sizes together, are looked at before it is said that no size near is
-/// legal.
-const EFFORT: u64 = 200_000;
+/// valid.
+const MAX_GROUPS_VISITED: u64 = 200_000;
 
 /// Refuses a fixed size that is no filesystem, and names the nearest that are.
 pub(crate) fn check_fixed(bytes: u64, options: &Options, format: &Format) -> Result<()> {
     let sizes = Sizes { options, format };
     let blocks = format.block.whole_blocks(bytes);
     let is_whole = format.block.bytes_in(blocks) == bytes;
-    let next = sizes.next_legal(format.block.blocks_for(bytes))?;
+    let next = sizes.next_valid(format.block.blocks_for(bytes))?;
     if is_whole && next == Some(blocks) {
         return Ok(());
     }
     let problem =
         if is_whole { "hold no whole filesystem" } else { "are no multiple of the block size" };
     let size = |blocks| format.block.bytes_in(blocks);
-    let nearest = match (sizes.legal_below(blocks).map(size), next.map(size)) {
-        (Some(below), Some(above)) => format!("the nearest legal sizes are {below} and {above}"),
-        (None, Some(above)) => format!("the next legal size is {above}"),
+    let nearest = match (sizes.valid_below(blocks).map(size), next.map(size)) {
+        (Some(below), Some(above)) => format!("the nearest valid sizes are {below} and {above}"),
+        (None, Some(above)) => format!("the next valid size is {above}"),
         (_, None) => "the journal and the inodes asked for leave no room in any near size".into(),
     };
     let reason = format!("{bytes} bytes {problem}; {nearest}");
@@ -51,10 +51,10 @@ pub fn largest_size(options: &Options, capacity: u64) -> Result<u64> {
     let sizes = Sizes { options, format: &format };
     let blocks = format.block.whole_blocks(capacity);
     let bytes = format.block.bytes_in(blocks);
-    if blocks > BlockCount::ZERO && sizes.next_legal(blocks)? == Some(blocks) {
+    if blocks > BlockCount::ZERO && sizes.next_valid(blocks)? == Some(blocks) {
         return Ok(bytes);
     }
-    let below = sizes.legal_below(blocks.max(ONE)).map(|below| format.block.bytes_in(below));
+    let below = sizes.valid_below(blocks.max(ONE)).map(|below| format.block.bytes_in(below));
     below.ok_or_else(|| {
         let reason = format!("{capacity} bytes hold no whole filesystem");
         Error::InvalidOption { option: "size", reason }
@@ -77,14 +77,14 @@ impl Sizes<'_> {
         geometry::layout(&self.options_of(blocks), self.format)
     }
 
-    /// The smallest legal size of at least so many blocks, if it can be found.
+    /// The smallest valid size of at least so many blocks, if it can be found.
     ///
     /// As in fitting, no size between one that misses some blocks and one that is larger by as
     /// many can do, unless there is a group more.
-    fn next_legal(&self, from: BlockCount) -> Result<Option<BlockCount>> {
+    fn next_valid(&self, from: BlockCount) -> Result<Option<BlockCount>> {
         let mut blocks = from.max(BlockCount::new(1));
         let mut effort = 0;
-        while effort < EFFORT {
+        while effort < MAX_GROUPS_VISITED {
             let layout = self.layout(blocks)?;
             effort += 10 + layout.groups_in(blocks);
             let whole = layout.whole_group(blocks);
@@ -103,15 +103,15 @@ impl Sizes<'_> {
         Ok(None)
     }
 
-    /// The largest legal size of fewer blocks, if it is easy to tell: that without the last group.
-    fn legal_below(&self, blocks: BlockCount) -> Option<BlockCount> {
+    /// The largest valid size of fewer blocks, if it is easy to tell: that without the last group.
+    fn valid_below(&self, blocks: BlockCount) -> Option<BlockCount> {
         let layout = self.layout(blocks).ok()?;
         let last = layout.groups_in(blocks).checked_sub(1).filter(|last| *last > 0)?;
         let below = match BlockCount::new(layout.group_start(last).get()) {
             start if layout.whole_group(blocks) == blocks => start.max(blocks),
             start => start,
         };
-        (self.next_legal(below).ok()? == Some(below)).then_some(below)
+        (self.next_valid(below).ok()? == Some(below)).then_some(below)
     }
 
     /// The blocks that an empty root misses in a filesystem of so many.
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_illegal_size_names_legal_neighbours() {
+    fn an_invalid_size_names_legal_neighbours() {
         assert_eq!(refused(32_768 * 4096), None);
         // A terabyte has 128 blocks of descriptors: with the superblock a copy is 129.
         assert_eq!(refused((32_768 + 129) * 4096), None);
@@ -171,13 +171,13 @@ mod tests {
         assert!(odd.ends_with("sizes are 163840000 and 163844096"), "{odd}");
         for tiny in [0, 1, 4096] {
             let tiny = refused(tiny).unwrap();
-            assert!(tiny.contains("the next legal size is "), "{tiny}");
+            assert!(tiny.contains("the next valid size is "), "{tiny}");
         }
     }
 
-    /// Whatever takes the room: the next legal size is one.
+    /// Whatever takes the room: the next valid size is one.
     #[test]
-    fn the_next_legal_size_has_room_for_all_that_was_asked_for() {
+    fn the_next_valid_size_has_room_for_all_that_was_asked_for() {
         type Change = fn(&mut Options);
         let changes: [(u64, Change); 4] = [
             (2 << 20, |options| options.journal = Journal::Size(256 << 20)),
@@ -190,18 +190,18 @@ mod tests {
             change(&mut options);
             let format = Format::new(&options).unwrap();
             let named = check_fixed(small, &options, &format).unwrap_err().to_string();
-            let legal = named.rsplit(' ').next().unwrap().parse().unwrap();
-            for (bytes, is_legal) in [(legal, true), (legal - 4096, false)] {
+            let valid = named.rsplit(' ').next().unwrap().parse().unwrap();
+            for (bytes, is_valid) in [(valid, true), (valid - 4096, false)] {
                 options.size = Size::Fixed(bytes);
-                assert_eq!(check_fixed(bytes, &options, &format).is_ok(), is_legal, "{named}");
+                assert_eq!(check_fixed(bytes, &options, &format).is_ok(), is_valid, "{named}");
             }
-            options.size = Size::Fixed(legal);
+            options.size = Size::Fixed(valid);
             Builder::create(CountingSink::new(), options).unwrap().finish().unwrap();
         }
     }
 
     #[test]
-    fn a_filesystem_that_is_all_inodes_has_no_legal_size() {
+    fn a_filesystem_that_is_all_inodes_has_no_valid_size() {
         let mut options = Options::new(Size::Fixed(1 << 30));
         (options.block_size, options.inode_size, options.bytes_per_inode) =
             (1024, 1024, Some(1024));

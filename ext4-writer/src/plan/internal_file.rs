@@ -9,14 +9,14 @@ use crate::units::{BlockCount, BlockIndex, BlockSize, FileBlock, Run};
 
 /// Where the blocks of such a file are.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct OwnFile {
+pub(crate) struct InternalFile {
     /// Its mappings; none if there is no such file.
     pub extents: Vec<Extent>,
     /// The nodes of its extent tree.
     pub nodes: Vec<BlockIndex>,
 }
 
-impl OwnFile {
+impl InternalFile {
     /// Takes so many blocks, and those of the nodes that their mappings need.
     pub(crate) fn take(
         length: BlockCount,

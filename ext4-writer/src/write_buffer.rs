@@ -5,10 +5,10 @@ use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 
 use crate::buffer::Buffer;
+use crate::deferred_error::DeferredError;
 use crate::error::{Error, Result, internal};
-use crate::late::Late;
+use crate::pending_zeroes::PendingZeroes;
 use crate::sink::{Prior, Sink, widen};
-use crate::stale::Stale;
 use crate::units::{BlockCount, BlockIndex, BlockSize, Run};
 
 /// The pages of the buffer at most: 1 MiB. The kernel has a large folio for a large write; with 256
@@ -19,7 +19,7 @@ pub(crate) const PAGES: usize = 256;
 const FIRST_PAGES: usize = 16;
 
 /// A sink with a buffer in front of it.
-pub(crate) struct Batch<S> {
+pub(crate) struct WriteBuffer<S> {
     sink: S,
     prior: Prior,
     block_size: BlockSize,
@@ -32,16 +32,16 @@ pub(crate) struct Batch<S> {
     /// Nothing at or behind it was ever written.
     high_water: BlockIndex,
     /// What is to read as zeros again and does not yet.
-    stale: Stale,
+    pending_zeroes: PendingZeroes,
     poisoned: bool,
 }
 
 /// The runs that wait to be made zeros at most.
-const STALE: usize = 1 << 16;
+const MAX_PENDING: usize = 1 << 16;
 
-impl<S> std::fmt::Debug for Batch<S> {
+impl<S> std::fmt::Debug for WriteBuffer<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batch")
+        f.debug_struct("WriteBuffer")
             .field("start", &self.start)
             .field("filled", &self.filled)
             .field("poisoned", &self.poisoned)
@@ -49,7 +49,7 @@ impl<S> std::fmt::Debug for Batch<S> {
     }
 }
 
-impl<S: Sink> Batch<S> {
+impl<S: Sink> WriteBuffer<S> {
     /// An empty buffer before `sink`, in which no byte was written but what `prior` says.
     pub(crate) fn new(sink: S, prior: Prior, block_size: BlockSize) -> Result<Self> {
         let buffer = pages(FIRST_PAGES)?;
@@ -63,7 +63,7 @@ impl<S: Sink> Batch<S> {
             filled: 0,
             written: 0,
             high_water: start,
-            stale: Stale::default(),
+            pending_zeroes: PendingZeroes::default(),
             poisoned: false,
         })
     }
@@ -98,7 +98,7 @@ impl<S: Sink> Batch<S> {
         self.check_usable()?;
         let filled = self.block_size.whole_blocks(widen(self.filled));
         if self.start + filled != block {
-            self.flush()?;
+            self.write_buffered()?;
             self.start = block;
         }
         Ok(())
@@ -172,28 +172,28 @@ impl<S: Sink> Batch<S> {
 
     /// Writes whole blocks, of which none is all zeros, from where they are.
     pub(crate) fn write_blocks(&mut self, at: BlockIndex, blocks: &[u8]) -> Result<()> {
-        self.flush()?;
+        self.write_buffered()?;
         let (offset, length) = (self.block_size.offset(at), widen(blocks.len()));
         let done = self.sink.write_at(offset, blocks).map(|()| self.written += length);
         self.checked(done, offset, length)?;
         self.start = at + self.block_size.whole_blocks(length);
-        self.stale.remove(at, self.start);
+        self.pending_zeroes.remove(at, self.start);
         self.high_water = self.high_water.max(self.start);
         Ok(())
     }
 
-    /// Makes a run read as zeros again, at the latest at the next [`settle`](Self::settle): what
+    /// Makes a run read as zeros again, at the latest at the next [`flush`](Self::flush): what
     /// is freed is often written again, and neighbours are freed one after the other.
     pub(crate) fn zero(&mut self, run: Run) -> Result<()> {
-        self.flush()?;
-        self.stale.add(run.start, run.end().min(self.high_water));
-        if self.stale.count() > STALE { self.settle() } else { Ok(()) }
+        self.write_buffered()?;
+        self.pending_zeroes.add(run.start, run.end().min(self.high_water));
+        if self.pending_zeroes.count() > MAX_PENDING { self.flush() } else { Ok(()) }
     }
 
     /// Writes all that is in the buffer, and makes zeros of what has to be.
-    pub(crate) fn settle(&mut self) -> Result<()> {
-        self.flush()?;
-        self.stale.take().try_for_each(|run| self.zero_now(run))
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        self.write_buffered()?;
+        self.pending_zeroes.take().try_for_each(|run| self.zero_now(run))
     }
 
     /// Makes a run that nothing was written to read as zeros, if it does not.
@@ -202,7 +202,7 @@ impl<S: Sink> Batch<S> {
         if self.prior == Prior::Zeros || run.length == BlockCount::ZERO {
             return Ok(());
         }
-        self.flush()?;
+        self.write_buffered()?;
         self.zero_now(run)
     }
 
@@ -214,7 +214,7 @@ impl<S: Sink> Batch<S> {
     }
 
     /// Gives the sink all that is in the buffer; a part of a block must not be.
-    pub(crate) fn flush(&mut self) -> Result<()> {
+    pub(crate) fn write_buffered(&mut self) -> Result<()> {
         self.check_usable()?;
         if self.filled == 0 {
             return Ok(());
@@ -229,7 +229,7 @@ impl<S: Sink> Batch<S> {
         for part in &used {
             let first = self.start + self.block_size.whole_blocks(widen(part.start));
             let behind = self.start + self.block_size.whole_blocks(widen(part.end));
-            self.stale.remove(first, behind);
+            self.pending_zeroes.remove(first, behind);
         }
         let written = self.write_parts(offset, used);
         self.start = self.start + self.block_size.whole_blocks(widen(filled));
@@ -258,14 +258,14 @@ impl<S: Sink> Batch<S> {
     /// Gives the sink all that is in the buffer, and returns when it cannot be lost while what
     /// follows stays.
     pub(crate) fn barrier(&mut self) -> Result<()> {
-        self.settle()?;
+        self.flush()?;
         let done = self.sink.barrier();
         self.checked(done, 0, 0)
     }
 
     /// Writes all that is left, makes the image `length` bytes long and syncs it.
     pub(crate) fn finish(mut self, length: u64) -> Result<(u64, S)> {
-        self.settle()?;
+        self.flush()?;
         let done = self.sink.set_length(length).and_then(|()| self.sink.sync());
         self.checked(done, 0, length)?;
         Ok((self.written, self.sink))
@@ -277,7 +277,7 @@ impl<S: Sink> Batch<S> {
             if self.buffer.pages() < PAGES {
                 self.grow()?;
             } else {
-                self.flush()?;
+                self.write_buffered()?;
             }
         }
         self.buffer.bytes_mut().get_mut(self.filled..).ok_or(BUFFER_HAS_ROOM)
@@ -296,7 +296,7 @@ impl<S: Sink> Batch<S> {
     fn checked(&mut self, done: std::io::Result<()>, offset: u64, length: u64) -> Result<()> {
         done.map_err(|error| {
             self.poisoned = true;
-            let Late { offset, length, source } = Late::of(error, offset, length);
+            let DeferredError { offset, length, source } = DeferredError::of(error, offset, length);
             Error::WriteImage { offset, length, source }
         })
     }
@@ -309,7 +309,7 @@ fn pages(count: usize) -> Result<Buffer> {
     })
 }
 
-/// What came of [`Batch::append_from`].
+/// What came of [`WriteBuffer::append_from`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Appended {
     /// Every byte.
@@ -358,19 +358,20 @@ mod tests {
 
     #[test]
     fn what_is_freed_is_made_zeros_once_and_only_where_nothing_came_after_it() {
-        let mut batch = Batch::new(MemorySink::new(), Prior::Zeros, BlockSize::DEFAULT).unwrap();
+        let mut write_buffer =
+            WriteBuffer::new(MemorySink::new(), Prior::Zeros, BlockSize::DEFAULT).unwrap();
         let run = |start, length| Run::new(BlockIndex::new(start), BlockCount::new(length));
-        batch.write_blocks(BlockIndex::new(0), &vec![7; 10 * 4096]).unwrap();
-        batch.zero(run(1, 3)).unwrap();
-        batch.zero(run(4, 4)).unwrap();
-        batch.zero(run(9, 100)).unwrap();
-        assert_eq!(batch.stale.count(), 2);
+        write_buffer.write_blocks(BlockIndex::new(0), &vec![7; 10 * 4096]).unwrap();
+        write_buffer.zero(run(1, 3)).unwrap();
+        write_buffer.zero(run(4, 4)).unwrap();
+        write_buffer.zero(run(9, 100)).unwrap();
+        assert_eq!(write_buffer.pending_zeroes.count(), 2);
         // A block of zeros is not written, but the one before it is.
-        batch.write_block(BlockIndex::new(2), b"a").unwrap();
-        batch.write_block(BlockIndex::new(3), b"").unwrap();
-        batch.settle().unwrap();
-        assert_eq!(batch.stale.count(), 0);
-        let (_, sink) = batch.finish(10 * 4096).unwrap();
+        write_buffer.write_block(BlockIndex::new(2), b"a").unwrap();
+        write_buffer.write_block(BlockIndex::new(3), b"").unwrap();
+        write_buffer.flush().unwrap();
+        assert_eq!(write_buffer.pending_zeroes.count(), 0);
+        let (_, sink) = write_buffer.finish(10 * 4096).unwrap();
         let first: Vec<u8> = sink.bytes().chunks(4096).map(|block| block[0]).collect();
         assert_eq!(first, [7, 0, b'a', 0, 0, 0, 0, 0, 7, 0]);
     }
@@ -395,13 +396,14 @@ mod tests {
 
     #[test]
     fn neighbours_share_a_write_and_zeros_are_not_written() {
-        let mut batch = Batch::new(Log(Vec::new()), Prior::Zeros, BlockSize::DEFAULT).unwrap();
-        batch.write_block(BlockIndex::new(10), b"a").unwrap();
-        batch.write_block(BlockIndex::new(11), b"b").unwrap();
-        batch.write_block(BlockIndex::new(12), b"").unwrap();
-        batch.append_zeros(8192).unwrap();
-        batch.append(&[7; 4096]).unwrap();
-        let (written, log) = batch.finish(0).unwrap();
+        let mut write_buffer =
+            WriteBuffer::new(Log(Vec::new()), Prior::Zeros, BlockSize::DEFAULT).unwrap();
+        write_buffer.write_block(BlockIndex::new(10), b"a").unwrap();
+        write_buffer.write_block(BlockIndex::new(11), b"b").unwrap();
+        write_buffer.write_block(BlockIndex::new(12), b"").unwrap();
+        write_buffer.append_zeros(8192).unwrap();
+        write_buffer.append(&[7; 4096]).unwrap();
+        let (written, log) = write_buffer.finish(0).unwrap();
         assert_eq!(log.0, [(40960, 8192), (40960 + 5 * 4096, 4096)]);
         assert_eq!(written, 12288);
     }
@@ -409,24 +411,25 @@ mod tests {
     #[test]
     fn zeros_are_written_where_the_sink_held_something_else() {
         let sink = Log(Vec::new());
-        let mut batch = Batch::new(sink, Prior::Unknown, BlockSize::DEFAULT).unwrap();
-        batch.write_block(BlockIndex::new(10), b"a").unwrap();
-        batch.append_zeros(8192).unwrap();
-        let (written, log) = batch.finish(0).unwrap();
+        let mut write_buffer = WriteBuffer::new(sink, Prior::Unknown, BlockSize::DEFAULT).unwrap();
+        write_buffer.write_block(BlockIndex::new(10), b"a").unwrap();
+        write_buffer.append_zeros(8192).unwrap();
+        let (written, log) = write_buffer.finish(0).unwrap();
         assert_eq!((written, log.0), (12288, vec![(40960, 12288)]));
     }
 
     #[test]
     fn more_than_the_buffer_passes_through_it() {
-        let mut batch = Batch::new(MemorySink::new(), Prior::Zeros, BlockSize::DEFAULT).unwrap();
+        let mut write_buffer =
+            WriteBuffer::new(MemorySink::new(), Prior::Zeros, BlockSize::DEFAULT).unwrap();
         let bytes: Vec<u8> = (0..3_000_000u32).map(|n| n.to_le_bytes()[0] | 1).collect();
-        batch.seek(BlockIndex::new(2)).unwrap();
-        assert_eq!(batch.append_from(&mut &bytes[..], 3_000_000).unwrap(), Appended::All);
-        batch.pad().unwrap();
-        let short = batch.append_from(&mut &b"abc"[..], 5).unwrap();
+        write_buffer.seek(BlockIndex::new(2)).unwrap();
+        assert_eq!(write_buffer.append_from(&mut &bytes[..], 3_000_000).unwrap(), Appended::All);
+        write_buffer.pad().unwrap();
+        let short = write_buffer.append_from(&mut &b"abc"[..], 5).unwrap();
         assert_eq!(short, Appended::Short { got: 3 });
-        batch.pad().unwrap();
-        let (_, sink) = batch.finish(8192 + 4_000_000).unwrap();
+        write_buffer.pad().unwrap();
+        let (_, sink) = write_buffer.finish(8192 + 4_000_000).unwrap();
         assert_eq!(sink.into_bytes()[8192..8192 + 3_000_000], bytes);
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 /// Where a write failed that had been taken for done: the call that tells it is about another
 /// place. It travels inside an [`io::Error`] of the same kind.
 #[derive(Debug)]
-pub(crate) struct Late {
+pub(crate) struct DeferredError {
     /// The first byte of the write.
     pub offset: u64,
     /// Its bytes.
@@ -14,7 +14,7 @@ pub(crate) struct Late {
     pub source: io::Error,
 }
 
-impl Late {
+impl DeferredError {
     /// The error of a write of so many bytes at `offset`.
     pub(crate) fn error(offset: u64, length: u64, source: io::Error) -> io::Error {
         io::Error::new(source.kind(), Self { offset, length, source })
@@ -26,10 +26,10 @@ impl Late {
     }
 }
 
-impl std::fmt::Display for Late {
+impl std::fmt::Display for DeferredError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.source.fmt(f)
     }
 }
 
-impl std::error::Error for Late {}
+impl std::error::Error for DeferredError {}

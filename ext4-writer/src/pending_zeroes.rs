@@ -6,12 +6,12 @@ use crate::units::{BlockIndex, Run};
 
 /// Runs of blocks that do not touch each other.
 #[derive(Debug, Default)]
-pub(crate) struct Stale {
+pub(crate) struct PendingZeroes {
     /// Where each run ends, by where it starts.
     ends: BTreeMap<BlockIndex, BlockIndex>,
 }
 
-impl Stale {
+impl PendingZeroes {
     /// How many runs there are.
     pub(crate) fn count(&self) -> usize {
         self.ends.len()
@@ -74,27 +74,27 @@ mod tests {
         fn it_is_a_set_of_blocks_in_as_few_runs_as_can_be(
             steps in prop::collection::vec((any::<bool>(), 0..60_u64, 0..20_u64), 0..60),
         ) {
-            let (mut stale, mut model) = (Stale::default(), BTreeSet::new());
+            let (mut pending, mut model) = (PendingZeroes::default(), BTreeSet::new());
             for (adds, start, length) in steps {
                 let (from, to) = (BlockIndex::new(start), BlockIndex::new(start + length));
                 if adds {
-                    stale.add(from, to);
+                    pending.add(from, to);
                     model.extend(start..start + length);
                 } else {
-                    stale.remove(from, to);
+                    pending.remove(from, to);
                     model.retain(|block| !(start..start + length).contains(block));
                 }
                 let starts = model.iter().filter(|block| {
                     block.checked_sub(1).is_none_or(|before| !model.contains(&before))
                 });
-                prop_assert_eq!(stale.count(), starts.count());
+                prop_assert_eq!(pending.count(), starts.count());
             }
-            let blocks: Vec<u64> = stale
+            let blocks: Vec<u64> = pending
                 .take()
                 .flat_map(|run| run.start.get()..run.end().get())
                 .collect();
             prop_assert_eq!(blocks, model.into_iter().collect::<Vec<_>>());
-            prop_assert_eq!(stale.count(), 0);
+            prop_assert_eq!(pending.count(), 0);
         }
     }
 }
