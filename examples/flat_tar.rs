@@ -12,6 +12,7 @@ use std::path::Path;
 use banger::flatten::{FlattenOptions, Flattener};
 use banger::image::{Draft, FileSink, ImageSize};
 use banger::layer::{LayerBlob, LayerStream, Limits};
+use ext4_writer::reader::Source;
 use ext4_writer::{Builder, Options, Sink, Size, Timestamp, WriteBehind};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -79,5 +80,16 @@ impl Sink for Output {
 
     fn sync(&mut self) -> io::Result<()> {
         if self.is_synced { self.file.sync() } else { Ok(()) }
+    }
+}
+
+/// The flattener reads the image's own list of users where an ACL names one.
+impl Source for Output {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_at(offset, buffer)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
     }
 }
