@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::alloc::{GroupLayout, Space};
+use crate::alloc::{GroupLayout, Position, Space};
 use crate::anchors::Anchors;
 use crate::content;
 use crate::emit::emit;
@@ -241,7 +241,7 @@ impl<S: Sink> Builder<S> {
                 self.tree.detach(directory, name)?;
                 self.tree.discard(node)?;
                 self.anchors = anchors;
-                self.taken.space.return_to(position)?;
+                self.return_to(position)?;
                 Err(error)
             }
         }
@@ -318,7 +318,7 @@ impl<S: Sink> Builder<S> {
         let content = match self.store(content) {
             Ok(content) => content,
             Err(error) => {
-                self.taken.space.return_to(position)?;
+                self.return_to(position)?;
                 return Err(error);
             }
         };
@@ -557,6 +557,15 @@ impl<S: Sink> Builder<S> {
         };
         let detached: Vec<NodeId> = self.tree.nodes().filter_map(nameless).collect();
         detached.into_iter().try_for_each(|node| self.discard(node))
+    }
+
+    /// Leaves the free blocks as they were before a file that failed. After a failure of the sink
+    /// nothing comes back, and nothing more is placed.
+    fn return_to(&mut self, position: Position) -> Result<()> {
+        match self.write_buffer.check_usable() {
+            Ok(()) => self.taken.space.return_to(position),
+            Err(_) => Ok(()),
+        }
     }
 
     fn store(&mut self, content: FileContent<'_>) -> Result<Content> {
