@@ -12,8 +12,8 @@
 //! let now = Timestamp::from_seconds(1_767_225_600);
 //! let mut editor = Editor::open(image, now)?;
 //! let metadata = Metadata::root_owned(0o644, now);
-//! let content = FileContent::new(5, &mut b"demo\n".as_slice());
-//! editor.add_file(editor.root(), b"hostname", &metadata, content)?;
+//! let mut text = b"demo\n".as_slice();
+//! editor.add_file(editor.root(), b"hostname", &metadata, FileContent::new(5, &mut text))?;
 //! let image = editor.commit()?;
 //!
 //! let reader = Reader::open(image)?;
