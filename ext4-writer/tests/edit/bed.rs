@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use banger_test_support::mount::{Access, Mount};
+pub(crate) use banger_test_support::noise::noise;
 use banger_test_support::tree::Tree;
 use banger_test_support::{gate, judge, xattr};
 use ext4_writer::Timestamp;
@@ -46,20 +47,6 @@ pub(crate) const LAYOUTS: &[(&[&str], bool)] = &[
     (&["-t", "ext4", "-O", "verity,encrypt,stable_inodes", "-b", "4096"], true),
     (&["-t", "ext4", "-O", "sparse_super2,fast_commit", "-b", "1024"], true),
 ];
-
-/// Bytes without a pattern.
-pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
 
 /// A directory with something of everything, made once.
 fn content() -> &'static Path {

@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+pub(crate) use banger_test_support::noise::noise;
 use banger_test_support::tree::Tree;
 use banger_test_support::{debugfs, gate, judge, xattr};
 use ext4_writer::reader::{Links, ReadError, Reader};
@@ -17,20 +18,6 @@ use crate::seen::{assert_as_mounted, open, tree};
 pub(crate) struct Made {
     pub(crate) path: PathBuf,
     pub(crate) directory: tempfile::TempDir,
-}
-
-/// Bytes without a pattern.
-pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
 }
 
 /// A directory with something of everything, made once.

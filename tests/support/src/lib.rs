@@ -14,6 +14,7 @@ pub mod imports;
 pub mod judge;
 pub mod layers;
 pub mod mount;
+pub mod noise;
 pub mod proxy;
 pub mod readers;
 pub mod registry;
