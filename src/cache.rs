@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::digest::{Digest, Hasher};
-use crate::error::{Error, Result, carried};
+use crate::error::{self, Error, Result};
 use crate::open;
 use crate::shown::path as shown;
 
@@ -140,8 +140,8 @@ impl Cache {
         };
         match io::copy(&mut blob, &mut io::sink()) {
             Ok(_) => Ok(Some(Arc::new(blob.file))),
-            Err(error) => match carried(error, |error| failed("read", &blob.path, error)) {
-                Error::BadData(_) => Ok(None),
+            Err(error) => match Error::from_io(error, |error| failed("read", &blob.path, error)) {
+                error if error.kind() == error::ErrorKind::BadData => Ok(None),
                 error => Err(error),
             },
         }
@@ -165,8 +165,8 @@ impl Cache {
         match self.blob(digest, metadata.len())?.read_to_end(&mut body) {
             Ok(_) => Ok(Some(body)),
             // A corrupt blob has been moved aside: fetching it again heals the cache.
-            Err(error) => match carried(error, |error| failed("read", &path, error)) {
-                Error::BadData(_) => Ok(None),
+            Err(error) => match Error::from_io(error, |error| failed("read", &path, error)) {
+                error if error.kind() == error::ErrorKind::BadData => Ok(None),
                 error => Err(error),
             },
         }
@@ -302,7 +302,7 @@ fn locate(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
         .or_else(|| Some(given("HOME")?.join(".cache").join("banger")));
     directory.map(|directory| directory.join("oci")).ok_or_else(|| {
         Error::cannot_create("cannot place the cache: HOME is not set")
-            .hint(format!("set {CACHE_DIR_VARIABLE} to a directory"))
+            .with_hint(format!("set {CACHE_DIR_VARIABLE} to a directory"))
     })
 }
 
@@ -460,7 +460,7 @@ impl CachedBlob {
                     format!("remove {} and run again", shown(&self.path))
                 };
                 let message = format!("the cached copy of blob {} is corrupt", self.digest);
-                Err(Error::bad_data(message).because(error).hint(advice).into())
+                Err(Error::bad_data(message).with_source(error).with_hint(advice).into())
             }
         }
     }
@@ -526,14 +526,14 @@ fn failed(verb: &str, path: &Path, error: io::Error) -> Error {
     let advice = format!("{CACHE_DIR_VARIABLE} names another directory");
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            Error::cannot_create(message).hint(advice)
+            Error::cannot_create(message).with_hint(advice)
         }
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            Error::denied(message).hint(advice)
+            Error::denied(message).with_hint(advice)
         }
         _ => Error::io(message),
     }
-    .because(error)
+    .with_source(error)
 }
 
 #[cfg(test)]
@@ -564,7 +564,7 @@ mod tests {
     }
 
     fn error_of(error: io::Error) -> Error {
-        carried(error, |error| panic!("{error} carries nothing"))
+        Error::from_io(error, |error| panic!("{error} carries nothing"))
     }
 
     #[test]
@@ -635,7 +635,7 @@ mod tests {
         fs::write(fixture.cache.blob_path(&digest), b"hellO").unwrap();
         let error = error_of(read(&fixture.cache, &digest, 5).unwrap_err());
         assert_eq!(error.exit_code(), 65);
-        assert!(error.advice().unwrap().contains("run again"), "{error}");
+        assert!(error.hint().unwrap().contains("run again"), "{error}");
         assert!(!fixture.cache.contains(&digest, 5));
         let aside = fixture.cache.blob_path(&digest).with_extension("corrupt");
         assert_eq!(fs::read(aside).unwrap(), b"hellO");
@@ -652,7 +652,7 @@ mod tests {
         // No file is renamed over a directory.
         fs::create_dir(fixture.cache.blob_path(&digest).with_extension("corrupt")).unwrap();
         let error = error_of(read(&fixture.cache, &digest, 5).unwrap_err());
-        assert!(error.advice().unwrap().contains("remove "), "{error}");
+        assert!(error.hint().unwrap().contains("remove "), "{error}");
         assert!(!fixture.cache.contains(&digest, 5));
         assert_eq!(fixture.cache.document(&digest, 5).unwrap(), None);
         let claim = fixture.cache.claim(&digest, 5).unwrap();

@@ -51,7 +51,7 @@ impl Addition {
         let refuse = |why: String| {
             let shown = crate::shown::bytes(text.as_bytes());
             Error::usage(format!("cannot understand --add {shown}: {why}"))
-                .hint("write SRC:DST[:MODE[:UID:GID]]")
+                .with_hint("write SRC:DST[:MODE[:UID:GID]]")
         };
         let fields = text.as_bytes().split(|byte| *byte == b':').collect::<Vec<_>>();
         let (source, destination, mode, ids) = match *fields.as_slice() {
@@ -140,7 +140,7 @@ impl Addition {
         let name = name.ok_or_else(|| {
             let shown = crate::shown::bytes(&source);
             Error::usage(format!("cannot add {shown}: it has no name to have in the image"))
-                .hint("end the source with /. to add its contents")
+                .with_hint("end the source with /. to add its contents")
         })?;
         Ok(Some([&self.destination, &b"/"[..], name.as_bytes()].concat()))
     }

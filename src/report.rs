@@ -114,10 +114,10 @@ impl Report {
         let document = match self.format {
             Format::Text => text(),
             Format::Json => serde_json::to_string_pretty(value)
-                .map_err(|error| Error::internal("cannot write the report").because(error))?,
+                .map_err(|error| Error::internal("cannot write the report").with_source(error))?,
         };
         print(&document)
-            .map_err(|error| Error::io("cannot write to standard output").because(error))
+            .map_err(|error| Error::io("cannot write to standard output").with_source(error))
     }
 }
 
@@ -164,9 +164,9 @@ impl Drop for Progress {
 /// An error for machines.
 fn described(error: &Error) -> serde_json::Value {
     json!({
-        "kind": error.kind(),
+        "kind": error.kind().name(),
         "message": error.message(),
-        "hint": error.advice(),
+        "hint": error.hint(),
         "exit_code": error.exit_code(),
     })
 }

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{INGEST, failed, make_directory};
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::open;
 
 /// The file that everybody locks.
@@ -50,7 +50,8 @@ impl Passing {
     fn make() -> Result<Self> {
         let mut passing = passing();
         let made = tempfile::tempdir().map_err(|error| {
-            Error::cannot_create("cannot make a directory for what the cache lacks").because(error)
+            Error::cannot_create("cannot make a directory for what the cache lacks")
+                .with_source(error)
         })?;
         let path = made.keep();
         passing.insert(path.clone());
@@ -87,7 +88,9 @@ impl Access {
                 let lock = lock(&root, true);
                 Ok((root, Self { lock, below: None, distrusted: Mutex::default() }))
             }
-            Err(Error::Denied(_)) if root.join("blobs").is_dir() => {
+            Err(error)
+                if error.kind() == error::ErrorKind::Denied && root.join("blobs").is_dir() =>
+            {
                 let above = Passing::make()?;
                 let (path, lock) = (above.0.clone(), lock(&root, false));
                 let below = Some(Below { root, _above: above });
@@ -136,7 +139,7 @@ impl Access {
             Ok(()) | Err(TryLockError::Error(_)) => return Ok(()),
             Err(TryLockError::WouldBlock) => busy()?,
         }
-        lock.lock().map_err(|error| Error::io("cannot lock the cache").because(error))
+        lock.lock().map_err(|error| Error::io("cannot lock the cache").with_source(error))
     }
 
     /// Lets others in again.

@@ -47,7 +47,7 @@ impl Cache {
         make_directory(&self.root.join(REFERENCES))?;
         let record = Record { reference: reference.to_owned(), digest: digest.to_string() };
         let body = serde_json::to_vec(&record).map_err(|error| {
-            crate::error::Error::internal("cannot write down a reference").because(error)
+            crate::error::Error::internal("cannot write down a reference").with_source(error)
         })?;
         let (path, mut file) = self.temporary("reference")?;
         let mut temporary = Temporary { path, kept: false, lock: None };

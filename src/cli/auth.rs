@@ -35,7 +35,7 @@ impl Check {
         let options = self.network.options(None)?;
         // Nothing is fetched: a cache that is gone at the end serves.
         let directory = tempfile::tempdir()
-            .map_err(|error| Error::io("cannot make a temporary directory").because(error))?;
+            .map_err(|error| Error::io("cannot make a temporary directory").with_source(error))?;
         let cache = Cache::at(directory.path())?;
         options.notices.listen(move |line| report.warn(line));
         let check = Registry::connect(&reference, &cache, &options)
@@ -52,7 +52,7 @@ impl Check {
             let places = options.credentials.described().join(", ");
             return Err(match check.source {
                 Some(_) => error,
-                None => error.hint(format!("none were found in {places}")),
+                None => error.with_hint(format!("none were found in {places}")),
             });
         }
         report.checked(&Checked {

@@ -23,18 +23,18 @@ impl Build {
         if let Some(words) = self.pull.unprefixed() {
             let source = self.pull.source();
             return Err(Error::usage(format!("{source} does not say what it is"))
-                .hint(format!("write {words}")));
+                .with_hint(format!("write {words}")));
         }
         if !origin.is_local() && !self.pull.names_a_registry() {
             let source = self.pull.source();
             return Err(Error::usage(format!(
                 "there is no file or directory {source}, and build asks no registry"
             ))
-            .hint("use banger image pull for an image in one; sources of this host are tar:FILE, dir:PATH, oci:DIR, …"));
+            .with_hint("use banger image pull for an image in one; sources of this host are tar:FILE, dir:PATH, oci:DIR, …"));
         }
         if !origin.is_local() {
             return Err(Error::usage(format!("{origin} is an image in a registry, which build does not ask"))
-                .hint("use banger image pull, or name a source of this host: tar:FILE, dir:PATH, oci:DIR, …"));
+                .with_hint("use banger image pull, or name a source of this host: tar:FILE, dir:PATH, oci:DIR, …"));
         }
         self.pull.run()
     }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::Voice;
 use crate::cache::{Cache, CachedBlob, Kind, Stored, Taken};
-use crate::error::{Error, Result, carried};
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::parse_bytes;
 use crate::report::cache::{Amount, BlobLine, Listing, Location, Pruned, Usage, Verified};
 use crate::report::{Progress, Report};
@@ -142,7 +142,7 @@ impl Prune {
         let busy = || {
             if self.no_wait {
                 return Err(Error::try_again("another process uses the cache")
-                    .hint("leave out --no-wait to wait for it"));
+                    .with_hint("leave out --no-wait to wait for it"));
             }
             report.step("waiting for others that use the cache");
             Ok(())
@@ -194,9 +194,9 @@ fn is_intact(blob: CachedBlob, progress: &Progress) -> Result<bool> {
     match io::copy(&mut progress.watch(blob), &mut io::sink()) {
         Ok(_) => Ok(true),
         Err(error) => {
-            let unread = |error| Error::io("cannot read the cache").because(error);
-            match carried(error, unread) {
-                Error::BadData(_) => Ok(false),
+            let unread = |error| Error::io("cannot read the cache").with_source(error);
+            match Error::from_io(error, unread) {
+                error if error.kind() == ErrorKind::BadData => Ok(false),
                 error => Err(error),
             }
         }
@@ -207,7 +207,7 @@ fn is_intact(blob: CachedBlob, progress: &Progress) -> Result<bool> {
 fn parse_time(text: &str) -> Result<Duration> {
     let refuse = || {
         Error::usage(format!("\"{}\" is not a time", shown::text(text)))
-            .hint("times are 30d, 12h, 2w, 90m or 45s")
+            .with_hint("times are 30d, 12h, 2w, 90m or 45s")
     };
     let (digits, unit) = text
         .char_indices()

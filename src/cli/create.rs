@@ -143,7 +143,7 @@ fn parse_mode(text: &str) -> Result<u16> {
     match u16::from_str_radix(text, 8) {
         Ok(mode) if digits && mode <= 0o7777 => Ok(mode),
         _ => Err(Error::usage(format!("\"{}\" is no mode", shown::text(text)))
-            .hint("write permission bits in octal, such as 0755 or 1777")),
+            .with_hint("write permission bits in octal, such as 0755 or 1777")),
     }
 }
 
@@ -189,7 +189,7 @@ impl Create {
             None => size_of(vacancy, &filesystem)?.or(usual).ok_or_else(|| {
                 let path = vacancy.path.display();
                 Error::usage(format!("nobody says how large the filesystem {path} is to be"))
-                    .hint("write --size 8G")
+                    .with_hint("write --size 8G")
             })?,
         };
         filesystem.size = size.of_nothing();
@@ -217,7 +217,7 @@ fn size_of(vacancy: &Vacancy, filesystem: &Options) -> Result<Option<ImageSize>>
     let size = largest_size(filesystem, length).map_err(|error| {
         let path = vacancy.path.display();
         Error::usage(format!("cannot make a filesystem of the {length} bytes of {path}"))
-            .because(error)
+            .with_source(error)
     })?;
     Ok(Some(ImageSize::Fixed(size)))
 }
@@ -236,7 +236,7 @@ fn seeded(shape: Shape, seed: Seed, origin: Origin, report: Report) -> Result<Cr
     let pulled = job(shape, seed, origin)?.run(Cache::open, report, |builder| {
         root = builder
             .metadata(builder.root())
-            .map_err(|error| Error::internal("a filesystem has a root").because(error))?;
+            .map_err(|error| Error::internal("a filesystem has a root").with_source(error))?;
         Ok(())
     })?;
     Ok(Created { from: Some(pulled.clone()), ..Created::new(pulled.image, &root) })
@@ -270,13 +270,13 @@ fn source(words: &OsStr) -> Result<Origin> {
                 ErrorKind::PermissionDenied => Error::denied(message),
                 _ => Error::not_found(message),
             }
-            .because(error))
+            .with_source(error))
         }
         // A mistyped path asks nobody: an image in a registry has a tag, a digest or a port.
         Err(_) if parsed.is_ok() && !bytes.iter().any(|byte| b":@".contains(byte)) => {
             let words = shown::bytes(bytes);
             Err(Error::not_found(format!("there is no file or directory {words}"))
-                .hint(format!("an image in a registry is docker://{words}, or has a tag")))
+                .with_hint(format!("an image in a registry is docker://{words}, or has a tag")))
         }
         Err(_) => parsed,
     }

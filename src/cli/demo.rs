@@ -53,7 +53,7 @@ impl Demo {
         };
         // A cache of its own: the demonstration fetches everything, and leaves nothing.
         let directory = tempfile::tempdir().map_err(|error| {
-            Error::io("cannot make a temporary directory for the cache").because(error)
+            Error::io("cannot make a temporary directory for the cache").with_source(error)
         })?;
         let cache = Cache::at(directory.path())?;
         let mut lines = Vec::new();

@@ -107,7 +107,7 @@ impl Disk {
     fn features(&self, of_profile: Features) -> Result<Features> {
         of_profile
             .changed(&self.features.join(","))
-            .map_err(|error| Error::usage("cannot read --features").because(error))
+            .map_err(|error| Error::usage("cannot read --features").with_source(error))
     }
 }
 
@@ -115,7 +115,7 @@ fn parse_profile(text: &str) -> Result<Profile> {
     Profile::by_name(text).ok_or_else(|| {
         let names: Vec<_> = Profile::ALL.iter().map(|profile| profile.name()).collect();
         Error::usage(format!("there is no profile \"{text}\""))
-            .hint(format!("there are {}", names.join(", ")))
+            .with_hint(format!("there are {}", names.join(", ")))
     })
 }
 
@@ -151,6 +151,6 @@ pub(super) fn parse_uuid(text: &str) -> Result<[u8; 16]> {
             Ok(number.to_be_bytes())
         }
         _ => Err(Error::usage(format!("\"{}\" is not a UUID", shown::text(text)))
-            .hint("a UUID is 8-4-4-4-12 hexadecimal digits")),
+            .with_hint("a UUID is 8-4-4-4-12 hexadecimal digits")),
     }
 }

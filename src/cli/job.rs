@@ -12,7 +12,7 @@ use super::layering::Layering;
 use super::network::Network;
 use crate::cache::Cache;
 use crate::digest::Algorithm;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::flatten::{Bounded, Flattened, LowerLink};
 use crate::guest::Guest;
 use crate::image::{
@@ -46,7 +46,7 @@ impl Reading {
     pub(super) fn suits(&self, origin: &Origin) -> Result<()> {
         if self.platform.is_some() && !origin.has_platform() {
             return Err(Error::usage(format!("--platform has no meaning for {origin}"))
-                .hint("a root filesystem is taken as it is"));
+                .with_hint("a root filesystem is taken as it is"));
         }
         self.network.suits(origin)
     }
@@ -165,7 +165,8 @@ impl Job {
         let notices = self.options.notices.clone();
         let voice = (report, &notices);
         let mut filled = fill(&self.recipe, content, &found, voice, &mut look);
-        if matches!(filled, Err(Error::BadData(_))) && found.was_damaged()? {
+        let is_bad = matches!(&filled, Err(error) if error.kind() == ErrorKind::BadData);
+        if is_bad && found.was_damaged()? {
             report.step("a cached layer was damaged and is moved aside; pulling again");
             filled = fill(&self.recipe, Beginning::Layers, &found, voice, &mut look);
         }
@@ -295,7 +296,7 @@ fn within_limits(image: &source::Image, limits: &Limits) -> Result<()> {
     if count > usize::from(limits.layers) {
         let (name, limit) = (&image.reference, limits.layers);
         let error = Error::bad_data(format!("{name} has {count} layers, at most {limit} are read"));
-        return Err(error.hint(flag::raise(flag::LAYERS)));
+        return Err(error.with_hint(flag::raise(flag::LAYERS)));
     }
     if let Some(layer) = image.layers.iter().find(|layer| layer.size > limits.blob) {
         let (number, size, limit) = (layer.index.saturating_add(1), layer.size, limits.blob);
@@ -303,7 +304,7 @@ fn within_limits(image: &source::Image, limits: &Limits) -> Result<()> {
             "layer {number} of {} has {size} compressed bytes, at most {limit} are fetched",
             image.reference
         ));
-        return Err(error.hint(flag::raise(flag::BLOB)));
+        return Err(error.with_hint(flag::raise(flag::BLOB)));
     }
     Ok(())
 }

@@ -125,7 +125,7 @@ impl Network {
         match self.given().first() {
             Some(flag) if origin.is_local() => {
                 Err(Error::usage(format!("{flag} has no meaning for {origin}"))
-                    .hint("no registry is asked for what is on this host"))
+                    .with_hint("no registry is asked for what is on this host"))
             }
             _ => Ok(()),
         }
@@ -208,7 +208,7 @@ fn parse_time(text: &str) -> Result<Duration> {
         (Some(number), "" | "s") => Ok(Duration::from_secs(number)),
         (Some(number), "m") => Ok(Duration::from_secs(number.saturating_mul(60))),
         _ => Err(Error::usage(format!("\"{}\" is not a time", shown::text(text)))
-            .hint("write 20s, 500ms or 2m")),
+            .with_hint("write 20s, 500ms or 2m")),
     }
 }
 

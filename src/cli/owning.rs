@@ -36,7 +36,7 @@ pub(super) fn owners(
     let is_given = one.is_some() || !map.is_empty();
     if is_given && !matches!(origin, Origin::Directory(_)) {
         return Err(Error::usage(format!("{words} have no meaning for {origin}"))
-            .hint(format!("an archive has its owners in it; {takes}")));
+            .with_hint(format!("an archive has its owners in it; {takes}")));
     }
     match one {
         Some(one) => Ok(Owners::One(one)),

@@ -84,7 +84,7 @@ impl Inject {
         let source = usize::from(origin.is_standard_input());
         if added > 0 && added + source + usize::from(is_login) > 1 {
             let message = "standard input can be read for one thing only";
-            return Err(Error::usage(message).hint("name a file, or a pipe as /dev/fd/N"));
+            return Err(Error::usage(message).with_hint("name a file, or a pipe as /dev/fd/N"));
         }
         Ok(())
     }
@@ -144,12 +144,14 @@ impl Pull {
     pub(super) fn origin(&self) -> Result<Origin> {
         let parsed = Origin::parse(&self.source);
         match (&parsed, self.unprefixed()) {
-            (Err(_), Some(words)) => parsed.map_err(|error| error.hint(format!("write {words}"))),
+            (Err(_), Some(words)) => {
+                parsed.map_err(|error| error.with_hint(format!("write {words}")))
+            }
             (Ok(_), Some(words)) if Origin::is_archive(&self.source) => Err(Error::usage(format!(
                 "{} is a file of this host",
                 shown::bytes(self.source.as_bytes())
             ))
-            .hint(format!("write {words}, or docker:// before an image in a registry"))),
+            .with_hint(format!("write {words}, or docker:// before an image in a registry"))),
             _ => parsed,
         }
     }

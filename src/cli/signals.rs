@@ -22,7 +22,7 @@ use crate::report::Report;
 /// A write beyond the limit of a file's size fails from now on (`EFBIG`) instead of ending the
 /// program without a word: setrlimit(2), `RLIMIT_FSIZE`.
 pub fn end_on_signals(report: Report) -> Result<()> {
-    let cannot = |error| Error::io("cannot catch signals").because(error);
+    let cannot = |error| Error::io("cannot catch signals").with_source(error);
     flag::register(SIGXFSZ, Arc::default()).map_err(cannot)?;
     let ignored = ignored();
     let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !is_in(*signal, ignored));

@@ -23,7 +23,7 @@ pub(super) fn lines<S: Sink>(builder: &Builder<S>) -> Result<Vec<TreeLine>> {
 }
 
 fn broken(error: ext4_writer::Error) -> Error {
-    Error::internal("cannot show the tree").because(error)
+    Error::internal("cannot show the tree").with_source(error)
 }
 
 fn line<S: Sink>(

@@ -40,8 +40,9 @@ impl Blob {
 impl DemoImage {
     /// Makes the image; the same one every time.
     pub(super) fn new(architecture: &str) -> Result<Self> {
-        let broken =
-            |error: std::io::Error| Error::internal("cannot make the demo image").because(error);
+        let broken = |error: std::io::Error| {
+            Error::internal("cannot make the demo image").with_source(error)
+        };
         let layers = [
             (base_layer().map_err(broken)?, "+gzip"),
             (application_layer().map_err(broken)?, "+zstd"),

@@ -34,7 +34,7 @@ pub struct DemoRegistry {
 impl DemoRegistry {
     /// Serves the image, made for this architecture, on a free port.
     pub fn start(architecture: &str) -> Result<Self> {
-        let failed = |error: io::Error| Error::io("cannot serve on 127.0.0.1").because(error);
+        let failed = |error: io::Error| Error::io("cannot serve on 127.0.0.1").with_source(error);
         let image = Arc::new(DemoImage::new(architecture)?);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;

@@ -23,7 +23,7 @@ use std::io::{self, Read};
 use ext4_writer::reader::Source;
 use ext4_writer::{Builder, FileContent, FileKind, Metadata, NodeId, Sink, Special, Timestamp};
 
-use crate::error::{Error, Result, carried};
+use crate::error::{Error, Result};
 use crate::layer::{
     Archive, Entry, EntryKind, LayerStream, LayerTotals, Limits, Unsupported, flag,
 };
@@ -165,7 +165,7 @@ impl<'b, S: Sink> Flattener<'b, S> {
         let next = self.layer.checked_add(1).filter(|_| self.outcome.counts.layers < limit.into());
         let Some(next) = next else {
             let error = Error::bad_data(format!("the image has more than {limit} layers"));
-            return Err(error.hint(flag::raise(flag::LAYERS)));
+            return Err(error.with_hint(flag::raise(flag::LAYERS)));
         };
         (self.layer, self.is_open) = (next, true);
         self.builder.mark_new(next);
@@ -276,12 +276,12 @@ impl<'b, S: Sink> Flattener<'b, S> {
         self.outcome.counts.entries = self.outcome.counts.entries.saturating_add(1);
         if self.outcome.counts.entries > limits.entries {
             let why = format!("the image has more than {} entries", limits.entries);
-            return Err(self.refuse(why).hint(flag::raise(flag::ENTRIES)));
+            return Err(self.refuse(why).with_hint(flag::raise(flag::ENTRIES)));
         }
         if self.metadata_bytes > limits.metadata {
             let limit = limits.metadata;
             let why = format!("names, targets and attributes have more than {limit} bytes");
-            return Err(self.refuse(why).hint(flag::raise(flag::METADATA)));
+            return Err(self.refuse(why).with_hint(flag::raise(flag::METADATA)));
         }
         Ok(())
     }
@@ -294,7 +294,7 @@ impl<'b, S: Sink> Flattener<'b, S> {
         let limit = self.options.limits.detours;
         if self.detours > limit {
             let why = format!("symbolic links of the image lead through over {limit} directories");
-            return Err(self.refuse(why).hint(flag::raise(flag::DETOURS)));
+            return Err(self.refuse(why).with_hint(flag::raise(flag::DETOURS)));
         }
         Ok(())
     }
@@ -490,7 +490,9 @@ impl<'b, S: Sink> Flattener<'b, S> {
     /// Notes something of the current entry that the image does not hold.
     pub(crate) fn lose(&mut self, reason: String) -> Result<()> {
         if self.options.strict {
-            return Err(self.refuse(reason).hint("without --strict it is left out and reported"));
+            return Err(self
+                .refuse(reason)
+                .with_hint("without --strict it is left out and reported"));
         }
         self.outcome.losses.push(Remark { path: self.current.clone(), reason });
         Ok(())
@@ -538,18 +540,18 @@ impl<'b, S: Sink> Flattener<'b, S> {
         let message = format!("cannot apply \"{}\" of {}", shown(&self.current), self.label);
         match error {
             E::ReadContent { source, .. } => {
-                carried(source, |source| Error::io(message).because(source))
+                Error::from_io(source, |source| Error::io(message).with_source(source))
             }
             E::ImageFull { .. } => {
-                Error::cannot_create(message).because(error).hint("raise --size")
+                Error::cannot_create(message).with_source(error).with_hint("raise --size")
             }
             E::TooFewInodes { .. } => {
-                Error::cannot_create(message).because(error).hint("raise --inodes")
+                Error::cannot_create(message).with_source(error).with_hint("raise --inodes")
             }
             E::WriteImage { ref source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Error::cannot_create(message).because(error)
+                Error::cannot_create(message).with_source(error)
             }
-            E::WriteImage { .. } => Error::io(message).because(error),
+            E::WriteImage { .. } => Error::io(message).with_source(error),
             E::InvalidName { .. }
             | E::Protected { .. }
             | E::TooManyLinks { .. }
@@ -560,8 +562,8 @@ impl<'b, S: Sink> Flattener<'b, S> {
             | E::ContentShort { .. }
             | E::InvalidAttribute { .. }
             | E::AttributesTooLarge { .. }
-            | E::DirectoryTooLarge { .. } => Error::bad_data(message).because(error),
-            _ => Error::internal(message).because(error),
+            | E::DirectoryTooLarge { .. } => Error::bad_data(message).with_source(error),
+            _ => Error::internal(message).with_source(error),
         }
     }
 }

@@ -167,7 +167,7 @@ impl<S: Sink> Flattener<'_, S> {
         let limit = self.options.limits.hops;
         if walk.hops > limit {
             let error = self.refuse(format!("more than {limit} symbolic links lead to it"));
-            return Err(error.hint(flag::raise(flag::HOPS)));
+            return Err(error.with_hint(flag::raise(flag::HOPS)));
         }
         let target = self.builder.symlink_target(symlink).unwrap_or_default().to_vec();
         if target.starts_with(b"/") {

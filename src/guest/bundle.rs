@@ -156,7 +156,7 @@ impl Bundle {
     fn parse(&self, reader: &mut dyn Read) -> Result<Manifest> {
         let mut text = String::new();
         let read = reader.take(MAX_MANIFEST + 1).read_to_string(&mut text);
-        let length = read.map_err(|error| self.refuse(MANIFEST).because(error))?;
+        let length = read.map_err(|error| self.refuse(MANIFEST).with_source(error))?;
         if u64::try_from(length).unwrap_or(u64::MAX) > MAX_MANIFEST {
             return Err(self.refuse(format!("{MANIFEST} has over {MAX_MANIFEST} bytes")));
         }
@@ -166,7 +166,7 @@ impl Bundle {
             let line = error.span().map(|span| text.get(..span.start).unwrap_or_default());
             let line = line.map_or(0, |before| before.split('\n').count());
             self.refuse(format!("line {line} of {MANIFEST}: {why}"))
-                .hint("write enable = [\"NAME.service\", { unit = \"…\", wanted-by = \"…\" }]")
+                .with_hint("write enable = [\"NAME.service\", { unit = \"…\", wanted-by = \"…\" }]")
         })
     }
 
@@ -218,7 +218,7 @@ impl Bundle {
     fn stranger(&self, name: &[u8]) -> Error {
         let name = crate::shown::bytes(&name);
         self.refuse(format!("it has \"{name}\" beside {MANIFEST} and {FILES}/"))
-            .hint(format!("put files that belong into the image below {FILES}/"))
+            .with_hint(format!("put files that belong into the image below {FILES}/"))
     }
 
     fn refuse(&self, why: impl AsRef<str>) -> Error {

@@ -111,7 +111,7 @@ impl Description {
         let config = match image.config.raw.as_slice() {
             [] => None,
             raw => Some(serde_json::from_slice(raw).map_err(|error| {
-                Error::bad_data("the image's config is no JSON that can be kept").because(error)
+                Error::bad_data("the image's config is no JSON that can be kept").with_source(error)
             })?),
         };
         let content = Content {
@@ -192,7 +192,7 @@ impl Description {
 fn render<T: Serialize>(document: &T) -> Result<Vec<u8>> {
     let text = serde_json::to_vec(document);
     let mut text =
-        text.map_err(|error| Error::internal("cannot write the description").because(error))?;
+        text.map_err(|error| Error::internal("cannot write the description").with_source(error))?;
     text.push(b'\n');
     let length = text.len();
     if u64::try_from(length).unwrap_or(u64::MAX) > MAX_DESCRIPTION {
@@ -200,7 +200,7 @@ fn render<T: Serialize>(document: &T) -> Result<Vec<u8>> {
             "the description of the image would have {length} bytes, at most {MAX_DESCRIPTION} \
              are written: its config is too long"
         ))
-        .hint("leave --metadata and --init out"));
+        .with_hint("leave --metadata and --init out"));
     }
     Ok(text)
 }

@@ -52,7 +52,9 @@ impl Program {
             return Err(Error::bad_data(
                 "the image has neither Entrypoint nor Cmd, so --init has nothing to start",
             )
-            .hint("leave --init out and boot the image's own init, or a shell by init=/bin/sh"));
+            .with_hint(
+                "leave --init out and boot the image's own init, or a shell by init=/bin/sh",
+            ));
         };
         if first.is_empty() || first.contains('=') {
             let shown = shown(first);

@@ -53,7 +53,7 @@ impl Tools {
     pub(super) fn find<S: Sink>(image: &mut Flattener<'_, S>, user: &User) -> Result<Self> {
         if !image.look(b"/bin/sh")?.is_some_and(|seen| seen.is_program()) {
             return Err(Error::bad_data("the image has no /bin/sh, which --init is written for")
-                .hint("leave --init out and boot a program of the image by init=PATH"));
+                .with_hint("leave --init out and boot a program of the image by init=PATH"));
         }
         let mut search = Search { image, multicall: Vec::new() };
         let busybox = search.multicall()?;
@@ -64,7 +64,7 @@ impl Tools {
                 (None, None) => {
                     let why =
                         format!("the image has neither {name} nor busybox, which --init needs");
-                    Err(Error::bad_data(why).hint(format!("add {name} by --add or --overlay")))
+                    Err(Error::bad_data(why).with_hint(format!("add {name} by --add or --overlay")))
                 }
             }
         };
@@ -131,7 +131,7 @@ impl<S: Sink> Search<'_, '_, S> {
              could start it so: no setpriv, su-exec, gosu, chroot of coreutils, or su with an \
              entry in /etc/passwd"
         ))
-        .hint("add one of them by --add or --overlay"))
+        .with_hint("add one of them by --add or --overlay"))
     }
 }
 

@@ -103,7 +103,7 @@ impl<S: Sink + Source> Enabler<'_, '_, S> {
             return Err(Error::not_found(format!(
                 "{what}: neither the bundle nor the image has it"
             ))
-            .hint("units are in etc/systemd/system, usr/lib/systemd/system, …"));
+            .with_hint("units are in etc/systemd/system, usr/lib/systemd/system, …"));
         };
         let install = match &wanted.by {
             Some(by) => Install { by: vec![(by.clone(), "wants")], ..Install::default() },
@@ -114,7 +114,7 @@ impl<S: Sink + Source> Enabler<'_, '_, S> {
             (Some(_), None) => {
                 let what = self.message(&unit);
                 return Err(Error::bad_data(format!("{what}: a template needs an instance"))
-                    .hint("name it, such as name@instance.service"));
+                    .with_hint("name it, such as name@instance.service"));
             }
             (None, _) => unit,
         };
@@ -165,7 +165,9 @@ impl<S: Sink + Source> Enabler<'_, '_, S> {
             return Err(Error::bad_data(format!(
                 "{what}: its file {path} does not say who wants it"
             ))
-            .hint("say it in guest.toml: { unit = \"…\", wanted-by = \"multi-user.target\" }"));
+            .with_hint(
+                "say it in guest.toml: { unit = \"…\", wanted-by = \"multi-user.target\" }",
+            ));
         }
         Ok(install)
     }
@@ -175,7 +177,7 @@ impl<S: Sink + Source> Enabler<'_, '_, S> {
         if self.image.stands(path.as_bytes())?.is_some_and(|kind| kind != FileKind::Symlink) {
             let what = self.message(unit);
             return Err(Error::bad_data(format!("{what}: {path} is there, and is no link"))
-                .hint("take that file out, or the name out of the unit's [Install]"));
+                .with_hint("take that file out, or the name out of the unit's [Install]"));
         }
         let mut link = Entry::new(path, EntryKind::Symlink, 0o777, self.time);
         link.link = target.as_bytes().to_vec();
@@ -193,7 +195,7 @@ impl<S: Sink + Source> Enabler<'_, '_, S> {
             return Ok(unit);
         }
         let what = self.message(unit);
-        Err(Error::bad_data(format!("{what}: that is no name of a unit")).hint(
+        Err(Error::bad_data(format!("{what}: that is no name of a unit")).with_hint(
             "a name ends in .service, .socket, .timer, …; specifiers such as %i are not read",
         ))
     }

@@ -176,7 +176,7 @@ fn unknown(what: &str, name: &str, file: &str, spec: &str) -> Error {
     Error::bad_data(format!(
         "the image is to run as \"{spec}\", and its {file} knows no {what} \"{name}\""
     ))
-    .hint(format!("add the {what} to {file} by --overlay or --add"))
+    .with_hint(format!("add the {what} to {file} by --overlay or --add"))
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ pub fn check(output: &Path, replace: bool) -> Result<()> {
              not replace it",
             path.display()
         ))
-        .hint("move it away, or give the image another name")),
+        .with_hint("move it away, or give the image another name")),
     }
 }
 
@@ -100,7 +100,7 @@ pub(super) fn prepare(output: &Path, replace: bool, document: &[u8]) -> Result<D
     let draft = Draft::create(&path, replace)?;
     let mut sink = draft.sink()?;
     sink.write_at(0, document).and_then(|()| sink.sync()).map_err(|error| {
-        Error::of_write(format!("cannot write {}", path.display()), error.kind()).because(error)
+        Error::of_write(format!("cannot write {}", path.display()), error.kind()).with_source(error)
     })?;
     Ok(draft)
 }
@@ -124,7 +124,7 @@ pub(super) fn set_aside(output: &Path) -> Result<SetAside> {
             let renamed = unused_name(&path, |aside| rename_to_new(&path, aside));
             let (aside, ()) = renamed.map_err(|error| {
                 let what = format!("cannot remove {}, of the image before", path.display());
-                Error::cannot_create(what).because(error)
+                Error::cannot_create(what).with_source(error)
             })?;
             Some(aside)
         }
@@ -138,9 +138,8 @@ impl SetAside {
         let Self { path, aside: Some(aside) } = self else { return error };
         match rename_to_new(&aside, &path) {
             Ok(()) => error,
-            Err(_) => {
-                error.hint(format!("the description of the image before is {}", aside.display()))
-            }
+            Err(_) => error
+                .with_hint(format!("the description of the image before is {}", aside.display())),
         }
     }
 
@@ -149,7 +148,7 @@ impl SetAside {
         let Some(aside) = self.aside else { return Ok(()) };
         fs::remove_file(&aside).map_err(|error| {
             let what = format!("cannot remove {}, of the image before", aside.display());
-            Error::io(what).because(error)
+            Error::io(what).with_source(error)
         })
     }
 }
@@ -158,14 +157,14 @@ fn find(path: &Path) -> Result<Found> {
     Found::at(path).map_err(|error| {
         let path = path.display();
         let what = format!("cannot read {path}, which may describe another image of that name");
-        Error::cannot_create(what).because(error).hint("move it away")
+        Error::cannot_create(what).with_source(error).with_hint("move it away")
     })
 }
 
 fn linked(path: &Path) -> Error {
     let path = path.display();
     Error::cannot_create(format!("{path} is a link to the description of another image"))
-        .hint("remove the link, which is not this program's, or give the image another name")
+        .with_hint("remove the link, which is not this program's, or give the image another name")
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ pub struct Made {
 pub fn random_uuid() -> Result<[u8; 16]> {
     let mut bytes = [0; 16];
     getrandom(&mut bytes, GetRandomFlags::empty())
-        .map_err(|error| Error::io("cannot get a random UUID").because(error))?;
+        .map_err(|error| Error::io("cannot get a random UUID").with_source(error))?;
     let [.., version, _, variant, _, _, _, _, _, _, _] = &mut bytes;
     *version = *version & 0x0f | 0x40;
     *variant = *variant & 0x3f | 0x80;

@@ -21,7 +21,7 @@ pub(super) fn refuse_users(path: &Path, found: &Metadata) -> Result<()> {
     match user.or_else(|| locked().then(|| LOCKED.to_owned())) {
         Some(user) => {
             let refusal = format!("cannot replace {}: {user}", path.display());
-            Err(Error::cannot_create(refusal).hint("end what uses it"))
+            Err(Error::cannot_create(refusal).with_hint("end what uses it"))
         }
         None => Ok(()),
     }

@@ -145,16 +145,16 @@ fn cannot_write(path: &Path, error: io::Error) -> Error {
     let refusal = format!("cannot write to the device {}", path.display());
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            Error::denied(refusal).because(error)
+            Error::denied(refusal).with_source(error)
         }
         io::ErrorKind::ResourceBusy => {
             let users = std::fs::metadata(path).map(|found| busy::users_of_device(&found));
             let refusal = match users.unwrap_or_default().as_slice() {
-                [] => Error::cannot_create(refusal).because(error),
+                [] => Error::cannot_create(refusal).with_source(error),
                 users => Error::cannot_create(format!("{refusal}: {}", users.join(", "))),
             };
-            refusal.hint("unmount it, or end what uses it")
+            refusal.with_hint("unmount it, or end what uses it")
         }
-        _ => Error::cannot_create(refusal).because(error),
+        _ => Error::cannot_create(refusal).with_source(error),
     }
 }

@@ -213,7 +213,7 @@ impl Draft {
         let synced = File::open(&self.directory).and_then(|directory| directory.sync_all());
         synced.map_err(|error| {
             Error::io(format!("cannot sync the directory {}", self.directory.display()))
-                .because(error)
+                .with_source(error)
         })
     }
 
@@ -279,7 +279,7 @@ pub fn check_output(output: &Path, replace: bool) -> Result<()> {
             "cannot write the image to {}: it is a directory",
             output.display()
         ))
-        .hint("name a file in it")),
+        .with_hint("name a file in it")),
         Ok(_) if !replace => Err(exists(output)),
         Ok(found) if !found.is_file() && !found.is_symlink() => Err(Error::cannot_create(format!(
             "cannot replace {}: it is not a regular file",
@@ -290,7 +290,7 @@ pub fn check_output(output: &Path, replace: bool) -> Result<()> {
              files",
             output.display()
         ))
-        .hint("write to another directory")),
+        .with_hint("write to another directory")),
         _ => refuse_users(output),
     }
 }
@@ -333,11 +333,11 @@ fn refuse_users(output: &Path) -> Result<()> {
 }
 
 fn exists(output: &Path) -> Error {
-    Error::cannot_create(format!("{} exists", output.display())).hint("--force replaces it")
+    Error::cannot_create(format!("{} exists", output.display())).with_hint("--force replaces it")
 }
 
 fn cannot_create(output: &Path, error: io::Error) -> Error {
-    Error::cannot_create(format!("cannot create {}", output.display())).because(error)
+    Error::cannot_create(format!("cannot create {}", output.display())).with_source(error)
 }
 
 fn named_file(output: &Path, mode: u32) -> Result<(File, Temporary)> {

@@ -349,23 +349,23 @@ fn refused(output: &Path, error: ext4_writer::Error) -> Error {
     let message = format!("cannot make the filesystem {}", output.display());
     match error {
         ext4_writer::Error::WriteImage { ref source, .. } => {
-            Error::of_write(message, source.kind()).because(error)
+            Error::of_write(message, source.kind()).with_source(error)
         }
-        ext4_writer::Error::ImageFull { .. } => {
-            Error::cannot_create(message).because(error).hint("raise --size, or leave it out")
-        }
-        ext4_writer::Error::TooFewInodes { .. } => {
-            Error::cannot_create(message).because(error).hint("raise --inodes, or leave it out")
-        }
+        ext4_writer::Error::ImageFull { .. } => Error::cannot_create(message)
+            .with_source(error)
+            .with_hint("raise --size, or leave it out"),
+        ext4_writer::Error::TooFewInodes { .. } => Error::cannot_create(message)
+            .with_source(error)
+            .with_hint("raise --inodes, or leave it out"),
         ext4_writer::Error::DeviceTooSmall { .. } => Error::cannot_create(message)
-            .because(error)
-            .hint("lower --size, or take a larger device"),
+            .with_source(error)
+            .with_hint("lower --size, or take a larger device"),
         ext4_writer::Error::InvalidOption { .. }
         | ext4_writer::Error::RefusedFeature { .. }
-        | ext4_writer::Error::FeatureConflict { .. } => Error::usage(message).because(error),
-        ext4_writer::Error::Poisoned => Error::io(message).because(error),
-        ext4_writer::Error::Internal { .. } => Error::internal(message).because(error),
-        _ => Error::bad_data(message).because(error),
+        | ext4_writer::Error::FeatureConflict { .. } => Error::usage(message).with_source(error),
+        ext4_writer::Error::Poisoned => Error::io(message).with_source(error),
+        ext4_writer::Error::Internal { .. } => Error::internal(message).with_source(error),
+        _ => Error::bad_data(message).with_source(error),
     }
 }
 

@@ -100,16 +100,15 @@ impl Output {
         let gone = before.remove();
         drop(section);
         let path = draft.output().to_owned();
-        named
-            .and(gone)
-            .and_then(|()| draft.sync_directory())
-            .map_err(|error| error.hint(format!("{} is complete all the same", path.display())))?;
+        named.and(gone).and_then(|()| draft.sync_directory()).map_err(|error| {
+            error.with_hint(format!("{} is complete all the same", path.display()))
+        })?;
         Ok((path, description.map(|draft| draft.output().to_owned())))
     }
 }
 
 fn cannot_read(path: &Path, error: io::Error) -> Error {
-    Error::io(format!("cannot read {}", path.display())).because(error)
+    Error::io(format!("cannot read {}", path.display())).with_source(error)
 }
 
 /// Refuses an output that cannot be written, before the long work.

@@ -60,7 +60,7 @@ impl FromStr for ImageSize {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let wrong = || not_a_size(text).hint("sizes are 4G, 1.5G, 512M, fit or fit+512M");
+        let wrong = || not_a_size(text).with_hint("sizes are 4G, 1.5G, 512M, fit or fit+512M");
         match text.strip_prefix("fit") {
             Some("") => Ok(Self::Fit(0)),
             Some(rest) => {
@@ -95,7 +95,7 @@ pub fn parse_bytes(text: &str) -> Result<u64> {
     let whole = whole.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
     let part = part_of(fraction.unwrap_or_default(), shift).ok_or_else(|| {
         Error::usage(format!("{} is no whole number of bytes", shown::text(text)))
-            .hint("write it in a smaller unit, such as 100M for 0.1G")
+            .with_hint("write it in a smaller unit, such as 100M for 0.1G")
     })?;
     whole.and_then(|whole| whole.checked_add(part)).ok_or_else(too_large)
 }
@@ -130,7 +130,7 @@ fn shift_of(unit: &str) -> Option<u32> {
 
 fn not_a_size(text: &str) -> Error {
     Error::usage(format!("\"{}\" is not a size", shown::text(text)))
-        .hint("a size is a number of bytes, or one with K, M, G, T or P, such as 512M or 1.5G")
+        .with_hint("a size is a number of bytes, or one with K, M, G, T or P, such as 512M or 1.5G")
 }
 
 #[cfg(test)]

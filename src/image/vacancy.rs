@@ -68,7 +68,7 @@ impl Vacancy {
                 "cannot create a filesystem at {}: it is {what}",
                 path.display()
             ))
-            .hint("name a file that is to be made, or a block device"));
+            .with_hint("name a file that is to be made, or a block device"));
         };
         match occupant {
             Some(occupant) if !overwrite => Err(occupied(path, &occupant)),
@@ -86,9 +86,8 @@ fn open_device(path: &Path) -> Result<DiscardingSink> {
         return Err(Error::cannot_create(format!("{refusal}: it is none any more")));
     }
     if !lock(device.file()) {
-        return Err(
-            Error::cannot_create(format!("{refusal}: {}", busy::LOCKED)).hint("end what uses it")
-        );
+        return Err(Error::cannot_create(format!("{refusal}: {}", busy::LOCKED))
+            .with_hint("end what uses it"));
     }
     Ok(device)
 }
@@ -114,11 +113,11 @@ fn nothing_at(path: &Path) -> Result<Vacancy> {
         return Err(Error::cannot_create(format!(
             "cannot create a filesystem at {shown}: it is a symbolic link to nothing"
         ))
-        .hint("remove it, or make what it names"));
+        .with_hint("remove it, or make what it names"));
     }
     if is_among_devices(path) {
         return Err(Error::not_found(format!("there is no device {shown}"))
-            .hint("a file there would be gone with the next start"));
+            .with_hint("a file there would be gone with the next start"));
     }
     let kind = PlaceKind::File;
     Ok(Vacancy { path: path.to_owned(), kind, length: None, occupant: None })
@@ -189,7 +188,7 @@ pub(super) fn occupied(path: &Path, occupant: &str) -> Error {
         "cannot create a filesystem at {}: {occupant} is there",
         path.display()
     ))
-    .hint("--force overwrites it")
+    .with_hint("--force overwrites it")
 }
 
 fn cannot_look(path: &Path, error: std::io::Error) -> Error {
@@ -199,7 +198,7 @@ fn cannot_look(path: &Path, error: std::io::Error) -> Error {
         ErrorKind::NotADirectory | ErrorKind::InvalidFilename => Error::cannot_create(refusal),
         _ => Error::io(refusal),
     }
-    .because(error)
+    .with_source(error)
 }
 
 #[cfg(test)]

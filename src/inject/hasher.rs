@@ -136,7 +136,7 @@ impl Worker {
         };
         let thread = thread::Builder::new().name("identify".to_owned()).spawn(work);
         let thread = thread.map_err(|error| {
-            Error::io("cannot start a thread that hashes what is added").because(error)
+            Error::io("cannot start a thread that hashes what is added").with_source(error)
         })?;
         Ok(Self { full, empty, thread })
     }

@@ -170,7 +170,7 @@ impl FromStr for Owner {
             (Some(uid), None, None) => Ok(Self { uid: Some(uid), gid: Some(uid) }),
             (Some(uid), Some(gid @ Some(_)), None) => Ok(Self { uid: Some(uid), gid }),
             _ => Err(Error::usage(format!("\"{}\" is no owner", shown::text(text)))
-                .hint("write UID or UID:GID, numbers of at most 4294967294")),
+                .with_hint("write UID or UID:GID, numbers of at most 4294967294")),
         }
     }
 }
@@ -196,7 +196,7 @@ impl FromStr for OwnerRange {
             range.filter(|range| fits(range.host, range.count) && fits(range.image, range.count));
         range.ok_or_else(|| {
             Error::usage(format!("\"{}\" is no range of owners", shown::text(text)))
-                .hint("write [u:|g:]HOST:IMAGE[:COUNT], such as 1000:0 or 100000:1:65536")
+                .with_hint("write [u:|g:]HOST:IMAGE[:COUNT], such as 1000:0 or 100000:1:65536")
         })
     }
 }

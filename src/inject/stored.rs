@@ -9,7 +9,7 @@ use rustix::fs::{SeekFrom, Stat};
 use rustix::io::Errno;
 use tempfile::SpooledTempFile;
 
-use crate::error::{Error, Result, carried};
+use crate::error::{Error, Result};
 use crate::layer::{Entry, flag};
 use crate::source::directory_of_copies;
 
@@ -119,7 +119,7 @@ impl Read for Content<'_> {
         if count == 0 && !part.is_empty() {
             let message = "the file was cut while it was read";
             return Err(Error::try_again(message)
-                .hint("run again when nobody writes in it")
+                .with_hint("run again when nobody writes in it")
                 .into());
         }
         let count = u64::try_from(count).unwrap_or(u64::MAX);
@@ -138,13 +138,13 @@ pub(super) fn copy_of(
     limit: u64,
 ) -> Result<(SpooledTempFile, u64)> {
     let failed =
-        |error| carried(error, |error| Error::of_file(format!("cannot read {name}"), error));
+        |error| Error::from_io(error, |error| Error::of_file(format!("cannot read {name}"), error));
     let directory = directory_of_copies();
     let unwritable = |error| {
         let directory = directory.display();
         Error::cannot_create(format!("cannot keep a copy of {name} in {directory}"))
-            .because(error)
-            .hint("TMPDIR names another directory")
+            .with_source(error)
+            .with_hint("TMPDIR names another directory")
     };
     let mut copy = tempfile::spooled_tempfile_in(IN_MEMORY, &directory);
     let mut buffer = vec![0; 256 << 10];
@@ -159,7 +159,7 @@ pub(super) fn copy_of(
         length = length.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
         if length > limit {
             let message = format!("cannot add {name}: it has more than {limit} bytes");
-            return Err(Error::bad_data(message).hint(flag::raise(flag::LAYER)));
+            return Err(Error::bad_data(message).with_hint(flag::raise(flag::LAYER)));
         }
         copy.write_all(buffer.get(..count).unwrap_or_default()).map_err(unwritable)?;
     }

@@ -113,7 +113,7 @@ impl HostTree {
 
 fn unknown(met: &Met<'_>, id: u32) -> Error {
     Error::bad_data(format!("{} has owner {id}, which no --owner-map speaks of", met.shown()))
-        .hint(format!("add --owner-map {id}:N, or give everything one owner by --owner"))
+        .with_hint(format!("add --owner-map {id}:N, or give everything one owner by --owner"))
 }
 
 /// Applies a directory as one layer that is the whole root.

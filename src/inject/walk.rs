@@ -54,7 +54,7 @@ pub(super) fn walk(root: &Path, visit: &mut dyn FnMut(&Met<'_>) -> Result<()>) -
     let opened = rustix::fs::open(root, flags, Mode::empty());
     let directory = opened.map_err(|error| match error {
         Errno::NOTDIR => Error::usage(format!("{} is not a directory", shown(root, b"")))
-            .hint("a root filesystem in an archive is tar:FILE"),
+            .with_hint("a root filesystem in an archive is tar:FILE"),
         error => failed("open", root, b"", error),
     })?;
     let mut levels = vec![enter(root, &path, directory, visit)?];
@@ -95,7 +95,7 @@ pub(super) fn look_at(file: &Path, visit: &mut dyn FnMut(&Met<'_>) -> Result<()>
     let kind = FileType::from_raw_mode(stat.st_mode);
     if kind != FileType::RegularFile {
         let message = format!("{} was replaced before it was read", shown(file, b""));
-        return Err(Error::try_again(message).hint("run again when nobody writes there"));
+        return Err(Error::try_again(message).with_hint("run again when nobody writes there"));
     }
     visit(&Met { path: b"", stat, kind, handle: Handle::Opened(&opened), root: file })
 }
@@ -140,7 +140,7 @@ impl Met<'_> {
             Handle::Opened(file) => {
                 let copy = file.try_clone().map(File::from);
                 return copy.map_err(|error| {
-                    Error::io(format!("cannot open {}", self.shown())).because(error)
+                    Error::io(format!("cannot open {}", self.shown())).with_source(error)
                 });
             }
         };
@@ -154,7 +154,7 @@ impl Met<'_> {
         {
             let shown = shown(self.root, self.path);
             return Err(Error::try_again(format!("{shown} was replaced while the tree was read"))
-                .hint("run again when nobody writes in it"));
+                .with_hint("run again when nobody writes in it"));
         }
         Ok(file.into())
     }
@@ -246,18 +246,18 @@ fn failed(verb: &str, root: &Path, path: &[u8], error: Errno) -> Error {
     match io::Error::from(error).kind() {
         io::ErrorKind::NotFound if path.is_empty() => Error::not_found(message),
         io::ErrorKind::NotFound => {
-            Error::try_again(message).hint("run again when nobody writes in the tree")
+            Error::try_again(message).with_hint("run again when nobody writes in the tree")
         }
         io::ErrorKind::PermissionDenied => Error::denied(message)
-            .hint("read it as its owner, or as root in the user namespace that made it"),
+            .with_hint("read it as its owner, or as root in the user namespace that made it"),
         _ if error == Errno::MFILE => Error::io(message)
-            .hint("the tree is deep: raise the limit of open files with ulimit -n"),
+            .with_hint("the tree is deep: raise the limit of open files with ulimit -n"),
         _ if error == Errno::LOOP || error == Errno::NOTDIR => {
-            Error::try_again(message).hint("run again when nobody writes in the tree")
+            Error::try_again(message).with_hint("run again when nobody writes in the tree")
         }
         _ => Error::io(message),
     }
-    .because(io::Error::from(error))
+    .with_source(io::Error::from(error))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::input::read_full;
 use super::pax::{Records, Rights, Scope};
 use super::sparse::{self, Layout, SparseError};
 use super::{Entry, EntryKind, Limits, MAX_SYMLINK, MAX_XATTR, flag, widen};
-use crate::error::{Error, Result, carried};
+use crate::error::{Error, Result};
 
 /// Bodies that nobody reads are skipped in pieces of this size.
 const SKIP: usize = 64 << 10;
@@ -122,7 +122,7 @@ impl<R: Read> Archive<R> {
         let limit = self.limits.ignored;
         if self.ignored > limit {
             let why = format!("more than {limit} bytes of the archive have no use");
-            return Err(self.refuse(&why).hint(flag::raise(flag::IGNORED)));
+            return Err(self.refuse(&why).with_hint(flag::raise(flag::IGNORED)));
         }
         Ok(())
     }
@@ -133,7 +133,7 @@ impl<R: Read> Archive<R> {
         let (size, limit) = (globals.size(), self.limits.extension);
         if size > limit {
             let why = format!("the global headers have {size} bytes, at most {limit} are kept");
-            return Err(self.refuse(&why).hint(flag::raise(flag::HEADER)));
+            return Err(self.refuse(&why).with_hint(flag::raise(flag::HEADER)));
         }
         self.globals = globals;
         Ok(())
@@ -208,7 +208,7 @@ impl<R: Read> Archive<R> {
         if size > self.limits.extension {
             let limit = self.limits.extension;
             let why = format!("its extended header has {size} bytes, at most {limit} are read");
-            return Err(self.refuse(&why).hint(flag::raise(flag::HEADER)));
+            return Err(self.refuse(&why).with_hint(flag::raise(flag::HEADER)));
         }
         self.begin_body(size);
         let mut body = Vec::new();
@@ -284,7 +284,7 @@ impl<R: Read> Archive<R> {
         };
         let layout = layout.map_err(|error| match error {
             SparseError::Refused(why) => self.refuse(&why),
-            SparseError::TooMany(why, flag) => self.refuse(&why).hint(flag::raise(flag)),
+            SparseError::TooMany(why, flag) => self.refuse(&why).with_hint(flag::raise(flag)),
             SparseError::Read(error) => self.refuse_read(error),
         })?;
         if old_sparse {
@@ -315,11 +315,11 @@ impl<R: Read> Archive<R> {
             let why = format!("its {what} has {length} bytes, at most {limit} are possible");
             Err(self.refuse(&why))
         };
-        let lift = |error: Error| error.hint(flag::raise(flag::PATH));
+        let lift = |error: Error| error.with_hint(flag::raise(flag::PATH));
         let lift_symlink = |error: Error| match self.limits.symlink {
             // No kernel follows longer ones.
             MAX_SYMLINK.. => error,
-            _ => error.hint(flag::raise(flag::SYMLINK)),
+            _ => error.with_hint(flag::raise(flag::SYMLINK)),
         };
         at_most("path", path.len(), self.limits.path).map_err(lift)?;
         match kind {
@@ -343,7 +343,7 @@ impl<R: Read> Archive<R> {
             return Err(match limit {
                 // No kernel shows longer ones.
                 MAX_XATTR.. => self.refuse(&why),
-                _ => self.refuse(&why).hint(flag::raise(flag::XATTR)),
+                _ => self.refuse(&why).with_hint(flag::raise(flag::XATTR)),
             });
         }
         let sizes = entry.xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len());
@@ -351,7 +351,7 @@ impl<R: Read> Archive<R> {
         let limit = self.limits.xattrs;
         if size > limit {
             let why = format!("its attributes have {size} bytes, at most {limit} are read");
-            return Err(self.refuse(&why).hint(flag::raise(flag::XATTRS)));
+            return Err(self.refuse(&why).with_hint(flag::raise(flag::XATTRS)));
         }
         Ok(())
     }
@@ -368,9 +368,9 @@ impl<R: Read> Archive<R> {
     }
 
     fn refuse_read(&self, error: io::Error) -> Error {
-        carried(error, |error| match error.kind() {
+        Error::from_io(error, |error| match error.kind() {
             io::ErrorKind::UnexpectedEof => self.refuse("the archive ends inside its contents"),
-            _ => Error::io(format!("cannot read {}", self.name)).because(error),
+            _ => Error::io(format!("cannot read {}", self.name)).with_source(error),
         })
     }
 }

@@ -248,8 +248,9 @@ pub(crate) fn read(archive: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>> {
     let mut entries = Vec::new();
     while let Some(entry) = archive.next_entry()? {
         let mut body = Vec::new();
-        std::io::Read::read_to_end(&mut archive.body(), &mut body)
-            .map_err(|error| crate::error::carried(error, |_| panic!("not an error of ours")))?;
+        std::io::Read::read_to_end(&mut archive.body(), &mut body).map_err(|error| {
+            crate::error::Error::from_io(error, |_| panic!("not an error of ours"))
+        })?;
         entries.push((entry, body));
     }
     Ok(entries)

@@ -12,7 +12,7 @@ use super::input::{Excess, allocate};
 use super::pool::{CHUNK, PLAIN_CHUNK, Pool, Share};
 use super::{Limits, flag, widen};
 use crate::digest::{Algorithm, Digest, Hasher};
-use crate::error::{Error, Result, carried};
+use crate::error::{Error, Result};
 
 /// How much nicer than others a thread is whose work can wait: it gets what they leave, and next to
 /// nothing of a processor that they want too. To hash can wait longer than to decompress: when all
@@ -199,7 +199,7 @@ impl LayerStream {
                     "{} is no layer: more than {} bytes follow the end of its archive",
                     self.name, self.ignored
                 ))
-                .hint(flag::raise(flag::IGNORED)));
+                .with_hint(flag::raise(flag::IGNORED)));
             }
             if !self.next_chunk()? {
                 break;
@@ -268,7 +268,7 @@ impl LayerStream {
                 "{} is too large: more than {} bytes uncompressed",
                 self.name, self.limit
             ))
-            .hint(flag::raise(self.limit_flag)));
+            .with_hint(flag::raise(self.limit_flag)));
         }
         Ok(())
     }
@@ -443,14 +443,14 @@ impl Producer {
                 "{} looks like a decompression bomb: {received} compressed bytes became {produced}",
                 self.name
             ))
-            .hint(flag::raise(flag::RATIO)));
+            .with_hint(flag::raise(flag::RATIO)));
         }
         if received > self.limits.blob {
             return Err(Error::bad_data(format!(
                 "{} is too large: more than {} compressed bytes",
                 self.name, self.limits.blob
             ))
-            .hint(flag::raise(flag::BLOB)));
+            .with_hint(flag::raise(flag::BLOB)));
         }
         Ok(Message::Data(Chunk { bytes, filled, trailers }))
     }
@@ -549,26 +549,26 @@ impl Check<'_> {
 
 /// What a failed read of a blob means: bad compressed bytes, or a fault below them.
 fn refuse_read(name: &str, progress: Option<(Compression, u64)>, error: io::Error) -> Error {
-    carried(error, |error| match (error.kind(), progress) {
+    Error::from_io(error, |error| match (error.kind(), progress) {
         (io::ErrorKind::InvalidData, Some((compression, received))) => {
             let excess = error.get_ref().and_then(|inner| inner.downcast_ref::<Excess>());
             let lift = excess.map(|excess| flag::raise(excess.flag));
             let refused = Error::bad_data(format!(
                 "cannot decompress {name}: its {compression} stream is broken near byte {received}"
             ))
-            .because(error);
+            .with_source(error);
             match lift {
-                Some(lift) => refused.hint(lift),
+                Some(lift) => refused.with_hint(lift),
                 None => refused,
             }
         }
         (io::ErrorKind::InvalidData, None) => {
-            Error::bad_data(format!("cannot decompress {name}")).because(error)
+            Error::bad_data(format!("cannot decompress {name}")).with_source(error)
         }
         (io::ErrorKind::UnexpectedEof, Some((compression, received))) => Error::bad_data(format!(
             "cannot decompress {name}: its {compression} stream is cut off at byte {received}"
         )),
-        _ => Error::io(format!("cannot read {name}")).because(error),
+        _ => Error::io(format!("cannot read {name}")).with_source(error),
     })
 }
 
@@ -676,7 +676,7 @@ mod tests {
         blob.truncate(blob.len() - 3);
         let mut stream = open(blob, None, &Limits::default()).unwrap();
         let error = io::copy(&mut stream, &mut io::sink()).unwrap_err();
-        let error = carried(error, |_| Error::internal("the error was lost"));
+        let error = Error::from_io(error, |_| Error::internal("the error was lost"));
         assert_eq!(error.exit_code(), 65);
         assert!(error.to_string().contains("layer 1: its gzip stream is cut off"), "{error}");
     }

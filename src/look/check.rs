@@ -70,7 +70,7 @@ pub fn must_be_sound(file: File) -> Result<()> {
     match report.findings.first() {
         Some(finding) if !report.is_sound(Judge::Kernel) => {
             Err(Error::internal("the filesystem that was made is damaged")
-                .because(finding.to_string()))
+                .with_source(finding.to_string()))
         }
         _ => Ok(()),
     }

@@ -46,7 +46,7 @@ impl Window {
         let length = window.file.length().map_err(|error| unreadable(&name, error))?;
         if offset != 0 && offset >= length {
             let message = format!("--offset {offset} is behind the end of {name}");
-            return Err(Error::usage(message).hint(format!("it has {length} bytes")));
+            return Err(Error::usage(message).with_hint(format!("it has {length} bytes")));
         }
         Ok(window)
     }
@@ -138,7 +138,7 @@ impl Image {
         if let Some(number) = numbered(path) {
             return self.reader.inode(number).map_err(|error| match error {
                 ReadError::NoSuchInode { .. } | ReadError::FreeInode { .. } => {
-                    Error::not_found(self.cannot_read()).because(error)
+                    Error::not_found(self.cannot_read()).with_source(error)
                 }
                 error => self.failed(error),
             });
@@ -147,7 +147,7 @@ impl Image {
             ReadError::WrongKind { .. } => {
                 let what = crate::shown::bytes(&path);
                 let message = format!("there is no \"{what}\" in {}", self.name);
-                Error::not_found(message).because(error)
+                Error::not_found(message).with_source(error)
             }
             error => self.failed(error),
         })
@@ -198,7 +198,7 @@ impl Image {
     pub(super) fn broken_at(&self, path: &[u8], error: io::Error) -> Error {
         match error.downcast::<ReadError>() {
             Ok(error) => self.failed_at(path, error),
-            Err(error) => Error::io(self.cannot_read()).because(error),
+            Err(error) => Error::io(self.cannot_read()).with_source(error),
         }
     }
 
@@ -223,7 +223,7 @@ fn unreadable(name: &str, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotADirectory
         | io::ErrorKind::IsADirectory
-        | io::ErrorKind::InvalidInput => Error::not_found(message).because(error),
+        | io::ErrorKind::InvalidInput => Error::not_found(message).with_source(error),
         _ => Error::of_file(message, error),
     }
 }
@@ -238,7 +238,7 @@ fn refused(name: &str, error: ReadError, window: &Window) -> Error {
         None => classed(message, error),
         Some(Found { what, hint: None }) => Error::bad_data(format!("{message}: it is {what}")),
         Some(Found { what, hint: Some(hint) }) => {
-            Error::bad_data(format!("{message}: it is {what}")).hint(hint)
+            Error::bad_data(format!("{message}: it is {what}")).with_hint(hint)
         }
     }
 }
@@ -253,5 +253,5 @@ fn classed(message: String, error: ReadError) -> Error {
         ReadError::NotFound { .. } => Error::not_found(message),
         _ => Error::bad_data(message),
     }
-    .because(error)
+    .with_source(error)
 }

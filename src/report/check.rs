@@ -163,6 +163,6 @@ impl Report {
     /// The same in SARIF.
     pub fn sarif(self, judged: &Judged) -> Result<()> {
         print(&format!("{:#}", sarif(judged)))
-            .map_err(|error| Error::io("cannot write to standard output").because(error))
+            .map_err(|error| Error::io("cannot write to standard output").with_source(error))
     }
 }

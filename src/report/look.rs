@@ -61,7 +61,7 @@ impl Output {
     /// An error that writing answered.
     #[must_use]
     pub fn unwritten(error: io::Error) -> Error {
-        Error::io("cannot write to standard output").because(error)
+        Error::io("cannot write to standard output").with_source(error)
     }
 
     /// Writes what is left; the exit code of the whole work. A reader that went away, as `head`

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// The bytes of a blob, compressed as they are.
 ///
 /// The end of the stream is a proof: it comes only after size and digest have been found right.
-/// Any other end is an [`io::Error`] from which [`crate::error::carried`] takes the
+/// Any other end is an [`io::Error`] from which [`Error::from_io`] takes the
 /// [`Error`]. Who stops before the end knows nothing about what was read.
 #[derive(Debug)]
 pub struct BlobReader(Source);
@@ -104,7 +104,7 @@ impl Arrival {
     /// Why the blob did not arrive.
     pub(super) fn failure(&self) -> Option<Error> {
         match &self.state().outcome {
-            Some(Outcome::Failed(error)) => Some(again(error)),
+            Some(Outcome::Failed(error)) => Some(error.clone()),
             _ => None,
         }
     }
@@ -152,7 +152,7 @@ impl Arrival {
         let mut state = self.state();
         loop {
             match (&state.outcome, &state.file) {
-                (Some(Outcome::Failed(error)), _) => return Err(again(error)),
+                (Some(Outcome::Failed(error)), _) => return Err(error.clone()),
                 (_, Some(file)) if state.written > position => {
                     return Ok(Some((Arc::clone(file), state.written)));
                 }
@@ -202,7 +202,7 @@ impl Read for Tail {
         let count = file.read_at(part, self.position).map_err(|error| match error.kind() {
             io::ErrorKind::Interrupted => error,
             _ => Error::io(format!("cannot read blob {} from the cache", self.arrival.digest))
-                .because(error)
+                .with_source(error)
                 .into(),
         })?;
         if count == 0 {
@@ -217,35 +217,6 @@ impl Read for Tail {
     }
 }
 
-/// The same error once more, for another reader of the same blob.
-fn again(error: &Error) -> Error {
-    reworded(error, error.message())
-}
-
-/// The same error with what was being done before its message.
-pub(super) fn prefixed(doing: &str, error: &Error) -> Error {
-    reworded(error, format!("{doing}: {}", error.message()))
-}
-
-fn reworded(error: &Error, message: String) -> Error {
-    let class: fn(String) -> Error = match error {
-        Error::Internal(_) => Error::internal,
-        Error::Usage(_) => Error::usage,
-        Error::BadData(_) => Error::bad_data,
-        Error::NotFound(_) => Error::not_found,
-        Error::Unavailable(_) => Error::unavailable,
-        Error::CannotCreate(_) => Error::cannot_create,
-        Error::Io(_) => Error::io,
-        Error::TryAgain(_) => Error::try_again,
-        Error::Denied(_) => Error::denied,
-        Error::Interrupted(_) => Error::interrupted,
-    };
-    match error.advice() {
-        Some(hint) => class(message).hint(hint),
-        None => class(message),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Seek, Write};
@@ -253,7 +224,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::error::carried;
 
     fn arrival() -> (Arc<Arrival>, Arc<File>) {
         (Arrival::new(Digest::sha256_of(b"hello"), 5), Arc::new(tempfile::tempfile().unwrap()))
@@ -288,11 +258,11 @@ mod tests {
     fn every_reader_is_told_the_failure() {
         let (arrival, file) = arrival();
         write(&arrival, &file, b"hel");
-        arrival.failed(Error::not_found("gone").hint("look elsewhere"));
+        arrival.failed(Error::not_found("gone").with_hint("look elsewhere"));
         arrival.proven();
         for _ in 0..2 {
             let error = Tail::new(Arc::clone(&arrival)).read(&mut [0; 8]).unwrap_err();
-            let error = carried(error, |error| panic!("{error} carries nothing"));
+            let error = Error::from_io(error, |error| panic!("{error} carries nothing"));
             assert_eq!((error.exit_code(), &*error.to_string()), (66, "gone; look elsewhere"));
         }
     }
@@ -302,6 +272,6 @@ mod tests {
         let (arrival, _) = arrival();
         drop(Delivery(Arc::clone(&arrival)));
         let error = Tail::new(arrival).read(&mut [0; 8]).unwrap_err();
-        assert_eq!(carried(error, |error| panic!("{error}")).exit_code(), 130);
+        assert_eq!(Error::from_io(error, |error| panic!("{error}")).exit_code(), 130);
     }
 }

@@ -208,10 +208,9 @@ impl Search {
 pub fn from_input(input: impl Read) -> Result<Credentials> {
     let refuse = |why: &str| Error::usage(format!("cannot use the credentials given: {why}"));
     let mut text = String::new();
-    input
-        .take(MAX_GIVEN.saturating_add(1))
-        .read_to_string(&mut text)
-        .map_err(|error| Error::io("cannot read credentials from standard input").because(error))?;
+    input.take(MAX_GIVEN.saturating_add(1)).read_to_string(&mut text).map_err(|error| {
+        Error::io("cannot read credentials from standard input").with_source(error)
+    })?;
     if u64::try_from(text.len()).is_ok_and(|length| length > MAX_GIVEN) {
         return Err(refuse("they are longer than 64 KiB"));
     }

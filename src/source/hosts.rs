@@ -418,7 +418,7 @@ fn unreadable(path: &Path, error: std::io::Error) -> Error {
         ErrorKind::PermissionDenied => Error::denied(message),
         _ => Error::io(message),
     }
-    .because(error)
+    .with_source(error)
 }
 
 /// `why` repeats nothing of the file that could be long or do harm to a terminal.

@@ -82,7 +82,7 @@ impl Bound {
     /// An error about this bound.
     pub(super) fn refuse(self, message: String) -> Error {
         let error = Error::bad_data(message);
-        if self.flag.is_empty() { error } else { error.hint(flag::raise(self.flag)) }
+        if self.flag.is_empty() { error } else { error.with_hint(flag::raise(self.flag)) }
     }
 }
 
@@ -110,7 +110,7 @@ impl Limits {
             return Ok(());
         }
         Err(Error::bad_data(format!("{what} has {count} entries, at most {limit} are read"))
-            .hint(flag::raise(flag::ENTRIES)))
+            .with_hint(flag::raise(flag::ENTRIES)))
     }
 
     /// Refuses a document that lists too many layers.
@@ -120,13 +120,13 @@ impl Limits {
             return Ok(());
         }
         Err(Error::bad_data(format!("{what} has {count} layers, at most {limit} are read"))
-            .hint(flag::raise(flag::LAYERS)))
+            .with_hint(flag::raise(flag::LAYERS)))
     }
 
     /// The error of indexes that lead on and on; `what` leads to them.
     pub(super) fn nested_too_deep(&self, what: &str) -> Error {
         let limit = self.nesting;
         Error::bad_data(format!("{what} nests indexes more than {limit} deep"))
-            .hint(flag::raise(flag::NESTING))
+            .with_hint(flag::raise(flag::NESTING))
     }
 }

@@ -341,7 +341,9 @@ impl Shape {
         let declared = declared.as_deref();
         if self.is_schema1(declared) {
             return Err(Error::bad_data("the image has a manifest of schema 1, which is obsolete")
-                .hint("push it again with a current docker, or copy it with skopeo --format=oci"));
+                .with_hint(
+                    "push it again with a current docker, or copy it with skopeo --format=oci",
+                ));
         }
         let (manifests, layers) = (self.manifests, self.layers);
         let shaped = match (manifests.flatten(), layers.flatten(), &self.config) {
@@ -418,7 +420,7 @@ impl Manifest {
             let media_type = essence(&layer.media_type);
             if media_type.ends_with("+encrypted") {
                 return Err(Error::bad_data(format!("layer {number} is encrypted"))
-                    .hint("decrypt the image first, with skopeo copy --decryption-key"));
+                    .with_hint("decrypt the image first, with skopeo copy --decryption-key"));
             }
             if !LAYER_TYPES.contains(&media_type.as_str()) {
                 return Err(Error::bad_data(format!(
@@ -431,7 +433,7 @@ impl Manifest {
                 return Err(Error::bad_data(format!(
                     "layer {number} has {size} compressed bytes, at most {limit} are fetched"
                 ))
-                .hint(flag::raise(flag::BLOB)));
+                .with_hint(flag::raise(flag::BLOB)));
             }
         }
         Ok(())
@@ -848,7 +850,7 @@ mod tests {
     fn lifted(document: &Value, flag: &str, lift: impl Fn(&mut Limits)) -> String {
         let error = parse(document, None).unwrap_err();
         assert_eq!(error.exit_code(), 65, "{error}");
-        assert_eq!(error.advice(), Some(flag::raise(flag).as_str()), "{error}");
+        assert_eq!(error.hint(), Some(flag::raise(flag).as_str()), "{error}");
         let mut limits = Limits::default();
         lift(&mut limits);
         Document::parse(document.to_string().as_bytes(), None, &limits).unwrap();
@@ -875,7 +877,7 @@ mod tests {
         let diff_ids = (0..1001).map(digest).collect::<Vec<_>>();
         let deep = changed(config(), "/rootfs/diff_ids", json!(diff_ids));
         let error = parse_config(&deep).unwrap_err();
-        assert_eq!(error.advice(), Some(flag::raise(flag::LAYERS).as_str()), "{error}");
+        assert_eq!(error.hint(), Some(flag::raise(flag::LAYERS).as_str()), "{error}");
         let mut limits = Limits::default();
         limits.layer.layers = 1001;
         assert_eq!(Config::parse(deep.to_string().into(), &limits).unwrap().diff_ids.len(), 1001);

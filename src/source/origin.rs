@@ -95,13 +95,13 @@ impl Origin {
                 "\"{}\" is not an image reference",
                 without_login(&shown::bytes(words.as_bytes()).to_string())
             ))
-            .hint("an image in a directory is oci:DIR, a root filesystem is dir:PATH")
+            .with_hint("an image in a directory is oci:DIR, a root filesystem is dir:PATH")
         })?;
         if let Some(rest) = text.strip_prefix("docker-daemon:") {
             return DaemonImage::parse(rest).map(Self::DockerDaemon);
         }
         if let Some(image) = text.strip_prefix("containers-storage:") {
-            return Err(Error::usage(format!("{} is in podman's own store", shown::text(text))).hint(
+            return Err(Error::usage(format!("{} is in podman's own store", shown::text(text))).with_hint(
                 format!(
                     "docker-daemon:{} with DOCKER_HOST=unix:///run/user/UID/podman/podman.sock asks \
                      podman, and dir:$(buildah mount CONTAINER) takes a root filesystem of buildah's",
@@ -112,9 +112,8 @@ impl Origin {
         let reference = text.strip_prefix("docker://").unwrap_or(text);
         reference.parse().map(Self::Registry).map_err(|error: Error| match text {
             // Who writes a path means a file.
-            _ if text.starts_with(['/', '.']) => {
-                error.hint("local sources are tar:FILE, dir:PATH, oci:DIR, oci-archive:FILE, …")
-            }
+            _ if text.starts_with(['/', '.']) => error
+                .with_hint("local sources are tar:FILE, dir:PATH, oci:DIR, oci-archive:FILE, …"),
             _ => error,
         })
     }
@@ -143,7 +142,7 @@ impl Origin {
         };
         if name.is_empty() {
             return Err(Error::usage(format!("{self} has no name that the image could have"))
-                .hint("name the file to write after it"));
+                .with_hint("name the file to write after it"));
         }
         Ok(format!("{name}.ext4"))
     }
@@ -377,7 +376,7 @@ mod tests {
         assert!(parse("./rootfs").unwrap_err().to_string().contains("dir:PATH"));
         let storage = parse("containers-storage:localhost/app:1").unwrap_err();
         for way in ["docker-daemon:localhost/app:1", "podman.sock", "dir:$(buildah mount"] {
-            assert!(storage.advice().unwrap().contains(way), "{way}");
+            assert!(storage.hint().unwrap().contains(way), "{way}");
         }
     }
 

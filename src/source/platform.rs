@@ -176,7 +176,7 @@ impl FromStr for Platform {
             _ => {}
         }
         Err(Error::usage(format!("\"{}\" is not a platform", super::excerpt(text)))
-            .hint("write os/architecture or os/architecture/variant, such as linux/arm64"))
+            .with_hint("write os/architecture or os/architecture/variant, such as linux/arm64"))
     }
 }
 

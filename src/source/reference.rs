@@ -111,8 +111,9 @@ impl FromStr for Reference {
         let refuse =
             |why: &str| Error::usage(format!("\"{shown}\" is not an image reference: {why}"));
         if after_login(text).is_some() {
-            return Err(refuse("what follows its @ is no digest")
-                .hint("a user name and a password are read by --creds-stdin, or from a file"));
+            return Err(refuse("what follows its @ is no digest").with_hint(
+                "a user name and a password are read by --creds-stdin, or from a file",
+            ));
         }
         // The transport's grammar lets letters of every script into a tag (a regex's `\w`).
         if !text.is_ascii() {
@@ -120,7 +121,7 @@ impl FromStr for Reference {
         }
         if let Some((scheme, rest)) = text.split_once("://") {
             return Err(refuse(&format!("{scheme}:// does not belong in it"))
-                .hint(format!("write {}", super::excerpt(rest))));
+                .with_hint(format!("write {}", super::excerpt(rest))));
         }
         let parsed =
             if text.starts_with('[') { parse_with_address(text) } else { parse_named(text) };

@@ -31,7 +31,6 @@ pub use download::{BlobProgress, Downloads, Progress};
 use self::download::Claimed;
 use self::object::{Length, Object};
 use self::transport::Transport;
-use super::blob::prefixed;
 use super::credentials::Search;
 use super::hosts::Wishes;
 use super::limits::{Bound, Limits};
@@ -40,7 +39,7 @@ use super::platform::Platform;
 use super::{Image, Layer, Notices, Reference, select};
 use crate::cache::Cache;
 use crate::digest::{Algorithm, Digest};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The threads of the runtime. Both work only when blobs arrive faster than one can hash them.
 const WORKERS: usize = 2;
@@ -176,7 +175,7 @@ impl Registry {
             .thread_name("registry")
             .enable_all()
             .build()
-            .map_err(|error| Error::io(cannot).because(error))?;
+            .map_err(|error| Error::io(cannot).with_source(error))?;
         let connection = Connection {
             runtime,
             transport: Transport::new(reference, options)?,
@@ -222,7 +221,7 @@ impl Connection {
         for _ in 0..=self.limits.nesting {
             let declared = found.content_type.as_deref();
             let document = Document::parse(&found.body, declared, &self.limits)
-                .map_err(|error| self.unusable(&error))?;
+                .map_err(|error| self.unusable(error))?;
             self.cache.store(&found.digest, &found.body)?;
             match document {
                 Document::Index(index) => {
@@ -234,7 +233,7 @@ impl Connection {
                 Document::Manifest(manifest) => {
                     let config = self.config(&manifest.config).await?;
                     self.remember(index_digest.as_ref().unwrap_or(&found.digest))?;
-                    let layers = manifest.layers(&config).map_err(|error| self.unusable(&error))?;
+                    let layers = manifest.layers(&config).map_err(|error| self.unusable(error))?;
                     return Ok(Image {
                         reference: origin.clone(),
                         index_digest,
@@ -290,7 +289,7 @@ impl Connection {
             Some(_) => Ok(()),
             None => match self.cache.remember(&self.reference.to_string(), digest) {
                 // A cache that may only be read serves all the same.
-                Err(Error::Denied(_)) => Ok(()),
+                Err(error) if error.kind() == ErrorKind::Denied => Ok(()),
                 result => result,
             },
         }
@@ -309,7 +308,7 @@ impl Connection {
     async fn config(&self, descriptor: &Descriptor) -> Result<Config> {
         let object = Object::Config(descriptor.digest.clone());
         let body = self.body(descriptor, &object, self.limits.of_config()).await?;
-        Config::parse(body, &self.limits).map_err(|error| self.unusable(&error))
+        Config::parse(body, &self.limits).map_err(|error| self.unusable(error))
     }
 
     /// The bytes of a manifest or a config, from the cache or the registry, verified.
@@ -344,7 +343,9 @@ impl Connection {
     async fn check_login(&self) -> Result<LoginCheck> {
         let (status, refusal) = match self.transport.ask().await {
             // The token server's word is the registry's.
-            Err(error @ Error::Denied(_)) => (reqwest::StatusCode::UNAUTHORIZED, Some(error)),
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                (reqwest::StatusCode::UNAUTHORIZED, Some(error))
+            }
             answer => answer?,
         };
         let origin = self.transport.origin()?;
@@ -364,8 +365,8 @@ impl Connection {
         })
     }
 
-    fn unusable(&self, error: &Error) -> Error {
-        prefixed(&format!("cannot use {}", self.reference), error)
+    fn unusable(&self, error: Error) -> Error {
+        error.with_prefix(&format!("cannot use {}", self.reference))
     }
 
     /// Asks for the distinct layers, several at a time; of several failures the first layer's is
@@ -394,7 +395,7 @@ impl Connection {
                     }
                 }
                 Some(Err(error)) => {
-                    return Err(Error::internal("asking for a layer failed").because(error));
+                    return Err(Error::internal("asking for a layer failed").with_source(error));
                 }
             }
         }

@@ -22,7 +22,7 @@ pub(super) fn by_platform(index: Index, platform: &Platform, origin: &str) -> Re
     let list = platform::list(offers());
     chosen.and_then(|place| entries.into_iter().nth(place)).ok_or_else(|| {
         Error::not_found(format!("{origin} has no image for {platform}; it has: {list}"))
-            .hint("--platform chooses another")
+            .with_hint("--platform chooses another")
     })
 }
 
@@ -43,9 +43,9 @@ pub(super) fn settle(
     let shown = excerpt(&offered.to_string());
     let error = Error::not_found(format!("{origin} is for {shown}, not for {wanted}"));
     if offered.os_features.is_empty() {
-        return Err(error.hint(format!("--platform {shown} takes it as it is")));
+        return Err(error.with_hint(format!("--platform {shown} takes it as it is")));
     }
-    Err(error.hint("no system here has such os.features: ask for an image without them"))
+    Err(error.with_hint("no system here has such os.features: ask for an image without them"))
 }
 
 /// The places among `images`, each given by its names, that the choice means: one, or several of
@@ -63,7 +63,7 @@ pub(super) fn by_name(
         if images.iter().any(|names| names != first) {
             let list = list(images);
             return Err(Error::usage(format!("{origin} holds several images: {list}"))
-                .hint("say which one after a colon: its name, or @ and its number from 0"));
+                .with_hint("say which one after a colon: its name, or @ and its number from 0"));
         }
         return Ok((0..images.len()).collect());
     };

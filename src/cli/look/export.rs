@@ -43,11 +43,11 @@ impl Export {
         let mut out = report.output();
         if self.voice.format == Format::Json {
             return Err(Error::usage("--format json would print into the archive")
-                .hint("name a file by --output"));
+                .with_hint("name a file by --output"));
         }
         if out.is_terminal() {
             return Err(Error::usage("an archive is nothing for a terminal")
-                .hint("name a file by --output, or redirect standard output"));
+                .with_hint("name a file by --output, or redirect standard output"));
         }
         let image = self.place.open(report)?;
         let done = {
@@ -63,11 +63,12 @@ impl Export {
         if image.is_at(path) {
             let (path, name) = (path.display(), image.name());
             let message = format!("the archive {path} would replace the image {name} itself");
-            return Err(Error::usage(message).hint("name another file by --output"));
+            return Err(Error::usage(message).with_hint("name another file by --output"));
         }
         let draft = Draft::create(path, self.force)?;
         let unwritten = |error: io::Error| {
-            Error::of_write(format!("cannot write {}", path.display()), error.kind()).because(error)
+            Error::of_write(format!("cannot write {}", path.display()), error.kind())
+                .with_source(error)
         };
         let mut out = BufWriter::with_capacity(1 << 20, draft.file()?);
         let exported = {

@@ -81,7 +81,7 @@ fn every_limit_is_kept_and_its_error_names_the_flag_that_lifts_it() {
         let error = limited(bytes(), limits).expect_err(flag);
         assert_eq!(error.exit_code(), 65, "{error}");
         let advice = format!("raise {flag} if you trust the image");
-        assert_eq!(error.advice(), Some(advice.as_str()), "{words:?}: {error}");
+        assert_eq!(error.hint(), Some(advice.as_str()), "{words:?}: {error}");
         if !words.concat().contains("../x/y") {
             limited(bytes(), &usual()).unwrap_or_else(|error| panic!("{words:?}: {error}"));
         }
@@ -136,7 +136,7 @@ fn c11_a_bomb_in_a_file_ends_at_the_size_of_the_disk() {
     assert!((9 << 20..12 << 20).contains(&blob.len()), "{}", blob.len());
     let (error, read) = explode(blob);
     assert_eq!(error.exit_code(), 73, "{error}");
-    assert_eq!(error.advice(), Some("raise --size"));
+    assert_eq!(error.hint(), Some("raise --size"));
     // What the read-ahead holds: nothing of the file was decompressed for it.
     assert!(read < 2 << 20, "{read} bytes were read");
 }

@@ -87,15 +87,15 @@ impl AuthFile {
                     return Err(Error::not_found(message));
                 }
                 (ErrorKind::PermissionDenied, None) => {
-                    return Err(Error::denied(failed()).because(error));
+                    return Err(Error::denied(failed()).with_source(error));
                 }
-                _ => return Err(Error::io(failed()).because(error)),
+                _ => return Err(Error::io(failed()).with_source(error)),
             },
         };
         let mut text = String::new();
         file.take(MAX_LENGTH.saturating_add(1))
             .read_to_string(&mut text)
-            .map_err(|error| Error::io(failed()).because(error))?;
+            .map_err(|error| Error::io(failed()).with_source(error))?;
         if u64::try_from(text.len()).is_ok_and(|length| length > MAX_LENGTH) {
             return Err(Error::bad_data(format!("{name} is longer than {MAX_LENGTH} bytes")));
         }

@@ -63,7 +63,7 @@ pub(super) fn get(
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| {
-            failed(error.to_string()).hint("install it, or remove its name from the file")
+            failed(error.to_string()).with_hint("install it, or remove its name from the file")
         })?;
     let printed = converse(&mut child, server, limit);
     let Some(Printed { output, complaint, is_success }) = printed else {
@@ -82,7 +82,7 @@ pub(super) fn get(
             "" => "it failed".to_owned(),
             complaint => format!("it failed: {}", excerpt(complaint)),
         };
-        return Err(failed(why).hint(format!("echo {server} | {program} get shows how")));
+        return Err(failed(why).with_hint(format!("echo {server} | {program} get shows how")));
     }
     let answer: Answer = json::from_slice(&output)
         .map_err(|_| failed("its answer is not what helpers answer".to_owned()))?;

@@ -160,7 +160,7 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Registry>> {
     })?;
     if document.registries.is_some() {
         return Err(malformed(path, "it is of version 1, which is obsolete")
-            .hint("write [[registry]] tables"));
+            .with_hint("write [[registry]] tables"));
     }
     Ok(document.registry)
 }

@@ -55,7 +55,7 @@ impl Bundle {
                     "{name} has more than {MAX_MEMBERS} members or {MAX_NAMES} bytes of names: \
                      that is no archive of an image"
                 ))
-                .hint("a root filesystem is tar:FILE"));
+                .with_hint("a root filesystem is tar:FILE"));
             }
             let start = archive.step_over()?;
             bundle.add(&entry, start, length)?;

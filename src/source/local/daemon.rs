@@ -43,12 +43,12 @@ pub(super) fn export(image: &DaemonImage) -> Result<Export> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::io("cannot prepare to speak with the daemon").because(error))?;
+        .map_err(|error| Error::io("cannot prepare to speak with the daemon").with_source(error))?;
     let stream = runtime
         .block_on(UnixStream::connect(&socket))
         .map_err(|error| unreachable(&shown, error))?;
     let response = runtime.block_on(ask(stream, &name)).map_err(|error| {
-        Error::unavailable(format!("cannot ask {shown} for {name}")).because(error)
+        Error::unavailable(format!("cannot ask {shown} for {name}")).with_source(error)
     })?;
     let is_success = response.status().is_success();
     let export = Export { response, runtime, rest: io::Cursor::default(), shown };
@@ -91,7 +91,7 @@ fn socket(host: Option<&std::ffi::OsStr>) -> Result<PathBuf> {
             "DOCKER_HOST is \"{}\"; only a socket of this host is spoken to",
             without_login(&crate::shown::bytes(host.as_bytes()).to_string())
         ))
-        .hint("write unix:///path, or pipe docker save into banger image build - OUTPUT")),
+        .with_hint("write unix:///path, or pipe docker save into banger image build - OUTPUT")),
     }
 }
 
@@ -99,12 +99,12 @@ fn socket(host: Option<&std::ffi::OsStr>) -> Result<PathBuf> {
 fn unreachable(shown: &str, error: io::Error) -> Error {
     let message = format!("cannot reach {shown}");
     match error.kind() {
-        io::ErrorKind::PermissionDenied => Error::denied(message).because(error).hint(
+        io::ErrorKind::PermissionDenied => Error::denied(message).with_source(error).with_hint(
             "run as a user of the group docker, or pipe docker save into banger image build -",
         ),
         _ => Error::unavailable(message)
-            .because(error)
-            .hint("start it, or name its socket in DOCKER_HOST"),
+            .with_source(error)
+            .with_hint("start it, or name its socket in DOCKER_HOST"),
     }
 }
 
@@ -157,7 +157,7 @@ impl Export {
         let message =
             format!("{} has not given {name}: {status}: {}", self.shown, excerpt(text.trim()));
         match status.as_u16() {
-            404 => Error::not_found(message).hint("docker images lists what it has"),
+            404 => Error::not_found(message).with_hint("docker images lists what it has"),
             401 | 403 => Error::denied(message),
             429 => Error::try_again(message),
             400 => Error::usage(message),
@@ -178,7 +178,7 @@ impl Read for Export {
                 Ok(None) => return Ok(0),
                 Err(error) => {
                     let message = format!("{} broke off its answer", self.shown);
-                    return Err(Error::unavailable(message).because(error).into());
+                    return Err(Error::unavailable(message).with_source(error).into());
                 }
             }
         }

@@ -106,7 +106,7 @@ fn items(bundle: &Bundle, limits: &Limits) -> Result<Vec<Item>> {
             "{} has no manifest.json: it is not what docker save writes since version 1.10",
             bundle.name()
         ))
-        .hint("a root filesystem is tar:FILE, an image layout is oci-archive:FILE"));
+        .with_hint("a root filesystem is tar:FILE, an image layout is oci-archive:FILE"));
     };
     parse(&list.document(limits.of_list())?, limits)
 }
@@ -154,7 +154,7 @@ fn choose(items: Vec<Item>, bundle: &Bundle, wanted: &Wanted<'_>) -> Result<Item
                 [place] => place,
                 _ => {
                     return Err(Error::usage(format!("{origin} has several images of that name"))
-                        .hint("say which one by its number, from :@0"));
+                        .with_hint("say which one by its number, from :@0"));
                 }
             }
         }
@@ -200,5 +200,5 @@ fn digest_in(path: &str) -> Option<Digest> {
 
 fn lacking(bundle: &Bundle, path: &str) -> Error {
     Error::not_found(format!("{} lacks {}, which its image needs", bundle.name(), excerpt(path)))
-        .hint("save the image again, whole")
+        .with_hint("save the image again, whole")
 }

@@ -26,7 +26,7 @@ impl Folder {
         let directory =
             rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
                 Errno::NOTDIR => Error::usage(format!("{name} is not a directory"))
-                    .hint("an image in an archive is oci-archive:FILE or docker-archive:FILE"),
+                    .with_hint("an image in an archive is oci-archive:FILE or docker-archive:FILE"),
                 error => unreadable(&name, error),
             })?;
         Ok(Self { name, directory })

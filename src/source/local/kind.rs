@@ -142,7 +142,7 @@ fn refusal(form: Form, path: &Path, layout: &str) -> Error {
             format!("skopeo copy dir:{path_text} oci:Y:latest makes a layout; write oci:Y then")
         }
     };
-    Error::usage(format!("{path_text} is {}, not a root filesystem", form.name())).hint(hint)
+    Error::usage(format!("{path_text} is {}, not a root filesystem", form.name())).with_hint(hint)
 }
 
 /// The words by which what exists at a path is a source; nothing where nothing is.
@@ -172,7 +172,7 @@ mod tests {
     fn hint(result: Result<()>) -> String {
         let error = result.unwrap_err();
         assert_eq!(error.exit_code(), 2, "{error}");
-        error.advice().unwrap().to_owned()
+        error.hint().unwrap().to_owned()
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::piece::{Piece, verify};
 use super::{LocalImage, Shelf, Wanted};
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::json;
 use crate::source::limits::Bound;
 use crate::source::manifest::{Config, Descriptor, Document, Entry, Index, Manifest};
@@ -61,11 +61,11 @@ pub(super) fn resolve(shelf: &Shelf, wanted: &Wanted<'_>) -> Result<LocalImage> 
 fn check_version(shelf: &Shelf) -> Result<()> {
     let no_layout = || {
         Error::bad_data(format!("{} is not an OCI image layout", shelf.name()))
-            .hint("a root filesystem is tar:FILE or dir:PATH, what docker save writes is docker-archive:FILE")
+            .with_hint("a root filesystem is tar:FILE or dir:PATH, what docker save writes is docker-archive:FILE")
     };
     let marker = shelf.find("oci-layout")?.ok_or_else(no_layout)?;
     let marker: Marker = json::from_slice(&marker.document(MAX_MARKER)?)
-        .map_err(|error| no_layout().because(excerpt(&error.to_string())))?;
+        .map_err(|error| no_layout().with_source(excerpt(&error.to_string())))?;
     if marker.image_layout_version.split('.').next() != Some("1") {
         let version = excerpt(&marker.image_layout_version);
         return Err(Error::bad_data(format!("its layout is of version {version}, not 1.0.0")));
@@ -120,7 +120,7 @@ fn path_of(digest: &Digest) -> String {
 fn blob(shelf: &Shelf, digest: &Digest, what: &str) -> Result<Piece> {
     shelf.find(&path_of(digest))?.ok_or_else(|| {
         Error::not_found(format!("{} lacks {what}, blob {digest}", shelf.name()))
-            .hint("copy the image again, whole")
+            .with_hint("copy the image again, whole")
     })
 }
 
@@ -150,7 +150,9 @@ fn layers(shelf: &Shelf, manifest: &Manifest) -> Result<Vec<Piece>> {
         .map(|(index, layer)| {
             let what = format!("layer {} of {count}", index.saturating_add(1));
             let error = match (blob(shelf, &layer.digest, &what), layer.urls.first()) {
-                (Err(Error::NotFound(_)), Some(url)) => elsewhere(shelf, layer, (&what, url)),
+                (Err(error), Some(url)) if error.kind() == ErrorKind::NotFound => {
+                    elsewhere(shelf, layer, (&what, url))
+                }
                 (found, _) => return found,
             };
             Err(error)
@@ -169,7 +171,7 @@ fn elsewhere(shelf: &Shelf, layer: &Descriptor, (what, url): (&str, &str)) -> Er
          is asked for what is on this host",
         excerpt(host)
     ))
-    .hint(format!(
+    .with_hint(format!(
         "fetch it to {path} in the layout, or pull the image from its registry with \
          --allow-foreign-urls"
     ))

@@ -23,11 +23,11 @@ pub use self::spool::directory_of_copies;
 use self::bundle::Bundle;
 use self::folder::Folder;
 use self::piece::Piece;
-use super::blob::{BlobReader, prefixed};
+use super::blob::BlobReader;
 use super::origin::{Choice, DaemonImage, Origin, Place};
 use super::platform::Platform;
 use super::{Image, Layer, Limits};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::shown::path as shown;
 
 /// Something on this host that holds one image or several.
@@ -177,8 +177,10 @@ impl Local {
             },
         };
         found.map(|image| Resolved::Image(Box::new(image))).map_err(|error| match error {
-            Error::BadData(_) => prefixed(&format!("cannot use {origin}"), &error),
-            error => error,
+            _ if error.kind() == ErrorKind::BadData => {
+                error.with_prefix(&format!("cannot use {origin}"))
+            }
+            _ => error,
         })
     }
 }

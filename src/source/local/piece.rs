@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use crate::digest::{Algorithm, Digest, Hasher};
-use crate::error::{Error, Result, carried};
+use crate::error::{Error, Result};
 use crate::source::limits::Bound;
 
 /// Bytes of a file, read from the first. Copies read on their own.
@@ -73,7 +73,9 @@ impl Piece {
     }
 
     fn failed(&self, error: io::Error) -> Error {
-        carried(error, |error| Error::io(format!("cannot read {}", self.name)).because(error))
+        Error::from_io(error, |error| {
+            Error::io(format!("cannot read {}", self.name)).with_source(error)
+        })
     }
 }
 
@@ -193,7 +195,7 @@ mod tests {
         assert_eq!(body, b"12");
         let mut wrong = Proven::new(piece(b"0123", 0, 2), &right);
         let error = wrong.read_to_end(&mut body).unwrap_err();
-        assert_eq!(carried(error, |_| panic!("no error of ours")).exit_code(), 65);
+        assert_eq!(Error::from_io(error, |_| panic!("no error of ours")).exit_code(), 65);
         assert!(wrong.read(&mut [0; 4]).is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::folder::failed;
-use crate::error::{Error, Result, carried};
+use crate::error::{Error, Result};
 use crate::layer::{Compression, LayerBlob, LayerStream, Limits};
 
 /// Copies a stream, decompressed, into a temporary file, which is at its beginning.
@@ -27,7 +27,7 @@ where
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
-                return Err(carried(error, |error| failed(name, error)));
+                return Err(Error::from_io(error, |error| failed(name, error)));
             }
         };
         file.write_all(buffer.get(..count).unwrap_or_default())
@@ -54,7 +54,7 @@ pub(super) fn open(path: &Path, name: &str) -> Result<File> {
     let file = File::open(path).map_err(|error| failed(name, error))?;
     if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
         return Err(Error::usage(format!("{name} is a directory, not an archive"))
-            .hint("an image layout is oci:DIR, a root filesystem dir:PATH"));
+            .with_hint("an image layout is oci:DIR, a root filesystem dir:PATH"));
     }
     Ok(file)
 }
@@ -82,7 +82,7 @@ fn judge(head: &[u8], name: &str) -> Result<Compression> {
         Error::bad_data(format!(
             "{name} is compressed by {other}; only gzip, zstd, xz and bzip2 are read"
         ))
-        .hint(format!("pipe what {other} -dc makes of it into banger image build - OUTPUT"))
+        .with_hint(format!("pipe what {other} -dc makes of it into banger image build - OUTPUT"))
     })
 }
 
@@ -93,7 +93,7 @@ pub(super) fn check_stream<R: Read>(mut reader: R, name: &str) -> Result<impl Re
         .by_ref()
         .take(u64::try_from(Compression::HEAD).unwrap_or(u64::MAX))
         .read_to_end(&mut head)
-        .map_err(|error| carried(error, |error| failed(name, error)))?;
+        .map_err(|error| Error::from_io(error, |error| failed(name, error)))?;
     judge(&head, name)?;
     Ok(io::Cursor::new(head).chain(reader))
 }
@@ -127,8 +127,8 @@ fn unwritable(directory: &Path, error: io::Error) -> Error {
         | io::ErrorKind::ReadOnlyFilesystem => Error::cannot_create(message),
         _ => Error::io(message),
     }
-    .because(error)
-    .hint("TMPDIR names another directory")
+    .with_source(error)
+    .with_hint("TMPDIR names another directory")
 }
 
 #[cfg(test)]
@@ -153,7 +153,7 @@ mod tests {
         let limits = Limits { image: 1 << 20, ..Limits::default() };
         let error = spool(io::repeat(7), "s", &limits).unwrap_err();
         assert_eq!(error.exit_code(), 65);
-        assert_eq!(error.advice(), Some("raise --max-image if you trust the image"));
+        assert_eq!(error.hint(), Some("raise --max-image if you trust the image"));
         let cut = gzip(&vec![3; 1 << 16]);
         let cut = io::Cursor::new(cut[..cut.len() - 9].to_vec());
         assert_eq!(spool(cut, "s", &Limits::default()).unwrap_err().exit_code(), 65);

@@ -17,9 +17,9 @@ use super::transport::coded;
 
 use crate::cache::{Claim, Incoming, Verified};
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::source::Layer;
-use crate::source::blob::{Arrival, BlobReader, Delivery, Tail, prefixed};
+use crate::source::blob::{Arrival, BlobReader, Delivery, Tail};
 
 /// The layers of an image on their way into the cache.
 ///
@@ -116,7 +116,7 @@ impl Downloads {
     pub fn finish(mut self) -> Result<()> {
         let connection = Arc::clone(&self.connection);
         while let Some(joined) = connection.runtime.block_on(self.tasks.join_next()) {
-            joined.map_err(|error| Error::internal("a download failed").because(error))??;
+            joined.map_err(|error| Error::internal("a download failed").with_source(error))??;
         }
         self.arrivals.iter().find_map(|arrival| arrival.failure()).map_or(Ok(()), Err)
     }
@@ -222,12 +222,12 @@ impl Fetch {
         let cache = &self.connection.cache;
         loop {
             let claim = self.connection.claim(digest, size).await;
-            match claim.map_err(|error| self.unkept(&error))? {
+            match claim.map_err(|error| self.unkept(error))? {
                 Claimed::Ours(incoming) => return self.receive(*incoming).await.map(Some),
                 Claimed::Present => {
                     let proven = block_in_place(|| cache.proven(digest, size));
                     // One that is not what its name says has been moved out of the way.
-                    if let Some(file) = proven.map_err(|error| self.unkept(&error))? {
+                    if let Some(file) = proven.map_err(|error| self.unkept(error))? {
                         self.arrival().grown(&file, size);
                         return Ok(None);
                     }
@@ -253,14 +253,14 @@ impl Fetch {
             let incoming = reception.incoming.get()?;
             match received {
                 Ok(()) if reception.hidden && !incoming.is_proven() => {
-                    incoming.restart().map_err(|error| self.unkept(&error))?;
+                    incoming.restart().map_err(|error| self.unkept(error))?;
                     self.connection.transport.leave_mirrors();
                     reception.hidden = false;
                 }
                 Ok(()) => {
                     let (file, size) = (incoming.file(), incoming.written());
                     let incoming = reception.incoming.take()?;
-                    let verified = incoming.verify().map_err(|error| self.unkept(&error));
+                    let verified = incoming.verify().map_err(|error| self.unkept(error));
                     let verified = verified.map_err(|error| reception.noted(error))?;
                     self.arrival().grown(&file, size);
                     return Ok(verified);
@@ -311,7 +311,7 @@ impl Fetch {
             if incoming.is_proven() {
                 return Ok(());
             }
-            incoming.restart().map_err(|error| self.unkept(&error))?;
+            incoming.restart().map_err(|error| self.unkept(error))?;
             // The beginning may have been another's: only all of it is this server's fault.
             if !begun {
                 return Err(Error::bad_data(format!(
@@ -366,7 +366,7 @@ impl Fetch {
             known = known.saturating_sub(u64::try_from(skipped).unwrap_or(u64::MAX));
             let (_, fresh) = chunk.split_at(skipped);
             // A write to the page cache and a hash of some KiB: too short to leave this thread.
-            incoming.append(fresh).map_err(|error| self.too_long(&error))?;
+            incoming.append(fresh).map_err(|error| self.too_long(error))?;
             self.arrival().received(incoming.written());
             if !hidden {
                 self.arrival().grown(&file, incoming.written());
@@ -389,18 +389,18 @@ impl Fetch {
     }
 
     /// An error of the cache while it took more bytes: too many are the server's fault.
-    fn too_long(&self, error: &Error) -> Failure {
-        let part = match error {
-            Error::BadData(_) => Part::Contradicted,
+    fn too_long(&self, error: Error) -> Failure {
+        let part = match error.kind() {
+            ErrorKind::BadData => Part::Contradicted,
             _ => Part::Stands,
         };
         Failure { part, contact: Contact::Broken, ..self.unkept(error).into() }
     }
 
     /// An error of the cache, with what was to be kept.
-    fn unkept(&self, error: &Error) -> Error {
+    fn unkept(&self, error: Error) -> Error {
         let doing = format!("cannot fetch {} of {}", self.object, self.connection.reference);
-        prefixed(&doing, error)
+        error.with_prefix(&doing)
     }
 }
 
@@ -420,8 +420,8 @@ struct Reception {
 impl Reception {
     /// An error about the bytes, with what may be its cause.
     fn noted(&self, error: Error) -> Error {
-        match (&error, &self.coding) {
-            (Error::BadData(_), Some(coding)) => coded(error, coding),
+        match (error.kind(), &self.coding) {
+            (ErrorKind::BadData, Some(coding)) => coded(error, coding),
             _ => error,
         }
     }

@@ -83,7 +83,7 @@ pub(super) fn hosts() -> Vec<String> {
 fn proxy(name: &str, text: &str) -> Result<Url> {
     let refuse = |why: &str| {
         Error::usage(format!("{name} {why}"))
-            .hint("write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")
+            .with_hint("write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")
     };
     let url = |text: &str| Url::parse(text).ok().filter(Url::has_host);
     let found = if text.contains("://") { url(text) } else { url(&format!("http://{text}")) };

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 use super::Options;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::source::Notices;
 
 /// The longest pause between two tries that we choose.
@@ -73,7 +73,7 @@ impl Failure {
 
     /// Whether an answer may be another one when all of a blob is asked for, and not the rest.
     pub(super) fn may_be_of_the_range(&self) -> bool {
-        let is_limit = matches!(self.error, Error::TryAgain(_));
+        let is_limit = self.error.kind() == ErrorKind::TryAgain;
         self.contact == Contact::Answered && self.part != Part::Contradicted && !is_limit
     }
 }
@@ -151,7 +151,7 @@ impl Tries {
         if let Some(asked) = failure.after.filter(|asked| *asked > MAX_RETRY_AFTER) {
             return Err(failure
                 .error
-                .hint(format!("the registry asks to wait {} seconds", asked.as_secs())));
+                .with_hint(format!("the registry asks to wait {} seconds", asked.as_secs())));
         }
         self.left = self.left.saturating_sub(1);
         let wait = jittered(self.delay, fastrand::f64()).max(failure.after.unwrap_or_default());

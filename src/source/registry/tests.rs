@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::error::carried;
 use crate::source::{BlobReader, Image};
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -295,7 +294,7 @@ fn read(mut reader: BlobReader) -> Result<Vec<u8>> {
     let mut body = Vec::new();
     reader
         .read_to_end(&mut body)
-        .map_err(|error| carried(error, |error| panic!("{error} carries nothing")))?;
+        .map_err(|error| Error::from_io(error, |error| panic!("{error} carries nothing")))?;
     Ok(body)
 }
 

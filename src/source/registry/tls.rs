@@ -89,14 +89,15 @@ pub(super) fn make(
 
 fn made(builder: ClientBuilder) -> Result<Client> {
     builder.build().map_err(|error| {
-        Error::unavailable("cannot prepare to speak with a registry").because(error)
+        Error::unavailable("cannot prepare to speak with a registry").with_source(error)
     })
 }
 
 /// How TLS is spoken with `host`.
 fn config(host: &Host) -> Result<ClientConfig> {
     let unusable = |error: rustls::Error| {
-        Error::unavailable(format!("cannot prepare to speak TLS with {}", host.name)).because(error)
+        Error::unavailable(format!("cannot prepare to speak TLS with {}", host.name))
+            .with_source(error)
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = if host.trust.insecure {

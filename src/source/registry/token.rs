@@ -215,11 +215,11 @@ impl Login<'_> {
             let mut asked =
                 Error::unavailable(format!("cannot get a token for {}", self.host.name));
             if cause::<TooManyRedirects>(&error).is_some() {
-                asked = asked.hint(flag::raise(flag::REDIRECTS));
+                asked = asked.with_hint(flag::raise(flag::REDIRECTS));
             }
             let transient = !error.is_builder() && !error.is_redirect();
             // An address may hold what is to stay secret.
-            Failure { transient, ..asked.because(error.without_url()).into() }
+            Failure { transient, ..asked.with_source(error.without_url()).into() }
         })
     }
 
@@ -258,7 +258,7 @@ impl Login<'_> {
                     Failure { after, ..Failure::transient(Error::unavailable(said)) }
                 }
                 status if status.is_client_error() => {
-                    Error::denied(said).hint(of_refusal(self.found, status)).into()
+                    Error::denied(said).with_hint(of_refusal(self.found, status)).into()
                 }
                 _ => Error::unavailable(said).into(),
             });

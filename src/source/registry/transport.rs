@@ -30,7 +30,7 @@ use super::tls::{TooManyRedirects, refusal};
 use super::token::of_refusal;
 use super::{Options, Pull, challenge};
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::source::hosts::{self, Places};
 use crate::source::limits::{Bound, flag};
 use crate::source::manifest::ACCEPTED;
@@ -110,7 +110,7 @@ impl Transport {
                 "the cache does not have {object} of {}, and no registry may be asked",
                 self.reference
             ))
-            .hint("--pull missing asks for what is missing"));
+            .with_hint("--pull missing asks for what is missing"));
         }
         let named = object.digest().is_some();
         let suits = |endpoint: &&Endpoint| {
@@ -139,11 +139,13 @@ impl Transport {
     /// Where to ask for what the registry lacks, after its `error`: at least one server.
     pub(super) fn elsewhere(&self, object: &Object, error: Error) -> Result<Vec<Foreign>> {
         let urls = object.urls();
-        let (Error::NotFound(_), Some(first)) = (&error, urls.first()) else { return Err(error) };
+        let (ErrorKind::NotFound, Some(first)) = (error.kind(), urls.first()) else {
+            return Err(error);
+        };
         if !self.options.foreign_urls {
             let first: Option<Url> = first.parse().ok();
             let host = first.as_ref().and_then(Url::host_str).unwrap_or("a foreign server");
-            return Err(error.hint(format!(
+            return Err(error.with_hint(format!(
                 "the manifest has urls for it, at {}; --allow-foreign-urls asks there",
                 excerpt(host)
             )));
@@ -372,7 +374,7 @@ impl Transport {
     /// The error for a page that somebody on the way puts before all others.
     fn page(&self, object: &Object) -> Error {
         Error::bad_data(format!("a web page came instead of {object} of {}", self.reference))
-            .hint("a proxy or a login page of this network may stand in the way")
+            .with_hint("a proxy or a login page of this network may stand in the way")
     }
 
     /// Begins to fetch an object.
@@ -580,7 +582,7 @@ impl Transport {
         let error = match self.overdue(&error, connecting) {
             Some(why) => {
                 let error = Error::unavailable(format!("{doing}: {why}"));
-                return Failure { contact, ..Failure::transient(error.hint(MORE_TIME)) };
+                return Failure { contact, ..Failure::transient(error.with_hint(MORE_TIME)) };
             }
             None => error,
         };
@@ -588,16 +590,16 @@ impl Transport {
         let mut transient = !error.is_builder() && !error.is_redirect();
         match tls_fault(&error) {
             Some(rustls::Error::InvalidMessage(_)) => {
-                failure = failure.hint("for a registry without TLS, use --plain-http");
+                failure = failure.with_hint("for a registry without TLS, use --plain-http");
                 transient = false;
             }
             Some(rustls::Error::InvalidCertificate(_)) => {
-                failure = failure.hint("--ca-file names the certificates to trust");
+                failure = failure.with_hint("--ca-file names the certificates to trust");
                 (transient, contact) = (false, Contact::Tls);
             }
             _ if leads_inwards(&error) => transient = false,
             _ if cause::<TooManyRedirects>(&error).is_some() => {
-                failure = failure.hint(flag::raise(flag::REDIRECTS));
+                failure = failure.with_hint(flag::raise(flag::REDIRECTS));
             }
             // The other side says what it did not like, such as that no certificate was shown.
             Some(rustls::Error::AlertReceived(_)) => {
@@ -606,7 +608,7 @@ impl Transport {
             _ => {}
         }
         // An address can hold the signature of a redirect, which is a secret.
-        let error = failure.because(error.without_url());
+        let error = failure.with_source(error.without_url());
         Failure { transient, contact, ..error.into() }
     }
 
@@ -665,20 +667,20 @@ impl Transport {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
                 if matches!(giver, Giver::Foreign(_)) =>
             {
-                Error::denied(asked).hint("credentials are never shown to foreign urls").into()
+                Error::denied(asked).with_hint("credentials are never shown to foreign urls").into()
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Error::denied(asked).hint(hint).into()
+                Error::denied(asked).with_hint(hint).into()
             }
             StatusCode::NOT_FOUND => {
                 Error::not_found(format!("there is no {object} of {}: {said}", self.reference))
                     .into()
             }
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                Error::denied(asked).hint("the proxy wants a name and a password").into()
+                Error::denied(asked).with_hint("the proxy wants a name and a password").into()
             }
             StatusCode::TOO_MANY_REQUESTS => {
-                let error = Error::try_again(asked).hint("try again later");
+                let error = Error::try_again(asked).with_hint("try again later");
                 Failure { after, ..Failure::transient(error) }
             }
             status if may_pass(status) => {
@@ -691,7 +693,7 @@ impl Transport {
 
 /// An error that a coding may be the cause of.
 pub(super) fn coded(error: Error, coding: &str) -> Error {
-    error.hint(format!(
+    error.with_hint(format!(
         "it came with Content-Encoding: {coding}, though none was asked for; a proxy on the way \
          may change what it carries"
     ))
@@ -758,7 +760,7 @@ impl Body<'_> {
                     "cannot fetch {} of {}: fewer than {MIN_PACE} bytes came within {seconds} s",
                     self.object, self.transport.reference
                 ))
-                .hint(MORE_TIME),
+                .with_hint(MORE_TIME),
             ));
         }
         Ok(chunk)
