@@ -20,6 +20,7 @@ pub mod layer;
 pub mod lint;
 pub mod look;
 mod open;
+pub mod pull;
 pub mod report;
 mod shown;
 pub mod source;

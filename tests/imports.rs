@@ -7,6 +7,7 @@ const ORDER: &[&[&str]] = &[
     &["cli"],
     &["demo"],
     &["report"],
+    &["pull"],
     &["image", "look"],
     &["lint"],
     &["guest"],

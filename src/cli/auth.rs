@@ -6,7 +6,7 @@ use super::Voice;
 use super::network::Network;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
-use crate::report::Checked;
+use crate::report::auth::Checked;
 use crate::source::{Reference, Registry};
 
 #[derive(Debug, Subcommand)]

@@ -6,22 +6,23 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use clap::{Arg, Args, Subcommand};
-use ext4_writer::{Metadata, Options, Timestamp, largest_size};
+use ext4_writer::{Options, largest_size};
 
 use super::Voice;
 use super::disk::Disk;
-use super::job::{Job, Reading, Shape, image, source_date_epoch};
+use super::epoch::{now, source_date_epoch};
 use super::layering::LIMITS;
 use super::network::Network;
 use super::owning::owners;
 use super::pull::SourceParser;
-use crate::cache::Cache;
+use super::reading::Reading;
 use crate::error::{Error, Result};
-use crate::image::{Blank, ImageSize, Place, PlaceKind, Root, Vacancy, random_uuid};
+use crate::image::{Blank, DiskSpec, ImageSize, Place, PlaceKind, Root, Vacancy, random_uuid};
 use crate::inject::{Owner, OwnerRange};
+use crate::pull::{Request, pull};
 use crate::report::Report;
 use crate::report::disk::Created;
 use crate::shown;
@@ -157,10 +158,10 @@ impl Create {
             report.step(&format!("writing to the device {}", vacancy.path.display()));
         }
         let origin = self.seed.from.as_deref().map(source).transpose()?;
-        let (shape, seed) = self.shape(&vacancy)?;
+        let (spec, seed) = self.spec(&vacancy)?;
         let made = match origin {
-            None => blank(shape)?,
-            Some(origin) => seeded(shape, seed, origin, report)?,
+            None => blank(spec)?,
+            Some(origin) => seeded(spec, seed, origin, report)?,
         };
         report.created(&Created {
             is_device,
@@ -170,7 +171,7 @@ impl Create {
         })
     }
 
-    fn shape(self, vacancy: &Vacancy) -> Result<(Shape, Seed)> {
+    fn spec(self, vacancy: &Vacancy) -> Result<(DiskSpec, Seed)> {
         let place = match (&vacancy.kind, vacancy.length) {
             (PlaceKind::Device(device), _) => Place::Device {
                 device: Arc::clone(device),
@@ -196,7 +197,7 @@ impl Create {
         if filesystem.uuid.is_none() && source_date_epoch()?.is_none() {
             filesystem.uuid = Some(random_uuid()?);
         }
-        let shape = Shape {
+        let spec = DiskSpec {
             output: vacancy.path.clone(),
             place,
             replace: self.force && vacancy.length.is_some(),
@@ -204,7 +205,7 @@ impl Create {
             filesystem: filesystem.with_modest_growth(),
             root: Root { owner: self.owner, mode: self.mode },
         };
-        Ok((shape, self.seed))
+        Ok((spec, self.seed))
     }
 }
 
@@ -222,35 +223,28 @@ fn size_of(vacancy: &Vacancy, filesystem: &Options) -> Result<Option<ImageSize>>
     Ok(Some(ImageSize::Fixed(size)))
 }
 
-fn blank(shape: Shape) -> Result<Created> {
-    let Shape { output, place, replace, mut filesystem, root, size: _ } = shape;
+fn blank(disk: DiskSpec) -> Result<Created> {
+    let DiskSpec { output, place, replace, mut filesystem, root, size: _ } = disk;
     filesystem.epoch = source_date_epoch()?.unwrap_or_else(now);
     let blank = Blank { output, place, replace, filesystem, root };
     let made = blank.create()?;
-    let image = image(&blank.output, &made.summary, &blank.filesystem.label);
-    Ok(Created::new(image, &made.root))
+    Ok(Created::blank(&blank.output, &made, &blank.filesystem.label))
 }
 
-fn seeded(shape: Shape, seed: Seed, origin: Origin, report: Report) -> Result<Created> {
-    let mut root = Metadata::default();
-    let pulled = job(shape, seed, origin)?.run(Cache::open, report, |builder| {
-        root = builder
-            .metadata(builder.root())
-            .map_err(|error| Error::internal("a filesystem has a root").with_source(error))?;
-        Ok(())
-    })?;
-    Ok(Created { from: Some(pulled.clone()), ..Created::new(pulled.image, &root) })
+fn seeded(disk: DiskSpec, seed: Seed, origin: Origin, report: Report) -> Result<Created> {
+    let pulled = pull(&request(disk, seed, origin)?, report.observer())?;
+    Ok(Created::pulled(&pulled))
 }
 
-fn job(shape: Shape, seed: Seed, origin: Origin) -> Result<Job> {
+/// The disk is to hold data, not to boot: nothing is looked for in it.
+fn request(disk: DiskSpec, seed: Seed, origin: Origin) -> Result<Request> {
     seed.reading.suits(&origin)?;
     let one = Owner { uid: seed.uid, gid: seed.gid };
     let one = Some(one).filter(|one| one.uid.is_some() || one.gid.is_some());
     let words = ("--uid, --gid and --owner-map", "a directory takes them");
     let owners = owners(one, seed.owner_map, &origin, words)?;
-    let mut job = Job::new(origin, owners, seed.reading, shape)?;
-    job.now = Some(now());
-    Ok(job)
+    let request = seed.reading.request(origin, owners, disk)?;
+    Ok(Request { epoch: Some(now()), lint: false, ..request })
 }
 
 /// The source that `--from` names: a directory or an archive of that name, if there is one.
@@ -280,9 +274,4 @@ fn source(words: &OsStr) -> Result<Origin> {
         }
         Err(_) => parsed,
     }
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_seconds(i64::try_from(since.as_secs()).unwrap_or_default())
 }

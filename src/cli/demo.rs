@@ -3,21 +3,19 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ext4_writer::{Options, Size};
+use ext4_writer::reader::Links;
 
 use super::Voice;
-use super::guest::GuestWords;
-use super::job::Job;
-use super::tree;
+use super::epoch::source_date_epoch;
 use crate::cache::Cache;
 use crate::demo::DemoRegistry;
 use crate::error::{Error, Result};
-use crate::guest::Guest;
-use crate::image::{ImageSize, Place, Recipe, Root};
-use crate::layer::{Limits, Memory};
-use crate::report::Demonstrated;
+use crate::image::ImageSize;
+use crate::layer::Memory;
+use crate::look::{Depth, Image, Listing, Wanted};
+use crate::pull::{Request, pull};
 use crate::source::hosts::Wishes;
-use crate::source::{self, Origin, Platform};
+use crate::source::{Origin, Platform};
 
 /// Pull a small built-in image from a registry inside this process, without a network
 #[derive(Debug, Args)]
@@ -33,60 +31,30 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<u8> {
         let report = self.voice.report();
-        let platform = Platform::host();
-        let registry = DemoRegistry::start(&platform.architecture)?;
-        let job = Job {
-            origin: Origin::Registry(registry.reference().parse()?),
-            platform,
-            options: source::Options {
-                hosts: Wishes { plain_http: true, ..Wishes::default() },
-                ..source::Options::default()
-            },
-            recipe: self.recipe(),
-            tree: None,
-            now: None,
-            guest: GuestWords::default(),
-            is_linted: false,
-            is_checked: false,
-        };
+        let registry = DemoRegistry::start(&Platform::host().architecture)?;
         // A cache of its own: the demonstration fetches everything, and leaves nothing.
         let directory = tempfile::tempdir().map_err(|error| {
             Error::io("cannot make a temporary directory for the cache").with_source(error)
         })?;
-        let cache = Cache::at(directory.path())?;
-        let mut lines = Vec::new();
-        let pull = job.run(
-            || Ok(cache),
-            report,
-            |builder| {
-                lines = tree::lines(builder)?;
-                Ok(())
-            },
-        )?;
-        report.demonstrated(&Demonstrated { pull, tree: lines })
+        let mut request = self.request(Origin::Registry(registry.reference().parse()?));
+        request.latest = source_date_epoch()?;
+        request.cache = Some(Cache::at(directory.path())?);
+        let pulled = pull(&request, report.observer())?;
+        let image = Image::open(&self.output, 0)?;
+        let wanted = Wanted { depth: Depth::All, links: Links::Keep, details: true };
+        report.demonstrated(&pulled, Listing::new(&image, b"/", wanted)?)
     }
 
-    fn recipe(&self) -> Recipe {
-        let mut filesystem = Options::new(Size::Fit { free_bytes: 0, free_inodes: 0 });
-        filesystem.label = b"demo".to_vec();
-        Recipe {
-            output: self.output.clone(),
-            place: Place::File,
-            replace: self.force,
-            root: Root::default(),
-            size: ImageSize::Fit(8 << 20),
-            filesystem,
-            epoch: ext4_writer::Timestamp::default(),
-            additions: Vec::new(),
-            overlays: Vec::new(),
-            guest: Guest::default(),
-            latest: None,
-            semantics: crate::flatten::LayerSemantics::default(),
-            strict: false,
-            limits: Limits::default(),
-            memory: Memory { bytes: Memory::DEFAULT, layers: 1 },
-        }
+    fn request(&self, source: Origin) -> Request {
+        let mut request = Request::new(source, &self.output);
+        request.registry.hosts = Wishes { plain_http: true, ..Wishes::default() };
+        request.disk.replace = self.force;
+        request.disk.size = ImageSize::Fit(8 << 20);
+        request.disk.filesystem.label = b"demo".to_vec();
+        request.memory = Memory { bytes: Memory::DEFAULT, layers: 1 };
+        request.lint = false;
+        request
     }
 }

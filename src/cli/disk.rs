@@ -143,7 +143,7 @@ fn parse_mount_options(text: &str) -> Result<MountOptions> {
     MountOptions::by_names(text).ok_or_else(unknown)
 }
 
-pub(super) fn parse_uuid(text: &str) -> Result<[u8; 16]> {
+fn parse_uuid(text: &str) -> Result<[u8; 16]> {
     let lengths: Vec<usize> = text.split('-').map(str::len).collect();
     let hex: String = text.split('-').collect();
     match u128::from_str_radix(&hex, 16) {
@@ -152,5 +152,21 @@ pub(super) fn parse_uuid(text: &str) -> Result<[u8; 16]> {
         }
         _ => Err(Error::usage(format!("\"{}\" is not a UUID", shown::text(text)))
             .with_hint("a UUID is 8-4-4-4-12 hexadecimal digits")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::uuid_text;
+
+    #[test]
+    fn uuids_are_read_and_shown_alike() {
+        let text = "3201a0fc-c532-4b89-b15a-c2fc3b1fd3a9";
+        assert_eq!(uuid_text(parse_uuid(text).unwrap()), text);
+        for text in ["", "3201a0fcc5324b89b15ac2fc3b1fd3a9", "+201a0fc-c532-4b89-b15a-c2fc3b1fd3a9"]
+        {
+            assert_eq!(parse_uuid(text).unwrap_err().exit_code(), 2, "{text}");
+        }
     }
 }

@@ -20,10 +20,10 @@ pub(super) struct Effort {
 impl Effort {
     /// What decompressing ahead may take.
     pub(super) fn memory(&self) -> Memory {
-        // The layer that is read keeps two processors busy: one inflates, one hashes and writes.
-        // Those after it get what that leaves; beyond eight nothing is left but the memory's share.
-        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-        let layers = self.jobs.map_or_else(|| processors().min(8), usize::from);
-        Memory { bytes: self.memory, layers }
+        let Self { jobs, memory } = *self;
+        jobs.map_or_else(
+            || Memory::of_host(memory),
+            |jobs| Memory { bytes: memory, layers: jobs.into() },
+        )
     }
 }

@@ -3,17 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::{Value, json};
 
-use crate::error::Result;
-use crate::flatten::LayerSemantics;
-use crate::guest::{Bundle, Description, Guest};
-use crate::image::{ImageSize, Recipe, check_description};
-use crate::inject::Addition;
-use crate::source::{Image, Origin};
+use crate::pull::GuestOptions;
 
 /// What the image gets beside its layers.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct GuestWords {
     /// Put an init into the image that starts its program as a container engine would, and a
     /// description as --metadata does; the kernel has to be told init=/sbin/banger-init
@@ -28,68 +22,8 @@ pub(super) struct GuestWords {
     guest: Vec<PathBuf>,
 }
 
-impl GuestWords {
-    /// The agents, as they are known before the image is.
-    pub(super) fn bundles(&self) -> Guest {
-        let bundles = self.guest.iter().cloned().map(Bundle::new).collect();
-        Guest { bundles, ..Guest::default() }
-    }
-
-    /// Whether the image says what it is.
-    fn has_description(&self) -> bool {
-        self.init || self.describe
-    }
-
-    /// Refuses a place for the description that cannot be written to, before the long work.
-    pub(super) fn check_output(&self, recipe: &Recipe) -> Result<()> {
-        if self.has_description() {
-            check_description(&recipe.output, recipe.replace)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// What the image gets, refused where it makes no sense for this one.
-    pub(super) fn guest(&self, image: &Image, origin: &Origin, recipe: &Recipe) -> Result<Guest> {
-        let has_name = matches!(origin, Origin::Registry(_) | Origin::DockerDaemon(_));
-        let description = self
-            .has_description()
-            .then(|| Description::new(image, has_name, self.options(recipe)))
-            .transpose()?;
-        let start = self.init.then(|| image.config.clone());
-        let guest = Guest { start, description, ..self.bundles() };
-        guest.check()?;
-        Ok(guest)
-    }
-
-    /// What was asked for, without paths of the host.
-    fn options(&self, recipe: &Recipe) -> Value {
-        let filesystem = &recipe.filesystem;
-        let additions = recipe.additions.iter().map(Addition::destination);
-        json!({
-            "init": self.init,
-            "size": match recipe.size {
-                ImageSize::Automatic => "automatic".to_owned(),
-                ImageSize::Fit(room) => format!("fit+{room}"),
-                ImageSize::Fixed(size) => size.to_string(),
-            },
-            "label": filesystem.label.escape_ascii().to_string(),
-            "features": filesystem.features.names().collect::<Vec<_>>(),
-            "block_size": filesystem.block_size,
-            "inode_size": filesystem.inode_size,
-            "layer_semantics": match recipe.semantics {
-                LayerSemantics::Follow => "follow",
-                LayerSemantics::Overlay => "overlay",
-            },
-            "epoch": recipe.epoch.seconds,
-            "additions": additions.map(|path| path.escape_ascii().to_string()).collect::<Vec<_>>(),
-            "overlays": recipe.overlays.len(),
-            "guests": recipe
-                .guest
-                .bundles
-                .iter()
-                .map(|bundle| bundle.name().to_string_lossy())
-                .collect::<Vec<_>>(),
-        })
+impl From<GuestWords> for GuestOptions {
+    fn from(words: GuestWords) -> Self {
+        Self { init: words.init, describe: words.describe, bundles: words.guest }
     }
 }

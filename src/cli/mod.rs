@@ -8,16 +8,16 @@ mod create;
 mod demo;
 mod disk;
 mod effort;
+mod epoch;
 mod guest;
-mod job;
 mod layering;
 mod lint;
 mod look;
 mod network;
 mod owning;
 mod pull;
+mod reading;
 mod signals;
-mod tree;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -107,11 +107,11 @@ impl Cli {
             Command::Cache(cache) => return cache.run(),
             Command::Image(ImageCommand::Lint(lint)) => return lint.run(),
             Command::Image(ImageCommand::Check(check)) => return check.run(),
+            Command::Demo(demo) => return demo.run(),
             Command::Image(ImageCommand::Pull(pull)) => pull.run(),
             Command::Disk(disk) => disk.run(),
             Command::Auth(auth::AuthCommand::Check(check)) => check.run(),
             Command::Image(ImageCommand::Build(build)) => build.run(),
-            Command::Demo(demo) => demo.run(),
         }?;
         Ok(0)
     }

@@ -1,4 +1,4 @@
-//! `banger image pull` and `build`: words to a recipe.
+//! `banger image pull` and `build`: words to a request.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,14 +11,14 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use super::Voice;
 use super::disk::Disk;
 use super::guest::GuestWords;
-use super::job::{Job, Reading, Shape};
 use super::owning::Owning;
-use crate::cache::Cache;
+use super::reading::Reading;
 use crate::error::{Error, Result};
-use crate::image::{Place, Root};
+use crate::image::{DiskSpec, Place, Root};
 use crate::inject::Addition;
+use crate::pull::{Request, pull};
 use crate::shown;
-use crate::source::local::kind::{check_archive, words_for};
+use crate::source::local::kind::words_for;
 use crate::source::{Limits, Origin};
 
 /// Write an image as an ext4 disk
@@ -135,8 +135,7 @@ impl TypedValueParser for AdditionParser {
 impl Pull {
     pub(super) fn run(self) -> Result<()> {
         let report = self.voice.report();
-        let job = self.job()?;
-        let pulled = job.run(Cache::open, report, |_| Ok(()))?;
+        let pulled = pull(&self.request()?, report.observer())?;
         report.pulled(&pulled)
     }
 
@@ -175,18 +174,15 @@ impl Pull {
         shown::bytes(self.source.as_bytes()).to_string()
     }
 
-    fn job(self) -> Result<Job> {
+    fn request(self) -> Result<Request> {
         let origin = self.origin()?;
         self.reading.suits(&origin)?;
-        for overlay in &self.inject.overlay {
-            check_archive(overlay, &Limits::default().layer)?;
-        }
         let owners = self.owning.owners(&origin)?;
         let output = match self.output {
             Some(output) => output,
             None => PathBuf::from(origin.default_output_name()?),
         };
-        let shape = Shape {
+        let disk = DiskSpec {
             output,
             place: Place::File,
             replace: self.force,
@@ -195,13 +191,13 @@ impl Pull {
             root: Root::default(),
         };
         self.inject.suits(&origin, self.reading.network.reads_standard_input())?;
-        let mut job = Job::new(origin, owners, self.reading, shape)?;
-        job.recipe.additions = self.inject.add;
-        job.recipe.overlays = self.inject.overlay;
-        job.recipe.guest = self.guest.bundles();
-        job.guest = self.guest;
-        job.is_linted = true;
-        job.is_checked = self.check;
-        Ok(job)
+        let request = self.reading.request(origin, owners, disk)?;
+        Ok(Request {
+            additions: self.inject.add,
+            overlays: self.inject.overlay,
+            guest: self.guest.into(),
+            check: self.check,
+            ..request
+        })
     }
 }

@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ext4_writer::reader::Source;
-use ext4_writer::{Builder, CountingSink, Options, Sink, Size, Summary, Timestamp, WriteBehind};
+use ext4_writer::{
+    Builder, CountingSink, Metadata, Options, Sink, Size, Summary, Timestamp, WriteBehind,
+};
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -37,6 +39,23 @@ pub use vacancy::{PlaceKind, Vacancy};
 
 use identity::Key;
 use output::Output;
+
+/// A disk, but for what is on it.
+#[derive(Clone, Debug)]
+pub struct DiskSpec {
+    /// Where it goes.
+    pub output: PathBuf,
+    /// What that is.
+    pub place: Place,
+    /// Whether it may replace what is there.
+    pub replace: bool,
+    /// How large it is to be.
+    pub size: ImageSize,
+    /// The filesystem's options, but for its time.
+    pub filesystem: Options,
+    /// Whose the root directory is, if not what its contents say.
+    pub root: Root,
+}
 
 /// Everything that decides an image beside its layers.
 #[derive(Clone, Debug)]
@@ -75,7 +94,7 @@ pub struct Recipe {
 }
 
 /// A filesystem on its way to an output.
-pub type ImageBuilder = Builder<WriteBehind<ImageSink>>;
+type ImageBuilder = Builder<WriteBehind<ImageSink>>;
 
 /// A finished image.
 #[derive(Debug)]
@@ -84,6 +103,8 @@ pub struct Built {
     pub path: PathBuf,
     /// What the filesystem holds.
     pub summary: Summary,
+    /// Whose the root directory is.
+    pub root: Metadata,
     /// What was counted and lost on the way.
     pub flattened: Flattened,
     /// What names the content.
@@ -161,12 +182,11 @@ pub enum Base<'a> {
 
 /// Applies layers onto a new filesystem.
 ///
-/// `layers` gives each layer when it is wanted, oldest first; `look` sees the finished tree.
+/// `layers` gives each layer when it is wanted, oldest first.
 pub fn build(
     recipe: &Recipe,
     base: Base<'_>,
     layers: impl Iterator<Item = Result<LayerStream>>,
-    look: impl FnOnce(&ImageBuilder) -> Result<()>,
 ) -> Result<Ready> {
     let start = Instant::now();
     let (output, sink) = Output::open(&recipe.output, recipe.place.clone(), recipe.replace)?;
@@ -191,7 +211,7 @@ pub fn build(
     if recipe.filesystem.uuid.is_none() {
         builder.set_uuid(recipe.derived_uuid(&identity, &added));
     }
-    look(&builder)?;
+    let root = builder.metadata(builder.root()).map_err(|error| refused(&recipe.output, error))?;
     let flattening = start.elapsed();
     let summary = finish(recipe, builder)?;
     let finishing = start.elapsed().saturating_sub(flattening);
@@ -199,6 +219,7 @@ pub fn build(
     let built = Built {
         path,
         summary,
+        root,
         flattened,
         identity,
         layers,

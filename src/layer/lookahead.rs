@@ -26,12 +26,27 @@ impl Memory {
     /// What is taken without a word: 256 MiB.
     pub const DEFAULT: u64 = 256 << 20;
 
+    /// So many bytes, for the layers that this host can decompress at once.
+    #[must_use]
+    pub fn of_host(bytes: u64) -> Self {
+        // The layer that is read keeps two processors busy: one inflates, one hashes and writes.
+        // Those after it get what that leaves; beyond eight nothing is left but the memory's share.
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { bytes, layers: processors.min(8) }
+    }
+
     /// So many layers as have what each needs, and the chunks that are left.
     fn shares(self) -> (usize, usize) {
         let chunks = usize::try_from(self.bytes / widen(CHUNK)).unwrap_or(usize::MAX);
         let each = OWN + BESIDE.div_ceil(CHUNK);
         let streams = self.layers.min(chunks / each).max(1);
         (streams, chunks.saturating_sub(streams.saturating_mul(each)))
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::of_host(Self::DEFAULT)
     }
 }
 

@@ -1,12 +1,17 @@
 //! The result of `banger disk create`.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use ext4_writer::Metadata;
 use serde::Serialize;
 
-use super::{Image, Pulled, Report, bytes};
+use super::image::Image;
+use super::pull::PullReport;
+use super::{Report, bytes};
 use crate::error::Result;
+use crate::image::Made;
+use crate::pull::Pulled;
 
 /// The result of `banger disk create`.
 #[derive(Clone, Debug, Serialize)]
@@ -28,13 +33,24 @@ pub struct Created {
     /// How long everything took, in microseconds.
     pub microseconds: u64,
     /// What it began with.
-    pub from: Option<Pulled>,
+    pub from: Option<PullReport>,
 }
 
 impl Created {
-    /// A new filesystem in a new file, with its root directory.
+    /// An empty filesystem in a new file.
     #[must_use]
-    pub fn new(image: Image, root: &Metadata) -> Self {
+    pub fn blank(path: &Path, made: &Made, label: &[u8]) -> Self {
+        Self::new(Image::new(path, &made.summary, label), &made.root)
+    }
+
+    /// A filesystem in a new file that began with a tree.
+    #[must_use]
+    pub fn pulled(pulled: &Pulled) -> Self {
+        let from = PullReport::new(pulled);
+        Self { from: Some(from.clone()), ..Self::new(from.image, &pulled.built.root) }
+    }
+
+    fn new(image: Image, root: &Metadata) -> Self {
         Self {
             image,
             is_device: false,
@@ -49,7 +65,7 @@ impl Created {
 
     fn text(&self) -> String {
         let image = &self.image;
-        let mut text = self.from.as_ref().map(Pulled::text).unwrap_or_default();
+        let mut text = self.from.as_ref().map(PullReport::text).unwrap_or_default();
         let mut line = |name: &str, value: String| {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{name:<10}{value}");

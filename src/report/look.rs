@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::look::{Image, Status, flag_letters, kind_word, mode_text, time_text};
 
 pub use names::Style;
+pub(super) use names::{EntryText, names_text};
 
 /// The exit code of a program whose reader went away, as the shell tells it of one that SIGPIPE
 /// ended.

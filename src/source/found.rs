@@ -91,6 +91,12 @@ impl Found {
         &self.image
     }
 
+    /// The image, when nothing more of it is read.
+    #[must_use]
+    pub fn into_image(self) -> Image {
+        self.image
+    }
+
     /// The bytes that are read to make the image.
     #[must_use]
     pub fn bytes(&self) -> u64 {

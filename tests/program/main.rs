@@ -25,6 +25,7 @@ mod http;
 mod identity;
 mod image;
 mod layering;
+mod library;
 mod look;
 mod options;
 mod origins;

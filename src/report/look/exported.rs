@@ -5,7 +5,9 @@ use serde::Serialize;
 use super::Head;
 use crate::error::Result;
 use crate::look::{Exported, Image};
-use crate::report::{Format, Kinds, Note, Report, push_notes};
+use crate::report::kinds::Kinds;
+use crate::report::notes::{Note, push_notes};
+use crate::report::{Format, Report};
 
 /// What the list of losses is called.
 const LOSSES: &str = "not in the archive";

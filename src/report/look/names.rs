@@ -52,8 +52,9 @@ where
     error: &'a Failure,
 }
 
+/// A name for machines.
 #[derive(Serialize)]
-struct EntryText {
+pub(in crate::report) struct EntryText {
     #[serde(flatten)]
     path: PathText,
     #[serde(flatten)]
@@ -63,28 +64,33 @@ struct EntryText {
     attributes: Vec<NameText>,
 }
 
+impl EntryText {
+    /// The name that a step of a listing is, if it is one.
+    pub(in crate::report) fn of(step: Step) -> Option<Self> {
+        let Step::Name(line) = step else { return None };
+        Some(Self {
+            path: PathText::new(&line.path),
+            status: StatusText::new(&line.status),
+            target: line.target.as_deref().map(TargetText::new),
+            attributes: line.attributes.iter().map(|name| NameText::new(name)).collect(),
+        })
+    }
+}
+
 fn names_json(
     out: &mut Output,
     image: &Image,
     steps: impl Iterator<Item = Result<Step>>,
 ) -> Result<u8> {
     let failure = Failure::default();
-    let entries = steps.filter_map(|step| match step {
-        Ok(Step::Directory(_)) => None,
-        Ok(Step::Name(line)) => Some(Ok(EntryText {
-            path: PathText::new(&line.path),
-            status: StatusText::new(&line.status),
-            target: line.target.as_deref().map(TargetText::new),
-            attributes: line.attributes.iter().map(|name| NameText::new(name)).collect(),
-        })),
-        Err(error) => Some(Err(error)),
-    });
+    let entries = steps.filter_map(|step| step.map(EntryText::of).transpose());
     let entries = Stream::new(entries, &failure);
     document(out, &Document { head: Head::of(image), entries, error: &failure })?;
     Ok(failure.code())
 }
 
-fn names_text(
+/// Prints names for people.
+pub(in crate::report) fn names_text(
     out: &mut Output,
     steps: impl Iterator<Item = Result<Step>>,
     style: Style,

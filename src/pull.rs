@@ -1,0 +1,191 @@
+//! An image to a disk: the whole way, from a source to a file that has its name.
+
+mod contents;
+mod guest;
+mod observer;
+mod request;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ext4_writer::Timestamp;
+
+use crate::cache::Cache;
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::{Built, Recipe};
+use crate::inject::HostTree;
+use crate::layer::{Limits, flag};
+use crate::lint::{Finding, lint_or_say_why};
+use crate::look::must_be_sound;
+use crate::source::local::kind::{check_archive, check_directory};
+use crate::source::{Config, Found, Image, Notices, Options, Origin, Transfer};
+
+use contents::{Contents, Filling};
+
+pub use guest::GuestOptions;
+pub use observer::Observer;
+pub use request::Request;
+
+/// What was pulled, and what became of it.
+#[derive(Debug)]
+pub struct Pulled {
+    /// The image that the source named.
+    pub source: Image,
+    /// The disk that was made of it.
+    pub built: Built,
+    /// The name of its volume.
+    pub label: Vec<u8>,
+    /// How much of it came from where.
+    pub transfer: Transfer,
+    /// What would keep the disk from booting, or surprise whoever boots it.
+    pub findings: Vec<Finding>,
+    /// Configuration that was passed over since we may not read it.
+    pub warnings: Vec<String>,
+    /// How long it took to find the image and to ask for every layer.
+    pub resolving: Duration,
+    /// How long everything took.
+    pub total: Duration,
+}
+
+/// Makes a disk of an image, as the request says. It has its name only when all of it was verified
+/// and is on the disk; until then nothing is there, or what was there before.
+///
+/// The observer hears of what is done while it is done, from any thread.
+///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use banger::pull::{Request, pull};
+/// use banger::source::Origin;
+///
+/// let source = Origin::parse("debian:bookworm-slim".as_ref())?;
+/// let pulled = pull(&Request::new(source, "debian.ext4"), Arc::new(()))?;
+/// assert_eq!(pulled.built.summary.block_size, 4096);
+/// # Ok::<(), banger::error::Error>(())
+/// ```
+pub fn pull(request: &Request, observer: Arc<dyn Observer>) -> Result<Pulled> {
+    let start = Instant::now();
+    let mut recipe = request.recipe();
+    let tree = host_tree(request)?;
+    check(request, &recipe)?;
+    observer.step(&format!("resolving {}", request.source));
+    let warnings = Notices::default();
+    let listener = Arc::clone(&observer);
+    warnings.listen(move |line| listener.warning(line));
+    let found = find(request, tree.as_ref(), &warnings);
+    warnings.take().iter().for_each(|line| observer.warning(line));
+    let mut found = found?;
+    let archive = found.take_archive();
+    within_limits(found.image(), &recipe.limits)?;
+    let resolving = start.elapsed();
+
+    let created = || request.epoch.unwrap_or_else(|| created(&found.image().config));
+    recipe.epoch = recipe.latest.unwrap_or_else(created);
+    recipe.guest = request.guest.guest(found.image(), &request.source, &recipe)?;
+    let contents = match (archive, &tree) {
+        (Some(archive), _) => Contents::Archive(archive),
+        (None, Some(tree)) => Contents::Directory(tree),
+        (None, None) => Contents::Layers,
+    };
+    let filling = Filling { recipe: &recipe, found: &found, observer };
+    let mut filled = filling.run(contents);
+    let is_bad = matches!(&filled, Err(error) if error.kind() == ErrorKind::BadData);
+    if is_bad && found.was_damaged()? {
+        filling.observer.step("a cached layer was damaged and is moved aside; pulling again");
+        filled = filling.run(Contents::Layers);
+    }
+    let (ready, transfer) = filled?;
+    let platform = found.image().platform.as_ref();
+    let findings = if request.lint { lint_or_say_why(ready.file()?, platform) } else { Vec::new() };
+    if request.check {
+        filling.observer.step("checking the filesystem");
+        must_be_sound(ready.file()?)?;
+    }
+    let built = ready.publish()?;
+    Ok(Pulled {
+        source: found.into_image(),
+        built,
+        label: recipe.filesystem.label,
+        transfer,
+        findings,
+        warnings: warnings.all(),
+        resolving,
+        total: start.elapsed(),
+    })
+}
+
+/// The directory that is the image's root, if it comes from one.
+fn host_tree(request: &Request) -> Result<Option<HostTree>> {
+    let Origin::Directory(root) = &request.source else { return Ok(None) };
+    check_directory(root)?;
+    Ok(Some(HostTree::new(root.clone(), request.owners.clone())))
+}
+
+/// Refuses what cannot come to a good end, before the long work.
+fn check(request: &Request, recipe: &Recipe) -> Result<()> {
+    for overlay in &recipe.overlays {
+        check_archive(overlay, &recipe.limits)?;
+    }
+    recipe.check()?;
+    request.guest.check_output(recipe)
+}
+
+fn find(request: &Request, tree: Option<&HostTree>, warnings: &Notices) -> Result<Found> {
+    let Request { source, platform, registry, .. } = request;
+    if !source.is_local() {
+        let cache = request.cache.clone().map_or_else(Cache::open, Ok)?;
+        let options = Options { notices: warnings.clone(), ..registry.clone() };
+        return Found::remote(source, platform, &cache, &options);
+    }
+    let Some(tree) = tree else {
+        return Found::local(source, platform, &registry.limits);
+    };
+    Ok(Found::tree(source, tree.bytes()?))
+}
+
+/// Refuses what is larger than it may be before it is fetched.
+fn within_limits(image: &Image, limits: &Limits) -> Result<()> {
+    let count = image.layers.len();
+    if count > usize::from(limits.layers) {
+        let (name, limit) = (&image.reference, limits.layers);
+        let error = Error::bad_data(format!("{name} has {count} layers, at most {limit} are read"));
+        return Err(error.with_hint(flag::raise(flag::LAYERS)));
+    }
+    if let Some(layer) = image.layers.iter().find(|layer| layer.size > limits.blob) {
+        let (number, size, limit) = (layer.index.saturating_add(1), layer.size, limits.blob);
+        let error = Error::bad_data(format!(
+            "layer {number} of {} has {size} compressed bytes, at most {limit} are fetched",
+            image.reference
+        ));
+        return Err(error.with_hint(flag::raise(flag::BLOB)));
+    }
+    Ok(())
+}
+
+/// When the image was made, for what has no time of its own.
+fn created(config: &Config) -> Timestamp {
+    let created = config.created.as_deref().map(chrono::DateTime::parse_from_rfc3339);
+    // Builders that hide the time write none, or a zero one.
+    match created {
+        Some(Ok(time)) => Timestamp::from_seconds(time.timestamp().max(0)),
+        Some(Err(_)) | None => Timestamp::from_seconds(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_without_a_time_is_of_1970() {
+        let config = |created: Option<&str>| Config {
+            created: created.map(ToOwned::to_owned),
+            ..Default::default()
+        };
+        assert_eq!(created(&config(None)).seconds, 0);
+        assert_eq!(created(&config(Some("yesterday"))).seconds, 0);
+        assert_eq!(created(&config(Some("0001-01-01T00:00:00Z"))).seconds, 0);
+        let new_year = created(&config(Some("2024-01-01T00:00:00.5Z")));
+        assert_eq!(new_year.seconds, 1_704_067_200);
+    }
+}

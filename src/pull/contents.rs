@@ -1,0 +1,94 @@
+//! What an image begins with, on its way into the filesystem.
+
+use std::sync::Arc;
+
+use super::observer::{Observer, Span};
+use crate::digest::Algorithm;
+use crate::error::{Error, Result};
+use crate::image::{Base, Ready, Recipe, build};
+use crate::inject::HostTree;
+use crate::layer::{LayerBlob, LayerStream, LookAhead};
+use crate::source::{Blobs, Flat, Found, Image, Transfer};
+
+/// Where an image's contents come from.
+pub(super) enum Contents<'a> {
+    Layers,
+    Archive(Flat),
+    Directory(&'a HostTree),
+}
+
+/// A filesystem that is about to get its contents.
+pub(super) struct Filling<'a> {
+    pub(super) recipe: &'a Recipe,
+    pub(super) found: &'a Found,
+    pub(super) observer: Arc<dyn Observer>,
+}
+
+impl Filling<'_> {
+    /// Applies the layers as they arrive. The image is ready for its name when all of them are
+    /// verified and those that were fetched are safe in the cache.
+    pub(super) fn run(&self, contents: Contents<'_>) -> Result<(Ready, Transfer)> {
+        let Self { recipe, found, observer } = self;
+        let (image, blobs) = (found.image(), found.blobs());
+        let transfer = blobs.transfer();
+        observer.step(&announcement(image, transfer.fetched, recipe));
+        let span = Span::begin(observer, found.bytes());
+        let ready = match contents {
+            Contents::Layers => self.layers(image, &blobs, &span)?,
+            Contents::Archive(archive) => self.archive(archive, &span)?,
+            Contents::Directory(tree) => {
+                let seen = |count| observer.advance(count);
+                build(recipe, Base::Tree { tree, seen: &seen }, std::iter::empty())?
+            }
+        };
+        if !image.layers.is_empty() {
+            observer.step("proving the layers");
+        }
+        blobs.finish()?;
+        Ok((ready, transfer))
+    }
+
+    fn layers(&self, image: &Image, blobs: &Blobs<'_>, span: &Span<'_>) -> Result<Ready> {
+        let Self { recipe, observer, .. } = self;
+        let count = image.layers.len();
+        let opened = image.layers.iter().map(|layer| {
+            Ok(LayerBlob {
+                name: format!("layer {} of {count} ({})", layer.index + 1, layer.digest),
+                reader: span.watch(blobs.open(layer)?),
+                verified: Some(layer.digest.clone()),
+                diff_id: layer.diff_id.clone(),
+            })
+        });
+        let mut ahead = LookAhead::new(opened, &recipe.limits, recipe.memory);
+        let layers = image.layers.iter().map_while(|layer| {
+            observer.step(&format!("layer {} of {count}", layer.index + 1));
+            ahead.next()
+        });
+        let identity = image.identity.as_ref();
+        let identity = identity.ok_or_else(|| Error::internal("an image of layers has no name"))?;
+        build(recipe, Base::Image(identity), layers)
+    }
+
+    fn archive(&self, archive: Flat, span: &Span<'_>) -> Result<Ready> {
+        let name = archive.name().to_owned();
+        let reader = span.watch(archive.into_reader());
+        let blob = LayerBlob { name: name.clone(), reader, verified: None, diff_id: None };
+        let limits = &self.recipe.limits;
+        let stream = LayerStream::open_to_identify(blob, Algorithm::Blake3, limits);
+        build(self.recipe, Base::Archive(&name), std::iter::once(stream))
+    }
+}
+
+fn announcement(image: &Image, missing: u64, recipe: &Recipe) -> String {
+    let name = image.manifest_digest.as_ref().or(image.identity.as_ref());
+    let platform = image.platform.as_ref().map(|platform| format!(" for {platform}"));
+    let platform = platform.unwrap_or_default();
+    let output = recipe.output.display();
+    match name {
+        None => format!("reading {} into {output}", image.reference),
+        Some(name) => {
+            let count = image.layers.len();
+            format!("{name}{platform}: {count} layers, {missing} bytes to fetch, into {output}")
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! A filesystem that was made.
+
+use std::path::Path;
+
+use ext4_writer::Summary;
+use serde::Serialize;
+
+use super::bytes;
+use crate::image::uuid_text;
+use crate::shown;
+
+/// The filesystem.
+#[derive(Clone, Debug, Serialize)]
+pub struct Image {
+    /// The file.
+    pub path: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// The bytes of a block.
+    pub block_size: u64,
+    /// The blocks of the filesystem.
+    pub blocks: u64,
+    /// The blocks that are free, with those for root alone.
+    pub free_blocks: u64,
+    /// The bytes that an ordinary user can write.
+    pub available: u64,
+    /// The bytes that were written; all others are holes.
+    pub written: u64,
+    /// The inodes of the filesystem.
+    pub inodes: u32,
+    /// The inodes that are free.
+    pub free_inodes: u32,
+    /// The volume's name.
+    pub label: String,
+    /// The filesystem's UUID.
+    pub uuid: String,
+    /// The bytes of the journal.
+    pub journal: u64,
+    /// Times beyond what ext4 stores that were moved to its limits.
+    pub clamped_times: u64,
+    /// The features by the names that dumpe2fs gives them.
+    pub features: Vec<&'static str>,
+}
+
+impl Image {
+    /// What is said of a filesystem.
+    pub(super) fn new(path: &Path, summary: &Summary, label: &[u8]) -> Self {
+        Self {
+            path: path.display().to_string(),
+            size: summary.size,
+            block_size: summary.block_size,
+            blocks: summary.blocks,
+            free_blocks: summary.free_blocks,
+            available: summary.available,
+            written: summary.written,
+            inodes: summary.inodes,
+            free_inodes: summary.free_inodes,
+            label: shown::bytes(label).to_string(),
+            uuid: uuid_text(summary.uuid),
+            journal: summary.journal,
+            clamped_times: summary.clamped_times,
+            features: summary.features.names().collect(),
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        format!(
+            "{} with {} and {} inodes free, UUID {}",
+            bytes(self.size),
+            bytes(self.available),
+            self.free_inodes,
+            self.uuid
+        )
+    }
+}
