@@ -150,6 +150,11 @@ struct Found {
     content_type: Option<String>,
 }
 
+/// How long a thread for calls that block waits for the next one. What is asked for when the
+/// system grants no thread is only queued, and is done by such a thread or never: tokio 1.54,
+/// `runtime/blocking/pool.rs`.
+const WHOLE_RUN: Duration = Duration::from_secs(24 * 3600);
+
 /// Whether the system grants so many threads more. The runtime panics where it does not: tokio
 /// 1.54, `runtime/blocking/pool.rs`.
 fn may_start(threads: usize) -> io::Result<()> {
@@ -169,13 +174,16 @@ impl Registry {
     /// goes into `cache`.
     pub fn connect(reference: &Reference, cache: &Cache, options: &Options) -> Result<Self> {
         let cannot = "cannot start the threads of the download";
-        may_start(WORKERS).map_err(|error| Error::no_thread(cannot, error))?;
+        may_start(WORKERS + 1).map_err(|error| Error::no_thread(cannot, error))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .thread_name("registry")
+            .thread_keep_alive(WHOLE_RUN)
             .enable_all()
             .build()
             .map_err(|error| Error::io(cannot).with_source(error))?;
+        // Begins the thread that takes what the system grants no other for.
+        drop(runtime.spawn_blocking(|| ()));
         let connection = Connection {
             runtime,
             transport: Transport::new(reference, options)?,

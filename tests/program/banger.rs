@@ -182,9 +182,15 @@ impl<'a> Nobody<'a> {
     }
 
     pub(crate) fn command(&self, words: &[&str]) -> Command {
+        self.command_as("65534", &[], words)
+    }
+
+    /// The same as another user, by way of a program that changes what it may have, say prlimit(1).
+    pub(crate) fn command_as(&self, user: &str, by: &[&str], words: &[&str]) -> Command {
         let mut command = Command::new(judge::find("setpriv").unwrap());
         command
-            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .args(["--reuid", user, "--regid", user, "--clear-groups"])
+            .args(by)
             .arg(&self.program)
             .args(words)
             .current_dir(self.bench.path(""))

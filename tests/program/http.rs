@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use banger_test_support::judge;
-use banger_test_support::proxy::{Count, Manner, Proxy, Reply, Request};
+use banger_test_support::proxy::{Count, Hinting, Manner, Proxy, Reply, Request};
 use serde_json::{Value, json};
 
 use crate::banger::Bench;
@@ -283,4 +285,22 @@ fn a_request_that_is_repeated_is_told_once_each_time() {
     let error: Value = serde_json::from_slice(&result.stdout).unwrap();
     assert_eq!(error["error"]["exit_code"], 69);
     assert!(!judge::text(&result).contains("trying again"), "{}", judge::text(&result));
+}
+
+/// Answers on the way to one (RFC 9110, 15.2) are no answer: they do not prolong the time for it.
+#[test]
+fn interim_answers_do_not_prolong_the_wait() {
+    let pull = |at_once, pause| {
+        let server = Hinting::start(at_once, pause);
+        let (bench, start) = (Bench::new(), Instant::now());
+        let words = ["--timeout", "8s", "--retry", "0"];
+        let message = bench.pull_fails(&format!("{}/image:latest", server.host()), &words, 69);
+        assert!(message.contains("nothing came for 8 s"), "{message}");
+        // Far from fourfold, on a busy machine too.
+        assert!(start.elapsed() < Duration::from_secs(24), "{:?}", start.elapsed());
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| pull(1, Duration::from_millis(200)));
+        scope.spawn(|| pull(200, Duration::ZERO));
+    });
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use banger_test_support::judge;
 use rustix::process::Signal;
 
-use crate::banger::Bench;
+use crate::banger::{Bench, Nobody};
 
 /// What a directory holds, but for the trees that images are made of.
 type Snapshot = BTreeMap<String, Vec<u8>>;
@@ -222,4 +222,53 @@ fn limits_of_the_shell_are_told_apart() {
     let said = judge::text(&output);
     assert_eq!(output.status.code(), Some(74), "{said}");
     assert!(said.contains("1073741824 bytes") && said.contains("at most 102400000"), "{said}");
+}
+
+/// Threads and memory that the system does not grant are nobody's bug: the run ends at once with
+/// the limit to raise, or it works.
+#[test]
+fn too_few_threads_end_a_run_with_the_limit_to_raise() {
+    const ALONE: &str = "61234";
+    if !judge::all(&["prlimit", "timeout"]) {
+        return;
+    }
+    let bench = Bench::new();
+    let Some(nobody) = Nobody::new(&bench) else { return };
+    fs::create_dir(bench.path("tree")).unwrap();
+    // Nobody listens on port 1 of this host.
+    let pull = ["image", "pull", "127.0.0.1:1/image", "pulled", "--quiet", "--retry", "0"];
+    let build = ["image", "build", "dir:tree", "built", "--quiet", "--force"];
+    for (words, enough) in [(&build[..], 0), (&pull[..], 69)] {
+        let mut codes = Vec::new();
+        for threads in 1..=16 {
+            let limit = format!("--nproc={threads}");
+            let output = nobody.command_as(ALONE, &["timeout", "60", "prlimit", &limit], words);
+            let output = { output }.output().unwrap();
+            let (code, said) = (output.status.code().unwrap(), judge::text(&output));
+            assert!(code == 75 || code == enough, "{threads} threads: {code}: {said}");
+            assert_eq!(code == 75, said.contains("ulimit -u"), "{threads} threads: {said}");
+            codes.push(code);
+        }
+        assert!(codes.is_sorted_by(|one, next| one == next || *next == enough), "{codes:?}");
+        assert!(codes.contains(&75) && codes.contains(&enough), "{codes:?}");
+    }
+}
+
+#[test]
+fn too_little_memory_is_no_bug() {
+    let Some(prlimit) = judge::program("prlimit") else { return };
+    let bench = Bench::new();
+    fs::create_dir(bench.path("tree")).unwrap();
+    let program = bench.command(["image", "build", "dir:tree", "built", "--quiet", "--force"]);
+    let mut worked = 0;
+    for mebibytes in (12..96).step_by(4).chain([256]) {
+        let mut limited = Command::new(&prlimit);
+        limited.arg(format!("--as={}", mebibytes << 20)).arg(program.get_program());
+        let output = limited.args(program.get_args()).current_dir(bench.path("")).output().unwrap();
+        let said = judge::text(&output);
+        assert_ne!(output.status.code(), Some(1), "{mebibytes} MiB: {said}");
+        assert!(!said.contains("a bug"), "{mebibytes} MiB: {said}");
+        worked += usize::from(output.status.success());
+    }
+    assert!(worked > 0);
 }

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The longest body that is carried.
 const MAX_BODY: u64 = 256 << 20;
@@ -335,6 +335,47 @@ impl Silent {
     #[must_use]
     pub fn host(&self) -> String {
         self.listener.local_addr().expect("a listener has an address").to_string()
+    }
+}
+
+/// A server that sends interim answers (103) and never a final one: so many at once, again and
+/// again after a pause.
+#[derive(Debug)]
+pub struct Hinting(SocketAddr);
+
+impl Hinting {
+    /// Begins to answer on a new port, for as long as the process lasts; each connection for at
+    /// most a minute.
+    #[must_use]
+    pub fn start(at_once: usize, pause: Duration) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free loopback port");
+        let address = listener.local_addr().expect("a listener has an address");
+        let hints = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n".repeat(at_once);
+        let answer = move |mut connection: TcpStream| {
+            let mut request = [0; 4096];
+            let end = Instant::now() + Duration::from_secs(60);
+            let _read = connection.read(&mut request);
+            // A greeting of TLS is no request.
+            while request[0] != 0x16 && Instant::now() < end {
+                if connection.write_all(hints.as_bytes()).is_err() {
+                    break;
+                }
+                thread::sleep(pause);
+            }
+        };
+        thread::spawn(move || {
+            for connection in listener.incoming().take(100).flatten() {
+                let answer = answer.clone();
+                thread::spawn(move || answer(connection));
+            }
+        });
+        Self(address)
+    }
+
+    /// `127.0.0.1:PORT`.
+    #[must_use]
+    pub fn host(&self) -> String {
+        self.0.to_string()
     }
 }
 
