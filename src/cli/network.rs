@@ -21,10 +21,6 @@ pub(super) struct Network {
     /// [default: always]
     #[arg(long, value_enum, value_name = "WHEN")]
     pull: Option<Pull>,
-    /// Fetch a layer that the registry lacks from the urls that its manifest names; they are shown
-    /// no credentials, and lead to no private address
-    #[arg(long)]
-    allow_foreign_urls: bool,
     /// How often a request is repeated that failed in a way that may pass [default: 4]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(0..=100))]
     retry: Option<u32>,
@@ -102,9 +98,8 @@ struct Tls {
 
 impl Network {
     /// The words that are about registries.
-    pub(super) const WORDS: [&str; 15] = [
+    pub(super) const WORDS: [&str; 14] = [
         "pull",
-        "allow_foreign_urls",
         "retry",
         "timeout",
         "authfile",
@@ -138,13 +133,12 @@ impl Network {
 
     /// The flags that were given.
     fn given(&self) -> Vec<&'static str> {
-        let Self { pull, allow_foreign_urls, retry, timeout, login, tls, servers } = self;
+        let Self { pull, retry, timeout, login, tls, servers } = self;
         let Login { authfile, creds_stdin } = login;
         let Tls { ca_file, cert_file, key_file, hosts_dir, insecure, plain_http } = tls;
         let Servers { token, refusal, redirects } = servers;
         let flags = [
             ("--pull", pull.is_some()),
-            ("--allow-foreign-urls", *allow_foreign_urls),
             ("--retry", retry.is_some()),
             ("--timeout", timeout.is_some()),
             ("--authfile", authfile.is_some()),
@@ -165,7 +159,7 @@ impl Network {
     /// The checked words, for so many requests at once; credentials are read from standard input
     /// when it was asked for.
     pub(super) fn options(self, jobs: Option<u16>) -> Result<Options> {
-        let Self { pull, allow_foreign_urls, retry, timeout, login, tls, servers } = self;
+        let Self { pull, retry, timeout, login, tls, servers } = self;
         let given = if login.creds_stdin {
             Some(credentials::from_input(std::io::stdin().lock())?)
         } else {
@@ -186,7 +180,6 @@ impl Network {
             },
             credentials: Search { given, authfile: login.authfile },
             pull: pull.unwrap_or(usual.pull),
-            foreign_urls: allow_foreign_urls,
             limits: servers.limits(),
             jobs: jobs.map_or(usual.jobs, usize::from),
             retries: retry.unwrap_or(usual.retries),
@@ -280,9 +273,6 @@ mod tests {
             (pull, retries)
         };
         assert_eq!(said(&[]), said(&["--pull", "always", "--retry", "4"]));
-        assert!(!network(&[]).options(None).unwrap().foreign_urls);
-        let allowed = network(&["--allow-foreign-urls".to_owned()]);
-        assert!(allowed.options(None).unwrap().foreign_urls);
         let jobs = |words| network(&[]).options(words).unwrap().jobs;
         assert_eq!((jobs(None), jobs(Some(1))), (4, 1));
     }

@@ -98,7 +98,7 @@ pub struct Descriptor {
     pub digest: Digest,
     /// Its length in bytes.
     pub size: u64,
-    /// Where else it is; of layers alone that is asked.
+    /// Where else a layer is. Nobody is asked there: what is missing is named in the error.
     #[serde(default, deserialize_with = "list::<_, _, MAX_URLS>")]
     pub urls: Vec<String>,
 }
@@ -385,6 +385,14 @@ impl Shape {
             || self.schema_version == Some(1)
             || self.fs_layers.is_some()
     }
+}
+
+/// What is said of a layer that is missing and has `urls`. They are never fetched: whoever made the
+/// image chose them, and registries hold such layers nowadays. A path or a query may be a secret.
+pub(super) fn foreign_layer(urls: &[String]) -> String {
+    let url: Option<reqwest::Url> = urls.first().and_then(|url| url.parse().ok());
+    let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or("a foreign server");
+    format!("the manifest has urls for it, at {}, which are never fetched", excerpt(host))
 }
 
 /// A media type without its parameters, in lower case: its case means nothing (RFC 9110, section

@@ -7,7 +7,6 @@ mod causes;
 mod challenge;
 mod download;
 mod endpoint;
-mod foreign;
 mod names;
 mod object;
 mod proxy;
@@ -65,8 +64,6 @@ pub struct Options {
     pub credentials: Search,
     /// When the registry is asked at all.
     pub pull: Pull,
-    /// Whether a layer that the registry lacks may come from where its manifest says.
-    pub foreign_urls: bool,
     /// How much the image and its registry may ask of us.
     pub limits: Limits,
     /// Hears what was passed over.
@@ -92,7 +89,6 @@ impl Default for Options {
             hosts: Wishes::default(),
             credentials: Search::default(),
             pull: Pull::default(),
-            foreign_urls: false,
             limits: Limits::default(),
             notices: Notices::default(),
             jobs: 4,

@@ -10,7 +10,9 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;
 use crate::source::limits::Bound;
-use crate::source::manifest::{Config, Descriptor, Document, Entry, Index, Manifest};
+use crate::source::manifest::{
+    Config, Descriptor, Document, Entry, Index, Manifest, foreign_layer,
+};
 use crate::source::origin::Choice;
 use crate::source::{Image, Limits, excerpt, select};
 
@@ -149,30 +151,14 @@ fn layers(shelf: &Shelf, manifest: &Manifest) -> Result<Vec<Piece>> {
     layers
         .map(|(index, layer)| {
             let what = format!("layer {} of {count}", index.saturating_add(1));
-            let error = match (blob(shelf, &layer.digest, &what), layer.urls.first()) {
-                (Err(error), Some(url)) if error.kind() == ErrorKind::NotFound => {
-                    elsewhere(shelf, layer, (&what, url))
-                }
-                (found, _) => return found,
-            };
-            Err(error)
+            blob(shelf, &layer.digest, &what).map_err(|error| match error.kind() {
+                ErrorKind::NotFound if !layer.urls.is_empty() => error.with_hint(format!(
+                    "{}; put it at {} in the layout",
+                    foreign_layer(&layer.urls),
+                    path_of(&layer.digest)
+                )),
+                _ => error,
+            })
         })
         .collect()
-}
-
-/// The error of a layer that is not here but at addresses which the manifest names. skopeo would
-/// ask there; what is on this host is taken without a network, whoever made it.
-fn elsewhere(shelf: &Shelf, layer: &Descriptor, (what, url): (&str, &str)) -> Error {
-    let url: Option<reqwest::Url> = url.parse().ok();
-    let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or("a foreign server");
-    let (name, digest, path) = (shelf.name(), &layer.digest, path_of(&layer.digest));
-    Error::not_found(format!(
-        "{name} lacks {what}, blob {digest}; the manifest has urls for it, at {}, but no network \
-         is asked for what is on this host",
-        excerpt(host)
-    ))
-    .with_hint(format!(
-        "fetch it to {path} in the layout, or pull the image from its registry with \
-         --allow-foreign-urls"
-    ))
 }

@@ -9,10 +9,9 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, block_in_place};
 
 use super::Connection;
-use super::foreign::Foreign;
+use super::endpoint::Endpoint;
 use super::object::Object;
 use super::retry::{Contact, Failure, Part};
-use super::route::{Giver, Route};
 use super::transport::coded;
 
 use crate::cache::{Claim, Incoming, Verified};
@@ -276,59 +275,16 @@ impl Fetch {
         }
     }
 
-    /// Receives the bytes that are missing.
+    /// Receives the missing bytes in as many tries as the way allows.
     async fn receive_rest(&self, reception: &mut Reception) -> Result<()> {
         let transport = &self.connection.transport;
         if reception.incoming.get()?.written() == self.arrival().size() {
             return Ok(());
         }
-        let Err(error) = self.receive_along(reception, transport.route(&self.object)?).await else {
-            return Ok(());
-        };
-        // What readers have seen cannot be taken back, should another server have other bytes.
-        if !reception.hidden && reception.incoming.get()?.written() > 0 {
-            return Err(error);
-        }
-        let mut last = Ok(());
-        for server in &transport.elsewhere(&self.object, error)? {
-            last = self.receive_from(reception, server).await;
-            if last.is_ok() {
-                break;
-            }
-        }
-        last
-    }
-
-    /// Receives the missing bytes from a server that the manifest names, proven before anybody sees
-    /// them: wrong ones are no reason not to ask the next.
-    async fn receive_from(&self, reception: &mut Reception, server: &Foreign) -> Result<()> {
-        (reception.hidden, reception.ranges) = (true, true);
-        loop {
-            let begun = reception.incoming.get()?.written() > 0;
-            let route = self.connection.transport.route_to(server);
-            self.receive_along(reception, route).await?;
-            let incoming = reception.incoming.get()?;
-            if incoming.is_proven() {
-                return Ok(());
-            }
-            incoming.restart().map_err(|error| self.unkept(error))?;
-            // The beginning may have been another's: only all of it is this server's fault.
-            if !begun {
-                return Err(Error::bad_data(format!(
-                    "cannot fetch {} of {}: {} sent other bytes than the digest names",
-                    self.object,
-                    self.connection.reference,
-                    server.name()
-                )));
-            }
-        }
-    }
-
-    /// Receives the missing bytes in as many tries as the way allows.
-    async fn receive_along(&self, reception: &mut Reception, mut route: Route<'_>) -> Result<()> {
+        let mut route = transport.route(&self.object)?;
         loop {
             let continues = reception.ranges && reception.incoming.get()?.written() > 0;
-            let failure = match self.try_receive(reception, route.giver()?).await {
+            let failure = match self.try_receive(reception, route.endpoint()?).await {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
             };
@@ -350,14 +306,14 @@ impl Fetch {
     async fn try_receive(
         &self,
         reception: &mut Reception,
-        giver: Giver<'_>,
+        endpoint: &Endpoint,
     ) -> Result<(), Failure> {
         let size = self.arrival().size();
         let (hidden, ranges) = (reception.hidden, reception.ranges);
         let incoming = reception.incoming.get()?;
         let start = if ranges { incoming.written() } else { 0 };
         let transport = &self.connection.transport;
-        let (mut body, begin) = transport.get_from(giver, &self.object, (start, size)).await?;
+        let (mut body, begin) = transport.get_from(endpoint, &self.object, (start, size)).await?;
         reception.coding = body.coding();
         let file = incoming.file();
         let mut known = incoming.written().saturating_sub(begin);

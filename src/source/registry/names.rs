@@ -3,7 +3,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -14,13 +14,12 @@ use super::proxy;
 /// What there is at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Zone {
+    /// Anybody, in the world or in a network of somebody's own.
     World,
     /// This host.
     Loopback,
     /// Neighbours, and the services that clouds have for their machines.
     Link,
-    /// A network of somebody's own, or nobody.
-    Private,
 }
 
 impl Zone {
@@ -31,21 +30,13 @@ impl Zone {
         }
     }
 
-    /// Source: IANA IPv4 Special-Purpose Address Registry; of RFC 6890's blocks for examples
-    /// nothing is to be feared.
+    /// Source: IANA IPv4 Special-Purpose Address Registry.
     fn of_v4(address: Ipv4Addr) -> Self {
-        let is_reserved = match address.octets() {
-            // Carriers' networks, protocol assignments, benchmarks, multicast and what is beyond.
-            [100, second, ..] => second & 0xc0 == 64,
-            [192, 0, 0, _] | [198, 18 | 19, ..] | [224..=255, ..] => true,
-            _ => false,
-        };
         match address.octets() {
             [0 | 127, ..] => Self::Loopback,
             // What Alibaba's machines ask about themselves.
             [100, 100, 100, 200] => Self::Link,
             _ if address.is_link_local() => Self::Link,
-            _ if address.is_private() || is_reserved => Self::Private,
             _ => Self::World,
         }
     }
@@ -65,9 +56,6 @@ impl Zone {
             [first, ..] if first & 0xffc0 == 0xfe80 => Self::Link,
             // What Amazon's machines ask about themselves.
             [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254] => Self::Link,
-            // Unique local, site-local, multicast, local translation.
-            [first, ..] if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0 => Self::Private,
-            [0xff00..=0xffff, ..] | [0x64, 0xff9b, 1, ..] => Self::Private,
             _ => Self::World,
         }
     }
@@ -83,11 +71,6 @@ impl Zone {
         }
     }
 
-    /// Whether who may ask in the world, and here, may ask at an address in `other`.
-    pub(super) fn lies_open_from(self, other: Self) -> bool {
-        other == Self::World || other == self
-    }
-
     /// Whether only this host and its neighbours are there.
     fn is_near(self) -> bool {
         matches!(self, Self::Loopback | Self::Link)
@@ -100,49 +83,31 @@ impl Zone {
     }
 }
 
-/// Resolves names, unless they lead where they must not.
+/// Resolves the names that a registry sends us on to: its own leads anywhere, others not to this
+/// host, or its link, unless the registry's does so itself.
 pub(super) struct Guide {
-    reach: Reach,
+    host: String,
     proxies: Vec<String>,
 }
 
-/// Where names may lead.
-#[derive(Clone, Debug)]
-enum Reach {
-    /// Out into the world, and to where the registry is.
-    OutOrTo(Zone),
-    /// This name anywhere; others not to this host, or its link, unless it leads there itself.
-    From(String),
-}
-
 impl Guide {
-    /// For names that a manifest gives.
-    pub(super) fn out_or_to(zone: Zone) -> Self {
-        Self::new(Reach::OutOrTo(zone))
-    }
-
-    /// For the names that a registry sends us on to.
+    /// For the registry with this API.
     pub(super) fn from(api: &str) -> Self {
         let api: Option<Url> = api.parse().ok();
-        let host = api.as_ref().and_then(Url::host_str).unwrap_or_default();
-        Self::new(Reach::From(host.to_owned()))
-    }
-
-    fn new(reach: Reach) -> Self {
-        Self { reach, proxies: proxy::hosts() }
+        let host = api.as_ref().and_then(Url::host_str).unwrap_or_default().to_owned();
+        Self { host, proxies: proxy::hosts() }
     }
 }
 
 impl Resolve for Guide {
     fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.reach.clone();
+        let host = self.host.clone();
         let is_proxy = self.proxies.iter().any(|proxy| proxy.eq_ignore_ascii_case(name.as_str()));
         Box::pin(async move {
             let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let zones = found.iter().map(|found| (found.ip(), Zone::of(found.ip())));
-            if !is_proxy && let Some(address) = reach.refused(name.as_str(), zones).await {
-                let name = name.as_str().to_owned();
-                return Err(Inward { name, address, reach }.into());
+            let addresses = found.iter().map(SocketAddr::ip);
+            if !is_proxy && let Some(address) = refused(&host, name.as_str(), addresses).await {
+                return Err(Inward { name: name.as_str().to_owned(), address }.into());
             }
             let addresses: Addrs = Box::new(found.into_iter());
             Ok(addresses)
@@ -150,28 +115,21 @@ impl Resolve for Guide {
     }
 }
 
-impl Reach {
-    /// The first address of a name that it must not lead to.
-    async fn refused(
-        &self,
-        name: &str,
-        mut addresses: impl Iterator<Item = (IpAddr, Zone)>,
-    ) -> Option<IpAddr> {
-        match self {
-            Self::OutOrTo(zone) => {
-                addresses.find(|(_, other)| !zone.lies_open_from(*other)).map(|(ip, _)| ip)
-            }
-            Self::From(host) if host.eq_ignore_ascii_case(name) => None,
-            Self::From(host) => {
-                let near: Vec<_> = addresses.filter(|(_, zone)| zone.is_near()).collect();
-                if near.is_empty() {
-                    return None;
-                }
-                let own = zones_of(host).await;
-                near.into_iter().find(|(_, zone)| !own.contains(zone)).map(|(address, _)| address)
-            }
-        }
+/// The first address of a name that it must not lead to, when `host` has sent us to it.
+async fn refused(
+    host: &str,
+    name: &str,
+    addresses: impl Iterator<Item = IpAddr>,
+) -> Option<IpAddr> {
+    if host.eq_ignore_ascii_case(name) {
+        return None;
     }
+    let near: Vec<_> = addresses.filter(|address| Zone::of(*address).is_near()).collect();
+    if near.is_empty() {
+        return None;
+    }
+    let own = zones_of(host).await;
+    near.into_iter().find(|address| !own.contains(&Zone::of(*address)))
 }
 
 /// Where a host is, by name or number; a name may lead to several places.
@@ -188,17 +146,12 @@ async fn zones_of(host: &str) -> Vec<Zone> {
 struct Inward {
     name: String,
     address: IpAddr,
-    reach: Reach,
 }
 
 impl fmt::Display for Inward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, address, reach } = self;
-        let place = match reach {
-            Reach::OutOrTo(_) => "this host, its link or a private network",
-            Reach::From(_) => "this host or its link",
-        };
-        write!(f, "{name} is {address}, an address of {place}")
+        let Self { name, address } = self;
+        write!(f, "{name} is {address}, an address of this host or its link")
     }
 }
 
@@ -225,14 +178,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn c12_a_name_is_refused_by_the_address_that_it_leads_to() {
-        for zone in [Zone::World, Zone::Link, Zone::Private] {
-            let error = resolve(Guide::out_or_to(zone)).await.unwrap_err();
-            assert!(error.starts_with("localhost is "), "{error}");
-        }
-        assert!(resolve(Guide::out_or_to(Zone::Loopback)).await.unwrap() > 0);
+    async fn the_name_of_a_proxy_may_lead_to_this_host() {
         let proxies = vec!["LocalHost".to_owned()];
-        let guide = Guide { reach: Reach::OutOrTo(Zone::World), proxies };
+        let guide = Guide { host: "198.51.100.7".to_owned(), proxies };
         assert!(resolve(guide).await.unwrap() > 0);
     }
 
@@ -251,8 +199,7 @@ mod tests {
     async fn a_registry_on_this_host_does_not_lead_to_the_services_of_its_cloud() {
         let [loopback, link] = ["127.0.0.1", "169.254.169.254"].map(|text| text.parse().unwrap());
         let refused = async |host: &str, address: IpAddr| {
-            let zones = std::iter::once((address, Zone::of(address)));
-            Reach::From(host.to_owned()).refused("other.example", zones).await.is_some()
+            refused(host, "other.example", std::iter::once(address)).await.is_some()
         };
         for host in ["127.0.0.1", "[::1]", "localhost"] {
             assert!(refused(host, link).await && !refused(host, loopback).await, "{host}");

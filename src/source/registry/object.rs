@@ -3,8 +3,10 @@
 use std::fmt;
 
 use crate::digest::Digest;
+use crate::error::Error;
 use crate::source::Layer;
 use crate::source::limits::Bound;
+use crate::source::manifest::foreign_layer;
 
 /// What is asked for.
 #[derive(Debug)]
@@ -24,11 +26,14 @@ impl Object {
         Self::Layer { digest, number, count, urls }
     }
 
-    /// Where it is when the registry lacks it.
-    pub(super) fn urls(&self) -> &[String] {
+    /// The error of a registry that lacks it, with what the manifest says of it.
+    pub(super) fn missing(&self, error: Error) -> Error {
         match self {
-            Self::Layer { urls, .. } => urls,
-            Self::Manifest(_) | Self::Config(_) => &[],
+            Self::Layer { urls, .. } if !urls.is_empty() => error.with_hint(format!(
+                "{}; crane copy --allow-nondistributable-artifacts makes a copy that has it",
+                foreign_layer(urls)
+            )),
+            _ => error,
         }
     }
 

@@ -1,45 +1,25 @@
 //! The hosts that one request is sent to, one after the other.
 
 use super::endpoint::Endpoint;
-use super::foreign::Foreign;
 use super::retry::{Contact, Failure, Tries};
 use crate::error::{Error, Result};
 
-/// Who is asked for something.
-#[derive(Clone, Copy)]
-pub(super) enum Giver<'a> {
-    /// A registry.
-    Registry(&'a Endpoint),
-    /// A server that the manifest names.
-    Foreign(&'a Foreign),
-}
-
-impl Giver<'_> {
-    /// Whether this is a way to `other`'s host that is for hosts which do not speak TLS.
-    fn is_plain_way_of(self, other: Self) -> bool {
-        match (self, other) {
-            (Self::Registry(plain), Self::Registry(secure)) => plain.is_plain_way_of(secure),
-            _ => false,
-        }
-    }
-}
-
 /// The way of one request: from host to host, and at the last as often as the tries allow.
 pub(super) struct Route<'a> {
-    givers: Vec<Giver<'a>>,
+    endpoints: Vec<&'a Endpoint>,
     place: usize,
     tries: Tries,
 }
 
 impl<'a> Route<'a> {
-    pub(super) fn new(givers: Vec<Giver<'a>>, tries: Tries) -> Self {
-        Self { givers, place: 0, tries }
+    pub(super) fn new(endpoints: Vec<&'a Endpoint>, tries: Tries) -> Self {
+        Self { endpoints, place: 0, tries }
     }
 
     /// Whom to ask now.
-    pub(super) fn giver(&self) -> Result<Giver<'a>> {
-        let giver = self.givers.get(self.place).copied();
-        giver.ok_or_else(|| Error::internal("there is no host to ask"))
+    pub(super) fn endpoint(&self) -> Result<&'a Endpoint> {
+        let endpoint = self.endpoints.get(self.place).copied();
+        endpoint.ok_or_else(|| Error::internal("there is no host to ask"))
     }
 
     /// Goes on to the next host, or waits before the last is asked again, or gives up.
@@ -47,8 +27,8 @@ impl<'a> Route<'a> {
         let Some(next) = self.next(failure.contact)? else {
             return self.tries.again_after(failure).await;
         };
-        if let (Giver::Registry(endpoint), true) = (self.giver()?, failure.contact.is_down()) {
-            endpoint.is_found_down();
+        if failure.contact.is_down() {
+            self.endpoint()?.is_found_down();
         }
         self.place = next;
         Ok(())
@@ -66,11 +46,11 @@ impl<'a> Route<'a> {
 
     /// The place of who is asked after the one that was asked now.
     fn next(&self, contact: Contact) -> Result<Option<usize>> {
-        let giver = self.giver()?;
-        let speaks_tls = matches!(contact, Contact::Answered | Contact::Tls)
-            || matches!(giver, Giver::Registry(endpoint) if endpoint.has_answered());
-        let mut behind = self.givers.iter().enumerate().skip(self.place.saturating_add(1));
-        let next = behind.find(|(_, next)| !(speaks_tls && next.is_plain_way_of(giver)));
+        let endpoint = self.endpoint()?;
+        let speaks_tls =
+            matches!(contact, Contact::Answered | Contact::Tls) || endpoint.has_answered();
+        let mut behind = self.endpoints.iter().enumerate().skip(self.place.saturating_add(1));
+        let next = behind.find(|(_, next)| !(speaks_tls && next.is_plain_way_of(endpoint)));
         Ok(next.map(|(place, _)| place))
     }
 }

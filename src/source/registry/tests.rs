@@ -1,7 +1,5 @@
 //! The registry against a server of our own, which can be told to misbehave.
 
-mod foreign;
-
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -304,6 +302,30 @@ fn assert_refused<T: fmt::Debug>(result: Result<T>, exit_code: u8, words: &str) 
     assert_eq!(error.exit_code(), exit_code, "{error}");
     assert!(error.to_string().contains(words), "{error}");
     assert!(error.to_string().len() < 800, "{error}");
+}
+
+#[test]
+fn c12_a_layer_that_the_registry_lacks_is_named_with_its_urls_which_nobody_asks() {
+    let storage = Server::start(|_| Reply::new(200, b"the first layer"));
+    let mut fixture = Fixture::new();
+    let manifest = fixture.image("linux", "amd64");
+    let mut manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    manifest["layers"][0]["urls"] =
+        json!([format!("http://{}/layer?signature=hunter2", storage.address)]);
+    fixture.say("/manifests/tag", Reply::typed(OCI_MANIFEST, manifest.to_string().as_bytes()));
+    let path = format!("/v2/repo/name{}", fixture.layer_path(0));
+    fixture.replies.remove(&path).unwrap();
+    let served = fixture.serve();
+    let (image, registry) = (served.resolve().unwrap(), served.registry());
+    let words = "the manifest has urls for it, at 127.0.0.1, which are never fetched";
+    for result in [registry.touch(&image), registry.download(&image).finish()] {
+        let error = result.unwrap_err();
+        assert_eq!(error.exit_code(), 66, "{error}");
+        let shown = error.to_string();
+        assert!(shown.contains("there is no layer 1 of 2") && shown.contains(words), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    assert!(storage.log.lock().unwrap().is_empty());
 }
 
 #[test]

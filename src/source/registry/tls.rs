@@ -63,7 +63,7 @@ pub(super) fn token_client(host: &Host, from: &str, options: &Options) -> Result
 }
 
 /// A client for `host`, with what `dress` adds.
-pub(super) fn make(
+fn make(
     host: &Host,
     options: &Options,
     dress: impl FnOnce(ClientBuilder) -> ClientBuilder,
@@ -223,7 +223,7 @@ fn stay(attempt: Attempt<'_>, most: u16) -> Action {
 }
 
 /// Follows a redirect unless there were too many before it.
-pub(super) fn follow_at_most(most: u16, attempt: Attempt<'_>) -> Action {
+fn follow_at_most(most: u16, attempt: Attempt<'_>) -> Action {
     // The first of the addresses is the one that was asked for.
     if attempt.previous().len() > usize::from(most) {
         attempt.error(TooManyRedirects(most))

@@ -17,7 +17,6 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 
 use super::causes::{cause, tls_fault};
 use super::endpoint::{Endpoint, host_of};
-use super::foreign::Foreign;
 use super::names::leads_inwards;
 use super::object::{Extent, Length, Object};
 use super::response::{
@@ -25,12 +24,12 @@ use super::response::{
     is_whole,
 };
 use super::retry::{Contact, Failure, Part, Tries, may_pass, may_refuse_range, retry_after};
-use super::route::{Giver, Route};
+use super::route::Route;
 use super::tls::{TooManyRedirects, refusal};
 use super::token::of_refusal;
 use super::{Options, Pull, challenge};
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::source::hosts::{self, Places};
 use crate::source::limits::{Bound, flag};
 use crate::source::manifest::ACCEPTED;
@@ -127,46 +126,15 @@ impl Transport {
         let endpoints = self.endpoints.iter().enumerate();
         let asked = endpoints
             .filter(|(place, endpoint)| *place == last || (!endpoint.is_down() && suits(endpoint)));
-        let givers = asked.map(|(_, endpoint)| Giver::Registry(endpoint)).collect();
-        Route::new(givers, Tries::new(&self.options))
-    }
-
-    /// The way to a server that the manifest names.
-    pub(super) fn route_to<'a>(&self, foreign: &'a Foreign) -> Route<'a> {
-        Route::new(vec![Giver::Foreign(foreign)], Tries::new(&self.options))
-    }
-
-    /// Where to ask for what the registry lacks, after its `error`: at least one server.
-    pub(super) fn elsewhere(&self, object: &Object, error: Error) -> Result<Vec<Foreign>> {
-        let urls = object.urls();
-        let (ErrorKind::NotFound, Some(first)) = (error.kind(), urls.first()) else {
-            return Err(error);
-        };
-        if !self.options.foreign_urls {
-            let first: Option<Url> = first.parse().ok();
-            let host = first.as_ref().and_then(Url::host_str).unwrap_or("a foreign server");
-            return Err(error.with_hint(format!(
-                "the manifest has urls for it, at {}; --allow-foreign-urls asks there",
-                excerpt(host)
-            )));
-        }
-        let origin = &self.origin()?.host;
-        let mut refusal = error;
-        let mut servers = Vec::new();
-        for url in urls {
-            match Foreign::new(url, origin, &self.options) {
-                Ok(server) => servers.push(server),
-                Err(error) => refusal = error,
-            }
-        }
-        if servers.is_empty() { Err(refusal) } else { Ok(servers) }
+        let endpoints = asked.map(|(_, endpoint)| endpoint).collect();
+        Route::new(endpoints, Tries::new(&self.options))
     }
 
     /// Fetches a document, verified when it is asked for by its digest.
     pub(super) async fn document(&self, object: &Object, length: Length) -> Result<Answer> {
         let mut route = self.route(object)?;
         loop {
-            match self.try_document(route.giver()?, object, length).await {
+            match self.try_document(route.endpoint()?, object, length).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => route.again_after(failure).await?,
             }
@@ -175,11 +143,11 @@ impl Transport {
 
     async fn try_document(
         &self,
-        giver: Giver<'_>,
+        endpoint: &Endpoint,
         object: &Object,
         length: Length,
     ) -> Result<Answer, Failure> {
-        let mut body = self.get(giver, object).await?;
+        let mut body = self.get(endpoint, object).await?;
         let header = |name: HeaderName| {
             let value = body.response.headers().get(name);
             value.and_then(|value| value.to_str().ok()).map(str::to_owned)
@@ -259,30 +227,22 @@ impl Transport {
     /// Only the answer to a GET can say that it has not: proxies that fetch a blob when it is
     /// asked for first know nothing of it before, and storage may refuse HEAD and ranges.
     pub(super) async fn probe(&self, object: &Object, size: u64) -> Result<()> {
-        let Err(error) = self.probe_along(self.route(object)?, object, size).await else {
-            return Ok(());
-        };
-        let mut last = Ok(());
-        for server in &self.elsewhere(object, error)? {
-            last = self.probe_along(self.route_to(server), object, size).await;
-            if last.is_ok() {
-                break;
-            }
-        }
-        last
-    }
-
-    async fn probe_along(&self, mut route: Route<'_>, object: &Object, size: u64) -> Result<()> {
+        let mut route = self.route(object)?;
         loop {
-            match self.try_probe(route.giver()?, object, size).await {
+            match self.try_probe(route.endpoint()?, object, size).await {
                 Ok(()) => return Ok(()),
                 Err(failure) => route.again_after(failure).await?,
             }
         }
     }
 
-    async fn try_probe(&self, giver: Giver<'_>, object: &Object, size: u64) -> Result<(), Failure> {
-        match self.send(giver, Extent::Header, object).await {
+    async fn try_probe(
+        &self,
+        endpoint: &Endpoint,
+        object: &Object,
+        size: u64,
+    ) -> Result<(), Failure> {
+        match self.send(endpoint, Extent::Header, object).await {
             // A HEAD has no body to measure: only the header tells.
             Ok(response) if is_whole(response.status()) => {
                 if declared_length(response.headers()).is_none_or(|length| length == size) {
@@ -290,13 +250,13 @@ impl Transport {
                 }
             }
             Ok(response) if response.status() == StatusCode::TOO_MANY_REQUESTS => {
-                return Err(self.refusal(giver, object, response).await);
+                return Err(self.refusal(endpoint, object, response).await);
             }
             Ok(_) => {}
             Err(failure) if matches!(failure.contact, Contact::Silent | Contact::Broken) => {}
             Err(failure) => return Err(failure),
         }
-        let response = self.send(giver, Extent::FirstByte, object).await?;
+        let response = self.send(endpoint, Extent::FirstByte, object).await?;
         let status = response.status();
         if status == StatusCode::PARTIAL_CONTENT {
             let whole = ContentRange::of(response.headers()).and_then(|range| range.whole);
@@ -306,13 +266,13 @@ impl Transport {
         } else if is_whole(status) {
             return self.check_length(object, &response, size);
         } else if !may_refuse_range(status) {
-            return Err(self.refusal(giver, object, response).await);
+            return Err(self.refusal(endpoint, object, response).await);
         }
-        let response = self.send(giver, Extent::From(0), object).await?;
+        let response = self.send(endpoint, Extent::From(0), object).await?;
         if is_whole(response.status()) {
             return self.check_length(object, &response, size);
         }
-        Err(self.refusal(giver, object, response).await)
+        Err(self.refusal(endpoint, object, response).await)
     }
 
     /// Whether the registry itself lets us read the image: its answer, and the error when not.
@@ -324,7 +284,7 @@ impl Transport {
         let object = Object::Manifest(name);
         let mut route = self.route_along(|endpoint| !endpoint.host.is_mirror);
         loop {
-            match self.try_ask(route.giver()?, &object).await {
+            match self.try_ask(route.endpoint()?, &object).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => route.again_after(failure).await?,
             }
@@ -333,22 +293,22 @@ impl Transport {
 
     async fn try_ask(
         &self,
-        giver: Giver<'_>,
+        endpoint: &Endpoint,
         object: &Object,
     ) -> Result<(StatusCode, Option<Error>), Failure> {
         // A GET counts for Docker Hub's limit, a HEAD does not; but what it refuses may be the HEAD.
-        match self.send(giver, Extent::Header, object).await {
+        match self.send(endpoint, Extent::Header, object).await {
             Ok(response) if is_whole(response.status()) => return Ok((response.status(), None)),
             Ok(_) => {}
             Err(failure) if matches!(failure.contact, Contact::Silent | Contact::Broken) => {}
             Err(failure) => return Err(failure),
         }
-        let response = self.send(giver, Extent::From(0), object).await?;
+        let response = self.send(endpoint, Extent::From(0), object).await?;
         let status = response.status();
         if is_whole(status) {
             return Ok((status, None));
         }
-        let failure = self.refusal(giver, object, response).await;
+        let failure = self.refusal(endpoint, object, response).await;
         if failure.transient { Err(failure) } else { Ok((status, Some(failure.error))) }
     }
 
@@ -378,10 +338,14 @@ impl Transport {
     }
 
     /// Begins to fetch an object.
-    async fn get<'a>(&'a self, giver: Giver<'_>, object: &'a Object) -> Result<Body<'a>, Failure> {
-        let response = self.send(giver, Extent::From(0), object).await?;
+    async fn get<'a>(
+        &'a self,
+        endpoint: &Endpoint,
+        object: &'a Object,
+    ) -> Result<Body<'a>, Failure> {
+        let response = self.send(endpoint, Extent::From(0), object).await?;
         if !is_whole(response.status()) {
-            return Err(self.refusal(giver, object, response).await);
+            return Err(self.refusal(endpoint, object, response).await);
         }
         // What has a digest is judged by it.
         if object.digest().is_none() && is_page(response.headers()) {
@@ -394,11 +358,11 @@ impl Transport {
     /// byte with which it begins. A server that knows no ranges begins anew.
     pub(super) async fn get_from<'a>(
         &'a self,
-        giver: Giver<'_>,
+        endpoint: &Endpoint,
         object: &'a Object,
         (start, size): (u64, u64),
     ) -> Result<(Body<'a>, u64), Failure> {
-        let response = self.send(giver, Extent::From(start), object).await?;
+        let response = self.send(endpoint, Extent::From(start), object).await?;
         match response.status() {
             status if is_whole(status) => {
                 self.check_length(object, &response, size)?;
@@ -413,10 +377,10 @@ impl Transport {
                 Ok((self.body(object, response), start))
             }
             status if start > 0 && may_refuse_range(status) => {
-                let refused = self.refusal(giver, object, response).await;
+                let refused = self.refusal(endpoint, object, response).await;
                 Err(Failure { part: Part::Refused, ..refused })
             }
-            _ => Err(self.refusal(giver, object, response).await),
+            _ => Err(self.refusal(endpoint, object, response).await),
         }
     }
 
@@ -450,26 +414,9 @@ impl Transport {
         Body { transport: self, object, response, pace }
     }
 
-    /// Sends a request; registries are shown a login where they ask for one.
-    async fn send(
-        &self,
-        giver: Giver<'_>,
-        extent: Extent,
-        object: &Object,
-    ) -> Result<Response, Failure> {
-        match giver {
-            Giver::Registry(endpoint) => self.send_with_login(endpoint, extent, object).await,
-            Giver::Foreign(Foreign { url, http, .. }) => {
-                let request = requested(http, url.as_str(), extent);
-                let connecting = self.options.connect_timeout;
-                request.send().await.map_err(|error| self.broken(object, error, connecting))
-            }
-        }
-    }
-
     /// Asks an endpoint, and where it sends us on to, as often as somebody wants to know who we
     /// are: each is told what is known for itself.
-    async fn send_with_login(
+    async fn send(
         &self,
         endpoint: &Endpoint,
         extent: Extent,
@@ -629,7 +576,12 @@ impl Transport {
     }
 
     /// What an answer other than success means.
-    async fn refusal(&self, giver: Giver<'_>, object: &Object, mut response: Response) -> Failure {
+    async fn refusal(
+        &self,
+        endpoint: &Endpoint,
+        object: &Object,
+        mut response: Response,
+    ) -> Failure {
         let status = response.status();
         let after = retry_after(response.headers(), SystemTime::now());
         let (limit, window) = (self.options.limits.refusal, self.options.stall_timeout);
@@ -637,12 +589,8 @@ impl Transport {
         let mut reason = explained(&body);
         let text = String::from_utf8_lossy(&body);
         let mut hint = of_refusal(None, status);
-        let own = match giver {
-            Giver::Registry(endpoint) => Some(endpoint),
-            Giver::Foreign(_) => None,
-        };
         let onward = self.onward_known().clone();
-        for endpoint in own.into_iter().chain(onward.iter().map(Arc::as_ref)) {
+        for endpoint in std::iter::once(endpoint).chain(onward.iter().map(Arc::as_ref)) {
             if endpoint.is_told_by(&text).await || endpoint.is_told_by(&reason).await {
                 reason.clear();
             }
@@ -651,30 +599,21 @@ impl Transport {
             }
         }
         let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-        let who = match giver {
-            Giver::Registry(endpoint) if endpoint.is_at(response.url()) => {
-                endpoint.host.name.clone()
-            }
-            Giver::Foreign(foreign) if foreign.url.origin() == response.url().origin() => {
-                foreign.name().to_owned()
-            }
+        let who = if endpoint.is_at(response.url()) {
+            endpoint.host.name.clone()
+        } else {
             // Who was asked has sent us on, and is not who refuses.
-            _ => host_of(response.url()),
+            host_of(response.url())
         };
         let said = format!("{who} answered {}{reason}", status.as_u16());
         let asked = format!("cannot fetch {object} of {}: {said}", self.reference);
         match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
-                if matches!(giver, Giver::Foreign(_)) =>
-            {
-                Error::denied(asked).with_hint("credentials are never shown to foreign urls").into()
-            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Error::denied(asked).with_hint(hint).into()
             }
             StatusCode::NOT_FOUND => {
-                Error::not_found(format!("there is no {object} of {}: {said}", self.reference))
-                    .into()
+                let error = format!("there is no {object} of {}: {said}", self.reference);
+                object.missing(Error::not_found(error)).into()
             }
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
                 Error::denied(asked).with_hint("the proxy wants a name and a password").into()
