@@ -7,7 +7,7 @@ use std::thread;
 
 use ext4_writer::Buffer;
 
-use super::input::{allocate, read_some};
+use super::buffer::{allocate, read_some};
 use crate::error::Error;
 
 /// Compressed bytes in one piece, and how many pieces there are.

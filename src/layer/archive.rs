@@ -7,8 +7,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use ext4_writer::Segment;
 
+use super::buffer::read_full;
 use super::header::{BLOCK, BLOCK_BYTES, Header, Reason, until_nul};
-use super::input::read_full;
 use super::pax::{Records, Rights, Scope};
 use super::sparse::{self, Layout, SparseError};
 use super::{Entry, EntryKind, Limits, MAX_SYMLINK, MAX_XATTR, flag, widen};

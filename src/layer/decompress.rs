@@ -6,10 +6,12 @@
 use std::fmt;
 use std::io::{self, Read};
 
+use super::buffer::read_full;
 use super::bzip2::{self, Bzip2};
 use super::gzip::{self, Gzip, Trailer};
-use super::input::{Input, invalid, read_full};
+use super::input::{Input, invalid};
 use super::pool::Share;
+use super::streams::Streams;
 use super::xz::{self, Xz};
 use super::zstandard::{self, Zstandard};
 
@@ -67,9 +69,9 @@ impl fmt::Display for Compression {
 pub(super) enum Decompressor<R> {
     None(Input<R>),
     Gzip(Gzip<R>),
-    Zstd(Zstandard<R>),
-    Xz(Xz<R>),
-    Bzip2(Bzip2<R>),
+    Zstd(Streams<R, Zstandard>),
+    Xz(Streams<R, Xz>),
+    Bzip2(Streams<R, Bzip2>),
 }
 
 /// A compression that nothing here undoes.
@@ -98,9 +100,11 @@ impl<R: Read> Decompressor<R> {
         Ok(match compression {
             Compression::None => Self::None(input),
             Compression::Gzip => Self::Gzip(Gzip::new(input)),
-            Compression::Zstd => Self::Zstd(Zstandard::new(input, window_log, share.clone())?),
-            Compression::Xz => Self::Xz(Xz::new(input, window_log, share.clone())?),
-            Compression::Bzip2 => Self::Bzip2(Bzip2::new(input)),
+            Compression::Zstd => {
+                Self::Zstd(Streams::new(input, Zstandard::new(window_log, share.clone())?))
+            }
+            Compression::Xz => Self::Xz(Streams::new(input, Xz::new(window_log, share.clone())?)),
+            Compression::Bzip2 => Self::Bzip2(Streams::new(input, Bzip2::new())),
         })
     }
 

@@ -5,18 +5,11 @@ use std::io::{self, Read};
 use ext4_writer::Buffer;
 
 use super::ahead::ReadAhead;
+use super::buffer::{allocate, read_some};
 use super::widen;
 
 /// Large enough that a read from a file or a socket costs little beside the inflating of it.
 pub(super) const CAPACITY: usize = 128 << 10;
-
-/// Gives a buffer its bytes, in whole pages, if it has none yet.
-pub(super) fn allocate(buffer: &mut Buffer, length: usize) -> io::Result<()> {
-    if buffer.pages() == 0 {
-        *buffer = Buffer::new(length / Buffer::PAGE)?;
-    }
-    Ok(())
-}
 
 /// Reads `R` in large pieces and shows them without copying.
 pub(super) struct Input<R> {
@@ -161,51 +154,6 @@ impl<R: Read> Read for Input<R> {
         Ok(count)
     }
 }
-
-/// One read that a signal does not end.
-pub(super) fn read_some(reader: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match reader.read(out) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
-        }
-    }
-}
-
-/// Fills `out` as far as the input reaches.
-pub(super) fn read_full(reader: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(free) = out.get_mut(filled..).filter(|free| !free.is_empty()) {
-        let count = read_some(reader, free)?;
-        if count == 0 {
-            break;
-        }
-        filled = filled.saturating_add(count);
-    }
-    Ok(filled)
-}
-
-/// A bound that the compressed bytes go over, and the flag that lifts it. It travels inside an
-/// [`io::Error`].
-#[derive(Debug)]
-pub(super) struct Excess {
-    why: String,
-    pub(super) flag: &'static str,
-}
-
-impl Excess {
-    pub(super) fn error(why: String, flag: &'static str) -> io::Error {
-        io::Error::new(io::ErrorKind::InvalidData, Self { why, flag })
-    }
-}
-
-impl std::fmt::Display for Excess {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
-impl std::error::Error for Excess {}
 
 /// What the compressed bytes must not be.
 pub(super) fn invalid(why: impl Into<String>) -> io::Error {

@@ -1,5 +1,7 @@
 //! How much a hostile image may make us read, remember or do.
 
+use std::{fmt, io};
+
 /// The bounds of one image. The errors of those that a user can lift name the flag, see [`flag`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -91,6 +93,28 @@ pub mod flag {
         format!("raise {flag} if you trust the image")
     }
 }
+
+/// A bound that the compressed bytes go over, and the flag that lifts it. It travels inside an
+/// [`io::Error`].
+#[derive(Debug)]
+pub(super) struct Excess {
+    why: String,
+    pub(super) flag: &'static str,
+}
+
+impl Excess {
+    pub(super) fn error(why: String, flag: &'static str) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, Self { why, flag })
+    }
+}
+
+impl fmt::Display for Excess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for Excess {}
 
 impl Default for Limits {
     fn default() -> Self {

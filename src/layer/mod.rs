@@ -6,6 +6,7 @@
 mod acl;
 mod ahead;
 mod archive;
+mod buffer;
 mod bzip2;
 mod decompress;
 mod entry;
@@ -20,6 +21,7 @@ mod pax;
 mod pool;
 mod sparse;
 mod stream;
+mod streams;
 mod writer;
 mod xz;
 mod zstandard;

@@ -4,8 +4,8 @@ use std::io::Read;
 
 use ext4_writer::Segment;
 
+use super::buffer::read_full;
 use super::header::{BLOCK, BLOCK_BYTES, Reason, unsigned};
-use super::input::read_full;
 use super::{Limits, flag, widen};
 
 /// The `GNU.sparse.*` records of one entry.

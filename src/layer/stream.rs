@@ -6,9 +6,10 @@ use std::thread;
 
 use ext4_writer::Buffer;
 
+use super::buffer::allocate;
 use super::decompress::{Compression, Decompressor};
 use super::gzip::{Members, Trailer};
-use super::input::{Excess, allocate};
+use super::limits::Excess;
 use super::pool::{CHUNK, PLAIN_CHUNK, Pool, Share};
 use super::{Limits, flag, widen};
 use crate::digest::{Algorithm, Digest, Hasher};
@@ -578,8 +579,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::layer::buffer::read_full;
     use crate::layer::forge::{bzip2, gzip, xz};
-    use crate::layer::input::read_full;
 
     fn open(blob: Vec<u8>, diff_id: Option<Digest>, limits: &Limits) -> Result<LayerStream> {
         let reader = io::Cursor::new(blob);

@@ -2,11 +2,13 @@
 
 use std::io::{self, Read};
 
-use zstd::stream::raw::{DParameter, Decoder, Operation as _};
+use zstd::stream::raw::{DParameter, Operation as _};
 
-use super::flag;
-use super::input::{Excess, Input, invalid};
+use super::input::{Input, invalid};
+use super::limits::Excess;
 use super::pool::Share;
+use super::streams::{Decoder, Progress};
+use super::{flag, widen};
 
 const MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
 
@@ -49,86 +51,46 @@ fn window(frame: &[u8]) -> Option<u64> {
     })
 }
 
-/// The uncompressed bytes of all frames.
-pub(super) struct Zstandard<R> {
-    input: Input<R>,
-    decoder: Decoder<'static>,
+/// Decompresses a frame.
+pub(super) struct Zstandard {
+    decoder: zstd::stream::raw::Decoder<'static>,
     window_log: u32,
     share: Share,
-    state: State,
 }
 
-enum State {
-    Between,
-    Inside,
-    Ended,
-}
-
-impl<R: Read + Send + 'static> Zstandard<R> {
-    pub(super) fn read_ahead(self) -> io::Result<Self> {
-        Ok(Self { input: self.input.read_ahead()?, ..self })
-    }
-}
-
-impl<R: Read> Zstandard<R> {
-    pub(super) fn new(input: Input<R>, window_log: u32, share: Share) -> io::Result<Self> {
-        let mut decoder = Decoder::new()?;
+impl Zstandard {
+    pub(super) fn new(window_log: u32, share: Share) -> io::Result<Self> {
+        let mut decoder = zstd::stream::raw::Decoder::new()?;
         decoder.set_parameter(DParameter::WindowLogMax(window_log))?;
-        Ok(Self { input, decoder, window_log, share, state: State::Between })
-    }
-
-    pub(super) fn received(&self) -> u64 {
-        self.input.received()
-    }
-
-    fn next_frame(&mut self) -> io::Result<State> {
-        let start = self.input.look(MAX_HEADER)?;
-        if is_magic(start) {
-            let window = window(start).unwrap_or_default();
-            let limit = 1_u64.checked_shl(self.window_log).unwrap_or(u64::MAX);
-            if window > limit {
-                let why = format!("a frame wants a window of {window} bytes, at most {limit}");
-                return Err(Excess::error(why, flag::WINDOW));
-            }
-            let usual = u64::try_from(USUAL_WINDOW).unwrap_or(u64::MAX);
-            if window > usual && !self.share.wait_for_turn() {
-                return Err(io::Error::other("nobody reads the layer any longer"));
-            }
-            return Ok(State::Inside);
-        }
-        self.input.expect_padding()?;
-        Ok(State::Ended)
+        Ok(Self { decoder, window_log, share })
     }
 }
 
-impl<R: Read> Read for Zstandard<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if out.is_empty() {
-            return Ok(0);
+impl Decoder for Zstandard {
+    fn enter<R: Read>(&mut self, input: &mut Input<R>) -> io::Result<bool> {
+        let start = input.look(MAX_HEADER)?;
+        if !is_magic(start) {
+            input.expect_padding()?;
+            return Ok(false);
         }
-        loop {
-            match self.state {
-                State::Ended => return Ok(0),
-                State::Between => self.state = self.next_frame()?,
-                State::Inside => {
-                    let input = self.input.fill()?;
-                    let at_end = input.is_empty();
-                    let status = self
-                        .decoder
-                        .run_on_buffers(input, out)
-                        .map_err(|error| invalid(error.to_string()))?;
-                    self.input.consume(status.bytes_read);
-                    if status.remaining == 0 {
-                        self.state = State::Between;
-                    } else if at_end && status.bytes_written == 0 {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                    if status.bytes_written > 0 {
-                        return Ok(status.bytes_written);
-                    }
-                }
-            }
+        // A skippable frame has no window.
+        let window = window(start).unwrap_or(0);
+        let limit = 1_u64.checked_shl(self.window_log).unwrap_or(u64::MAX);
+        if window > limit {
+            let why = format!("a frame wants a window of {window} bytes, at most {limit}");
+            return Err(Excess::error(why, flag::WINDOW));
         }
+        if window > widen(USUAL_WINDOW) && !self.share.wait_for_turn() {
+            return Err(io::Error::other("nobody reads the layer any longer"));
+        }
+        Ok(true)
+    }
+
+    fn decode(&mut self, input: &[u8], out: &mut [u8]) -> io::Result<Progress> {
+        let status =
+            self.decoder.run_on_buffers(input, out).map_err(|error| invalid(error.to_string()))?;
+        let (consumed, produced) = (status.bytes_read, status.bytes_written);
+        Ok(Progress { consumed, produced, is_end: status.remaining == 0 })
     }
 }
 
