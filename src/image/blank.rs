@@ -93,8 +93,5 @@ pub fn random_uuid() -> Result<[u8; 16]> {
     let mut bytes = [0; 16];
     getrandom(&mut bytes, GetRandomFlags::empty())
         .map_err(|error| Error::io("cannot get a random UUID").with_source(error))?;
-    let [.., version, _, variant, _, _, _, _, _, _, _] = &mut bytes;
-    *version = *version & 0x0f | 0x40;
-    *variant = *variant & 0x3f | 0x80;
-    Ok(bytes)
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().into_bytes())
 }

@@ -20,6 +20,7 @@ use ext4_writer::reader::Source;
 use ext4_writer::{
     Builder, CountingSink, Metadata, Options, Sink, Size, Summary, Timestamp, WriteBehind,
 };
+use uuid::Uuid;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -159,7 +160,7 @@ impl Ready {
             "size": size,
             "block_size": block_size,
             "inodes": inodes,
-            "uuid": uuid_text(uuid),
+            "uuid": Uuid::from_bytes(uuid).to_string(),
         })
     }
 }
@@ -349,20 +350,6 @@ impl Recipe {
         key.added(added);
         key.uuid()
     }
-}
-
-/// The customary form of a UUID: 8-4-4-4-12 hexadecimal digits (RFC 9562, section 4).
-#[must_use]
-pub fn uuid_text(uuid: [u8; 16]) -> String {
-    let hex = format!("{:032x}", u128::from_be_bytes(uuid));
-    let mut rest = hex.as_str();
-    let mut groups = Vec::new();
-    for length in [8, 4, 4, 4, 12] {
-        let (group, behind) = rest.split_at_checked(length).unwrap_or((rest, ""));
-        groups.push(group);
-        rest = behind;
-    }
-    groups.join("-")
 }
 
 /// An error of the writer that is about the image as a whole.

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use ext4_writer::Summary;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::bytes;
-use crate::image::uuid_text;
 use crate::shown;
 
 /// The filesystem.
@@ -56,7 +56,7 @@ impl Image {
             inodes: summary.inodes,
             free_inodes: summary.free_inodes,
             label: shown::bytes(label).to_string(),
-            uuid: uuid_text(summary.uuid),
+            uuid: Uuid::from_bytes(summary.uuid).to_string(),
             journal: summary.journal,
             clamped_times: summary.clamped_times,
             features: summary.features.names().collect(),
