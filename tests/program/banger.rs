@@ -60,15 +60,10 @@ impl Bench {
         I::Item: AsRef<OsStr>,
     {
         let program = self.command(arguments);
-        let mut limited = Command::new(judge::program("prlimit")?);
-        limited.arg(format!("--data={memory}")).arg(program.get_program()).args(program.get_args());
-        for (name, value) in program.get_envs() {
-            match value {
-                Some(value) => limited.env(name, value),
-                None => limited.env_remove(name),
-            };
-        }
-        limited.current_dir(self.directory.path()).stdin(Stdio::null());
+        let mut limiting = Command::new(judge::program("prlimit")?);
+        limiting.arg(format!("--data={memory}"));
+        let mut limited = by_way_of(limiting, &program);
+        limited.stdin(Stdio::null());
         Some(limited)
     }
 
@@ -201,6 +196,21 @@ impl<'a> Nobody<'a> {
             .stdin(Stdio::null());
         command
     }
+}
+
+/// A program by way of another that runs the words behind its own, in the same place.
+pub(crate) fn by_way_of(mut other: Command, program: &Command) -> Command {
+    other.arg(program.get_program()).args(program.get_args());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => other.env(name, value),
+            None => other.env_remove(name),
+        };
+    }
+    if let Some(directory) = program.get_current_dir() {
+        other.current_dir(directory);
+    }
+    other
 }
 
 /// Lets everybody write in `directory`.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use banger_test_support::{gate, judge};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::banger::{Bench, push};
+use crate::banger::{Bench, by_way_of, push};
 use crate::image::image;
 
 fn one_layer(layer: Vec<u8>) -> Image {
@@ -221,8 +221,12 @@ fn long_pull(registry: &Registry) -> String {
 /// Starts a pull and stops it by `signal` after `milliseconds`. Returns its exit code:
 /// 0 when it came to its end, `None` when the signal itself ended it.
 fn stopped(bench: &Bench, reference: &str, signal: Signal, milliseconds: u64) -> Option<i32> {
-    let mut child = bench
-        .command(["image", "pull", reference, "disk.ext4", "--quiet"])
+    let program = bench.command(["image", "pull", reference, "disk.ext4", "--quiet"]);
+    // Who starts the tests may ignore signals, as nohup(1) does; the program would too.
+    let mut heeding = Command::new("env");
+    heeding.arg("--default-signal");
+    let mut child = by_way_of(heeding, &program)
+        .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

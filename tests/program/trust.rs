@@ -10,7 +10,7 @@ use banger_test_support::registry::Registry;
 use banger_test_support::tls::{Certificates, NAME};
 use serde_json::json;
 
-use crate::banger::{Bench, push};
+use crate::banger::{Bench, by_way_of, push};
 use crate::faults::assert_clean;
 use crate::image::image;
 
@@ -150,22 +150,9 @@ fn without_roots(bench: &Bench, words: &[&str]) -> Option<Output> {
     }
     let script = "for d in /etc/ssl /usr/share/ca-certificates /etc/pki; do \
                   [ -d $d ] && mount -t tmpfs none $d; done; exec \"$@\"";
-    let banger = env!("CARGO_BIN_EXE_banger");
-    let before = ["--mount", "sh", "-c", script, "sh", banger];
-    let mut command = bench.command([""; 0]);
-    let environment: Vec<_> = command
-        .get_envs()
-        .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
-        .collect();
-    command = std::process::Command::new("unshare");
-    command.args(before).args(words).current_dir(bench.path("."));
-    for (name, value) in environment {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    Some(command.output().unwrap())
+    let mut hiding = std::process::Command::new("unshare");
+    hiding.args(["--mount", "sh", "-c", script, "sh"]);
+    Some(by_way_of(hiding, &bench.command(words)).output().unwrap())
 }
 
 #[test]
