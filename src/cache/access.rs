@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{INGEST, failed, make_directory};
+use super::directory::{INGEST, failed, make_directory};
 use crate::digest::Digest;
 use crate::error::{self, Error, Result};
 use crate::open;

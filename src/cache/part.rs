@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{Cache, Incoming, Temporary, failed, is_at, make_directory};
+use super::directory::{failed, make_directory};
+use super::incoming::Incoming;
+use super::store::Cache;
+use super::temporary::{Temporary, is_at};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::open;

@@ -1,11 +1,13 @@
 //! What a reference named when a registry was last asked: a small file each under `references/`.
 
-use std::io::{Read, Write};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cache, Temporary, failed, make_directory};
+use super::directory::make_directory;
+use super::store::Cache;
+use super::temporary::Temporary;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::open;
@@ -49,12 +51,7 @@ impl Cache {
         let body = serde_json::to_vec(&record).map_err(|error| {
             crate::error::Error::internal("cannot write down a reference").with_source(error)
         })?;
-        let (path, mut file) = self.temporary("reference")?;
-        let mut temporary = Temporary { path, kept: false, lock: None };
-        file.write_all(&body)
-            .and_then(|()| file.sync_all())
-            .map_err(|error| failed("write", &temporary.path, error))?;
-        temporary.rename_to(&target)
+        Temporary::write(&self.root, "reference", &body, &target)
     }
 }
 

@@ -8,13 +8,16 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Cache, CachedBlob, failed, set_aside};
+use super::blob::{CachedBlob, set_aside};
+use super::directory::{INGEST, failed};
+use super::store::Cache;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::open;
+use crate::shown::path as shown;
 
 /// Where blobs stand that have not arrived as a whole, and what is known of names.
-const UNFINISHED: [&str; 2] = [super::INGEST, "partial"];
+const UNFINISHED: [&str; 2] = [INGEST, "partial"];
 const NOTES: &str = "references";
 /// The ending of a blob that turned out to be corrupt.
 const CORRUPT: &str = "corrupt";
@@ -142,7 +145,7 @@ impl Cache {
     /// A file goes as a whole, so a crash leaves a cache like any other.
     pub fn prune(&self, taken: Taken, busy: impl FnOnce() -> Result<()>) -> Result<Vec<Stored>> {
         if let Some(root) = self.access.read_only() {
-            let root = super::shown(root);
+            let root = shown(root);
             return Err(Error::denied(format!(
                 "cannot take anything out of {root}: it is read-only"
             )));
