@@ -8,8 +8,8 @@ use reqwest::{Client, Url};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::task::block_in_place;
 
-use super::Options;
 use super::challenge::Challenge;
+use super::options::Options;
 use super::retry::Failure;
 use super::tls;
 use super::token::Login;

@@ -164,7 +164,8 @@ pub(super) fn leads_inwards(error: &(dyn StdError + 'static)) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Options, tls};
+    use super::super::options::Options;
+    use super::super::tls;
     use super::*;
     use crate::source::hosts::Host;
 

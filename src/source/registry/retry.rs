@@ -5,15 +5,12 @@ use std::time::{Duration, SystemTime};
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-use super::Options;
+use super::options::{MAX_RETRY_AFTER, Options};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::Notices;
 
 /// The longest pause between two tries that we choose.
 const MAX_DELAY: Duration = Duration::from_secs(30);
-
-/// The longest pause that a registry may ask for; who asks for more is told to the user at once.
-pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// How many bytes earn the tries anew (containers/image: `body_reader.go`). A server that breaks off
 /// after every few of them is given up.

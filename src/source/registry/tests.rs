@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::connection::{Claimed, Connection};
 use super::*;
 use crate::source::{BlobReader, Image};
 

@@ -14,8 +14,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::Options;
 use super::names::{Guide, Zone};
+use super::options::Options;
 use super::proxy::Proxies;
 use super::trust::{Anyone, Trusting};
 use crate::error::{Error, Result};

@@ -9,10 +9,10 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use std::time::SystemTime;
 
-use super::Options;
 use super::causes::cause;
 use super::challenge::Challenge;
 use super::names::Zone;
+use super::options::Options;
 use super::response::{Beginning, Cut, IDENTITY, explained};
 use super::retry::{Failure, may_pass, retry_after};
 use super::tls::TooManyRedirects;
