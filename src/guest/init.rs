@@ -2,10 +2,10 @@
 
 use super::places::USUAL_PATH;
 use super::quote::{word, words};
-use super::shown;
 use super::tools::Tools;
 use super::user::User;
 use crate::error::{Error, Result};
+use crate::shown::excerpt;
 use crate::source::Config;
 
 /// What follows the lines of the image.
@@ -57,12 +57,12 @@ impl Program {
             ));
         };
         if first.is_empty() || first.contains('=') {
-            let shown = shown(first);
+            let shown = excerpt(first);
             return Err(Error::bad_data(format!("the image's program \"{shown}\" is no name")));
         }
         for entry in &config.env {
             if entry.split_once('=').is_none_or(|(name, _)| name.is_empty()) {
-                let shown = shown(entry);
+                let shown = excerpt(entry);
                 return Err(Error::bad_data(format!(
                     "the image's Env has \"{shown}\", no NAME=VALUE"
                 )));
@@ -155,7 +155,7 @@ fn signal(text: &str) -> Result<u8> {
     };
     let found = named.or(real_time.filter(|number| *number >= SIGRTMIN)).or_else(|| digits(name));
     found.filter(|number| (1..=SIGRTMAX).contains(number)).ok_or_else(|| {
-        let shown = shown(text);
+        let shown = excerpt(text);
         Error::bad_data(format!("the image's StopSignal \"{shown}\" is no signal of Linux"))
     })
 }

@@ -127,15 +127,6 @@ fn put<S: Sink>(
     image.apply(&file, &mut &*content)
 }
 
-/// How much of a stranger's word a message shows, in letters.
-const SHOWN: usize = 100;
-
-/// The beginning of a word that came from outside.
-fn shown(text: &str) -> String {
-    let start: String = text.chars().take(SHOWN).collect();
-    crate::shown::text(&start).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

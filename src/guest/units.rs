@@ -9,10 +9,10 @@ use ext4_writer::reader::Source;
 use ext4_writer::{FileKind, Sink, Timestamp};
 
 use super::places::{SYSTEMD, UNITS};
-use super::shown;
 use crate::error::{Error, Result};
 use crate::flatten::Flattener;
 use crate::layer::{Entry, EntryKind};
+use crate::shown::excerpt;
 
 /// The kinds of units that can be enabled.
 const KINDS: [&str; 10] = [
@@ -201,7 +201,7 @@ impl<S: Sink + Source> Enabler<'_, '_, S> {
     }
 
     fn message(&self, unit: &str) -> String {
-        format!("cannot enable {} of the guest bundle {}", shown(unit), self.bundle)
+        format!("cannot enable {} of the guest bundle {}", excerpt(unit), self.bundle)
     }
 }
 

@@ -3,8 +3,8 @@
 //! The rules are runc's (moby/sys: `user/user.go`, `GetExecUser`), except that a line whose numbers
 //! are none is passed over, where runc would read it as root's.
 
-use super::shown;
 use crate::error::{Error, Result};
+use crate::shown::excerpt;
 
 /// The most bytes of passwd or group that are read.
 pub(super) const MAX_FILE: usize = 1 << 20;
@@ -99,7 +99,7 @@ impl Names {
             let count = groups.len();
             return Err(Error::bad_data(format!(
                 "the image's user \"{}\" is in {count} groups, {MAX_GROUPS} are possible",
-                shown(spec)
+                excerpt(spec)
             )));
         }
         let home = login.map(|login| login.home.clone()).filter(|home| !home.is_empty());
@@ -166,13 +166,13 @@ fn number(text: &str, spec: &str) -> Result<Option<u32>> {
         Some(id) => Ok(Some(id)),
         None => Err(Error::bad_data(format!(
             "the image's user \"{}\" has a number beyond {MAX_ID}",
-            shown(spec)
+            excerpt(spec)
         ))),
     }
 }
 
 fn unknown(what: &str, name: &str, file: &str, spec: &str) -> Error {
-    let (name, spec) = (shown(name), shown(spec));
+    let (name, spec) = (excerpt(name), excerpt(spec));
     Error::bad_data(format!(
         "the image is to run as \"{spec}\", and its {file} knows no {what} \"{name}\""
     ))

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::local::Proven;
+use super::local::piece::Proven;
 use crate::cache::CachedBlob;
 use crate::digest::Digest;
 use crate::error::{Error, Result};

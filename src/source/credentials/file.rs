@@ -13,7 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Credentials, Found, Secret, helper};
+use super::helper;
+use super::secret::{Credentials, Found, Secret};
 use crate::error::{Error, Result};
 use crate::json;
 use crate::open;

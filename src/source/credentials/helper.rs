@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::Credentials;
+use super::secret::Credentials;
 use crate::error::{Error, Result};
 use crate::json;
 use crate::source::excerpt;

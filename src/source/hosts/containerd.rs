@@ -11,7 +11,8 @@ use reqwest::header::{
 };
 use serde::Deserialize;
 
-use super::{Files, Host, Identity, Known, Serves, Trust, malformed};
+use super::files::{Files, Known, malformed};
+use super::host::{Host, Identity, Serves, Trust};
 use crate::error::Result;
 
 /// How many certificates can be shown to a host, one after the other.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Files, Serves, malformed};
+use super::files::{Files, malformed};
+use super::host::Serves;
 use crate::error::{Error, Result};
 use crate::source::Reference;
 

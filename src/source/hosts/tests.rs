@@ -2,7 +2,12 @@
 
 use std::fs;
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::files::{Files, Known, fragments};
 use super::*;
+use crate::error::Result;
 
 /// Directories of configuration of a test's own.
 struct Fixture {

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Deserializer};
 
 use super::bundle::Bundle;
+use super::image::{LocalImage, Wanted};
 use super::piece::{Piece, verify};
-use super::{LocalImage, Wanted};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 use crate::json::{self, fold};

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::piece::Piece;
-use super::{docker, folder, shown, spool};
+use super::{docker, folder, spool};
 use crate::error::Result;
 use crate::layer::Archive;
+use crate::shown::path as shown;
 use crate::source::Limits;
 
 /// An archive that is read once, from its first byte to its last. What names it is known then.

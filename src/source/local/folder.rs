@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::piece::Piece;
 use crate::error::{Error, Result};
+use crate::source::excerpt;
 
 /// A directory whose files are asked for by name.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(super) struct Folder {
 
 impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let name = super::shown(path);
+        let name = crate::shown::path(path);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory =
             rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
@@ -41,7 +42,7 @@ impl Folder {
     /// Symbolic links are followed wherever they lead, since build systems link layouts together:
     /// what is read is proven by its digest. Nothing but a regular file is opened.
     pub(super) fn find(&self, path: &str) -> Result<Option<Piece>> {
-        let shown = format!("{} in {}", super::super::excerpt(path), self.name);
+        let shown = format!("{} in {}", excerpt(path), self.name);
         if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
             return Err(Error::bad_data(format!("{shown} is no place in a layout")));
         }

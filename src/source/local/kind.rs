@@ -6,9 +6,10 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use super::{shown, spool};
+use super::spool;
 use crate::error::{Error, Result};
 use crate::layer::{Archive, Compression, LayerBlob, LayerStream, Limits};
+use crate::shown::path as shown;
 
 /// How many names of a directory, or entries of an archive, are looked at.
 const MAX_NAMES: usize = 100_000;

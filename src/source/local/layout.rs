@@ -4,8 +4,9 @@
 
 use serde::Deserialize;
 
+use super::image::{LocalImage, Wanted};
 use super::piece::{Piece, verify};
-use super::{LocalImage, Shelf, Wanted};
+use super::shelf::Shelf;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;

@@ -1,0 +1,118 @@
+//! The hosts of a reference, in the order in which they are asked.
+
+use std::time::Duration;
+
+use super::files::Places;
+use super::host::{Host, Trust, Wishes};
+use super::{containerd, registries_conf};
+use crate::error::Result;
+use crate::source::Reference;
+use crate::source::reference::{address_of, is_loopback};
+
+/// How long a host on loopback may take to answer in TLS: long enough for one that does.
+const TLS_ON_LOOPBACK: Duration = Duration::from_secs(5);
+
+/// The hosts that may have the image, at least one; the last is the registry itself.
+pub(in crate::source) fn find(
+    reference: &Reference,
+    wishes: &Wishes,
+    places: &Places,
+) -> Result<Vec<Host>> {
+    let found = registries_conf::find(reference, &places.registries)?;
+    let mut hosts = Vec::new();
+    for place in found {
+        let is_origin = !place.is_mirror;
+        let is_local = is_local_by_custom(&place.name, wishes, places);
+        let mut local = containerd::Directory::find(&place.name, &places.directories)?;
+        if is_origin {
+            hosts.append(&mut local.mirrors(&place.repository, &place.name)?);
+        }
+        hosts.extend(stand(&place, wishes, &local, is_local)?);
+    }
+    Ok(hosts)
+}
+
+/// On loopback TLS is tried and need not be proven, then http is spoken, unless something was said
+/// about TLS.
+fn is_local_by_custom(name: &str, wishes: &Wishes, places: &Places) -> bool {
+    let speaks_of_tls =
+        wishes.insecure || !wishes.authorities.is_empty() || wishes.identity.is_some();
+    let names = containerd::names_of(name);
+    let mut directories = places.directories.paths.iter();
+    let configured =
+        directories.any(|directory| names.iter().any(|name| directory.join(name).is_dir()));
+    is_loopback(name) && !speaks_of_tls && !configured
+}
+
+/// The host itself, by the ways in which it may be spoken to.
+fn stand(
+    place: &registries_conf::Location,
+    wishes: &Wishes,
+    local: &containerd::Directory,
+    is_local: bool,
+) -> Result<Vec<Host>> {
+    let is_origin = !place.is_mirror;
+    let (server, mut manner) = local.server()?;
+    manner.authorities.extend(wishes.authorities.iter().cloned());
+    if is_origin && let Some(identity) = &wishes.identity {
+        manner.identities = vec![identity.clone()];
+    }
+    let address = address_of(&place.name);
+    let plain = format!("http://{address}/v2");
+    // containerd: whoever is not the registry itself is told for which registry it is asked.
+    let namespace = server.as_ref().filter(|api| !is_at(api, &place.name));
+    let namespace = namespace.map(|_| place.name.clone());
+    let host = |api: String| Host {
+        name: place.name.clone(),
+        repository: place.repository.clone(),
+        api,
+        namespace: namespace.clone(),
+        serves: place.serves,
+        trust: Trust {
+            insecure: (wishes.insecure && is_origin) || place.insecure || manner.insecure,
+            authorities: manner.authorities.clone(),
+            identity: None,
+        },
+        headers: manner.headers.clone(),
+        dial_timeout: manner.dial_timeout,
+        is_mirror: place.is_mirror,
+    };
+    let named = match server {
+        Some(api) if wishes.plain_http && is_origin => {
+            return Ok(vec![host(without_tls(&api))]);
+        }
+        None if wishes.plain_http && is_origin => return Ok(vec![host(plain)]),
+        None if is_local => {
+            // moby: registry/service_v2.go, lookupV2Endpoints. It need not prove who it is, and
+            // what waits for a whole request before it says a word must not be waited for.
+            let mut secure = host(format!("https://{address}/v2"));
+            secure.trust.insecure = true;
+            secure.dial_timeout = Some(TLS_ON_LOOPBACK);
+            return Ok(vec![secure, host(plain)]);
+        }
+        server => server.unwrap_or_else(|| format!("https://{address}/v2")),
+    };
+    let secure = host(named);
+    let mut ways = secure.showing_each(manner.identities.clone());
+    if place.insecure {
+        // containers-registries.conf(5): an insecure location may also speak http.
+        ways.push(host(plain));
+    }
+    Ok(ways)
+}
+
+/// Whether the API at this address is that of the registry of this name.
+fn is_at(api: &str, name: &str) -> bool {
+    let origin = |text: &str| reqwest::Url::parse(text).ok().map(|url| url.origin());
+    let mut names = vec![name];
+    if name == "docker.io" {
+        names.extend(["registry-1.docker.io", "index.docker.io"]);
+    }
+    let of = |scheme, name| origin(api) == origin(&format!("{scheme}://{name}/"));
+    names.iter().any(|name| of("https", name) || of("http", name))
+}
+
+/// The same address, asked by http.
+fn without_tls(api: &str) -> String {
+    api.strip_prefix("https://").map_or_else(|| api.to_owned(), |rest| format!("http://{rest}"))
+}
