@@ -1,14 +1,13 @@
 //! Blobs come in whole or not at all, and what is wrong with one is seen when it is read.
 
-use std::fs::{self, File};
+use std::ffi::OsString;
+use std::fs;
 use std::io::{self, Read as _};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::path::{Path, PathBuf};
 
 use super::directory::{INGEST, locate};
 use super::store::{EMPTY_INDEX, LAYOUT_MARKER};
-use super::{CACHE_DIR_VARIABLE, Cache};
+use super::{Cache, Claim};
 use crate::digest::Digest;
 use crate::error::Error;
 

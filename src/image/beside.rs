@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use ext4_writer::Sink as _;
 
-use super::file::{Draft, check_output, rename_to_new, unused_name};
+use super::file::Draft;
+use super::names::{rename_to_new, unused_name};
+use super::writable::check_output;
 use crate::error::{Error, Result};
 use crate::guest::{Description, MAX_DESCRIPTION};
 use crate::open;

@@ -2,35 +2,14 @@
 
 use std::path::PathBuf;
 
-use ext4_writer::{Builder, Metadata, Options, Sink, Size, Summary};
+use ext4_writer::{Builder, Metadata, Options, Size, Summary};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::identity::Key;
 use super::output::{self, Output, Place};
-use super::refused;
+use super::recipe::Root;
+use super::refused::refused;
 use crate::error::{Error, Result};
-use crate::inject::Owner;
-
-/// Whose the root directory is, where that is not what it would be otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Root {
-    /// The owner; otherwise the source's, or 0:0 where there is none, whoever makes the filesystem.
-    pub owner: Option<Owner>,
-    /// The permission bits; otherwise the source's, or 0755.
-    pub mode: Option<u16>,
-}
-
-impl Root {
-    pub(super) fn apply<S: Sink>(self, builder: &mut Builder<S>) -> ext4_writer::Result<()> {
-        let root = builder.root();
-        let mut metadata = builder.metadata(root)?;
-        let owner = self.owner.unwrap_or_default();
-        metadata.uid = owner.uid.unwrap_or(metadata.uid);
-        metadata.gid = owner.gid.unwrap_or(metadata.gid);
-        metadata.mode = self.mode.unwrap_or(metadata.mode);
-        builder.set_metadata(root, &metadata)
-    }
-}
 
 /// Everything that decides an empty filesystem.
 #[derive(Clone, Debug)]

@@ -1,45 +1,19 @@
 //! The image file: nameless or temporary while it is filled, then given its name at once.
 
-use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileExt, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use ext4_writer::reader::Source;
-use ext4_writer::{Sink, zero_by_writing};
-use rustix::fs::{
-    AtFlags, CWD, FallocateFlags, Gid, Mode, OFlags, RenameFlags, Uid, fchmod, fchown,
-};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, fchmod, fchown};
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
 
-use super::behind::Behind;
-use super::busy;
+use super::file_sink::FileSink;
 use super::interruption::{Temporary, Uninterrupted};
+use super::names::{directory_of, move_or_remove, rename_to_new, replace_by, unused_name};
+use super::writable::{check_output, exists, refuse_users};
 use crate::error::{Error, Result};
-
-/// How many names are tried for a temporary file before the directory is given up.
-const NAME_ATTEMPTS: u32 = 100;
-/// So much of an output's name is in that of its temporary file.
-const MAX_STEM: usize = 200;
-
-/// The magic of ext2, ext3 and ext4 (kernel: `include/uapi/linux/magic.h`). Other filesystems have
-/// nothing to gain: tmpfs would clear pages that are written anyway, btrfs would not compress.
-const EXT4: rustix::fs::FsWord = 0xef53;
-/// The magic of FAT, and the longest file on it (kernel: `include/uapi/linux/magic.h`,
-/// `MSDOS_SUPER_MAGIC`; `fs/fat/inode.c`, `s_maxbytes`).
-const FAT: rustix::fs::FsWord = 0x4d44;
-const MAX_ON_FAT: u64 = 0xffff_ffff;
-/// The mode bit of a directory in which only owners remove and rename files: inode(7), `S_ISVTX`.
-const STICKY: u32 = 0o1000;
-/// The bytes of a write for which storage is asked for at least.
-const RESERVED: usize = 256 << 10;
-/// To give so much storage back takes as long as a sync of what was written last, if the disk is
-/// told of it (`mount -o discard`).
-const LONG: u64 = 16 << 20;
 
 /// An image that has no name yet.
 ///
@@ -129,9 +103,7 @@ impl Draft {
 
     /// The place for the filesystem's bytes.
     pub fn sink(&self) -> Result<FileSink> {
-        let file = self.file()?;
-        let is_reserved = rustix::fs::fstatfs(&file).is_ok_and(|found| found.f_type == EXT4);
-        Ok(FileSink { file, behind: Some(Behind::default()), is_reserved })
+        self.file().map(FileSink::new)
     }
 
     /// The file, to read what was written, or for what is not a filesystem.
@@ -223,14 +195,6 @@ impl Draft {
     }
 }
 
-/// The directory in which a name stands.
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
 /// What a file without a name is linked by: open(2), `O_TMPFILE`.
 fn name_of_nameless(file: &impl AsRawFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
@@ -239,101 +203,6 @@ fn name_of_nameless(file: &impl AsRawFd) -> PathBuf {
 /// Whether a file without a name can get one: without /proc it cannot.
 fn can_be_named(file: &impl AsRawFd) -> bool {
     fs::metadata(name_of_nameless(file)).is_ok()
-}
-
-fn replace_by(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)
-}
-
-/// Renames over another file, or removes what cannot be.
-fn move_or_remove(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to).inspect_err(|_| {
-        // The error that matters is that of the renaming.
-        let _ = fs::remove_file(from);
-    })
-}
-
-/// Renames to a name that must not be taken.
-///
-/// Not by a hard link, as for a nameless file: exFAT and FAT have none. Where the filesystem cannot
-/// refuse a taken name by itself (rename(2): `EINVAL`), an empty file of our own takes it first.
-pub(super) fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            OpenOptions::new().write(true).create_new(true).open(to)?;
-            fs::rename(from, to).inspect_err(|_| {
-                let _ = fs::remove_file(to);
-            })
-        }
-        done => Ok(done?),
-    }
-}
-
-/// Refuses an output that cannot be written, before the long work.
-pub fn check_output(output: &Path, replace: bool) -> Result<()> {
-    if output.file_name().is_none() {
-        return Err(Error::usage(format!("{} is not the name of a file", output.display())));
-    }
-    match fs::symlink_metadata(output) {
-        Ok(found) if found.is_dir() => Err(Error::cannot_create(format!(
-            "cannot write the image to {}: it is a directory",
-            output.display()
-        ))
-        .with_hint("name a file in it")),
-        Ok(_) if !replace => Err(exists(output)),
-        Ok(found) if !found.is_file() && !found.is_symlink() => Err(Error::cannot_create(format!(
-            "cannot replace {}: it is not a regular file",
-            output.display()
-        ))),
-        Ok(found) if is_kept_by_directory(output, &found) => Err(Error::cannot_create(format!(
-            "cannot replace {}: it is another user's, in a directory where only owners replace \
-             files",
-            output.display()
-        ))
-        .with_hint("write to another directory")),
-        _ => refuse_users(output),
-    }
-}
-
-/// Refuses a length that a file of that name cannot have, before the long work.
-pub(super) fn check_length(output: &Path, length: u64) -> Result<()> {
-    let cannot = |most: u64| {
-        format!("cannot write {length} bytes to {}: a file has at most {most}", output.display())
-    };
-    let limit = getrlimit(Resource::Fsize).current;
-    if let Some(limit) = limit.filter(|limit| length > *limit) {
-        return Err(Error::of_write(cannot(limit), io::ErrorKind::FileTooLarge));
-    }
-    let is_fat = rustix::fs::statfs(directory_of(output)).is_ok_and(|found| found.f_type == FAT);
-    if is_fat && length > MAX_ON_FAT {
-        return Err(Error::of_write(cannot(MAX_ON_FAT), io::ErrorKind::FileTooLarge));
-    }
-    Ok(())
-}
-
-/// Whether a sticky directory keeps a file from being renamed over. Source: kernel, `fs/namei.c`,
-/// `__check_sticky`; what root may do is left to the renaming.
-fn is_kept_by_directory(path: &Path, found: &fs::Metadata) -> bool {
-    let user = rustix::process::geteuid();
-    let directory = fs::metadata(directory_of(path));
-    !user.is_root()
-        && user.as_raw() != found.uid()
-        && directory.is_ok_and(|directory| {
-            directory.mode() & STICKY != 0 && directory.uid() != user.as_raw()
-        })
-}
-
-/// Refuses to replace a file that is in use: who uses it would go on with one that has no name. A
-/// link is replaced itself.
-fn refuse_users(output: &Path) -> Result<()> {
-    match fs::symlink_metadata(output) {
-        Ok(found) if found.is_file() => busy::refuse_users(output, &found),
-        _ => Ok(()),
-    }
-}
-
-fn exists(output: &Path) -> Error {
-    Error::cannot_create(format!("{} exists", output.display())).with_hint("--force replaces it")
 }
 
 fn cannot_create(output: &Path, error: io::Error) -> Error {
@@ -348,103 +217,10 @@ fn named_file(output: &Path, mode: u32) -> Result<(File, Temporary)> {
     Ok((file, temporary))
 }
 
-/// Does `make` with names beside `path` until one was not taken.
-pub(super) fn unused_name<T>(
-    path: &Path,
-    make: impl Fn(&Path) -> io::Result<T>,
-) -> io::Result<(PathBuf, T)> {
-    let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
-    let stem = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.as_bytes();
-    // A name has at most 255 bytes, and this one has some more than its stem.
-    let stem = OsStr::from_bytes(stem.get(..MAX_STEM).unwrap_or(stem));
-    for attempt in 0..NAME_ATTEMPTS {
-        let mut name = OsString::from(".");
-        name.push(stem);
-        name.push(format!(".{}-{attempt}.tmp", std::process::id()));
-        let path = directory_of(path).join(name);
-        match make(&path) {
-            Ok(value) => return Ok((path, value)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
-            Err(error) => return Err(error),
-        }
-    }
-    Err(last)
-}
-
-/// The file of a [`Draft`], which gives storage back where the filesystem can.
-#[derive(Debug)]
-pub struct FileSink {
-    file: File,
-    /// None where the file is not going to be synced.
-    behind: Option<Behind>,
-    /// Whether storage is asked for before it is written.
-    is_reserved: bool,
-}
-
-impl FileSink {
-    /// The same, with the time of writing left to the kernel: for a file that is not synced.
-    #[must_use]
-    pub fn unhurried(self) -> Self {
-        Self { behind: None, ..self }
-    }
-
-    /// Asks for the storage of what is about to be written. ext4 then has one extent to make
-    /// instead of a page's worth for every page: a quarter of the time of a large write.
-    fn reserve(&mut self, offset: u64, length: usize) {
-        if self.is_reserved && length >= RESERVED {
-            let length = u64::try_from(length).unwrap_or(u64::MAX);
-            let asked =
-                rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, length);
-            // Whatever is missing, the write says it.
-            self.is_reserved = asked.is_ok();
-        }
-    }
-}
-
-impl Sink for FileSink {
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.reserve(offset, bytes.len());
-        self.file.write_all_at(bytes, offset)?;
-        if let Some(behind) = &mut self.behind {
-            behind.wrote(&self.file, bytes.len());
-        }
-        Ok(())
-    }
-
-    fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
-        if let Some(behind) = self.behind.as_mut().filter(|_| length >= LONG) {
-            behind.hurry(&self.file);
-        }
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(&self.file, flags, offset, length) {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => zero_by_writing(self, offset, length),
-            done => Ok(done?),
-        }
-    }
-
-    fn set_length(&mut self, length: u64) -> io::Result<()> {
-        self.file.set_len(length)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.behind.as_mut().map_or(Ok(()), Behind::end)?;
-        self.file.sync_all()
-    }
-}
-
-/// What was written can be read back.
-impl Source for FileSink {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
-    }
-
-    fn length(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use ext4_writer::Sink as _;
+
     use super::*;
 
     #[test]

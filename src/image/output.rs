@@ -10,9 +10,11 @@ use ext4_writer::{Prior, Sink};
 
 use super::beside;
 use super::device::DiscardingSink;
-use super::file::{Draft, FileSink, check_length, check_output};
+use super::file::Draft;
+use super::file_sink::FileSink;
 use super::interruption::Uninterrupted;
 use super::vacancy::{occupant_of_device, occupied};
+use super::writable::{check_length, check_output};
 use crate::error::{Error, Result};
 
 /// What an output is.

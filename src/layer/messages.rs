@@ -9,7 +9,7 @@ use super::flag;
 use super::gzip::Trailer;
 use super::limits::Excess;
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 pub(super) struct Chunk {
     pub(super) bytes: Buffer,

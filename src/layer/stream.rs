@@ -281,6 +281,7 @@ mod tests {
     use super::*;
     use crate::layer::buffer::read_full;
     use crate::layer::forge::{bzip2, gzip, xz};
+    use crate::layer::pool::CHUNK;
 
     fn open(blob: Vec<u8>, diff_id: Option<Digest>, limits: &Limits) -> Result<LayerStream> {
         let reader = io::Cursor::new(blob);

@@ -1,11 +1,13 @@
 //! How long names, targets and attributes may be.
 
+use std::io::Read;
+
 use super::{Archive, shorten};
 use crate::error::{Error, Result};
 use crate::layer::entry::{Entry, EntryKind};
 use crate::layer::{MAX_SYMLINK, MAX_XATTR, flag};
 
-impl<R> Archive<R> {
+impl<R: Read> Archive<R> {
     pub(super) fn verify_lengths(&self, kind: EntryKind, path: &[u8], link: &[u8]) -> Result<()> {
         if path.is_empty() {
             return Err(self.refuse("it has no path"));

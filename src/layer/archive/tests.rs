@@ -1,6 +1,6 @@
 //! Archives are read as Go reads them.
 
-use ext4_writer::Timestamp;
+use ext4_writer::{Segment, Timestamp};
 
 use super::*;
 use crate::layer::EntryKind;

@@ -14,5 +14,5 @@ mod tests;
 
 pub(super) use self::files::Places;
 pub(super) use self::find::find;
-pub(super) use self::host::{Host, Serves, Trust};
+pub(super) use self::host::{Host, Trust};
 pub use self::host::{Identity, Wishes};

@@ -1,5 +1,6 @@
 //! Which hosts are asked, in which order, how.
 
+use std::ffi::OsString;
 use std::fs;
 
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::time::Duration;
 use super::files::{Files, Known, fragments};
 use super::*;
 use crate::error::Result;
+use crate::source::Notices;
 
 /// Directories of configuration of a test's own.
 struct Fixture {

@@ -14,6 +14,11 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::source::{Limits, Reference};
 
+/// How long a thread for calls that block waits for the next one. What is asked for when the
+/// system grants no thread is only queued, and is done by such a thread or never: tokio 1.54,
+/// `runtime/blocking/pool.rs`.
+const WHOLE_RUN: Duration = Duration::from_secs(24 * 3600);
+
 /// The threads of the runtime. Both work only when blobs arrive faster than one can hash them.
 const WORKERS: usize = 2;
 

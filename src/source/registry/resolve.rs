@@ -16,11 +16,6 @@ struct Fetched {
     content_type: Option<String>,
 }
 
-/// How long a thread for calls that block waits for the next one. What is asked for when the
-/// system grants no thread is only queued, and is done by such a thread or never: tokio 1.54,
-/// `runtime/blocking/pool.rs`.
-const WHOLE_RUN: Duration = Duration::from_secs(24 * 3600);
-
 impl Connection {
     /// Finds the image for `platform`: index, manifest and config, each verified.
     pub(super) async fn resolve(&self, platform: &Platform) -> Result<Image> {

@@ -1,0 +1,99 @@
+//! The bytes of an image file.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use ext4_writer::reader::Source;
+use ext4_writer::{Sink, zero_by_writing};
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use super::behind::Behind;
+
+/// The magic of ext2, ext3 and ext4 (kernel: `include/uapi/linux/magic.h`). Other filesystems have
+/// nothing to gain: tmpfs would clear pages that are written anyway, btrfs would not compress.
+const EXT4: rustix::fs::FsWord = 0xef53;
+/// The bytes of a write for which storage is asked for at least.
+const RESERVED: usize = 256 << 10;
+/// To give so much storage back takes as long as a sync of what was written last, if the disk is
+/// told of it (`mount -o discard`).
+const LONG: u64 = 16 << 20;
+
+/// The file of a [`Draft`], which gives storage back where the filesystem can.
+#[derive(Debug)]
+pub struct FileSink {
+    file: File,
+    /// None where the file is not going to be synced.
+    behind: Option<Behind>,
+    /// Whether storage is asked for before it is written.
+    is_reserved: bool,
+}
+
+impl FileSink {
+    /// A sink over `file`.
+    pub(super) fn new(file: File) -> Self {
+        let is_reserved = rustix::fs::fstatfs(&file).is_ok_and(|found| found.f_type == EXT4);
+        Self { file, behind: Some(Behind::default()), is_reserved }
+    }
+
+    /// The same, with the time of writing left to the kernel: for a file that is not synced.
+    #[must_use]
+    pub fn unhurried(self) -> Self {
+        Self { behind: None, ..self }
+    }
+
+    /// Asks for the storage of what is about to be written. ext4 then has one extent to make
+    /// instead of a page's worth for every page: a quarter of the time of a large write.
+    fn reserve(&mut self, offset: u64, length: usize) {
+        if self.is_reserved && length >= RESERVED {
+            let length = u64::try_from(length).unwrap_or(u64::MAX);
+            let asked =
+                rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, length);
+            // Whatever is missing, the write says it.
+            self.is_reserved = asked.is_ok();
+        }
+    }
+}
+
+impl Sink for FileSink {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.reserve(offset, bytes.len());
+        self.file.write_all_at(bytes, offset)?;
+        if let Some(behind) = &mut self.behind {
+            behind.wrote(&self.file, bytes.len());
+        }
+        Ok(())
+    }
+
+    fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        if let Some(behind) = self.behind.as_mut().filter(|_| length >= LONG) {
+            behind.hurry(&self.file);
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.file, flags, offset, length) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => zero_by_writing(self, offset, length),
+            done => Ok(done?),
+        }
+    }
+
+    fn set_length(&mut self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.behind.as_mut().map_or(Ok(()), Behind::end)?;
+        self.file.sync_all()
+    }
+}
+
+/// What was written can be read back.
+impl Source for FileSink {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+}

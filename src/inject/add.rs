@@ -1,0 +1,58 @@
+//! Additions as one layer, in their order.
+
+use std::fs::File;
+use std::io;
+
+use ext4_writer::Sink;
+
+use super::addition::{Addition, Kind};
+use super::overlay::host;
+use super::tree::{Adding, Copying, HostTree};
+use super::walk::{look_at, walk};
+use crate::error::Result;
+use crate::flatten::Flattener;
+use crate::shown::path as shown;
+
+/// Applies additions as one layer, in their order.
+pub fn add_files<S: Sink>(
+    flattener: &mut Flattener<'_, S>,
+    additions: &[Addition],
+    adding: &mut Adding<'_>,
+) -> Result<()> {
+    flattener.begin_addition("the added files")?;
+    for addition in additions {
+        add_below(flattener, addition, adding)?;
+    }
+    flattener.end_layer()
+}
+
+/// Adds one thing to the layer that was begun.
+pub fn add_below<S: Sink>(
+    flattener: &mut Flattener<'_, S>,
+    addition: &Addition,
+    adding: &mut Adding<'_>,
+) -> Result<()> {
+    let kind = addition.kind()?;
+    let target = addition.target(flattener)?;
+    let source = &addition.source;
+    let tree = HostTree::new(source.clone(), addition.owners());
+    let mut copying = Copying::new(flattener, &tree, adding);
+    copying.is_without_root = target.is_none();
+    copying.target = target.unwrap_or_else(|| addition.destination.clone());
+    while copying.target.ends_with(b"/") {
+        copying.target.pop();
+    }
+    copying.keeps_directories = true;
+    copying.mode = addition.mode;
+    match kind {
+        Kind::Directory => walk(source, &mut |met| copying.put(met)),
+        Kind::File => look_at(source, &mut |met| copying.put(met)),
+        Kind::Stream if addition.is_standard_input() => {
+            copying.put_stream("standard input", &mut io::stdin().lock())
+        }
+        Kind::Stream => {
+            let mut stream = host("add", source, File::open(source))?;
+            copying.put_stream(&shown(source), &mut stream)
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! What comes from the host: a directory as the whole root, files to add, overlay archives.
+//!
+//! All go through the [`Flattener`], so a destination is resolved inside the image, through its
+//! symbolic links, exactly as the path of a layer's entry is.
+
+mod add;
+mod addition;
+mod hasher;
+mod overlay;
+mod owners;
+mod stored;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod walk;
+
+pub use add::{add_below, add_files};
+pub use addition::Addition;
+pub use hasher::TreeHasher;
+pub use overlay::open_overlay;
+pub use owners::{Owner, OwnerMap, OwnerRange, Owners};
+pub use tree::{Adding, HostTree, add_tree};
