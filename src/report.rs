@@ -67,6 +67,11 @@ impl Report {
         self.step(&format!("warning: {line}"));
     }
 
+    /// Prints a text that is for people alone.
+    pub fn text(self, text: &str) -> Result<()> {
+        print(text).map_err(unprinted)
+    }
+
     /// Prints why a command failed.
     pub fn failed(self, error: &Error) {
         if self.format == Format::Text {
@@ -84,8 +89,7 @@ impl Report {
             Format::Json => serde_json::to_string_pretty(value)
                 .map_err(|error| Error::internal("cannot write the report").with_source(error))?,
         };
-        print(&document)
-            .map_err(|error| Error::io("cannot write to standard output").with_source(error))
+        print(&document).map_err(unprinted)
     }
 }
 
@@ -108,6 +112,10 @@ fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}", text.trim_end())?;
     out.flush()
+}
+
+fn unprinted(error: io::Error) -> Error {
+    Error::io("cannot write to standard output").with_source(error)
 }
 
 /// A number of bytes for people.

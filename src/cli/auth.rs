@@ -32,6 +32,7 @@ impl Check {
     pub(super) fn run(self) -> Result<()> {
         let report = self.voice.report();
         let reference: Reference = self.reference.parse()?;
+        self.network.refuse_limits_of_images()?;
         let options = self.network.options(None)?;
         // Nothing is fetched: a cache that is gone at the end serves.
         let directory = tempfile::tempdir()

@@ -14,7 +14,6 @@ use ext4_writer::{Options, largest_size};
 use super::Voice;
 use super::disk::Disk;
 use super::epoch::{now, source_date_epoch};
-use super::layering::LIMITS;
 use super::network::Network;
 use super::owning::owners;
 use super::pull::SourceParser;
@@ -133,10 +132,7 @@ fn needs_source(word: &Arg) -> bool {
     const LAYERS: [&str; 5] = ["semantics", "strict", "platform", "jobs", "memory"];
     const OWNERS: [&str; 3] = ["uid", "gid", "owner_map"];
     let id = word.get_id().as_str();
-    LAYERS.contains(&id)
-        || OWNERS.contains(&id)
-        || Network::WORDS.contains(&id)
-        || word.get_help_heading() == Some(LIMITS)
+    LAYERS.contains(&id) || OWNERS.contains(&id) || Network::WORDS.contains(&id)
 }
 
 fn parse_mode(text: &str) -> Result<u16> {

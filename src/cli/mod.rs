@@ -11,6 +11,7 @@ mod effort;
 mod epoch;
 mod guest;
 mod layering;
+mod limits;
 mod lint;
 mod look;
 mod network;
@@ -49,6 +50,9 @@ enum Command {
     Cache(cache::CacheCommand),
     /// Pull a small built-in image from a registry inside this process, without a network
     Demo(demo::Demo),
+    /// List the limits against hostile images and servers, which --limit NAME=VALUE sets
+    #[command(after_help = limits::table())]
+    Limits,
 }
 
 #[derive(Debug, Subcommand)]
@@ -96,6 +100,7 @@ impl Cli {
             Command::Image(ImageCommand::Look(look)) => look.report(),
             Command::Cache(cache) => cache.report(),
             Command::Demo(demo) => demo.voice.report(),
+            Command::Limits => Report::default(),
         }
     }
 
@@ -111,6 +116,7 @@ impl Cli {
             Command::Image(ImageCommand::Pull(pull)) => pull.run(),
             Command::Disk(disk) => disk.run(),
             Command::Auth(auth::AuthCommand::Check(check)) => check.run(),
+            Command::Limits => Report::default().text(&limits::table()),
             Command::Image(ImageCommand::Build(build)) => build.run(),
         }?;
         Ok(0)

@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::layering::LIMITS;
+use super::limits::Setting;
 use crate::error::{Error, Result};
-use crate::image::parse_bytes;
 use crate::shown;
 use crate::source::credentials::{self, Search};
 use crate::source::hosts::{Identity, Wishes};
-use crate::source::limits::flag;
-use crate::source::{Limits, Options, Origin, Pull};
+use crate::source::{Options, Origin, Pull};
 
 /// How a registry is spoken with.
 #[derive(Debug, Args)]
@@ -31,34 +29,10 @@ pub(super) struct Network {
     login: Login,
     #[command(flatten)]
     tls: Tls,
-    #[command(flatten)]
-    servers: Servers,
-}
-
-/// How much of what servers say is put up with.
-#[derive(Debug, Args)]
-struct Servers {
-    /// Bytes of a token server's answer [default: 1M]
-    #[arg(long = "max-token", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true, help_heading = LIMITS)]
-    token: Option<u64>,
-    /// Bytes that are read of a server's error [default: 64K]
-    #[arg(long = "max-error", value_name = "SIZE", value_parser = parse_bytes, hide_short_help = true, help_heading = LIMITS)]
-    refusal: Option<u64>,
-    /// Redirects of a request [default: 10]
-    #[arg(long = "max-redirects", value_name = "COUNT", hide_short_help = true, help_heading = LIMITS)]
-    redirects: Option<u16>,
-}
-
-impl Servers {
-    fn limits(&self) -> Limits {
-        let usual = Limits::default();
-        Limits {
-            token: self.token.unwrap_or(usual.token),
-            refusal: self.refusal.unwrap_or(usual.refusal),
-            redirects: self.redirects.unwrap_or(usual.redirects),
-            ..usual
-        }
-    }
+    /// Set a limit against hostile images and servers, such as layers=2000 or blob=64G; `banger
+    /// help limits` lists them
+    #[arg(long = "limit", value_name = "NAME=VALUE", help_heading = "Limits")]
+    limits: Vec<Setting>,
 }
 
 /// Who we are.
@@ -98,7 +72,7 @@ struct Tls {
 
 impl Network {
     /// The words that are about registries.
-    pub(super) const WORDS: [&str; 14] = [
+    pub(super) const WORDS: [&str; 12] = [
         "pull",
         "retry",
         "timeout",
@@ -110,9 +84,7 @@ impl Network {
         "hosts_dir",
         "insecure",
         "plain_http",
-        "token",
-        "refusal",
-        "redirects",
+        "limits",
     ];
 
     /// Refuses what was said about registries when none is asked.
@@ -131,12 +103,20 @@ impl Network {
         self.login.creds_stdin
     }
 
-    /// The flags that were given.
-    fn given(&self) -> Vec<&'static str> {
-        let Self { pull, retry, timeout, login, tls, servers } = self;
+    /// Refuses limits on what images ask for where none is read.
+    pub(super) fn refuse_limits_of_images(&self) -> Result<()> {
+        match self.limits.iter().find(|limit| !limit.is_of_servers()) {
+            Some(limit) => Err(Error::usage(format!("{} has no meaning here", limit.shown()))
+                .with_hint("no image is read")),
+            None => Ok(()),
+        }
+    }
+
+    /// The options about registries that were given.
+    fn given(&self) -> Vec<String> {
+        let Self { pull, retry, timeout, login, tls, limits } = self;
         let Login { authfile, creds_stdin } = login;
         let Tls { ca_file, cert_file, key_file, hosts_dir, insecure, plain_http } = tls;
-        let Servers { token, refusal, redirects } = servers;
         let flags = [
             ("--pull", pull.is_some()),
             ("--retry", retry.is_some()),
@@ -149,17 +129,16 @@ impl Network {
             ("--hosts-dir", hosts_dir.is_some()),
             ("--insecure", *insecure),
             ("--plain-http", *plain_http),
-            (flag::TOKEN, token.is_some()),
-            (flag::REFUSAL, refusal.is_some()),
-            (flag::REDIRECTS, redirects.is_some()),
         ];
-        flags.into_iter().filter_map(|(flag, is_given)| is_given.then_some(flag)).collect()
+        let flags = flags.into_iter().filter(|(_, is_given)| *is_given);
+        let limits = limits.iter().filter(|limit| limit.is_of_servers());
+        flags.map(|(flag, _)| flag.to_owned()).chain(limits.map(|limit| limit.shown())).collect()
     }
 
     /// The checked words, for so many requests at once; credentials are read from standard input
     /// when it was asked for.
     pub(super) fn options(self, jobs: Option<u16>) -> Result<Options> {
-        let Self { pull, retry, timeout, login, tls, servers } = self;
+        let Self { pull, retry, timeout, login, tls, limits } = self;
         let given = if login.creds_stdin {
             Some(credentials::from_input(std::io::stdin().lock())?)
         } else {
@@ -169,7 +148,10 @@ impl Network {
             let key = tls.key_file.unwrap_or_else(|| certificate.clone());
             Identity { certificate, key }
         });
-        let usual = Options::default();
+        let mut usual = Options::default();
+        for limit in limits {
+            limit.apply(&mut usual.limits)?;
+        }
         Ok(Options {
             hosts: Wishes {
                 plain_http: tls.plain_http,
@@ -180,7 +162,6 @@ impl Network {
             },
             credentials: Search { given, authfile: login.authfile },
             pull: pull.unwrap_or(usual.pull),
-            limits: servers.limits(),
             jobs: jobs.map_or(usual.jobs, usize::from),
             retries: retry.unwrap_or(usual.retries),
             connect_timeout: timeout.unwrap_or(usual.connect_timeout),
@@ -229,6 +210,7 @@ mod tests {
             let flag = format!("--{}", argument.get_long().filter(|long| *long != "help")?);
             let value = argument.get_action().takes_values().then(|| match flag.as_str() {
                 "--pull" => "always".to_owned(),
+                "--limit" => "redirects=4".to_owned(),
                 _ => "4".to_owned(),
             });
             let needed = (flag == "--key-file").then(|| "--cert-file=4".to_owned());
@@ -247,7 +229,8 @@ mod tests {
             network(&[]).suits(&origin).unwrap();
             for words in &flags {
                 let given = network(words);
-                assert!(given.given().contains(&words[0].as_str()), "{words:?}");
+                let flags = given.given();
+                assert!(flags.iter().any(|flag| flag.starts_with(&words[0])), "{words:?}");
                 let error = given.suits(&origin).unwrap_err();
                 assert_eq!(error.exit_code(), 2, "{error}");
                 let message = error.to_string();
@@ -278,22 +261,16 @@ mod tests {
     }
 
     #[test]
-    fn every_limit_of_servers_is_lifted_by_its_flag_and_has_the_default_of_the_help() {
-        let limits =
-            |words: [&str; 2]| network(&words.map(str::to_owned)).options(None).unwrap().limits;
-        let command = Words::command();
-        let arguments = command.get_arguments().filter_map(|argument| {
-            let long = argument.get_long().filter(|long| long.starts_with("max-"))?;
-            Some((format!("--{long}"), argument.get_help()?.to_string()))
-        });
-        let arguments: Vec<_> = arguments.collect();
-        let known: Vec<_> = arguments.iter().map(|(flag, _)| flag.as_str()).collect();
-        assert_eq!(known, [flag::TOKEN, flag::REFUSAL, flag::REDIRECTS]);
-        for (flag, help) in &arguments {
-            assert_ne!(limits([flag, "1234"]), Limits::default(), "{flag}");
-            let (_, shown) = help.rsplit_once("[default: ").unwrap();
-            assert_eq!(limits([flag, shown.trim_end_matches(']')]), Limits::default(), "{flag}");
-        }
+    fn limits_of_images_are_for_what_reads_one() {
+        let given = |words: [&str; 2]| network(&words.map(str::to_owned));
+        let local = Origin::parse("dir:d".as_ref()).unwrap();
+        let blob = given(["--limit", "blob=1G"]);
+        blob.suits(&local).unwrap();
+        let error = blob.refuse_limits_of_images().unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("--limit blob"), "{error}");
+        assert_eq!(blob.options(None).unwrap().limits.layer.blob, 1 << 30);
+        given(["--limit", "token=1G"]).refuse_limits_of_images().unwrap();
     }
 
     #[test]

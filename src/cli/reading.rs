@@ -44,7 +44,6 @@ impl Reading {
             request.platform = platform.parse()?;
         }
         request.registry = network.options(effort.jobs)?;
-        layering.limits.apply(&mut request.registry.limits);
         request.owners = owners;
         request.semantics = layering.semantics.into();
         request.strict = layering.strict;

@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-/// The bounds of one image. The errors of those that a user can lift name the flag, see [`flag`].
+/// The bounds of one image. The errors of those that a user can set name the limit, see [`flag`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Layers of an image.
@@ -50,47 +50,47 @@ pub const MAX_SYMLINK: usize = 4095;
 /// The longest value of an attribute that a kernel hands to a program: `XATTR_SIZE_MAX`.
 pub const MAX_XATTR: usize = 64 << 10;
 
-/// What lifts each bound.
+/// The names of the limits, as `--limit NAME=VALUE` takes them.
 pub mod flag {
-    /// Lifts [`Limits::layers`](super::Limits::layers).
-    pub const LAYERS: &str = "--max-layers";
-    /// Lifts [`Limits::blob`](super::Limits::blob).
-    pub const BLOB: &str = "--max-blob";
-    /// Lifts [`Limits::layer`](super::Limits::layer).
-    pub const LAYER: &str = "--max-layer";
-    /// Lifts [`Limits::image`](super::Limits::image).
-    pub const IMAGE: &str = "--max-image";
-    /// Lifts [`Limits::ratio`](super::Limits::ratio).
-    pub const RATIO: &str = "--max-ratio";
-    /// Lifts [`Limits::ignored`](super::Limits::ignored).
-    pub const IGNORED: &str = "--max-ignored";
-    /// Lifts [`Limits::window_log`](super::Limits::window_log).
-    pub const WINDOW: &str = "--max-window";
-    /// Lifts [`Limits::entries`](super::Limits::entries).
-    pub const ENTRIES: &str = "--max-entries";
-    /// Lifts [`Limits::metadata`](super::Limits::metadata).
-    pub const METADATA: &str = "--max-metadata";
-    /// Lifts [`Limits::extension`](super::Limits::extension).
-    pub const HEADER: &str = "--max-header";
-    /// Lifts [`Limits::path`](super::Limits::path).
-    pub const PATH: &str = "--max-path";
-    /// Lifts [`Limits::symlink`](super::Limits::symlink).
-    pub const SYMLINK: &str = "--max-link";
-    /// Lifts [`Limits::xattrs`](super::Limits::xattrs).
-    pub const XATTRS: &str = "--max-xattrs";
-    /// Lifts [`Limits::xattr`](super::Limits::xattr).
-    pub const XATTR: &str = "--max-xattr-value";
-    /// Lifts [`Limits::sparse_segments`](super::Limits::sparse_segments).
-    pub const SPARSE: &str = "--max-sparse";
-    /// Lifts [`Limits::hops`](super::Limits::hops).
-    pub const HOPS: &str = "--max-hops";
-    /// Lifts [`Limits::detours`](super::Limits::detours).
-    pub const DETOURS: &str = "--max-detours";
+    /// Sets [`Limits::layers`](super::Limits::layers).
+    pub const LAYERS: &str = "layers";
+    /// Sets [`Limits::blob`](super::Limits::blob).
+    pub const BLOB: &str = "blob";
+    /// Sets [`Limits::layer`](super::Limits::layer).
+    pub const LAYER: &str = "layer";
+    /// Sets [`Limits::image`](super::Limits::image).
+    pub const IMAGE: &str = "image";
+    /// Sets [`Limits::ratio`](super::Limits::ratio).
+    pub const RATIO: &str = "ratio";
+    /// Sets [`Limits::ignored`](super::Limits::ignored).
+    pub const IGNORED: &str = "ignored";
+    /// Sets [`Limits::window_log`](super::Limits::window_log).
+    pub const WINDOW: &str = "window";
+    /// Sets [`Limits::entries`](super::Limits::entries).
+    pub const ENTRIES: &str = "entries";
+    /// Sets [`Limits::metadata`](super::Limits::metadata).
+    pub const METADATA: &str = "metadata";
+    /// Sets [`Limits::extension`](super::Limits::extension).
+    pub const HEADER: &str = "header";
+    /// Sets [`Limits::path`](super::Limits::path).
+    pub const PATH: &str = "path";
+    /// Sets [`Limits::symlink`](super::Limits::symlink).
+    pub const SYMLINK: &str = "link";
+    /// Sets [`Limits::xattrs`](super::Limits::xattrs).
+    pub const XATTRS: &str = "xattrs";
+    /// Sets [`Limits::xattr`](super::Limits::xattr).
+    pub const XATTR: &str = "xattr-value";
+    /// Sets [`Limits::sparse_segments`](super::Limits::sparse_segments).
+    pub const SPARSE: &str = "sparse";
+    /// Sets [`Limits::hops`](super::Limits::hops).
+    pub const HOPS: &str = "symlink-depth";
+    /// Sets [`Limits::detours`](super::Limits::detours).
+    pub const DETOURS: &str = "traversal";
 
     /// The advice that ends the error of a bound.
     #[must_use]
-    pub fn raise(flag: &str) -> String {
-        format!("raise {flag} if you trust the image")
+    pub fn raise(name: &str) -> String {
+        format!("raise --limit {name}=VALUE if you trust the image")
     }
 }
 

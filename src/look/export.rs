@@ -205,9 +205,9 @@ impl<W: Write> Export<'_, W> {
             let why = format!("holes behind its first {MAX_SEGMENTS} stretches of data are zeros");
             self.lose(path, why);
         } else if segments > Limits::default().sparse_segments {
-            let flag = flag::SPARSE;
+            let (sparse, header) = (flag::SPARSE, flag::HEADER);
             let why = format!("it has {segments} stretches of data, which image build reads with");
-            self.lose(path, format!("{why} {flag} {segments} and a larger {}", flag::HEADER));
+            self.lose(path, format!("{why} --limit {sparse}={segments} and a larger {header}"));
         }
     }
 

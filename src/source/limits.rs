@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::layer;
 
-/// The bounds of one image. The error of each names the flag that lifts it, see [`flag`].
+/// The bounds of one image. The error of each names the limit, see [`flag`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of an index or a manifest (containerd and containers/image: 4 MiB).
@@ -26,26 +26,26 @@ pub struct Limits {
     pub layer: layer::Limits,
 }
 
-/// What lifts each bound.
+/// The names of the limits, as `--limit NAME=VALUE` takes them.
 pub mod flag {
     pub use crate::layer::flag::{BLOB, LAYERS, raise};
 
-    /// Lifts [`Limits::manifest`](super::Limits::manifest).
-    pub const MANIFEST: &str = "--max-manifest";
-    /// Lifts [`Limits::config`](super::Limits::config).
-    pub const CONFIG: &str = "--max-config";
-    /// Lifts [`Limits::list`](super::Limits::list).
-    pub const LIST: &str = "--max-archive-index";
-    /// Lifts [`Limits::entries`](super::Limits::entries).
-    pub const ENTRIES: &str = "--max-index-entries";
-    /// Lifts [`Limits::nesting`](super::Limits::nesting).
-    pub const NESTING: &str = "--max-nesting";
-    /// Lifts [`Limits::token`](super::Limits::token).
-    pub const TOKEN: &str = "--max-token";
-    /// Lifts [`Limits::refusal`](super::Limits::refusal).
-    pub const REFUSAL: &str = "--max-error";
-    /// Lifts [`Limits::redirects`](super::Limits::redirects).
-    pub const REDIRECTS: &str = "--max-redirects";
+    /// Sets [`Limits::manifest`](super::Limits::manifest).
+    pub const MANIFEST: &str = "manifest";
+    /// Sets [`Limits::config`](super::Limits::config).
+    pub const CONFIG: &str = "config";
+    /// Sets [`Limits::list`](super::Limits::list).
+    pub const LIST: &str = "archive-index";
+    /// Sets [`Limits::entries`](super::Limits::entries).
+    pub const ENTRIES: &str = "index-entries";
+    /// Sets [`Limits::nesting`](super::Limits::nesting).
+    pub const NESTING: &str = "nesting";
+    /// Sets [`Limits::token`](super::Limits::token).
+    pub const TOKEN: &str = "token";
+    /// Sets [`Limits::refusal`](super::Limits::refusal).
+    pub const REFUSAL: &str = "error";
+    /// Sets [`Limits::redirects`](super::Limits::redirects).
+    pub const REDIRECTS: &str = "redirects";
 }
 
 impl Default for Limits {
@@ -66,41 +66,41 @@ impl Default for Limits {
     }
 }
 
-/// How long a document may be, and what lifts that.
+/// How long a document may be, and the limit that says so.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bound {
     pub(super) bytes: u64,
-    flag: &'static str,
+    name: &'static str,
 }
 
 impl Bound {
-    /// A bound that no flag lifts, since nobody has a reason to.
+    /// A bound that cannot be set, since nobody has a reason to.
     pub(super) const fn fixed(bytes: u64) -> Self {
-        Self { bytes, flag: "" }
+        Self { bytes, name: "" }
     }
 
     /// An error about this bound.
     pub(super) fn refuse(self, message: String) -> Error {
         let error = Error::bad_data(message);
-        if self.flag.is_empty() { error } else { error.with_hint(flag::raise(self.flag)) }
+        if self.name.is_empty() { error } else { error.with_hint(flag::raise(self.name)) }
     }
 }
 
 impl Limits {
     pub(super) fn of_manifest(&self) -> Bound {
-        Bound { bytes: self.manifest, flag: flag::MANIFEST }
+        Bound { bytes: self.manifest, name: flag::MANIFEST }
     }
 
     pub(super) fn of_config(&self) -> Bound {
-        Bound { bytes: self.config, flag: flag::CONFIG }
+        Bound { bytes: self.config, name: flag::CONFIG }
     }
 
     pub(super) fn of_list(&self) -> Bound {
-        Bound { bytes: self.list, flag: flag::LIST }
+        Bound { bytes: self.list, name: flag::LIST }
     }
 
     pub(super) fn of_token(&self) -> Bound {
-        Bound { bytes: self.token, flag: flag::TOKEN }
+        Bound { bytes: self.token, name: flag::TOKEN }
     }
 
     /// Refuses an index, or a list of images, with too many entries.

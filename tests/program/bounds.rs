@@ -1,5 +1,5 @@
 //! Documents and servers that ask for more than they may have: each bound ends the pull, names the
-//! flag that lifts it, and is lifted by that.
+//! limit that it is, and ends by raising that.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -98,25 +98,25 @@ fn answer(layout: &Path, request: &Request) -> Reply {
     }
 }
 
-/// The error of a bound: it names the flag, and what has been given back is a message.
+/// The error of a bound: it names the limit, and what has been given back is a message.
 #[track_caller]
-fn assert_names(message: &str, flag: &str) {
-    let advice = format!("; raise {flag} if you trust the image");
-    assert!(message.trim_end().ends_with(&advice), "{flag}: {message}");
+fn assert_names(message: &str, name: &str) {
+    let advice = format!("; raise --limit {name}=VALUE if you trust the image");
+    assert!(message.trim_end().ends_with(&advice), "{name}: {message}");
 }
 
 #[test]
-fn every_bound_of_documents_is_kept_and_lifted_by_its_flag() {
+fn every_bound_of_documents_is_kept_and_raised_by_its_name() {
     type Make = fn(&Layout) -> Value;
     let cases: [(&str, &str, Make); 6] = [
-        ("--max-manifest", "5M", |layout| layout.image(1, 4 * MIB + 1, 0)),
-        ("--max-manifest", "5M", |layout| {
+        ("manifest", "5M", |layout| layout.image(1, 4 * MIB + 1, 0)),
+        ("manifest", "5M", |layout| {
             let image = layout.image(1, 0, 0);
             layout.index(&[image], 4 * MIB + 1)
         }),
-        ("--max-config", "9M", |layout| layout.image(1, 0, 8 * MIB + 1)),
-        ("--max-layers", "1001", |layout| layout.image(1001, 0, 0)),
-        ("--max-index-entries", "10001", |layout| {
+        ("config", "9M", |layout| layout.image(1, 0, 8 * MIB + 1)),
+        ("layers", "1001", |layout| layout.image(1001, 0, 0)),
+        ("index-entries", "10001", |layout| {
             let mut entries = vec![layout.image(1, 0, 0); 10_001];
             for (number, entry) in entries.iter_mut().enumerate().skip(1) {
                 let architecture = format!("other{number}");
@@ -124,22 +124,22 @@ fn every_bound_of_documents_is_kept_and_lifted_by_its_flag() {
             }
             layout.index(&entries, 0)
         }),
-        ("--max-nesting", "4", |layout| {
+        ("nesting", "4", |layout| {
             let image = layout.image(1, 0, 0);
             (0..4).fold(image, |inner, _| layout.index(&[inner], 0))
         }),
     ];
-    for (flag, enough, make) in cases {
+    for (name, enough, make) in cases {
         let bench = Bench::new();
         let layout = Layout::new(&bench.path("layout"));
         let root = make(&layout);
         layout.hold(&root);
         let registry = serve(&bench.path("layout"));
         let reference = format!("{}/app:latest", registry.host());
-        assert_names(&bench.build_fails("oci:layout", &[], 65), flag);
-        assert_names(&bench.pull_fails(&reference, &[], 65), flag);
-        bench.build("oci:layout", "layout.ext4", &[flag, enough]);
-        bench.pull(&reference, "registry.ext4", &[flag, enough]);
+        assert_names(&bench.build_fails("oci:layout", &[], 65), name);
+        assert_names(&bench.pull_fails(&reference, &[], 65), name);
+        bench.build("oci:layout", "layout.ext4", &["--limit", &format!("{name}={enough}")]);
+        bench.pull(&reference, "registry.ext4", &["--limit", &format!("{name}={enough}")]);
     }
 }
 
@@ -164,7 +164,7 @@ fn save(path: &Path, list: impl FnOnce(Value) -> Value, length: usize) {
 }
 
 #[test]
-fn every_bound_of_the_lists_in_archives_is_kept_and_lifted_by_its_flag() {
+fn every_bound_of_the_lists_in_archives_is_kept_and_raised_by_its_name() {
     let bench = Bench::new();
     save(&bench.path("long.tar"), |item| json!([item]), 4 * MIB + 1);
     save(&bench.path("many.tar"), |item| json!(vec![item; 10_001]), 0);
@@ -178,14 +178,14 @@ fn every_bound_of_the_lists_in_archives_is_kept_and_lifted_by_its_flag() {
     layout.hold(&root);
     let list = bench.path("layout/index.json");
     fs::write(&list, [fs::read(&list).unwrap(), vec![b' '; 4 * MIB]].concat()).unwrap();
-    for (source, flag, enough) in [
-        ("docker-archive:long.tar", "--max-archive-index", "5M"),
-        ("docker-archive:many.tar:@1", "--max-index-entries", "10001"),
-        ("docker-archive:names.tar", "--max-index-entries", "10001"),
-        ("oci:layout", "--max-archive-index", "5M"),
+    for (source, name, enough) in [
+        ("docker-archive:long.tar", "archive-index", "5M"),
+        ("docker-archive:many.tar:@1", "index-entries", "10001"),
+        ("docker-archive:names.tar", "index-entries", "10001"),
+        ("oci:layout", "archive-index", "5M"),
     ] {
-        assert_names(&bench.build_fails(source, &[], 65), flag);
-        bench.build(source, "enough.ext4", &[flag, enough]);
+        assert_names(&bench.build_fails(source, &[], 65), name);
+        bench.build(source, "enough.ext4", &["--limit", &format!("{name}={enough}")]);
         fs::remove_file(bench.path("enough.ext4")).unwrap();
     }
 }
@@ -213,9 +213,9 @@ fn a_request_is_sent_on_ten_times_unless_more_is_allowed() {
     let reference = format!("{}/app:latest", registry.host());
     let message = bench.pull_fails(&reference, &[], 69);
     assert!(message.contains("redirects more than 10 times"), "{message}");
-    assert_names(&message, "--max-redirects");
+    assert_names(&message, "redirects");
     assert_eq!(registry.log().len(), 11, "a redirect that is refused is not tried again");
-    bench.pull(&reference, "more.ext4", &["--max-redirects", "11"]);
+    bench.pull(&reference, "more.ext4", &["--limit", "redirects=11"]);
 }
 
 /// Wants a token, which is `token` bytes of JSON, before it shows a layout.
@@ -239,8 +239,8 @@ fn a_token_longer_than_it_may_be_is_bad_data_unless_more_is_allowed() {
     let reference = format!("{}/app:latest", registry.host());
     let message = bench.pull_fails(&reference, &[], 65);
     assert!(message.contains("answered with more than 1048576 bytes"), "{message}");
-    assert_names(&message, "--max-token");
-    bench.pull(&reference, "more.ext4", &["--max-token", "2M"]);
+    assert_names(&message, "token");
+    bench.pull(&reference, "more.ext4", &["--limit", "token=2M"]);
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn so_much_of_an_error_is_read_as_is_allowed() {
     let reference = format!("{}/app:latest", registry.host());
     let message = bench.pull_fails(&reference, &[], 77);
     assert!(!message.contains("the reason") && message.len() < 1000, "{message}");
-    let message = bench.pull_fails(&reference, &["--max-error", "100K"], 77);
+    let message = bench.pull_fails(&reference, &["--limit", "error=100K"], 77);
     assert!(message.contains("the reason"), "{message}");
 }
 
@@ -361,4 +361,32 @@ fn archives_that_are_copied_first_take_no_more_memory_than_others() {
         assert!(result.status.success(), "{source} {input:?}: {}", judge::text(&result));
     }
     gate::assert_clean(&bench.path("disk.ext4"));
+}
+
+#[test]
+fn the_limits_are_listed_and_each_can_be_set_as_it_is_listed() {
+    let bench = Bench::new();
+    let layout = plain(&bench);
+    let source = format!("oci:{}", layout.display());
+    let listed = bench.run(["help", "limits"]);
+    assert!(listed.status.success());
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let table = bench.run(["limits"]);
+    assert!(listed.contains(String::from_utf8(table.stdout).unwrap().trim()), "{listed}");
+    let rows = listed.lines().filter_map(|line| {
+        let (name, rest) = line.strip_prefix("  ")?.split_once(' ')?;
+        let value = rest.split_whitespace().next()?;
+        value.starts_with(|c: char| c.is_ascii_digit()).then(|| format!("{name}={value}"))
+    });
+    let rows: Vec<String> = rows.collect();
+    assert_eq!(rows.len(), 25, "{listed}");
+    let (servers, images): (Vec<_>, Vec<_>) = rows.iter().partition(|row| {
+        ["token", "error", "redirects"].iter().any(|name| row.starts_with(&format!("{name}=")))
+    });
+    let words: Vec<&str> = images.iter().flat_map(|row| ["--limit", row.as_str()]).collect();
+    bench.build(&source, "image.ext4", &words);
+    for row in servers {
+        let message = bench.build_fails(&source, &["--limit", row], 2);
+        assert!(message.contains("--limit ") && message.contains("no registry"), "{message}");
+    }
 }

@@ -82,28 +82,30 @@ fn strict_fails_where_the_report_lists_a_loss() {
 }
 
 #[test]
-fn limits_are_raised_and_lowered_by_their_flags() {
+fn limits_are_raised_and_lowered_by_their_names() {
     let Some(registry) = Registry::start() else { return };
     let reference = push(&registry, &[image(false)], "links:latest");
     let bench = Bench::new();
-    for (flag, too_little, enough) in [
-        ("--max-layers", "1", "2"),
-        ("--max-blob", "10", "1M"),
-        ("--max-layer", "100", "1M"),
-        ("--max-image", "1000", "1M"),
-        ("--max-entries", "2", "3"),
-        ("--max-metadata", "10", "1K"),
-        ("--max-header", "10", "1K"),
-        ("--max-path", "4", "8"),
-        ("--max-link", "6", "7"),
-        ("--max-xattr-value", "3", "4"),
-        ("--max-xattrs", "12", "13"),
-        ("--max-hops", "0", "1"),
-        ("--max-detours", "0", "1000"),
+    for (name, too_little, enough) in [
+        ("layers", "1", "2"),
+        ("blob", "10", "1M"),
+        ("layer", "100", "1M"),
+        ("image", "1000", "1M"),
+        ("entries", "2", "3"),
+        ("metadata", "10", "1K"),
+        ("header", "10", "1K"),
+        ("path", "4", "8"),
+        ("link", "6", "7"),
+        ("xattr-value", "3", "4"),
+        ("xattrs", "12", "13"),
+        ("symlink-depth", "0", "1"),
+        ("traversal", "0", "1000"),
     ] {
-        let message = bench.pull_fails(&reference, &[flag, too_little], 65);
-        assert!(message.contains(&format!("raise {flag} if you trust the image")), "{message}");
-        bench.pull(&reference, "enough.ext4", &["--force", flag, enough]);
+        let limit = |value: &str| format!("--limit={name}={value}");
+        let message = bench.pull_fails(&reference, &[&limit(too_little)], 65);
+        let advice = format!("raise --limit {name}=VALUE if you trust the image");
+        assert!(message.contains(&advice), "{message}");
+        bench.pull(&reference, "enough.ext4", &["--force", &limit(enough)]);
         std::fs::remove_file(bench.path("enough.ext4")).unwrap();
     }
 }

@@ -89,7 +89,7 @@ failures! {
     f11_a_malformed_header_is_refused_though_another_follows:
         ["type:x:x=9%20uid=5%0a pax:path=two f=1"] => "malformed record";
     f12_a_header_of_more_than_a_mebibyte_is_refused: ["pax:comment={c*1048577} f=1"]
-        => "1048594 bytes, at most 1048576 are read; raise --max-header";
+        => "1048594 bytes, at most 1048576 are read; raise --limit header";
     f13_a_sparse_map_that_overlaps_is_refused:
         ["pax:GNU.sparse.size=20 pax:GNU.sparse.map=5,3,6,2 f=abcde"] => "overlaps";
     f13_a_sparse_map_of_another_length_is_refused:
@@ -97,7 +97,7 @@ failures! {
         => "its sparse map has 1 segments, its records say 2";
     f13_a_sparse_map_of_too_many_segments_is_refused:
         ["pax:GNU.sparse.size=20 pax:GNU.sparse.map={0,0,*10001}0,0 f="]
-        => "more than 10000 segments; raise --max-sparse";
+        => "more than 10000 segments; raise --limit sparse";
     f14_a_directory_with_its_list_is_refused: ["type:D:d=Yf%00%00"] => "entries of type 'D'";
     f14_a_volumes_name_is_refused: ["type:V:volume"] => "entries of type 'V'";
     f14_a_part_of_a_file_is_refused: ["type:M:f=1"] => "entries of type 'M'";

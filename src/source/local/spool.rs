@@ -153,7 +153,7 @@ mod tests {
         let limits = Limits { image: 1 << 20, ..Limits::default() };
         let error = spool(io::repeat(7), "s", &limits).unwrap_err();
         assert_eq!(error.exit_code(), 65);
-        assert_eq!(error.hint(), Some("raise --max-image if you trust the image"));
+        assert_eq!(error.hint(), Some("raise --limit image=VALUE if you trust the image"));
         let cut = gzip(&vec![3; 1 << 16]);
         let cut = io::Cursor::new(cut[..cut.len() - 9].to_vec());
         assert_eq!(spool(cut, "s", &Limits::default()).unwrap_err().exit_code(), 65);

@@ -262,7 +262,7 @@ fn words_that_make_no_disk_are_refused_and_leave_nothing() {
         &["--owner-map", "0:1"],
         &["--strict"],
         &["--platform", "linux/arm64"],
-        &["--max-layer", "1G"],
+        &["--limit", "layer=1G"],
         &["--pull", "never"],
         &["--mode", "888"],
         &["--mode", "10000"],

@@ -253,9 +253,9 @@ fn a_file_of_many_holes_is_archived_whole() {
     bench.build("dir:root", "many.ext4", &["--owner", "0", "--size", "fit+1M"]);
     let report = bench.look_json(&["export", "many.ext4", "-o", "many.tar"]);
     let reason = report["losses"][0]["reason"].as_str().unwrap();
-    assert!(reason.contains("--max-sparse 12000"), "{reason}");
+    assert!(reason.contains("--limit sparse=12000"), "{reason}");
     bench.build_fails("tar:many.tar", &[], 65);
-    bench.build("tar:many.tar", "again.ext4", &["--max-sparse", "12000"]);
+    bench.build("tar:many.tar", "again.ext4", &["--limit", "sparse=12000"]);
     let told = bench.look(["diff", "many.ext4", "again.ext4", "--no-times"]);
     assert_eq!(told, b"");
     assert_eq!(data(&bench, "many.ext4", "/islands"), data(&bench, "again.ext4", "/islands"));
