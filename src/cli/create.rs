@@ -60,28 +60,29 @@ pub(crate) struct Create {
     #[command(flatten)]
     disk: Disk,
     /// Owner of the root directory [default: that of --from, else 0:0 whoever runs this]
-    #[arg(long, value_name = "UID[:GID]")]
+    #[arg(long, value_name = "UID[:GID]", help_heading = "Disk")]
     owner: Option<Owner>,
     /// Permission bits of the root directory, in octal [default: those of --from, else 0755]
-    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    #[arg(long, value_name = "MODE", value_parser = parse_mode, help_heading = "Disk")]
     mode: Option<u16>,
     /// On a device: write what the guest's kernel would else initialise after its first mount
-    #[arg(long)]
+    #[arg(long, help_heading = "Disk")]
     eager: bool,
     /// Do not ask a device to discard what it holds
-    #[arg(long)]
+    #[arg(long, help_heading = "Disk")]
     no_discard: bool,
-    /// Overwrite what is there
-    #[arg(long)]
-    force: bool,
     #[command(flatten)]
     seed: Seed,
+    /// Overwrite what is there
+    #[arg(long, help_heading = "Output")]
+    force: bool,
     #[command(flatten)]
     voice: Voice,
 }
 
 /// What a filesystem begins with.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Contents")]
 struct Seed {
     /// Begin with the tree of a directory, a tar archive or an image
     #[arg(long, value_name = "DIR|TAR|IMAGE", allow_hyphen_values = true, value_parser = SourceParser)]

@@ -24,7 +24,7 @@ pub(crate) struct Demo {
     #[arg(default_value = "demo.ext4")]
     output: PathBuf,
     /// Replace OUTPUT if it exists
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     force: bool,
     #[command(flatten)]
     pub(super) voice: Voice,

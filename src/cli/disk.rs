@@ -10,6 +10,7 @@ use crate::shown;
 
 /// The filesystem that is wanted.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Disk")]
 pub(super) struct Disk {
     /// The disk's size: 4G, fit, fit+512M [default: fit and the larger of 256M and a quarter of
     /// the content; fit alone for the profile read-only]

@@ -7,6 +7,7 @@ use crate::layer::Memory;
 
 /// How much of the host a pull may take.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
 pub(super) struct Effort {
     /// How many layers are fetched at once, and decompressed [default: 4, and one for every
     /// processor up to 8]

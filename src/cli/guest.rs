@@ -8,6 +8,7 @@ use crate::pull::GuestOptions;
 
 /// What the image gets beside its layers.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Contents")]
 pub(super) struct GuestWords {
     /// Put an init into the image that starts its program as a container engine would, and a
     /// description as --metadata does; the kernel has to be told init=/sbin/banger-init

@@ -6,6 +6,7 @@ use crate::flatten::LayerSemantics;
 
 /// How layers become one tree.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Contents")]
 pub(super) struct Layering {
     /// What a path means that leads through a symbolic link of a lower layer: where the link
     /// points to, or a new directory that hides it

@@ -71,6 +71,7 @@ enum ImageCommand {
 
 /// How a command speaks.
 #[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Output")]
 struct Voice {
     /// Print the result for people or for machines
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
@@ -131,5 +132,27 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_of_a_command_that_makes_a_disk_stands_under_a_heading() {
+        use clap::CommandFactory as _;
+        const HEADINGS: [&str; 5] = ["Disk", "Contents", "Registry", "Limits", "Output"];
+        for words in [["image", "pull"], ["image", "build"], ["disk", "create"]] {
+            let cli = Cli::command();
+            let command = words.iter().fold(&cli, |command, word| {
+                command.find_subcommand(word).unwrap_or_else(|| panic!("no {word}"))
+            });
+            let mut seen: Vec<&str> = Vec::new();
+            for option in command.get_arguments().filter(|argument| !argument.is_positional()) {
+                let heading = option.get_help_heading();
+                let heading = heading.unwrap_or_else(|| panic!("{words:?}: {option}"));
+                assert!(HEADINGS.contains(&heading), "{words:?}: {option} under {heading}");
+                if !seen.contains(&heading) {
+                    seen.push(heading);
+                }
+            }
+            assert_eq!(seen, HEADINGS, "{words:?}");
+        }
     }
 }

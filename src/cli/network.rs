@@ -14,6 +14,7 @@ use crate::source::{Options, Origin, Pull};
 
 /// How a registry is spoken with.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Registry")]
 pub(super) struct Network {
     /// Ask the registry what a tag names: always, only when the cache does not know, or never
     /// [default: always]
@@ -37,6 +38,7 @@ pub(super) struct Network {
 
 /// Who we are.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Registry")]
 struct Login {
     /// Look for credentials in this file first
     #[arg(long, value_name = "FILE")]
@@ -48,6 +50,7 @@ struct Login {
 
 /// Whom to believe.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Registry")]
 struct Tls {
     /// Trust the certificates in this file beside the system's
     #[arg(long, value_name = "FILE.pem")]

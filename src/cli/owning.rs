@@ -8,6 +8,7 @@ use crate::source::Origin;
 
 /// Whose the files of a directory become.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Contents")]
 pub(super) struct Owning {
     /// Give everything of dir:PATH to one owner, such as 0:0
     #[arg(long, value_name = "UID[:GID]")]

@@ -41,10 +41,10 @@ pub(crate) struct Pull {
     #[command(flatten)]
     owning: Owning,
     /// Replace OUTPUT if it exists
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     force: bool,
     /// Check the finished filesystem before it gets its name
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     check: bool,
     #[command(flatten)]
     pub(super) voice: Voice,
@@ -67,6 +67,7 @@ zstd. An image in a registry whose name is one of these words is docker://tar:la
 
 /// What the user adds to the image.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Contents")]
 struct Inject {
     /// Put a file or directory of the host into the image, root's unless said otherwise; SRC is -
     /// for what comes on standard input

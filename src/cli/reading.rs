@@ -16,7 +16,7 @@ use crate::source::Origin;
 #[derive(Debug, Args)]
 pub(super) struct Reading {
     /// Choose the image for this platform [default: linux on the host's architecture]
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", help_heading = "Contents")]
     platform: Option<String>,
     #[command(flatten)]
     pub(super) network: Network,
