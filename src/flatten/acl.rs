@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use ext4_writer::reader::Source;
-use ext4_writer::{NodeId, Sink};
-
 use super::attributes::{Fate, fate};
+use super::target::{ReadableTarget, Target};
 use super::{Flattener, shown};
 use crate::error::Result;
 use crate::layer::{Acl, Acls, Class, Entry};
 
 /// ACLs whose names are looked up when the layer is complete: its passwd may come behind them.
-pub(super) type PendingAcls = BTreeMap<(NodeId, Which), PendingAcl>;
+pub(super) type PendingAcls<N> = BTreeMap<(N, Which), PendingAcl>;
 
 pub(super) struct PendingAcl {
     acl: Acl,
@@ -36,9 +34,9 @@ pub(super) struct Names {
 /// The most bytes of passwd or group that are read.
 const MAX_FILE: u64 = 1 << 20;
 
-impl<S: Sink> Flattener<'_, S> {
+impl<T: Target> Flattener<'_, T> {
     /// Gives a node the ACLs that an entry has as text.
-    pub(super) fn add_acls(&mut self, node: NodeId, entry: &Entry) -> Result<()> {
+    pub(super) fn add_acls(&mut self, node: T::Node, entry: &Entry) -> Result<()> {
         let Acls { access, default } = &entry.acls;
         for (which, acl) in [(Which::Access, access), (Which::Default, default)] {
             let Some(acl) = acl else { continue };
@@ -57,7 +55,7 @@ impl<S: Sink> Flattener<'_, S> {
     }
 
     /// Forgets what entries before said of a node's ACLs.
-    pub(super) fn forget_acls(&mut self, node: NodeId) {
+    pub(super) fn forget_acls(&mut self, node: T::Node) {
         for which in [Which::Access, Which::Default] {
             self.pending_acls.remove(&(node, which));
         }
@@ -91,28 +89,28 @@ impl<S: Sink> Flattener<'_, S> {
 
     /// Sets an ACL as the kernel does: the mode follows it, and holds it where it says no more
     /// (kernel: `fs/posix_acl.c`, `posix_acl_update_mode`).
-    fn set_acl(&mut self, node: NodeId, which: Which, acl: &Acl, value: &[u8]) -> Result<()> {
+    fn set_acl(&mut self, node: T::Node, which: Which, acl: &Acl, value: &[u8]) -> Result<()> {
         if which == Which::Access {
             self.set_permissions(node, |_| acl.mode())?;
             if acl.is_mode() {
                 return Ok(());
             }
         }
-        let set = self.builder.set_xattr(node, which.attribute(), value);
+        let set = self.target.set_xattr(node, which.attribute(), value);
         set.map_err(|error| self.fail(error))
     }
 
     /// Changes the nine bits of permissions.
-    fn set_permissions(&mut self, node: NodeId, change: impl FnOnce(u16) -> u16) -> Result<()> {
+    fn set_permissions(&mut self, node: T::Node, change: impl FnOnce(u16) -> u16) -> Result<()> {
         const PERMISSIONS: u16 = 0o777;
         let mut metadata = self.metadata(node)?;
         let others = metadata.mode & !PERMISSIONS;
         metadata.mode = others | change(metadata.mode & PERMISSIONS);
-        self.builder.set_metadata(node, &metadata).map_err(|error| self.fail(error))
+        self.target.set_metadata(node, &metadata).map_err(|error| self.fail(error))
     }
 }
 
-impl<S: Sink + Source> Flattener<'_, S> {
+impl<T: ReadableTarget> Flattener<'_, T> {
     /// What the image's passwd and group say so far. A file that is too large knows nobody.
     pub(super) fn read_names(&mut self) -> Result<Names> {
         let mut names = Names::default();
@@ -120,8 +118,8 @@ impl<S: Sink + Source> Flattener<'_, S> {
             [(&b"/etc/passwd"[..], &mut names.users), (&b"/etc/group"[..], &mut names.groups)];
         for (path, numbers) in files {
             let Some(seen) = self.look(path)?.filter(super::Seen::is_file) else { continue };
-            let size = self.builder.file_size(seen.node);
-            if size.is_some_and(|size| size <= MAX_FILE)
+            let size = self.target.file_size(seen.node).map_err(|error| self.fail(error))?;
+            if size <= MAX_FILE
                 && let Some(content) = self.read(path, usize::MAX)?
             {
                 read_numbers(&content, numbers);

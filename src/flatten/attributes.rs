@@ -1,7 +1,8 @@
 //! Owners, modes, times and extended attributes: from an entry onto a node.
 
-use ext4_writer::{FileKind, Metadata, NodeId, Sink, Timestamp};
+use ext4_writer::{FileKind, Metadata, Timestamp};
 
+use super::target::Target;
 use super::{Flattener, shown};
 use crate::error::Result;
 use crate::layer::{Entry, Unsupported, Xattr};
@@ -15,13 +16,13 @@ pub(super) enum Fate {
     Drop(&'static str),
 }
 
-impl<S: Sink> Flattener<'_, S> {
+impl<T: Target> Flattener<'_, T> {
     /// Gives a node the attributes of an entry in place of those it has.
-    pub(super) fn replace_attributes(&mut self, node: NodeId, entry: &Entry) -> Result<()> {
+    pub(super) fn replace_attributes(&mut self, node: T::Node, entry: &Entry) -> Result<()> {
         let metadata = self.metadata_of(entry)?;
-        let set = self.builder.set_metadata(node, &metadata);
+        let set = self.target.set_metadata(node, &metadata);
         set.map_err(|error| self.fail(error))?;
-        self.builder.clear_xattrs(node).map_err(|error| self.fail(error))?;
+        self.target.clear_xattrs(node).map_err(|error| self.fail(error))?;
         self.forget_acls(node);
         self.add_xattrs(node, entry)
     }
@@ -29,12 +30,12 @@ impl<S: Sink> Flattener<'_, S> {
     /// The attributes in a hard link's header are its inode's, the last header's count (as
     /// containerd does it). Attributes that the header leaves out stay: archives tend to give
     /// them once.
-    pub(super) fn set_link_attributes(&mut self, node: NodeId, entry: &Entry) -> Result<()> {
+    pub(super) fn set_link_attributes(&mut self, node: T::Node, entry: &Entry) -> Result<()> {
         let mut metadata = self.metadata_of(entry)?;
         if self.kind(node)? == FileKind::Symlink {
             metadata.mode = self.metadata(node)?.mode;
         }
-        self.builder.set_metadata(node, &metadata).map_err(|error| self.fail(error))?;
+        self.target.set_metadata(node, &metadata).map_err(|error| self.fail(error))?;
         self.add_xattrs(node, entry)
     }
 
@@ -67,7 +68,7 @@ impl<S: Sink> Flattener<'_, S> {
         Ok(stored)
     }
 
-    pub(super) fn add_xattrs(&mut self, node: NodeId, entry: &Entry) -> Result<()> {
+    pub(super) fn add_xattrs(&mut self, node: T::Node, entry: &Entry) -> Result<()> {
         for Unsupported { keyword, why } in &entry.unsupported {
             let keyword = keyword.get(..MAX_SHOWN).unwrap_or(keyword);
             self.lose(format!("attribute \"{keyword}\" of the archive {why}"))?;
@@ -76,7 +77,7 @@ impl<S: Sink> Flattener<'_, S> {
         for Xattr { name, value } in &entry.xattrs {
             match fate(name, kind) {
                 Fate::Keep => {
-                    let set = self.builder.set_xattr(node, name, value);
+                    let set = self.target.set_xattr(node, name, value);
                     set.map_err(|error| self.fail(error))?;
                 }
                 Fate::DropOverlay => {
@@ -91,11 +92,9 @@ impl<S: Sink> Flattener<'_, S> {
         self.add_acls(node, entry)
     }
 
-    pub(super) fn copy_xattrs(&mut self, from: NodeId, to: NodeId) -> Result<()> {
-        let xattrs = self.builder.xattrs(from);
-        let xattrs = xattrs.map(|(name, value)| (name, value.into_owned()));
-        for (name, value) in xattrs.collect::<Vec<_>>() {
-            self.builder.set_xattr(to, &name, &value).map_err(|error| self.fail(error))?;
+    pub(super) fn copy_xattrs(&mut self, from: T::Node, to: T::Node) -> Result<()> {
+        for Xattr { name, value } in self.target.xattrs(from).map_err(|error| self.fail(error))? {
+            self.target.set_xattr(to, &name, &value).map_err(|error| self.fail(error))?;
         }
         Ok(())
     }

@@ -2,42 +2,63 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ext4_writer::NodeId;
-
 /// The number of a layer, from 1; 0 is before the first.
 pub(super) type LayerNumber = u16;
 
 /// A name in a directory.
-pub(super) type Place = (NodeId, Vec<u8>);
+pub(super) type EntryKey<N> = (N, Vec<u8>);
 
-/// What each layer touched, beside the mark that every name has of its own.
-#[derive(Default)]
-pub(super) struct History {
-    /// By directory: the newest layer that touched a name below it.
+/// What the layers touched. A later layer forgets nothing: a number below its own is as good as
+/// none, so that nothing has to be reset between layers.
+pub(super) struct History<N> {
+    /// By node: the newest layer that added it, or, of a directory, touched it or a name below it.
     touched: Vec<LayerNumber>,
     /// By directory: the newest layer in which nothing of lower layers is left below it.
     cleared: Vec<LayerNumber>,
+    /// Names that the current layer gave to nodes of lower layers.
+    linked: BTreeSet<EntryKey<N>>,
 }
 
-impl History {
-    /// The newest layer that touched a name below `directory`.
-    pub(super) fn touched(&self, directory: NodeId) -> LayerNumber {
-        self.touched.get(directory.index()).copied().unwrap_or_default()
-    }
-
-    /// Notes a touch below `directory`; `false` when it was known, and known above it too.
-    pub(super) fn touch(&mut self, directory: NodeId, layer: LayerNumber) -> bool {
-        raise(&mut self.touched, directory, layer)
-    }
-
-    /// Notes that `directory` is being cleared; `false` when it was cleared in this layer before.
-    pub(super) fn clear(&mut self, directory: NodeId, layer: LayerNumber) -> bool {
-        raise(&mut self.cleared, directory, layer)
+impl<N> Default for History<N> {
+    fn default() -> Self {
+        Self { touched: Vec::new(), cleared: Vec::new(), linked: BTreeSet::new() }
     }
 }
 
-fn raise(layers: &mut Vec<LayerNumber>, directory: NodeId, layer: LayerNumber) -> bool {
-    let index = directory.index();
+impl<N: Ord> History<N> {
+    /// The newest layer that touched the node of this index.
+    pub(super) fn touched(&self, index: usize) -> LayerNumber {
+        // A node that no layer touched is of the tree before the first.
+        self.touched.get(index).copied().unwrap_or(0)
+    }
+
+    /// Notes a touch of the node of this index; `false` when it was known, and known above it too.
+    pub(super) fn touch(&mut self, index: usize, layer: LayerNumber) -> bool {
+        raise(&mut self.touched, index, layer)
+    }
+
+    /// Notes that the directory is being cleared; `false` when it was cleared in this layer before.
+    pub(super) fn clear(&mut self, index: usize, layer: LayerNumber) -> bool {
+        raise(&mut self.cleared, index, layer)
+    }
+
+    /// Notes that the current layer gave this name to a node of a lower one.
+    pub(super) fn link(&mut self, name: EntryKey<N>) {
+        self.linked.insert(name);
+    }
+
+    /// Whether the current layer gave this name to a node of a lower one.
+    pub(super) fn is_linked(&self, directory: N, name: &[u8]) -> bool {
+        !self.linked.is_empty() && self.linked.contains(&(directory, name.to_vec()))
+    }
+
+    /// Ends the current layer.
+    pub(super) fn end_layer(&mut self) {
+        self.linked.clear();
+    }
+}
+
+fn raise(layers: &mut Vec<LayerNumber>, index: usize, layer: LayerNumber) -> bool {
     if layers.len() <= index {
         layers.resize(index.saturating_add(1), 0);
     }
@@ -52,47 +73,53 @@ fn raise(layers: &mut Vec<LayerNumber>, directory: NodeId, layer: LayerNumber) -
 
 /// What the current layer took out of the tree. It stays whole until the layer ends, because a
 /// hard link later in the layer may name it.
-#[derive(Default)]
-pub(super) struct Graveyard {
+pub(super) struct Tombstones<N> {
     /// What stood at a name before this layer took it away.
-    ghosts: BTreeMap<Place, NodeId>,
+    by_name: BTreeMap<EntryKey<N>, N>,
     /// The directory that stood where this layer made a new one.
-    predecessors: BTreeMap<NodeId, NodeId>,
-    dead: BTreeSet<NodeId>,
+    predecessors: BTreeMap<N, N>,
+    nodes: BTreeSet<N>,
 }
 
-impl Graveyard {
-    /// Remembers what stood at `place`; of several the first, which is the lower layers'.
-    pub(super) fn bury(&mut self, place: Place, node: NodeId) {
-        self.ghosts.entry(place).or_insert(node);
-        self.dead.insert(node);
+impl<N> Default for Tombstones<N> {
+    fn default() -> Self {
+        let (by_name, predecessors) = (BTreeMap::new(), BTreeMap::new());
+        Self { by_name, predecessors, nodes: BTreeSet::new() }
+    }
+}
+
+impl<N: Copy + Ord> Tombstones<N> {
+    /// Remembers what stood at `name`; of several the first, which is the lower layers'.
+    pub(super) fn add(&mut self, name: EntryKey<N>, node: N) {
+        self.by_name.entry(name).or_insert(node);
+        self.nodes.insert(node);
     }
 
     /// Notes that the directory `new` stands where `old` stood.
-    pub(super) fn succeed(&mut self, new: NodeId, old: NodeId) {
+    pub(super) fn succeed(&mut self, new: N, old: N) {
         self.predecessors.insert(new, old);
     }
 
     /// What was taken away from this name of this very directory.
-    pub(super) fn ghost(&self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
-        if self.ghosts.is_empty() {
+    pub(super) fn get(&self, directory: N, name: &[u8]) -> Option<N> {
+        if self.by_name.is_empty() {
             return None;
         }
-        self.ghosts.get(&(directory, name.to_vec())).copied()
+        self.by_name.get(&(directory, name.to_vec())).copied()
     }
 
     /// The directory that stood where `directory` stands now.
-    pub(super) fn predecessor(&self, directory: NodeId) -> Option<NodeId> {
+    pub(super) fn predecessor(&self, directory: N) -> Option<N> {
         self.predecessors.get(&directory).copied()
     }
 
     /// Whether this node was taken out itself (not: with a directory above it).
-    pub(super) fn holds(&self, node: NodeId) -> bool {
-        self.dead.contains(&node)
+    pub(super) fn holds(&self, node: N) -> bool {
+        self.nodes.contains(&node)
     }
 
-    /// Everything that was taken out.
-    pub(super) fn empty(&mut self) -> BTreeSet<NodeId> {
-        std::mem::take(self).dead
+    /// Everything that was taken out, which is forgotten.
+    pub(super) fn take(&mut self) -> BTreeSet<N> {
+        std::mem::take(self).nodes
     }
 }

@@ -3,37 +3,39 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use ext4_writer::{FileKind, NodeId, Sink};
+use ext4_writer::FileKind;
 
-use super::history::Place;
+use super::history::EntryKey;
 use super::path::{CleanPath, LINK_STORE, Meaning, stored_name};
+use super::target::Target;
 use super::walk::Missing;
 use super::{Flattener, shown};
 use crate::error::Result;
 use crate::layer::Entry;
 
 /// Links whose target has not been seen yet.
-pub(super) type PendingLinks = BTreeMap<Place, PendingLink>;
+pub(super) type PendingLinks<N> = BTreeMap<EntryKey<N>, PendingLink>;
 
 pub(super) struct PendingLink {
     target: CleanPath,
     entry: Entry,
 }
 
-enum Target {
-    Found {
-        directory: NodeId,
-        node: NodeId,
+/// What a link's target leads to.
+enum Found<N> {
+    Node {
+        directory: N,
+        node: N,
     },
     /// No such name, in a directory that may be there.
-    Missing(Option<Place>),
+    Missing(Option<EntryKey<N>>),
 }
 
-impl<S: Sink> Flattener<'_, S> {
+impl<T: Target> Flattener<'_, T> {
     /// Adds a hard link, or remembers it until its target comes.
     pub(super) fn place_link(
         &mut self,
-        directory: NodeId,
+        directory: T::Node,
         name: &[u8],
         entry: &Entry,
     ) -> Result<()> {
@@ -48,10 +50,10 @@ impl<S: Sink> Flattener<'_, S> {
         }
         self.outcome.counts.hard_links += 1;
         match self.find_target(&target)? {
-            Target::Found { directory: origin, node } => {
+            Found::Node { directory: origin, node } => {
                 self.link((directory, name), (origin, node), entry)
             }
-            Target::Missing(_) => {
+            Found::Missing(_) => {
                 self.vacate(directory, name)?;
                 self.touch(directory)?;
                 let link = PendingLink { target, entry: entry.clone() };
@@ -74,10 +76,10 @@ impl<S: Sink> Flattener<'_, S> {
                 }
                 self.current.clone_from(&link.entry.path);
                 match self.find_target(&link.target)? {
-                    Target::Found { directory, node } => {
+                    Found::Node { directory, node } => {
                         self.link((place.0, &place.1), (directory, node), &link.entry)?;
                     }
-                    Target::Missing(wanted) => {
+                    Found::Missing(wanted) => {
                         let next = wanted.and_then(|wanted| self.pending.remove_entry(&wanted));
                         let Some(next) = next else {
                             let target = shown(&link.entry.link);
@@ -99,16 +101,16 @@ impl<S: Sink> Flattener<'_, S> {
         entry: &Entry,
         body: &mut dyn Read,
     ) -> Result<()> {
-        let root = self.builder.root();
+        let root = self.target.root();
         let place = stored_name(name);
-        if self.graveyard.ghost(root, &place).is_some() {
+        if self.tombstones.get(root, &place).is_some() {
             return Err(self.refuse("AUFS has one file of a name"));
         }
         // No file of an image can have the store's own name, so it is free.
         let node = self.add_file(root, LINK_STORE, entry, body)?;
         self.add_xattrs(node, entry)?;
-        self.builder.detach(root, LINK_STORE).map_err(|error| self.fail(error))?;
-        self.graveyard.bury((root, place), node);
+        self.target.detach(root, LINK_STORE).map_err(|error| self.fail(error))?;
+        self.tombstones.add((root, place), node);
         self.kept_by_aufs.push((node, self.current.clone()));
         Ok(())
     }
@@ -116,7 +118,7 @@ impl<S: Sink> Flattener<'_, S> {
     /// Notes the files of AUFS's store that no link named.
     pub(super) fn settle_store(&mut self) -> Result<()> {
         for (node, path) in std::mem::take(&mut self.kept_by_aufs) {
-            if self.builder.link_count(node).map_err(|error| self.fail(error))? == 0 {
+            if self.target.link_count(node).map_err(|error| self.fail(error))? == 0 {
                 self.current = path;
                 self.lose("it is bookkeeping of AUFS".to_owned())?;
             }
@@ -125,14 +127,14 @@ impl<S: Sink> Flattener<'_, S> {
     }
 
     /// Whether a pending link can still have its name.
-    fn is_vacant(&mut self, (directory, name): &Place) -> Result<bool> {
-        if self.builder.lookup(*directory, name).is_some() {
+    fn is_vacant(&mut self, (directory, name): &EntryKey<T::Node>) -> Result<bool> {
+        if self.lookup(*directory, name)?.is_some() {
             return Ok(false);
         }
         let mut above = *directory;
-        while above != self.builder.root() {
+        while above != self.target.root() {
             self.detour()?;
-            if self.graveyard.holds(above) {
+            if self.tombstones.holds(above) {
                 return Ok(false);
             }
             above = self.parent(above)?;
@@ -141,36 +143,39 @@ impl<S: Sink> Flattener<'_, S> {
     }
 
     /// The target's own name is not followed: a link to a symbolic link is its second name.
-    fn find_target(&mut self, target: &CleanPath) -> Result<Target> {
+    fn find_target(&mut self, target: &CleanPath) -> Result<Found<T::Node>> {
         if let Ok(Meaning::LinkStore { name }) = target.meaning() {
-            let (directory, name) = (self.builder.root(), stored_name(name));
-            return Ok(match self.graveyard.ghost(directory, &name) {
-                Some(node) => Target::Found { directory, node },
-                None => Target::Missing(None),
+            let (directory, name) = (self.target.root(), stored_name(name));
+            return Ok(match self.tombstones.get(directory, &name) {
+                Some(node) => Found::Node { directory, node },
+                None => Found::Missing(None),
             });
         }
-        let Some(directory) = self.find(target.parent(), Missing::Ghosts)? else {
-            return Ok(Target::Missing(None));
+        let Some(directory) = self.find(target.parent(), Missing::Removed)? else {
+            return Ok(Found::Missing(None));
         };
         let name = target.name();
-        let node = self.builder.lookup(directory, name).or_else(|| self.ghost(directory, name));
+        let node = match self.lookup(directory, name)? {
+            Some(node) => Some(node),
+            None => self.tombstone(directory, name)?,
+        };
         Ok(match node {
-            Some(node) => Target::Found { directory, node },
-            None => Target::Missing(Some((directory, name.to_vec()))),
+            Some(node) => Found::Node { directory, node },
+            None => Found::Missing(Some((directory, name.to_vec()))),
         })
     }
 
     fn link(
         &mut self,
-        (directory, name): (NodeId, &[u8]),
-        (origin, node): (NodeId, NodeId),
+        (directory, name): (T::Node, &[u8]),
+        (origin, node): (T::Node, T::Node),
         entry: &Entry,
     ) -> Result<()> {
         let target = shown(&entry.link);
         if self.kind(node)? == FileKind::Directory {
             return Err(self.refuse(format!("its target \"{target}\" is a directory")));
         }
-        let present = self.builder.lookup(directory, name);
+        let present = self.lookup(directory, name)?;
         if present != Some(node) {
             if let Some(present) = present
                 && self.is_within(origin, present)?
@@ -178,19 +183,19 @@ impl<S: Sink> Flattener<'_, S> {
                 return Err(self.refuse(format!("its target \"{target}\" is below it")));
             }
             self.vacate(directory, name)?;
-            self.builder.add_link(directory, name, node).map_err(|error| self.fail(error))?;
+            self.target.add_link(directory, name, node).map_err(|error| self.fail(error))?;
         }
-        self.touch_name(directory, name)?;
+        self.touch_link((directory, name), node)?;
         self.set_link_attributes(node, entry)
     }
 
-    fn is_within(&mut self, directory: NodeId, ancestor: NodeId) -> Result<bool> {
+    fn is_within(&mut self, directory: T::Node, ancestor: T::Node) -> Result<bool> {
         let mut above = directory;
         loop {
             if above == ancestor {
                 return Ok(true);
             }
-            if above == self.builder.root() {
+            if above == self.target.root() {
                 return Ok(false);
             }
             self.detour()?;

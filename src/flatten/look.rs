@@ -1,25 +1,25 @@
 //! What the tree holds so far: what stands at a path, and what is in it.
 
-use ext4_writer::reader::Source;
-use ext4_writer::{FileKind, NodeId, Sink};
+use ext4_writer::FileKind;
 
 use super::Flattener;
 use super::path::CleanPath;
+use super::target::{ReadableTarget, Target};
 use super::walk::Missing;
 use crate::error::{Error, Result};
 
 /// What stands at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Seen<N> {
     /// Which node it is; two names of a file show the same.
-    pub node: NodeId,
+    pub node: N,
     /// What it is.
     pub kind: FileKind,
     /// Its twelve bits of permissions.
     pub mode: u16,
 }
 
-impl Seen {
+impl<N> Seen<N> {
     /// Whether it is a regular file.
     #[must_use]
     pub fn is_file(&self) -> bool {
@@ -33,10 +33,10 @@ impl Seen {
     }
 }
 
-impl<S: Sink> Flattener<'_, S> {
+impl<T: Target> Flattener<'_, T> {
     /// What a path of the image leads to, through symbolic links of the image; nothing where it
     /// leads nowhere. Never out of the image.
-    pub fn look(&mut self, path: &[u8]) -> Result<Option<Seen>> {
+    pub fn look(&mut self, path: &[u8]) -> Result<Option<Seen<T::Node>>> {
         path.clone_into(&mut self.current);
         let path = CleanPath::parse(path).map_err(|why| self.refuse(why))?;
         let Some(node) = self.leaf(path.whole())? else { return Ok(None) };
@@ -49,19 +49,19 @@ impl<S: Sink> Flattener<'_, S> {
         path.clone_into(&mut self.current);
         let path = CleanPath::parse(path).map_err(|why| self.refuse(why))?;
         let Some(directory) = self.find(path.parent(), Missing::Look)? else { return Ok(None) };
-        let node = self.builder.lookup(directory, path.name());
+        let node = self.lookup(directory, path.name())?;
         node.map(|node| self.kind(node)).transpose()
     }
 }
 
-impl<S: Sink + Source> Flattener<'_, S> {
+impl<T: ReadableTarget> Flattener<'_, T> {
     /// The content of the regular file that a path leads to; nothing where there is none. One of
     /// more than `limit` bytes is refused.
     pub fn read(&mut self, path: &[u8], limit: usize) -> Result<Option<Vec<u8>>> {
         let Some(Seen { node, kind: FileKind::Regular, .. }) = self.look(path)? else {
             return Ok(None);
         };
-        let size = self.builder.file_size(node).unwrap_or_default();
+        let size = self.target.file_size(node).map_err(|error| self.fail(error))?;
         let length = usize::try_from(size).unwrap_or(usize::MAX);
         if length > limit {
             let path = crate::shown::bytes(&path);
@@ -70,7 +70,7 @@ impl<S: Sink + Source> Flattener<'_, S> {
             )));
         }
         let mut content = vec![0; length];
-        let read = self.builder.read_at(node, 0, &mut content);
+        let read = self.target.read(node, &mut content);
         let got = read.map_err(|error| self.fail(error))?;
         content.truncate(got);
         Ok(Some(content))

@@ -1,27 +1,27 @@
 //! Tar entries onto the tree: whiteouts, links, scoped paths.
 //!
-//! The entries of a layer stream by once, in their order. Every name in the tree bears the number
-//! of the layer that last touched it, so that a whiteout hides lower layers only, wherever it
-//! stands. What a layer takes out of the tree stays whole until the layer ends, so that a hard
-//! link can still name it.
+//! The entries of a layer stream by once, in their order. For every node it is known which layer
+//! last touched it, so that a whiteout hides lower layers only, wherever it stands. What a layer
+//! takes out of the tree stays whole until the layer ends, so that a hard link can still name it.
 
 mod acl;
 mod attributes;
+pub(crate) mod builder;
 mod history;
 mod links;
 mod look;
 mod outcome;
 mod path;
+mod target;
 #[cfg(test)]
 pub(crate) mod tests;
 mod walk;
 mod whiteout;
 
 use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::io::Read;
 
-use ext4_writer::reader::Source;
-use ext4_writer::{Builder, FileContent, FileKind, Metadata, NodeId, Sink, Special, Timestamp};
+use ext4_writer::{FileContent, FileKind, Metadata, Special, Timestamp};
 
 use crate::error::{Error, Result};
 use crate::layer::{
@@ -29,13 +29,14 @@ use crate::layer::{
 };
 use crate::shown::name as shown;
 use acl::{Names, PendingAcls};
-use history::{Graveyard, History, LayerNumber};
+use history::{History, LayerNumber, Tombstones};
 use links::PendingLinks;
 use path::{CleanPath, Meaning};
 use walk::Missing;
 
 pub use look::Seen;
 pub use outcome::{Bounded, Counts, Flattened, LowerLink, Remark};
+pub use target::{NamedNode, ReadableTarget, Target};
 
 /// What an entry's path means that leads through a symbolic link of a lower layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,12 +65,12 @@ pub struct FlattenOptions {
 }
 
 /// Applies layers onto a filesystem, oldest first.
-pub struct Flattener<'b, S: Sink> {
-    builder: &'b mut Builder<S>,
+pub struct Flattener<'b, T: Target> {
+    target: &'b mut T,
     options: FlattenOptions,
     outcome: Flattened,
-    history: History,
-    lost_and_found: NodeId,
+    history: History<T::Node>,
+    lost_and_found: Option<T::Node>,
     layer: LayerNumber,
     label: String,
     is_open: bool,
@@ -83,31 +84,31 @@ pub struct Flattener<'b, S: Sink> {
     metadata_bytes: u64,
     /// Directories that were passed because of symbolic links, see [`Limits::detours`].
     detours: u64,
-    graveyard: Graveyard,
-    pending: PendingLinks,
-    pending_acls: PendingAcls,
-    followed: BTreeSet<NodeId>,
+    tombstones: Tombstones<T::Node>,
+    pending: PendingLinks<T::Node>,
+    pending_acls: PendingAcls<T::Node>,
+    followed: BTreeSet<T::Node>,
     /// Files that AUFS keeps for the hard links of this layer.
-    kept_by_aufs: Vec<(NodeId, Vec<u8>)>,
+    kept_by_aufs: Vec<(T::Node, Vec<u8>)>,
     /// The directory of the last entry: nearly always that of the next one too.
-    last_parent: Option<(Vec<u8>, NodeId)>,
+    last_parent: Option<(Vec<u8>, T::Node)>,
 }
 
-impl<S: Sink + Source> Flattener<'_, S> {
+impl<T: ReadableTarget> Flattener<'_, T> {
     /// Applies a whole layer and verifies its diff ID.
     pub fn apply_layer(&mut self, stream: LayerStream) -> Result<LayerTotals> {
         self.apply_layer_with(stream, Self::read_names)
     }
 }
 
-impl<'b, S: Sink> Flattener<'b, S> {
-    /// Applies onto what `builder` holds already.
-    pub fn new(builder: &'b mut Builder<S>, options: FlattenOptions) -> Result<Self> {
-        let lost_and_found = builder
-            .lookup(builder.root(), b"lost+found")
-            .ok_or_else(|| Error::internal("the filesystem has no lost+found"))?;
+impl<'b, T: Target> Flattener<'b, T> {
+    /// Applies onto what `target` holds already.
+    pub fn new(target: &'b mut T, options: FlattenOptions) -> Result<Self> {
+        let lost_and_found = target
+            .lookup(target.root(), b"lost+found")
+            .map_err(|error| T::explain("cannot look for /lost+found".to_owned(), error))?;
         Ok(Self {
-            builder,
+            target,
             options,
             outcome: Flattened::default(),
             history: History::default(),
@@ -120,7 +121,7 @@ impl<'b, S: Sink> Flattener<'b, S> {
             semantics: LayerSemantics::default(),
             metadata_bytes: 0,
             detours: 0,
-            graveyard: Graveyard::default(),
+            tombstones: Tombstones::default(),
             pending: PendingLinks::new(),
             pending_acls: PendingAcls::new(),
             followed: BTreeSet::new(),
@@ -168,7 +169,6 @@ impl<'b, S: Sink> Flattener<'b, S> {
             return Err(error.with_hint(flag::raise(flag::LAYERS)));
         };
         (self.layer, self.is_open) = (next, true);
-        self.builder.mark_new(next);
         label.clone_into(&mut self.label);
         self.semantics = self.options.semantics;
         self.outcome.counts.layers += 1;
@@ -232,7 +232,7 @@ impl<'b, S: Sink> Flattener<'b, S> {
         // Those of a layer that is read elsewhere: the image's names are not to be read here.
         self.settle_acls(&Names::default())?;
         let mut directories = Vec::new();
-        for node in self.graveyard.empty() {
+        for node in self.tombstones.take() {
             // Files first: one with a name in a removed directory goes with that directory.
             if self.kind(node)? == FileKind::Directory {
                 directories.push(node);
@@ -243,6 +243,7 @@ impl<'b, S: Sink> Flattener<'b, S> {
         for node in directories {
             self.discard(node)?;
         }
+        self.history.end_layer();
         self.followed.clear();
         self.last_parent = None;
         self.is_open = false;
@@ -308,7 +309,7 @@ impl<'b, S: Sink> Flattener<'b, S> {
             let mode = entry.mode;
             self.warn(format!("the root has mode {mode:04o}: no program of a user can start"));
         }
-        self.replace_attributes(self.builder.root(), entry)
+        self.replace_attributes(self.target.root(), entry)
     }
 
     fn place(
@@ -335,12 +336,12 @@ impl<'b, S: Sink> Flattener<'b, S> {
     }
 
     /// A directory over a directory replaces its attributes and keeps what is in it.
-    fn place_directory(&mut self, directory: NodeId, name: &[u8], entry: &Entry) -> Result<()> {
+    fn place_directory(&mut self, directory: T::Node, name: &[u8], entry: &Entry) -> Result<()> {
         self.outcome.counts.directories += 1;
-        if let Some(node) = self.builder.lookup(directory, name)
+        if let Some(node) = self.lookup(directory, name)?
             && self.kind(node)? == FileKind::Directory
         {
-            self.touch_name(directory, name)?;
+            self.touch(node)?;
             return self.replace_attributes(node, entry);
         }
         let metadata = self.metadata_of(entry)?;
@@ -351,11 +352,11 @@ impl<'b, S: Sink> Flattener<'b, S> {
     /// Adds what is neither a directory nor a second name.
     fn add_node(
         &mut self,
-        directory: NodeId,
+        directory: T::Node,
         name: &[u8],
         entry: &Entry,
         body: &mut dyn Read,
-    ) -> Result<NodeId> {
+    ) -> Result<T::Node> {
         if entry.kind == EntryKind::Regular {
             self.outcome.counts.files += 1;
             return self.add_file(directory, name, entry, body);
@@ -371,8 +372,8 @@ impl<'b, S: Sink> Flattener<'b, S> {
             EntryKind::Symlink => {
                 counts.symlinks += 1;
                 let target = &entry.link;
-                return self.add(directory, name, |builder| {
-                    builder.add_symlink(directory, name, &metadata, target)
+                return self.add(directory, name, |tree| {
+                    tree.add_symlink(directory, name, &metadata, target)
                 });
             }
             EntryKind::CharacterDevice => Special::CharacterDevice { major, minor },
@@ -384,18 +385,16 @@ impl<'b, S: Sink> Flattener<'b, S> {
             }
         };
         counts.special_files += 1;
-        self.add(directory, name, |builder| {
-            builder.add_special(directory, name, &metadata, special)
-        })
+        self.add(directory, name, |tree| tree.add_special(directory, name, &metadata, special))
     }
 
     fn add_file(
         &mut self,
-        directory: NodeId,
+        directory: T::Node,
         name: &[u8],
         entry: &Entry,
         body: &mut dyn Read,
-    ) -> Result<NodeId> {
+    ) -> Result<T::Node> {
         let stored = match &entry.segments {
             None => entry.size,
             Some(segments) => {
@@ -405,23 +404,23 @@ impl<'b, S: Sink> Flattener<'b, S> {
         let bytes = &mut self.outcome.counts.file_bytes;
         *bytes = bytes.saturating_add(stored);
         let metadata = self.metadata_of(entry)?;
-        self.add(directory, name, |builder| {
+        self.add(directory, name, |tree| {
             let content = match &entry.segments {
                 None => FileContent::new(entry.size, &mut *body),
                 Some(segments) => FileContent::sparse(entry.size, segments, &mut *body),
             };
-            builder.add_file(directory, name, &metadata, content)
+            tree.add_file(directory, name, &metadata, content)
         })
     }
 
     fn add_directory(
         &mut self,
-        directory: NodeId,
+        directory: T::Node,
         name: &[u8],
         metadata: &Metadata,
-    ) -> Result<NodeId> {
+    ) -> Result<T::Node> {
         let node =
-            self.add(directory, name, |builder| builder.add_directory(directory, name, metadata))?;
+            self.add(directory, name, |tree| tree.add_directory(directory, name, metadata))?;
         self.born(directory, name, node)?;
         Ok(node)
     }
@@ -430,58 +429,68 @@ impl<'b, S: Sink> Flattener<'b, S> {
     /// does is asked of `add` alone: it refuses before it reads, and nearly every name is new.
     fn add(
         &mut self,
-        directory: NodeId,
+        directory: T::Node,
         name: &[u8],
-        mut add: impl FnMut(&mut Builder<S>) -> ext4_writer::Result<NodeId>,
-    ) -> Result<NodeId> {
-        let added = match add(self.builder) {
-            Err(ext4_writer::Error::Exists { .. }) => {
-                self.bury(directory, name)?;
-                add(self.builder)
+        mut add: impl FnMut(&mut T) -> std::result::Result<T::Node, T::Error>,
+    ) -> Result<T::Node> {
+        let added = match add(self.target) {
+            Err(error) if T::is_taken(&error) => {
+                self.detach(directory, name)?;
+                add(self.target)
             }
             added => added,
         };
-        added.map_err(|error| self.fail(error))
+        let node = added.map_err(|error| self.fail(error))?;
+        self.history.touch(T::index(node), self.layer);
+        Ok(node)
     }
 
     /// Takes away what stands at a name, if anything does.
-    fn vacate(&mut self, directory: NodeId, name: &[u8]) -> Result<()> {
-        match self.builder.lookup(directory, name) {
-            Some(_) => self.bury(directory, name),
+    fn vacate(&mut self, directory: T::Node, name: &[u8]) -> Result<()> {
+        match self.lookup(directory, name)? {
+            Some(_) => self.detach(directory, name),
             None => Ok(()),
         }
     }
 
-    fn bury(&mut self, directory: NodeId, name: &[u8]) -> Result<()> {
-        let node = self.builder.detach(directory, name).map_err(|error| self.fail(error))?;
-        self.graveyard.bury((directory, name.to_vec()), node);
+    fn detach(&mut self, directory: T::Node, name: &[u8]) -> Result<()> {
+        let node = self.target.detach(directory, name).map_err(|error| self.fail(error))?;
+        self.tombstones.add((directory, name.to_vec()), node);
         self.outcome.counts.removed_names += 1;
         self.last_parent = None;
         Ok(())
     }
 
     /// Notes a new directory of this layer.
-    fn born(&mut self, parent: NodeId, name: &[u8], node: NodeId) -> Result<()> {
+    fn born(&mut self, parent: T::Node, name: &[u8], node: T::Node) -> Result<()> {
         // Nothing of lower layers is below it.
-        self.history.clear(node, self.layer);
-        if let Some(old) = self.ghost(parent, name) {
-            self.graveyard.succeed(node, old);
+        self.history.clear(T::index(node), self.layer);
+        if let Some(old) = self.tombstone(parent, name)? {
+            self.tombstones.succeed(node, old);
         }
         self.touch(parent)
     }
 
-    /// Marks a name as this layer's.
-    fn touch_name(&mut self, directory: NodeId, name: &[u8]) -> Result<()> {
-        let set = self.builder.set_mark(directory, name, self.layer);
-        set.map_err(|error| self.fail(error))?;
+    /// Notes that this layer gave a name to a node that is no directory.
+    fn touch_link(&mut self, (directory, name): (T::Node, &[u8]), node: T::Node) -> Result<()> {
+        if !self.is_current((directory, name), node) {
+            self.history.link((directory, name.to_vec()));
+        }
         self.touch(directory)
+    }
+
+    /// Whether this layer touched what stands at a name: it added the node, touched something
+    /// below it, or gave a node of a lower layer this name.
+    fn is_current(&self, (directory, name): (T::Node, &[u8]), node: T::Node) -> bool {
+        self.history.touched(T::index(node)) >= self.layer
+            || self.history.is_linked(directory, name)
     }
 
     /// Notes that this layer touched something in `directory`. What is above a touched directory
     /// is touched too, so the way up ends at the first that was.
-    fn touch(&mut self, directory: NodeId) -> Result<()> {
+    fn touch(&mut self, directory: T::Node) -> Result<()> {
         let mut above = directory;
-        while self.history.touch(above, self.layer) && above != self.builder.root() {
+        while self.history.touch(T::index(above), self.layer) && above != self.target.root() {
             above = self.parent(above)?;
         }
         Ok(())
@@ -503,24 +512,28 @@ impl<'b, S: Sink> Flattener<'b, S> {
         self.outcome.warnings.push(Remark { path: self.current.clone(), reason });
     }
 
-    fn discard(&mut self, node: NodeId) -> Result<()> {
-        self.builder.discard(node).map_err(|error| self.fail(error))
+    fn discard(&mut self, node: T::Node) -> Result<()> {
+        self.target.discard(node).map_err(|error| self.fail(error))
     }
 
-    fn kind(&self, node: NodeId) -> Result<FileKind> {
-        self.builder.kind(node).map_err(|error| self.fail(error))
+    fn lookup(&self, directory: T::Node, name: &[u8]) -> Result<Option<T::Node>> {
+        self.target.lookup(directory, name).map_err(|error| self.fail(error))
     }
 
-    fn kind_of(&self, node: Option<NodeId>) -> Result<Option<FileKind>> {
+    fn kind(&self, node: T::Node) -> Result<FileKind> {
+        self.target.kind(node).map_err(|error| self.fail(error))
+    }
+
+    fn kind_of(&self, node: Option<T::Node>) -> Result<Option<FileKind>> {
         node.map(|node| self.kind(node)).transpose()
     }
 
-    fn parent(&self, directory: NodeId) -> Result<NodeId> {
-        self.builder.parent(directory).map_err(|error| self.fail(error))
+    fn parent(&self, directory: T::Node) -> Result<T::Node> {
+        self.target.parent(directory).map_err(|error| self.fail(error))
     }
 
-    fn metadata(&self, node: NodeId) -> Result<Metadata> {
-        self.builder.metadata(node).map_err(|error| self.fail(error))
+    fn metadata(&self, node: T::Node) -> Result<Metadata> {
+        self.target.metadata(node).map_err(|error| self.fail(error))
     }
 
     /// Bad data in the current entry.
@@ -535,35 +548,8 @@ impl<'b, S: Sink> Flattener<'b, S> {
     }
 
     /// What a refusal of the filesystem means for the current entry.
-    fn fail(&self, error: ext4_writer::Error) -> Error {
-        use ext4_writer::Error as E;
+    fn fail(&self, error: T::Error) -> Error {
         let message = format!("cannot apply \"{}\" of {}", shown(&self.current), self.label);
-        match error {
-            E::ReadContent { source, .. } => {
-                Error::from_io(source, |source| Error::io(message).with_source(source))
-            }
-            E::ImageFull { .. } => {
-                Error::cannot_create(message).with_source(error).with_hint("raise --size")
-            }
-            E::TooFewInodes { .. } => {
-                Error::cannot_create(message).with_source(error).with_hint("raise --inodes")
-            }
-            E::WriteImage { ref source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Error::cannot_create(message).with_source(error)
-            }
-            E::WriteImage { .. } => Error::io(message).with_source(error),
-            E::InvalidName { .. }
-            | E::Protected { .. }
-            | E::TooManyLinks { .. }
-            | E::InvalidTarget { .. }
-            | E::InvalidDevice { .. }
-            | E::FileTooLarge { .. }
-            | E::InvalidSegments { .. }
-            | E::ContentShort { .. }
-            | E::InvalidAttribute { .. }
-            | E::AttributesTooLarge { .. }
-            | E::DirectoryTooLarge { .. } => Error::bad_data(message).with_source(error),
-            _ => Error::internal(message).with_source(error),
-        }
+        T::explain(message, error)
     }
 }

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use ext4_writer::{FileKind, NodeId, Sink};
+use ext4_writer::FileKind;
 
 use super::outcome::LowerLink;
+use super::target::Target;
 use super::{Flattener, LayerSemantics};
 use crate::error::Result;
 use crate::layer::flag;
@@ -23,13 +24,13 @@ pub(super) enum Missing {
     /// nowhere, as in the kernel.
     Leaf,
     /// Look among what this layer has taken away.
-    Ghosts,
+    Removed,
 }
 
 /// A path being walked.
-struct Walk<'p> {
+struct Walk<'p, N> {
     /// The directory that was reached, and its path.
-    at: NodeId,
+    at: N,
     trail: Vec<u8>,
     /// What is walked, and how far it has been.
     text: Cow<'p, [u8]>,
@@ -37,7 +38,7 @@ struct Walk<'p> {
     hops: u32,
 }
 
-impl Walk<'_> {
+impl<N> Walk<'_, N> {
     /// Whether nothing is left to walk.
     fn is_done(&self) -> bool {
         let rest = self.text.get(self.position..).unwrap_or_default();
@@ -56,22 +57,22 @@ impl Walk<'_> {
         }
     }
 
-    fn descend(&mut self, name: &[u8], directory: NodeId) {
+    fn descend(&mut self, name: &[u8], directory: N) {
         self.at = directory;
         self.trail.push(b'/');
         self.trail.extend_from_slice(name);
     }
 
-    fn ascend(&mut self, parent: NodeId) {
+    fn ascend(&mut self, parent: N) {
         self.at = parent;
         let slash = self.trail.iter().rposition(|byte| *byte == b'/');
         self.trail.truncate(slash.unwrap_or(0));
     }
 }
 
-impl<S: Sink> Flattener<'_, S> {
+impl<T: Target> Flattener<'_, T> {
     /// The directory at this clean path; what is missing is made.
-    pub(super) fn enter(&mut self, path: &[u8]) -> Result<NodeId> {
+    pub(super) fn enter(&mut self, path: &[u8]) -> Result<T::Node> {
         if let Some((known, directory)) = &self.last_parent
             && known == path
         {
@@ -84,7 +85,7 @@ impl<S: Sink> Flattener<'_, S> {
     }
 
     /// The directory at this clean path, if there is one.
-    pub(super) fn find(&mut self, path: &[u8], missing: Missing) -> Result<Option<NodeId>> {
+    pub(super) fn find(&mut self, path: &[u8], missing: Missing) -> Result<Option<T::Node>> {
         match &self.last_parent {
             Some((known, directory)) if known == path => Ok(Some(*directory)),
             _ => self.walk(path, missing),
@@ -92,17 +93,21 @@ impl<S: Sink> Flattener<'_, S> {
     }
 
     /// What this clean path leads to, links at its end too.
-    pub(super) fn leaf(&mut self, path: &[u8]) -> Result<Option<NodeId>> {
+    pub(super) fn leaf(&mut self, path: &[u8]) -> Result<Option<T::Node>> {
         self.walk(path, Missing::Leaf)
     }
 
-    fn walk(&mut self, path: &[u8], missing: Missing) -> Result<Option<NodeId>> {
-        let root = self.builder.root();
+    fn walk(&mut self, path: &[u8], missing: Missing) -> Result<Option<T::Node>> {
+        let root = self.target.root();
         let text = Cow::Borrowed(path);
         self.walk_on(Walk { at: root, trail: Vec::new(), text, position: 0, hops: 0 }, missing)
     }
 
-    fn walk_on(&mut self, mut walk: Walk<'_>, missing: Missing) -> Result<Option<NodeId>> {
+    fn walk_on(
+        &mut self,
+        mut walk: Walk<'_, T::Node>,
+        missing: Missing,
+    ) -> Result<Option<T::Node>> {
         while let Some(part) = walk.next_part() {
             if walk.hops > 0 {
                 self.detour()?;
@@ -112,10 +117,10 @@ impl<S: Sink> Flattener<'_, S> {
                 walk.ascend(self.parent(walk.at)?);
                 continue;
             }
-            let live = self.builder.lookup(walk.at, &part);
+            let live = self.lookup(walk.at, &part)?;
             let node = match missing {
-                Missing::Ghosts => match self.passable(live)? {
-                    None => self.ghost(walk.at, &part),
+                Missing::Removed => match self.passable(live)? {
+                    None => self.tombstone(walk.at, &part)?,
                     passable => passable,
                 },
                 Missing::Make | Missing::Stop | Missing::Look | Missing::Leaf => live,
@@ -123,8 +128,7 @@ impl<S: Sink> Flattener<'_, S> {
             match (node, self.kind_of(node)?) {
                 (Some(node), Some(FileKind::Directory)) => walk.descend(&part, node),
                 (Some(node), Some(FileKind::Symlink)) => {
-                    let is_lower =
-                        live == Some(node) && self.builder.mark(walk.at, &part) != Some(self.layer);
+                    let is_lower = live == Some(node) && !self.is_current((walk.at, &part), node);
                     let is_meant = matches!(missing, Missing::Make | Missing::Stop);
                     if is_lower && is_meant && self.semantics == LayerSemantics::Overlay {
                         let directory = self.hide(&walk, &part, node)?;
@@ -156,22 +160,23 @@ impl<S: Sink> Flattener<'_, S> {
     }
 
     /// A node that a path can lead through.
-    fn passable(&self, node: Option<NodeId>) -> Result<Option<NodeId>> {
+    fn passable(&self, node: Option<T::Node>) -> Result<Option<T::Node>> {
         let kind = self.kind_of(node)?;
         Ok(node.filter(|_| matches!(kind, Some(FileKind::Directory | FileKind::Symlink))))
     }
 
     /// Goes where a symbolic link points to: the only place where one is followed.
-    fn follow(&mut self, walk: &mut Walk<'_>, symlink: NodeId) -> Result<()> {
+    fn follow(&mut self, walk: &mut Walk<'_, T::Node>, symlink: T::Node) -> Result<()> {
         walk.hops = walk.hops.saturating_add(1);
         let limit = self.options.limits.hops;
         if walk.hops > limit {
             let error = self.refuse(format!("more than {limit} symbolic links lead to it"));
             return Err(error.with_hint(flag::raise(flag::HOPS)));
         }
-        let target = self.builder.symlink_target(symlink).unwrap_or_default().to_vec();
+        let target = self.target.symlink_target(symlink).map_err(|error| self.fail(error))?;
+        let target = target.into_owned();
         if target.starts_with(b"/") {
-            walk.at = self.builder.root();
+            walk.at = self.target.root();
             walk.trail.clear();
         }
         let rest = walk.text.get(walk.position..).unwrap_or_default();
@@ -183,7 +188,7 @@ impl<S: Sink> Flattener<'_, S> {
     /// Puts a directory in the place of a lower layer's symbolic link, as an overlay shows it. It
     /// has the attributes of the directory that the link leads to (containerd: archive/tar.go,
     /// `mkparent`).
-    fn hide(&mut self, walk: &Walk<'_>, name: &[u8], symlink: NodeId) -> Result<NodeId> {
+    fn hide(&mut self, walk: &Walk<'_, T::Node>, name: &[u8], symlink: T::Node) -> Result<T::Node> {
         let Walk { at, ref trail, hops, .. } = *walk;
         let text = Cow::Borrowed(name);
         let sight = Walk { at, trail: trail.clone(), text, position: 0, hops };
@@ -195,7 +200,12 @@ impl<S: Sink> Flattener<'_, S> {
     }
 
     /// A lower layer's symbolic link in the path of an entry, to be noted once in a layer.
-    fn lower_link(&mut self, walk: &Walk<'_>, name: &[u8], symlink: NodeId) -> Option<LowerLink> {
+    fn lower_link(
+        &mut self,
+        walk: &Walk<'_, T::Node>,
+        name: &[u8],
+        symlink: T::Node,
+    ) -> Option<LowerLink> {
         if !self.followed.insert(symlink) {
             return None;
         }
@@ -210,15 +220,16 @@ impl<S: Sink> Flattener<'_, S> {
     /// What this layer has taken away from a name, of this directory or of one that stood here.
     ///
     /// In a directory that was taken away itself, its names are what was taken away with it.
-    pub(super) fn ghost(&self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
+    pub(super) fn tombstone(&self, directory: T::Node, name: &[u8]) -> Result<Option<T::Node>> {
         let mut directory = directory;
         loop {
-            if let Some(node) = self.graveyard.ghost(directory, name) {
-                return Some(node);
+            if let Some(node) = self.tombstones.get(directory, name) {
+                return Ok(Some(node));
             }
-            directory = self.graveyard.predecessor(directory)?;
-            if let Some(node) = self.builder.lookup(directory, name) {
-                return Some(node);
+            let Some(before) = self.tombstones.predecessor(directory) else { return Ok(None) };
+            directory = before;
+            if let Some(node) = self.lookup(directory, name)? {
+                return Ok(Some(node));
             }
         }
     }
@@ -227,10 +238,10 @@ impl<S: Sink> Flattener<'_, S> {
     ///
     /// Where this layer hid a directory, the new one has its attributes: a whiteout behind the
     /// entry would have left it in place, and whiteouts mean the same wherever they stand.
-    fn imply_directory(&mut self, parent: NodeId, name: &[u8]) -> Result<NodeId> {
-        let ghost = self.ghost(parent, name);
-        let is_directory = self.kind_of(ghost)? == Some(FileKind::Directory);
-        let model = ghost.filter(|_| is_directory);
+    fn imply_directory(&mut self, parent: T::Node, name: &[u8]) -> Result<T::Node> {
+        let removed = self.tombstone(parent, name)?;
+        let is_directory = self.kind_of(removed)? == Some(FileKind::Directory);
+        let model = removed.filter(|_| is_directory);
         if name.starts_with(b".wh.") {
             self.warn("a directory in its path is called like a whiteout, but is none".to_owned());
         }
@@ -240,10 +251,10 @@ impl<S: Sink> Flattener<'_, S> {
     /// Makes a directory with the attributes of another one.
     fn make_directory(
         &mut self,
-        parent: NodeId,
+        parent: T::Node,
         name: &[u8],
-        model: Option<NodeId>,
-    ) -> Result<NodeId> {
+        model: Option<T::Node>,
+    ) -> Result<T::Node> {
         let metadata = match model {
             Some(model) => self.metadata(model)?,
             None => ext4_writer::Metadata::root_owned(0o755, self.options.epoch),

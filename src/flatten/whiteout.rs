@@ -1,25 +1,26 @@
 //! Whiteouts: they hide what lower layers put there, wherever they stand in their own layer.
 
-use ext4_writer::{FileKind, NodeId, Sink};
+use ext4_writer::FileKind;
 
 use super::Flattener;
 use super::path::split_last;
+use super::target::Target;
 use super::walk::Missing;
 use crate::error::Result;
 use crate::layer::Entry;
 
 /// What a whiteout finds at a name.
-enum Found {
+enum Found<N> {
     Nothing,
     /// Only lower layers touched it and all below it.
     Lower,
     /// This layer put it there.
     Current,
     /// A directory that this layer touched, or something below it.
-    Touched(NodeId),
+    Touched(N),
 }
 
-impl<S: Sink> Flattener<'_, S> {
+impl<T: Target> Flattener<'_, T> {
     /// A whiteout's contents have no place: its name can only hide another.
     pub(super) fn note_contents_of_whiteout(&mut self, entry: &Entry) -> Result<()> {
         if entry.size == 0 {
@@ -37,7 +38,7 @@ impl<S: Sink> Flattener<'_, S> {
         let Some(directory) = self.find(parent, Missing::Stop)? else { return Ok(()) };
         match self.examine(directory, name)? {
             Found::Nothing | Found::Current => Ok(()),
-            Found::Lower => self.bury(directory, name),
+            Found::Lower => self.detach(directory, name),
             Found::Touched(node) => self.clear(node),
         }
     }
@@ -50,7 +51,7 @@ impl<S: Sink> Flattener<'_, S> {
         }
         let (parent, name) = split_last(directory);
         let Some(parent) = self.find(parent, Missing::Stop)? else { return Ok(()) };
-        let kind = self.kind_of(self.builder.lookup(parent, name))?;
+        let kind = self.kind_of(self.lookup(parent, name)?)?;
         let is_file = !matches!(kind, None | Some(FileKind::Directory | FileKind::Symlink));
         if is_file && matches!(self.examine(parent, name)?, Found::Lower) {
             self.enter(directory)?;
@@ -63,40 +64,36 @@ impl<S: Sink> Flattener<'_, S> {
     /// A directory that was cleared before in this layer holds nothing of lower layers any more,
     /// and one that this layer did not touch goes in one piece: so each directory is looked at
     /// once in a layer, whatever the number and the nesting of the whiteouts.
-    fn clear(&mut self, top: NodeId) -> Result<()> {
+    fn clear(&mut self, top: T::Node) -> Result<()> {
         let mut waiting = vec![top];
         while let Some(directory) = waiting.pop() {
-            if !self.history.clear(directory, self.layer) {
+            if !self.history.clear(T::index(directory), self.layer) {
                 continue;
             }
             let mut hidden = Vec::new();
-            let names = self.builder.names(directory).map_err(|error| self.fail(error))?;
+            let names = self.target.names(directory).map_err(|error| self.fail(error))?;
             for (name, _) in names {
-                match self.examine(directory, name)? {
-                    Found::Lower => hidden.push(name.to_vec()),
+                match self.examine(directory, &name)? {
+                    Found::Lower => hidden.push(name.into_owned()),
                     Found::Touched(node) => waiting.push(node),
                     Found::Nothing | Found::Current => {}
                 }
             }
             for name in hidden {
-                self.bury(directory, &name)?;
+                self.detach(directory, &name)?;
             }
         }
         Ok(())
     }
 
-    fn examine(&self, directory: NodeId, name: &[u8]) -> Result<Found> {
-        let Some(node) = self.builder.lookup(directory, name) else { return Ok(Found::Nothing) };
-        let mark = self.builder.mark(directory, name).unwrap_or_default();
+    fn examine(&self, directory: T::Node, name: &[u8]) -> Result<Found<T::Node>> {
+        let Some(node) = self.lookup(directory, name)? else { return Ok(Found::Nothing) };
+        let is_current = self.is_current((directory, name), node);
         if self.kind(node)? != FileKind::Directory {
-            return Ok(if mark < self.layer { Found::Lower } else { Found::Current });
+            return Ok(if is_current { Found::Current } else { Found::Lower });
         }
         // The filesystem's own directory stays, whatever hides it.
-        let stays = node == self.lost_and_found;
-        Ok(if stays || mark.max(self.history.touched(node)) >= self.layer {
-            Found::Touched(node)
-        } else {
-            Found::Lower
-        })
+        let stays = Some(node) == self.lost_and_found;
+        Ok(if stays || is_current { Found::Touched(node) } else { Found::Lower })
     }
 }

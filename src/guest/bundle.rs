@@ -7,13 +7,11 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use ext4_writer::Sink;
-use ext4_writer::reader::Source;
 use serde::Deserialize;
 
 use super::units::{Wanted, enable};
 use crate::error::{Error, Result};
-use crate::flatten::Flattener;
+use crate::flatten::{Flattener, ReadableTarget, Target};
 use crate::inject::{Adding, Addition, TreeHasher, add_below, open_overlay};
 use crate::layer::{Archive, Entry, EntryKind, Limits};
 use crate::open;
@@ -78,9 +76,9 @@ impl Bundle {
     }
 
     /// Puts its files into the image as one layer, all of them root's, and enables its units.
-    pub(super) fn apply<S: Sink + Source>(
+    pub(super) fn apply<T: ReadableTarget>(
         &self,
-        image: &mut Flattener<'_, S>,
+        image: &mut Flattener<'_, T>,
         limits: &Limits,
         adding: &mut Adding<'_>,
     ) -> Result<()> {
@@ -171,9 +169,9 @@ impl Bundle {
     }
 
     /// Applies the entries of an archive, whose paths begin with `rootfs/`.
-    fn unpack<S: Sink>(
+    fn unpack<T: Target>(
         &self,
-        image: &mut Flattener<'_, S>,
+        image: &mut Flattener<'_, T>,
         limits: &Limits,
         hasher: &mut TreeHasher,
     ) -> Result<Manifest> {

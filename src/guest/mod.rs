@@ -13,11 +13,10 @@ mod tools;
 mod units;
 mod user;
 
-use ext4_writer::reader::Source;
-use ext4_writer::{Sink, Timestamp};
+use ext4_writer::Timestamp;
 
 use crate::error::Result;
-use crate::flatten::Flattener;
+use crate::flatten::{Flattener, ReadableTarget, Target};
 use crate::inject::{Adding, TreeHasher};
 use crate::layer::{Entry, EntryKind, Limits};
 use crate::source::Config;
@@ -50,9 +49,9 @@ impl Guest {
     }
 
     /// Puts the agents into the image, which has its layers by now.
-    pub fn apply_bundles<S: Sink + Source>(
+    pub fn apply_bundles<T: ReadableTarget>(
         &self,
-        image: &mut Flattener<'_, S>,
+        image: &mut Flattener<'_, T>,
         limits: &Limits,
         adding: &mut Adding<'_>,
     ) -> Result<()> {
@@ -61,9 +60,9 @@ impl Guest {
 
     /// Puts the rest into the image, which has all its other files by now: the init, and a
     /// description, which is returned as it became. `hasher` learns both.
-    pub fn apply<S: Sink + Source>(
+    pub fn apply<T: ReadableTarget>(
         &self,
-        image: &mut Flattener<'_, S>,
+        image: &mut Flattener<'_, T>,
         mut description: Option<Description>,
         time: Timestamp,
         hasher: &mut TreeHasher,
@@ -99,8 +98,8 @@ impl Guest {
 }
 
 /// The script that starts an image as its config says.
-fn start<S: Sink + Source>(
-    image: &mut Flattener<'_, S>,
+fn start<T: ReadableTarget>(
+    image: &mut Flattener<'_, T>,
     config: &Config,
     description: Option<&mut Description>,
 ) -> Result<String> {
@@ -115,8 +114,8 @@ fn start<S: Sink + Source>(
     program.script(&user, &tools)
 }
 
-fn put<S: Sink>(
-    image: &mut Flattener<'_, S>,
+fn put<T: Target>(
+    image: &mut Flattener<'_, T>,
     path: &str,
     mode: u16,
     content: &[u8],

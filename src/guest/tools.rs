@@ -1,10 +1,8 @@
 //! The programs of an image that its generated init needs, found before the image boots.
 
-use ext4_writer::{NodeId, Sink};
-
 use super::user::User;
 use crate::error::{Error, Result};
-use crate::flatten::{Flattener, Seen};
+use crate::flatten::{Flattener, Seen, Target};
 
 /// Where programs are; the distribution's own before what an image added to it.
 const DIRECTORIES: [&str; 6] =
@@ -50,7 +48,7 @@ pub(super) struct Tools {
 
 impl Tools {
     /// Looks for what a program that runs as `user` needs.
-    pub(super) fn find<S: Sink>(image: &mut Flattener<'_, S>, user: &User) -> Result<Self> {
+    pub(super) fn find<T: Target>(image: &mut Flattener<'_, T>, user: &User) -> Result<Self> {
         if !image.look(b"/bin/sh")?.is_some_and(|seen| seen.is_program()) {
             return Err(Error::bad_data("the image has no /bin/sh, which --init is written for")
                 .with_hint("leave --init out and boot a program of the image by init=PATH"));
@@ -75,14 +73,14 @@ impl Tools {
     }
 }
 
-struct Search<'a, 'b, S: Sink> {
-    image: &'a mut Flattener<'b, S>,
+struct Search<'a, 'b, T: Target> {
+    image: &'a mut Flattener<'b, T>,
     /// Programs that are many in one.
-    multicall: Vec<NodeId>,
+    multicall: Vec<T::Node>,
 }
 
-impl<S: Sink> Search<'_, '_, S> {
-    fn path(&mut self, name: &str) -> Result<Option<(String, NodeId)>> {
+impl<T: Target> Search<'_, '_, T> {
+    fn path(&mut self, name: &str) -> Result<Option<(String, T::Node)>> {
         for directory in DIRECTORIES {
             let path = format!("{directory}/{name}");
             if let Some(seen) = self.image.look(path.as_bytes())?.filter(Seen::is_program) {

@@ -5,12 +5,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use ext4_writer::reader::Source;
-use ext4_writer::{FileKind, Sink, Timestamp};
+use ext4_writer::{FileKind, Timestamp};
 
 use super::places::{SYSTEMD, UNITS};
 use crate::error::{Error, Result};
-use crate::flatten::Flattener;
+use crate::flatten::{Flattener, ReadableTarget, Target};
 use crate::layer::{Entry, EntryKind};
 use crate::shown::excerpt;
 
@@ -50,8 +49,8 @@ struct Install {
 }
 
 /// Enables units of the image, which has all its files by now, for a bundle.
-pub(super) fn enable<S: Sink + Source>(
-    image: &mut Flattener<'_, S>,
+pub(super) fn enable<T: ReadableTarget>(
+    image: &mut Flattener<'_, T>,
     bundle: &str,
     units: Vec<Wanted>,
     time: Timestamp,
@@ -88,13 +87,13 @@ pub(super) fn enable<S: Sink + Source>(
     Ok(())
 }
 
-struct Enabler<'a, 'b, S: Sink> {
-    image: &'a mut Flattener<'b, S>,
+struct Enabler<'a, 'b, T: Target> {
+    image: &'a mut Flattener<'b, T>,
     bundle: &'a str,
     time: Timestamp,
 }
 
-impl<S: Sink + Source> Enabler<'_, '_, S> {
+impl<T: ReadableTarget> Enabler<'_, '_, T> {
     /// Enables one unit; returns those that it takes with it.
     fn enable(&mut self, wanted: &Wanted) -> Result<Vec<String>> {
         let unit = self.name(&wanted.unit)?.to_owned();

@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use ext4_writer::reader::Source;
-use ext4_writer::{Builder, Sink, Summary, WriteBehind};
+use ext4_writer::{Builder, Summary, WriteBehind};
 
 use super::output::{ImageSink, Output};
 use super::ready::{Built, Ready};
@@ -12,7 +11,7 @@ use super::refused::refused;
 use super::size::ImageSize;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::flatten::Flattener;
+use crate::flatten::{Flattener, ReadableTarget};
 use crate::inject::{Adding, HostTree, TreeHasher, add_files, add_tree, open_overlay};
 use crate::layer::{LayerStream, LayerTotals};
 
@@ -97,11 +96,11 @@ fn finish(recipe: &Recipe, mut builder: ImageBuilder) -> Result<Summary> {
 
 impl Recipe {
     /// Applies what the image begins with; returns what names it, and what was read of each layer.
-    fn apply_base<S: Sink + Source>(
+    fn apply_base<T: ReadableTarget>(
         &self,
         base: Base<'_>,
         layers: impl Iterator<Item = Result<LayerStream>>,
-        layering: &mut Flattener<'_, S>,
+        layering: &mut Flattener<'_, T>,
     ) -> Result<(Digest, Vec<LayerTotals>)> {
         let mut hasher = TreeHasher::default();
         if let Base::Tree { tree, seen } = base {
@@ -127,9 +126,9 @@ impl Recipe {
     }
 
     /// Applies what the user puts over the image.
-    fn apply_additions<S: Sink + Source>(
+    fn apply_additions<T: ReadableTarget>(
         &self,
-        layering: &mut Flattener<'_, S>,
+        layering: &mut Flattener<'_, T>,
         hasher: &mut TreeHasher,
     ) -> Result<()> {
         let mut adding = self.adding(hasher, &|_| {});

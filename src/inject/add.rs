@@ -3,19 +3,17 @@
 use std::fs::File;
 use std::io;
 
-use ext4_writer::Sink;
-
 use super::addition::{Addition, Kind};
 use super::overlay::host;
 use super::tree::{Adding, Copying, HostTree};
 use super::walk::{look_at, walk};
 use crate::error::Result;
-use crate::flatten::Flattener;
+use crate::flatten::{Flattener, Target};
 use crate::shown::path as shown;
 
 /// Applies additions as one layer, in their order.
-pub fn add_files<S: Sink>(
-    flattener: &mut Flattener<'_, S>,
+pub fn add_files<T: Target>(
+    flattener: &mut Flattener<'_, T>,
     additions: &[Addition],
     adding: &mut Adding<'_>,
 ) -> Result<()> {
@@ -27,8 +25,8 @@ pub fn add_files<S: Sink>(
 }
 
 /// Adds one thing to the layer that was begun.
-pub fn add_below<S: Sink>(
-    flattener: &mut Flattener<'_, S>,
+pub fn add_below<T: Target>(
+    flattener: &mut Flattener<'_, T>,
     addition: &Addition,
     adding: &mut Adding<'_>,
 ) -> Result<()> {

@@ -6,12 +6,10 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-use ext4_writer::Sink;
-
 use super::overlay::host;
 use super::owners::{Owner, Owners};
 use crate::error::{Error, Result};
-use crate::flatten::Flattener;
+use crate::flatten::{Flattener, Target};
 use crate::shown::path as shown;
 
 /// A file or directory of the host and its place in the image: `SRC:DST[:MODE[:UID:GID]]`.
@@ -112,9 +110,9 @@ impl Addition {
     }
 
     /// Where the source itself goes, or `None` where its contents go into the destination.
-    pub(super) fn target<S: Sink>(
+    pub(super) fn target<T: Target>(
         &self,
-        flattener: &mut Flattener<'_, S>,
+        flattener: &mut Flattener<'_, T>,
     ) -> Result<Option<Vec<u8>>> {
         let source = self.source.as_os_str().as_bytes();
         if source == b"." || source.ends_with(b"/.") {

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry as Slot;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use ext4_writer::{Sink, Timestamp};
+use ext4_writer::Timestamp;
 use rustix::fs::{FileType, Stat};
 
 use super::hasher::TreeHasher;
@@ -13,7 +13,7 @@ use super::owners::{Class, Owners};
 use super::stored::{Content, Stored, bytes, copy_of, size};
 use super::walk::{Met, walk};
 use crate::error::{Error, Result};
-use crate::flatten::Flattener;
+use crate::flatten::{Flattener, Target};
 use crate::layer::{Entry, EntryKind, Xattr};
 
 /// The permissions of what comes from a pipe.
@@ -117,8 +117,8 @@ fn unknown(met: &Met<'_>, id: u32) -> Error {
 }
 
 /// Applies a directory as one layer that is the whole root.
-pub fn add_tree<S: Sink>(
-    flattener: &mut Flattener<'_, S>,
+pub fn add_tree<T: Target>(
+    flattener: &mut Flattener<'_, T>,
     tree: &HostTree,
     adding: &mut Adding<'_>,
 ) -> Result<()> {
@@ -132,8 +132,8 @@ pub fn add_tree<S: Sink>(
 ///
 /// Names mean nothing but themselves: a directory of the host may hold some that would hide others
 /// in a layer.
-pub(super) struct Copying<'c, 'a, 'f, 'b, S: Sink> {
-    flattener: &'f mut Flattener<'b, S>,
+pub(super) struct Copying<'c, 'a, 'f, 'b, T: Target> {
+    flattener: &'f mut Flattener<'b, T>,
     tree: &'c HostTree,
     adding: &'c mut Adding<'a>,
     links: Links,
@@ -147,10 +147,10 @@ pub(super) struct Copying<'c, 'a, 'f, 'b, S: Sink> {
     pub(super) mode: Option<u16>,
 }
 
-impl<'c, 'a, 'f, 'b, S: Sink> Copying<'c, 'a, 'f, 'b, S> {
+impl<'c, 'a, 'f, 'b, T: Target> Copying<'c, 'a, 'f, 'b, T> {
     /// A tree that becomes the root as it is.
     pub(super) fn new(
-        flattener: &'f mut Flattener<'b, S>,
+        flattener: &'f mut Flattener<'b, T>,
         tree: &'c HostTree,
         adding: &'c mut Adding<'a>,
     ) -> Self {

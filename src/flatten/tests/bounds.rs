@@ -13,7 +13,7 @@ use super::*;
 fn count(
     options: FlattenOptions,
     size: Size,
-    work: impl FnOnce(&mut Flattener<'_, CountingSink>) -> Result<()>,
+    work: impl FnOnce(&mut Flattener<'_, Builder<CountingSink>>) -> Result<()>,
 ) -> Result<(Flattened, Summary)> {
     let mut builder = Builder::create(CountingSink::new(), Options::new(size)).unwrap();
     let mut flattener = Flattener::new(&mut builder, options)?;
@@ -26,7 +26,7 @@ const FIT: Size = Size::Fit { free_bytes: 0, free_inodes: 0 };
 
 fn limited(layers: Vec<Vec<u8>>, limits: &Limits) -> Result<Flattened> {
     let options = FlattenOptions { limits: limits.clone(), ..FlattenOptions::default() };
-    let work = |flattener: &mut Flattener<'_, CountingSink>| {
+    let work = |flattener: &mut Flattener<'_, Builder<CountingSink>>| {
         for (index, bytes) in layers.into_iter().enumerate() {
             let reader = io::Cursor::new(bytes);
             let name = format!("layer {}", index + 1);
@@ -221,8 +221,8 @@ fn link(path: impl Into<Vec<u8>>, kind: EntryKind, target: impl Into<Vec<u8>>) -
 }
 
 /// Applies the entries of one layer.
-fn apply<S: Sink>(
-    flattener: &mut Flattener<'_, S>,
+fn apply<T: Target>(
+    flattener: &mut Flattener<'_, T>,
     entries: impl IntoIterator<Item = Entry>,
 ) -> Result<()> {
     flattener.begin_layer("a layer")?;
@@ -245,7 +245,7 @@ fn o11_a_hundred_thousand_opaque_directories_are_cleared() {
     };
     let links = |name| paths(name).map(|path| entry(path, EntryKind::Symlink));
     let markers = paths(".wh..wh..opq").map(|path| entry(path, EntryKind::Regular));
-    let work = |flattener: &mut Flattener<'_, CountingSink>| {
+    let work = |flattener: &mut Flattener<'_, Builder<CountingSink>>| {
         apply(flattener, links("old"))?;
         apply(flattener, links("new").chain(markers))
     };
@@ -262,7 +262,7 @@ fn million() -> impl Iterator<Item = Entry> {
 
 #[test]
 fn f21_a_million_entries_of_one_directory_are_written() {
-    let work = |flattener: &mut Flattener<'_, CountingSink>| apply(flattener, million());
+    let work = |flattener: &mut Flattener<'_, Builder<CountingSink>>| apply(flattener, million());
     let (flattened, summary) = count(FlattenOptions::default(), FIT, work).unwrap();
     assert_eq!(flattened.counts.files, MILLION);
     assert!(u64::from(summary.inodes) > MILLION);
@@ -271,7 +271,7 @@ fn f21_a_million_entries_of_one_directory_are_written() {
 #[test]
 fn w02_a_million_whiteouts_of_one_directory_are_applied() {
     let whiteouts = (0..MILLION).map(|index| entry(format!("d/.wh.{index}"), EntryKind::Fifo));
-    let work = |flattener: &mut Flattener<'_, CountingSink>| {
+    let work = |flattener: &mut Flattener<'_, Builder<CountingSink>>| {
         apply(flattener, million())?;
         apply(flattener, whiteouts)
     };

@@ -25,8 +25,9 @@ mod umoci;
 mod whiteouts;
 
 use std::collections::BTreeMap;
+use std::io;
 
-use ext4_writer::{MemorySink, Options, Size};
+use ext4_writer::{Builder, MemorySink, NodeId, Options, Size};
 
 use super::*;
 use crate::layer::forge::{Forge, pax_records};
@@ -236,7 +237,7 @@ fn flatten_all(layers: Vec<Forge>, epoch: i64) -> Result<Outcome> {
 pub(crate) fn flatten_and(
     layers: Vec<Forge>,
     epoch: i64,
-    more: impl FnOnce(&mut Flattener<'_, MemorySink>) -> Result<()>,
+    more: impl FnOnce(&mut Flattener<'_, Builder<MemorySink>>) -> Result<()>,
 ) -> Result<Outcome> {
     let epoch = Timestamp::from_seconds(epoch);
     let options = FlattenOptions { epoch, ..FlattenOptions::default() };
@@ -246,7 +247,7 @@ pub(crate) fn flatten_and(
 fn flatten_with(
     layers: Vec<Forge>,
     options: FlattenOptions,
-    more: impl FnOnce(&mut Flattener<'_, MemorySink>) -> Result<()>,
+    more: impl FnOnce(&mut Flattener<'_, Builder<MemorySink>>) -> Result<()>,
 ) -> Result<Outcome> {
     let mut builder = Builder::create(MemorySink::new(), fit()).unwrap();
     let limits = options.limits.clone();
