@@ -121,7 +121,7 @@ impl<S: Sink> Builder<S> {
     #[must_use]
     pub fn lookup(&self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
         let directory = self.tree.directory(directory).ok()?;
-        directory.entries.get(name).map(|entry| entry.node)
+        directory.entries.get(name).copied()
     }
 
     /// The entries of a directory in the order of their bytes, without `.` and `..`.
@@ -130,7 +130,7 @@ impl<S: Sink> Builder<S> {
     /// When the node is no directory.
     pub fn names(&self, directory: NodeId) -> Result<impl Iterator<Item = (&[u8], NodeId)>> {
         let entries = &self.tree.directory(directory)?.entries;
-        Ok(entries.iter().map(|(name, entry)| (name, entry.node)))
+        Ok(entries.iter().map(|(name, node)| (name, *node)))
     }
 
     /// The directory that holds this directory; the root is its own.
@@ -472,26 +472,6 @@ impl<S: Sink> Builder<S> {
         for extents in self.tree.discard(node)? {
             content::release(&mut self.write_buffer, &mut self.taken.space, extents.as_slice())?;
         }
-        Ok(())
-    }
-
-    /// The number that the caller keeps with a name; `None` without the name.
-    #[must_use]
-    pub fn mark(&self, directory: NodeId, name: &[u8]) -> Option<u16> {
-        self.tree.directory(directory).ok()?.entries.get(name).map(|entry| entry.mark)
-    }
-
-    /// Sets the number of the names that are added from now on; in the beginning it is 0.
-    pub fn mark_new(&mut self, mark: u16) {
-        self.tree.mark_new(mark);
-    }
-
-    /// Keeps a number with a name.
-    ///
-    /// # Errors
-    /// When there is no such name.
-    pub fn set_mark(&mut self, directory: NodeId, name: &[u8], mark: u16) -> Result<()> {
-        *self.tree.mark_mut(directory, name)? = mark;
         Ok(())
     }
 

@@ -36,13 +36,6 @@ impl<T> Names<T> {
         }
     }
 
-    pub(crate) fn get_mut(&mut self, name: &[u8]) -> Option<&mut T> {
-        match self.place(name) {
-            Ok(place) => self.row.get_mut(place)?.1.as_mut(),
-            Err(_) => self.strays.get_mut(name),
-        }
-    }
-
     /// Adds a name; `false` if there is one like it, which stays.
     pub(crate) fn add(&mut self, name: &[u8], value: T) -> bool {
         match self.place(name) {
@@ -182,7 +175,6 @@ mod tests {
                     }
                     Step::Remove(name) => {
                         prop_assert_eq!(names.get(&name), model.get(&name));
-                        prop_assert_eq!(names.get_mut(&name), model.get_mut(&name));
                         prop_assert_eq!(names.remove(&name), model.remove(&name));
                     }
                 }

@@ -114,16 +114,7 @@ pub(crate) struct Directory {
     /// How many of the entries are directories.
     pub subdirectories: u32,
     /// The entries by name.
-    pub entries: Names<Entry>,
-}
-
-/// A name's value.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry {
-    /// What it names.
-    pub node: NodeId,
-    /// The caller's number.
-    pub mark: u16,
+    pub entries: Names<NodeId>,
 }
 
 /// An inode to be.
@@ -168,8 +159,6 @@ pub(crate) struct Tree {
     attributes: BTreeMap<NodeId, Attributes>,
     /// The nodes of which a time was moved to a limit of the format.
     clamped: BTreeSet<NodeId>,
-    /// What names get that are added.
-    mark: u16,
     format: Format,
 }
 
@@ -183,7 +172,6 @@ impl Tree {
             extras: BTreeMap::new(),
             attributes: BTreeMap::new(),
             clamped: BTreeSet::new(),
-            mark: 0,
         };
         let public = Metadata::root_owned(0o755, epoch);
         tree.push(Self::ROOT, empty_directory(Self::ROOT), &public)?;
@@ -309,14 +297,13 @@ impl Tree {
     ) -> Result<()> {
         check_name(name)?;
         let is_counted = !self.format.has(Features::DIR_NLINK.union(Features::DIR_INDEX));
-        let mark = self.mark;
         let parent = self.directory_mut(directory)?;
         // Two links are the directory's own name and its `.`.
         let is_full = is_directory && is_counted && parent.subdirectories >= MAX_LINKS - 2;
         if is_full && parent.entries.get(name).is_none() {
             return Err(Error::TooManySubdirectories { subdirectories: MAX_LINKS - 2 });
         }
-        if !parent.entries.add(name, Entry { node, mark }) {
+        if !parent.entries.add(name, node) {
             return Err(Error::Exists { name: name.to_vec() });
         }
         parent.subdirectories += u32::from(is_directory);
@@ -326,14 +313,14 @@ impl Tree {
     /// Takes a name away; the node stays.
     pub(crate) fn detach(&mut self, directory: NodeId, name: &[u8]) -> Result<NodeId> {
         let parent = self.directory_mut(directory)?;
-        let entry =
+        let removed =
             parent.entries.remove(name).ok_or_else(|| Error::NotFound { name: name.to_vec() })?;
-        let node = self.node_mut(entry.node)?;
+        let node = self.node_mut(removed)?;
         node.names = node.names.saturating_sub(1);
         if matches!(node.content, Content::Directory(_)) {
             self.directory_mut(directory)?.subdirectories -= 1;
         }
-        Ok(entry.node)
+        Ok(removed)
     }
 
     /// Removes a node without names, and below a directory all that thereby loses its last name.
@@ -348,12 +335,12 @@ impl Tree {
             }
             match std::mem::replace(&mut found.content, Content::Gone) {
                 Content::Directory(directory) => {
-                    for (_, entry) in directory.entries.iter() {
-                        let child = self.node_mut(entry.node)?;
-                        child.names = child.names.saturating_sub(1);
+                    for (_, child) in directory.entries.iter() {
+                        let found = self.node_mut(*child)?;
+                        found.names = found.names.saturating_sub(1);
                         // Only now: a directory may hold several names of one node.
-                        if child.names == 0 {
-                            doomed.push(entry.node);
+                        if found.names == 0 {
+                            doomed.push(*child);
                         }
                     }
                 }
@@ -366,17 +353,6 @@ impl Tree {
             self.attributes.remove(&next);
         }
         Ok(freed)
-    }
-
-    /// Sets what names get that are added from now on.
-    pub(crate) fn mark_new(&mut self, mark: u16) {
-        self.mark = mark;
-    }
-
-    /// The caller's number of a name.
-    pub(crate) fn mark_mut(&mut self, directory: NodeId, name: &[u8]) -> Result<&mut u16> {
-        let entry = self.directory_mut(directory)?.entries.get_mut(name);
-        entry.map(|entry| &mut entry.mark).ok_or_else(|| Error::NotFound { name: name.to_vec() })
     }
 
     /// Gives a regular file another content and returns the mappings of the one before.

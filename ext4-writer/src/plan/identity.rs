@@ -54,8 +54,8 @@ fn with_node(print: Fingerprint, node: &Node) -> Fingerprint {
         .word(node.modified.seconds.cast_unsigned());
     match &node.content {
         Content::Directory(directory) => {
-            directory.entries.iter().fold(print, |print, (name, entry)| {
-                print.and(name).word(crate::sink::widen(entry.node.index()))
+            directory.entries.iter().fold(print, |print, (name, node)| {
+                print.and(name).word(crate::sink::widen(node.index()))
             })
         }
         Content::Regular { size, extents } => {

@@ -280,9 +280,9 @@ pub(crate) fn named<'a>(
     directory: &'a Directory,
 ) -> Result<Vec<Named<'a>>> {
     let mut names = Vec::with_capacity(directory.entries.len());
-    for (name, entry) in directory.entries.iter() {
-        let kind = tree.node(entry.node)?.kind();
-        names.push(Named { name, inode: numbering.of(entry.node)?, kind });
+    for (name, node) in directory.entries.iter() {
+        let kind = tree.node(*node)?.kind();
+        names.push(Named { name, inode: numbering.of(*node)?, kind });
     }
     Ok(names)
 }
