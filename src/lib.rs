@@ -23,6 +23,7 @@ mod open;
 pub mod pull;
 pub mod report;
 mod shown;
+mod signature;
 pub mod source;
 
 /// The README's example is a test.

@@ -271,12 +271,11 @@
 //! A new file reads as zeros where nothing was written; a disk that was in use does not. Where a
 //! sink says so ([`Prior::Unknown`]), as a [`DeviceSink`] does, zeros are written too, and
 //! so is all else that must be zero; [`Options::lazy_itable_init`] and
-//! [`Options::lazy_journal_init`] say what may be left for later. What a device holds before it is
-//! overwritten is told by [`signature::signatures`], how large a filesystem it can hold by
-//! [`largest_size`].
+//! [`Options::lazy_journal_init`] say what may be left for later. How large a filesystem a device
+//! can hold is told by [`largest_size`].
 //!
 //! ```
-//! use ext4_writer::signature::signatures;
+//! use ext4_writer::reader::Reader;
 //! use ext4_writer::{Builder, MemorySink, Options, Size};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -287,8 +286,8 @@
 //! let (summary, sink) = builder.finish()?;
 //! // An empty disk of 8 GiB is 240 KiB of writes.
 //! assert!(summary.written < 240 << 10);
-//! let found = signatures(&sink.into_bytes())?;
-//! assert_eq!((found[0].format, found[0].label.as_slice()), ("ext4", &b"work"[..]));
+//! let reader = Reader::open(sink.into_bytes())?;
+//! assert_eq!(reader.facts().label, b"work");
 //! # Ok(())
 //! # }
 //! ```
@@ -341,7 +340,6 @@ mod readback;
 pub mod reader;
 mod record;
 mod render;
-pub mod signature;
 mod sink;
 mod tree;
 mod units;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// From the uppermost to the lowest; the modules of a row do not import one another.
 const ORDER: &[&[&str]] = &[
-    &["builder", "edit", "device", "signature", "behind"],
+    &["builder", "edit", "device", "behind"],
     &["emit", "readback", "check"],
     &["plan", "content", "reader"],
     &["render"],

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
-use ext4_writer::signature::{Signature, signatures};
-
 use super::busy;
 use super::device::DiscardingSink;
 use crate::error::{Error, Result};
 use crate::open;
+use crate::signature::{Signature, signatures};
 
 /// So much is read at once of a device.
 const PIECE: usize = 1 << 20;

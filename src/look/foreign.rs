@@ -1,9 +1,9 @@
 //! What a file without a filesystem of ours holds instead, as far as a message can help with it.
 
 use ext4_writer::reader::Source;
-use ext4_writer::signature::signatures;
 
 use super::Window;
+use crate::signature::signatures;
 
 /// The bytes of a sector, in which partition tables count.
 const SECTOR: u64 = 512;

@@ -558,16 +558,6 @@ fn the_superblock_is_written_alone_when_all_else_is_safe() {
 }
 
 #[test]
-fn the_signatures_of_all_planted_formats_are_found() {
-    let mut bytes = vec![0; place(16 * MIB)];
-    plant_signatures(&mut bytes);
-    let found = ext4_writer::signature::signatures(&bytes).unwrap();
-    let mut names: Vec<&str> = found.iter().map(|signature| signature.format).collect();
-    names.sort_unstable();
-    assert_eq!(names, PLANTED);
-}
-
-#[test]
 fn a_device_of_any_length_has_a_largest_filesystem() {
     let options = Options::new(Size::Fixed(0));
     let group = 128 * MIB;

@@ -2,8 +2,9 @@
 
 use std::io;
 
+use ext4_writer::reader::Source;
+
 use super::{Signature, View, grouped, read, text};
-use crate::reader::Source;
 
 const KIB: u64 = 1024;
 

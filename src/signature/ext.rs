@@ -1,8 +1,9 @@
 //! ext2, ext3 and ext4.
 
 use super::{Signature, View, text};
-use crate::record::superblock::MAGIC;
 
+/// `EXT4_SUPER_MAGIC`.
+const MAGIC: u16 = 0xef53;
 /// Where the superblock begins.
 const START: u64 = 1024;
 /// `INCOMPAT_JOURNAL_DEV`.

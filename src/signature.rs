@@ -7,8 +7,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 
-use crate::reader::Source;
-use crate::sink::widen;
+use ext4_writer::reader::Source;
 
 mod ext;
 mod table;
@@ -22,8 +21,7 @@ const TAIL: u64 = 132 << 10;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Signature {
+pub(crate) struct Signature {
     /// The format's name, such as `ext4`, `xfs`, `crypto_LUKS` or `gpt`.
     pub format: &'static str,
     /// Where its signature begins, in bytes.
@@ -74,7 +72,7 @@ impl fmt::Display for Signature {
 ///
 /// # Errors
 /// Whatever the source answers but that it ends.
-pub fn signatures<S: Source + ?Sized>(source: &S) -> io::Result<Vec<Signature>> {
+pub(crate) fn signatures<S: Source + ?Sized>(source: &S) -> io::Result<Vec<Signature>> {
     let view = View::new(source)?;
     let mut found = table::simple(&view);
     found.extend(ext::superblock(&view));
@@ -90,14 +88,17 @@ struct View {
     length: u64,
     head: Vec<u8>,
     tail: Vec<u8>,
+    /// Where the tail begins.
+    tail_start: u64,
 }
 
 impl View {
     fn new<S: Source + ?Sized>(source: &S) -> io::Result<Self> {
         let length = source.length()?;
         let head = read(source, 0, length.min(HEAD))?;
-        let tail = read(source, length.saturating_sub(TAIL), length.min(TAIL))?;
-        Ok(Self { length, head, tail })
+        let tail_start = length.saturating_sub(TAIL);
+        let tail = read(source, tail_start, length.min(TAIL))?;
+        Ok(Self { length, head, tail, tail_start })
     }
 
     /// The bytes at a place near one of the ends.
@@ -110,8 +111,7 @@ impl View {
         if let Some(range) = part(&self.head, offset) {
             return self.head.get(range);
         }
-        let tail = self.length - widen(self.tail.len());
-        let range = part(&self.tail, offset.checked_sub(tail)?)?;
+        let range = part(&self.tail, offset.checked_sub(self.tail_start)?)?;
         self.tail.get(range)
     }
 
@@ -185,6 +185,8 @@ fn grouped(text: &str, dashes: &[usize]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use banger_test_support::device::{PLANTED, plant_signatures};
+
     use super::*;
 
     #[test]
@@ -196,6 +198,16 @@ mod tests {
             .identified(Some("1".to_owned()))
             .detailed(Some("last mounted on /srv".to_owned()));
         assert_eq!(all.to_string(), "ext4 \"wo\\\"rk\" (UUID 1, last mounted on /srv)");
+    }
+
+    #[test]
+    fn all_planted_formats_are_found() {
+        let mut bytes = vec![0; 16 << 20];
+        plant_signatures(&mut bytes);
+        let found = signatures(&bytes).unwrap();
+        let mut names: Vec<&str> = found.iter().map(|signature| signature.format).collect();
+        names.sort_unstable();
+        assert_eq!(names, PLANTED);
     }
 
     #[test]
