@@ -63,8 +63,8 @@ impl GroupLayout {
 
     /// The groups that a filesystem of so many blocks has.
     pub(crate) fn groups_in(&self, blocks: BlockCount) -> u64 {
-        let behind = blocks.get().saturating_sub(self.first.get());
-        behind.div_ceil(self.blocks_per_group.get()).max(1)
+        let behind = BlockIndex::new(blocks.get()).max(self.first) - self.first;
+        behind.get().div_ceil(self.blocks_per_group.get()).max(1)
     }
 
     /// The first block of a group.
@@ -72,9 +72,9 @@ impl GroupLayout {
         self.first + BlockCount::new(group * self.blocks_per_group.get())
     }
 
-    /// The group of a block.
+    /// The group of a block; what is before group 0 counts as its first.
     pub(crate) fn group_of(&self, block: BlockIndex) -> u64 {
-        block.get().saturating_sub(self.first.get()) / self.blocks_per_group.get()
+        (block.max(self.first) - self.first).get() / self.blocks_per_group.get()
     }
 
     /// The blocks of a group that hold a copy.
@@ -101,8 +101,7 @@ impl GroupLayout {
 
     /// The longest run between what groups keep for themselves, wherever it is.
     fn widest(&self) -> BlockCount {
-        let kept = self.area + self.local;
-        BlockCount::new(self.blocks_per_group.get().saturating_sub(kept.get()))
+        self.blocks_per_group.beyond(self.area + self.local)
     }
 
     /// The block itself, or the end of what its group keeps if it lies therein.
@@ -130,7 +129,7 @@ impl GroupLayout {
             None | Some(0) => 0,
             Some(behind) => behind.div_ceil(self.blocks_per_group.get()),
         };
-        let in_copies = self.area.get() * crate::sink::widen(copies);
+        let in_copies = self.area.get() * crate::units::widen(copies);
         BlockCount::new(in_copies + self.local.get() * groups)
     }
 }
@@ -337,7 +336,7 @@ impl Space {
         }
         if let Some(limit) = self.limit.filter(|limit| start + count > *limit) {
             // What is at the end alone: any run elsewhere is too short.
-            let available = limit.get().saturating_sub(start.get());
+            let available = (limit.max(start) - start).get();
             return Err(Error::ImageFull { needed: count.get(), available });
         }
         self.skip_to(start);
@@ -436,7 +435,7 @@ impl Space {
         }
         let kept = self.layout.kept_below(limit) - self.layout.kept_below(start);
         let free = limit - start - kept;
-        BlockCount::new(free.get().saturating_sub(self.held_back.get()))
+        free.beyond(self.held_back)
     }
 
     /// Takes blocks at the cursor, around what groups keep.

@@ -9,7 +9,8 @@ use std::thread::{self, JoinHandle};
 use crate::buffer::Buffer;
 use crate::deferred_error::DeferredError;
 use crate::reader::Source;
-use crate::sink::{Prior, Sink, widen};
+use crate::sink::{Prior, Sink, part_is_inside};
+use crate::units::widen;
 use crate::write_buffer::PAGES;
 
 /// What the thread is to do with the sink, and where it gives back what it wrote.
@@ -95,7 +96,10 @@ impl<S: Send + 'static> WriteBehind<S> {
             let _ = reply.send(question(sink));
             Ok(())
         })?;
-        answer.recv().unwrap_or_else(|_| Err(self.failed()))
+        match answer.recv() {
+            Ok(answered) => answered,
+            Err(_) => Err(self.failed()),
+        }
     }
 
     /// Why the thread has ended.
@@ -134,7 +138,7 @@ fn gone() -> io::Error {
 impl<S: Sink + Send + 'static> WriteBehind<S> {
     fn post_write(&self, offset: u64, buffer: Buffer, part: Range<usize>) -> io::Result<()> {
         self.post(move |sink, returns| {
-            let bytes = buffer.bytes().get(part).unwrap_or_default();
+            let bytes = buffer.bytes().get(part).ok_or_else(part_is_inside)?;
             let done = sink.write_at(offset, bytes);
             done.map_err(|error| DeferredError::error(offset, widen(bytes.len()), error))?;
             // Nobody wants it when no more is written.
@@ -151,21 +155,24 @@ impl<S: Sink + Send + 'static> Sink for WriteBehind<S> {
 
     fn capacity(&self) -> Option<u64> {
         let asked = self.ask(|sink| Ok(sink.capacity()));
-        asked.unwrap_or_else(|error| {
-            // An error of a write that this call cannot tell is the next one's to tell.
-            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            None
-        })
+        match asked {
+            Ok(capacity) => capacity,
+            Err(error) => {
+                // An error of a write that this call cannot tell is the next one's to tell.
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                None
+            }
+        }
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut at = offset;
         for piece in bytes.chunks(PAGES * Buffer::PAGE) {
             let mut buffer = self.spare(PAGES)?;
-            let target = buffer.bytes_mut().get_mut(..piece.len()).unwrap_or_default();
+            let target = buffer.bytes_mut().get_mut(..piece.len()).ok_or_else(part_is_inside)?;
             target.copy_from_slice(piece);
             self.post_write(at, buffer, 0..piece.len())?;
-            at = at.saturating_add(widen(piece.len()));
+            at = at.checked_add(widen(piece.len())).ok_or(io::ErrorKind::FileTooLarge)?;
         }
         Ok(())
     }
@@ -299,6 +306,15 @@ mod tests {
         assert_eq!(failed.kind(), io::ErrorKind::StorageFull);
         assert_eq!(behind.write_at(0, b"more").unwrap_err().kind(), io::ErrorKind::Other);
         assert_eq!(behind.into_inner().unwrap().0, 0);
+    }
+
+    #[test]
+    fn a_part_that_is_not_in_its_buffer_is_not_taken_for_written() {
+        let mut behind = WriteBehind::new(MemorySink::new()).unwrap();
+        behind.write_buffer(0, &mut buffer(1), 10..5000).unwrap();
+        let failed = behind.sync().unwrap_err();
+        let inner = failed.get_ref().and_then(|inner| inner.downcast_ref());
+        assert!(matches!(inner, Some(Error::Internal { .. })), "{failed}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::alloc::{GroupLayout, Position, Space};
 use crate::anchors::Anchors;
 use crate::content;
 use crate::emit::emit;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, internal};
 use crate::features::Features;
 use crate::format::Format;
 use crate::geometry::{self, Geometry, InodeDemand};
@@ -19,7 +19,7 @@ use crate::readback;
 use crate::reader::Source;
 use crate::sink::Sink;
 use crate::tree::{Content, EMPTY, LOST_AND_FOUND, NodeId, Tree, empty_directory};
-use crate::units::{BlockCount, BlockIndex};
+use crate::units::{self, BlockCount, BlockIndex, at_most};
 use crate::write_buffer::WriteBuffer;
 
 /// A filesystem being made.
@@ -171,7 +171,7 @@ impl<S: Sink> Builder<S> {
     pub fn file_size(&self, node: NodeId) -> Option<u64> {
         match &self.tree.node(node).ok()?.content {
             Content::Regular { size, .. } => Some(*size),
-            Content::Inline(bytes) => Some(crate::sink::widen(bytes.len())),
+            Content::Inline(bytes) => Some(crate::units::widen(bytes.len())),
             _ => None,
         }
     }
@@ -346,7 +346,7 @@ impl<S: Sink> Builder<S> {
         }
         self.give_blocks(node)?;
         let Content::Regular { size, extents } = &self.tree.node(node)?.content else {
-            return Err(crate::error::internal("a file with blocks is mapped by extents"));
+            return Err(internal("a file with blocks is mapped by extents"));
         };
         let block_size = self.format.block;
         let range = block_size.whole_blocks(offset).get()..block_size.blocks_for(end).get();
@@ -570,7 +570,7 @@ impl<S: Sink> Builder<S> {
     /// Moves the content of a file from its inode to a block.
     fn give_blocks(&mut self, node: NodeId) -> Result<()> {
         let Content::Inline(bytes) = &self.tree.node(node)?.content else { return Ok(()) };
-        let size = crate::sink::widen(bytes.len());
+        let size = crate::units::widen(bytes.len());
         let (whole, block_size) = ([Segment { offset: 0, length: size }], self.format.block);
         let reader = &mut &**bytes;
         let extents = content::store(
@@ -591,43 +591,41 @@ impl<S: Sink + Source> Builder<S> {
     /// # Errors
     /// When the node is no regular file, or the sink fails.
     pub fn read_at(&mut self, node: NodeId, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        const READ_IS_INSIDE: Error = internal("what is read of a file is inside it");
         self.write_buffer.flush()?;
-        let wrong_kind =
-            Error::WrongKind { operation: "read its content", needs: "a regular file" };
-        match &self.tree.node(node)?.content {
+        let content = &self.tree.node(node)?.content;
+        let Some(size) = self.file_size(node) else {
+            let operation = "read its content";
+            return Err(Error::WrongKind { operation, needs: "a regular file" });
+        };
+        let Some(left) = size.checked_sub(offset) else { return Ok(0) };
+        let length = at_most(left, buffer.len());
+        let buffer = buffer.get_mut(..length).ok_or(READ_IS_INSIDE)?;
+        match content {
             Content::Inline(bytes) => {
-                let start = usize::try_from(offset).unwrap_or(usize::MAX);
-                let rest = bytes.get(start..).unwrap_or_default();
-                let length = rest.len().min(buffer.len());
-                for (to, from) in buffer.iter_mut().zip(rest) {
-                    *to = *from;
-                }
-                Ok(length)
+                let start = units::length(offset)?;
+                let part = bytes.get(start..start + length).ok_or(READ_IS_INSIDE)?;
+                buffer.copy_from_slice(part);
             }
-            Content::Regular { size, extents } => {
-                let length = size.saturating_sub(offset).min(crate::sink::widen(buffer.len()));
-                let length = usize::try_from(length).unwrap_or(buffer.len());
-                let buffer = buffer.get_mut(..length).unwrap_or_default();
+            Content::Regular { extents, .. } => {
                 let sink = self.write_buffer.sink();
                 readback::load(sink, self.format.block, extents.as_slice(), offset, buffer)?;
-                Ok(length)
             }
-            _ => Err(wrong_kind),
+            _ => return Err(READ_IS_INSIDE),
         }
+        Ok(length)
     }
 }
 
 /// A buffer before the sink, when the sink is ready for the filesystem.
 fn prepare<S: Sink>(mut sink: S, options: &Options, format: &Format) -> Result<WriteBuffer<S>> {
-    let length = match options.size {
-        Size::Fixed(bytes) => Some(bytes),
-        Size::Fit { .. } => None,
+    let (known, length) = match options.size {
+        Size::Fixed(bytes) => (Some(bytes), bytes),
+        Size::Fit { .. } => (None, 0),
     };
-    check_capacity(length.unwrap_or_default(), sink.capacity())?;
-    let prior = sink.prepare(length).map_err(|source| {
-        let length = length.unwrap_or_default();
-        Error::WriteImage { offset: 0, length, source }
-    })?;
+    check_capacity(length, sink.capacity())?;
+    let prior =
+        sink.prepare(known).map_err(|source| Error::WriteImage { offset: 0, length, source })?;
     WriteBuffer::new(sink, prior, format.block)
 }
 
@@ -860,7 +858,7 @@ mod tests {
                 let got = builder.read_at(node, offset, &mut buffer).unwrap();
                 assert_eq!(
                     u64::try_from(got).unwrap(),
-                    size.saturating_sub(offset).min(crate::sink::widen(length))
+                    size.saturating_sub(offset).min(crate::units::widen(length))
                 );
                 buffer.truncate(got);
                 buffer

@@ -8,6 +8,7 @@ use std::mem::offset_of;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{Immutable, IntoBytes};
 
+use crate::error::{Error, Result, internal};
 use crate::record::directory::{IndexTail, TAIL_FILE_TYPE, Tail};
 use crate::record::group::GroupDescriptor;
 use crate::record::inode::{GOOD_OLD_SIZE, Inode};
@@ -23,10 +24,15 @@ pub(crate) fn fold(register: u32, bytes: &[u8]) -> u32 {
 
 /// The same over bytes of which `length` from `place` on count as zeros: the checksum itself.
 pub(crate) fn fold_without(register: u32, bytes: &[u8], place: usize, length: usize) -> u32 {
-    let (before, rest) = bytes.split_at_checked(place).unwrap_or((bytes, &[]));
-    let (skipped, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+    let (before, rest) = cut(bytes, place);
+    let (skipped, behind) = cut(rest, length);
     let zeros = skipped.iter().fold(fold(register, before), |sum, _| fold(sum, &[0]));
     fold(zeros, behind)
+}
+
+/// The bytes before a place and those from it on, of which there are none where they end before.
+fn cut(bytes: &[u8], place: usize) -> (&[u8], &[u8]) {
+    bytes.split_at(place.min(bytes.len()))
 }
 
 /// The crc16 of descriptors under `uninit_bg`: reflected, of the polynomial 0x8005.
@@ -55,7 +61,7 @@ pub(crate) fn fold_be(register: u32, bytes: &[u8]) -> u32 {
 /// The superblock's own checksum.
 pub(crate) fn superblock_sum(superblock: &Superblock) -> u32 {
     let covered = offset_of!(Superblock, checksum);
-    superblock.as_bytes().get(..covered).map_or(0, |bytes| fold(u32::MAX, bytes))
+    fold(u32::MAX, cut(superblock.as_bytes(), covered).0)
 }
 
 /// The checksum under `uninit_bg` of a descriptor of the filesystem with this UUID, all of whose
@@ -65,8 +71,8 @@ pub(crate) fn superblock_sum(superblock: &Superblock) -> u32 {
 pub(crate) fn descriptor_sum16(uuid: [u8; 16], group: GroupIndex, bytes: &[u8]) -> u16 {
     let start = fold16(fold16(u16::MAX, &uuid), &group.get().to_le_bytes());
     let place = offset_of!(GroupDescriptor, checksum);
-    let (before, rest) = bytes.split_at_checked(place).unwrap_or((bytes, &[]));
-    fold16(fold16(start, before), rest.get(size_of::<U16>()..).unwrap_or_default())
+    let (before, rest) = cut(bytes, place);
+    fold16(fold16(start, before), cut(rest, size_of::<U16>()).1)
 }
 
 /// A record or block whose checksum is in place.
@@ -170,15 +176,15 @@ impl FsSeed {
         mut descriptor: GroupDescriptor,
         group: GroupIndex,
         length: usize,
-    ) -> Sealed<GroupDescriptor> {
+    ) -> Result<Sealed<GroupDescriptor>> {
         descriptor.checksum = U16::ZERO;
         if self.enabled {
-            let covered = descriptor.as_bytes().get(..length).unwrap_or_default();
+            let covered = descriptor.as_bytes().get(..length).ok_or(SUM_HAS_A_PLACE)?;
             // Its checksum is zero still.
             let with_group = fold(self.seed, &group.get().to_le_bytes());
             descriptor.checksum = U16::new(low16(fold(with_group, covered)));
         }
-        Sealed(descriptor)
+        Ok(Sealed(descriptor))
     }
 
     /// The hash of an attribute's value that has an inode of its own: there is one also where
@@ -203,12 +209,16 @@ impl FsSeed {
     }
 
     /// Adds the checksum of a block of attributes.
-    pub(crate) fn seal_attributes(self, mut block: Vec<u8>, at: BlockIndex) -> Sealed<Vec<u8>> {
+    pub(crate) fn seal_attributes(
+        self,
+        mut block: Vec<u8>,
+        at: BlockIndex,
+    ) -> Result<Sealed<Vec<u8>>> {
         if self.enabled {
             let sum = self.attributes_sum(&block, at);
-            put(&mut block, offset_of!(xattr::Header, checksum), sum);
+            put(&mut block, offset_of!(xattr::Header, checksum), sum)?;
         }
-        Sealed(block)
+        Ok(Sealed(block))
     }
 
     /// The checksum of a block of attributes.
@@ -220,29 +230,37 @@ impl FsSeed {
 
 impl InodeSeed {
     /// The inode's fields and what stands behind them, `length` bytes long, with its checksum.
-    pub(crate) fn seal_inode(self, inode: &Inode, behind: &[u8], length: usize) -> Sealed<Vec<u8>> {
+    pub(crate) fn seal_inode(
+        self,
+        inode: &Inode,
+        behind: &[u8],
+        length: usize,
+    ) -> Result<Sealed<Vec<u8>>> {
         let mut bytes = Vec::with_capacity(length);
-        let fields = inode.as_bytes();
-        bytes.extend_from_slice(fields.get(..length).unwrap_or(fields));
+        // An inode of 128 bytes has no place for the fields behind them.
+        bytes.extend_from_slice(cut(inode.as_bytes(), length).0);
         bytes.extend_from_slice(behind);
+        if bytes.len() > length {
+            return Err(internal("what is behind the fields of an inode fits into it"));
+        }
         bytes.resize(length, 0);
         if self.enabled {
             let (low, high) = (offset_of!(Inode, checksum_lo), offset_of!(Inode, checksum_hi));
             let is_whole = has_whole_sum(inode, length);
             // Both halves are zeros still, which is how they count.
             let sum = fold(self.seed, &bytes);
-            overwrite(&mut bytes, low, &low16(sum).to_le_bytes());
+            overwrite(&mut bytes, low, &low16(sum).to_le_bytes())?;
             if is_whole {
-                overwrite(&mut bytes, high, &high16(sum).to_le_bytes());
+                overwrite(&mut bytes, high, &high16(sum).to_le_bytes())?;
             }
         }
-        Sealed(bytes)
+        Ok(Sealed(bytes))
     }
 
     /// The checksum of an inode, of which the high half has a place of its own or not.
     pub(crate) fn inode_sum(self, bytes: &[u8], is_whole: bool) -> u32 {
         let (low, high) = (offset_of!(Inode, checksum_lo), offset_of!(Inode, checksum_hi));
-        let (short, long) = bytes.split_at_checked(GOOD_OLD_SIZE).unwrap_or((bytes, &[]));
+        let (short, long) = cut(bytes, GOOD_OLD_SIZE);
         let half = fold_without(self.seed, short, low, size_of::<U16>());
         if is_whole {
             fold_without(half, long, high - GOOD_OLD_SIZE, size_of::<U16>())
@@ -252,36 +270,36 @@ impl InodeSeed {
     }
 
     /// Adds the tail of a block of directory entries, whose last bytes must be free for it.
-    pub(crate) fn seal_entries(self, mut block: Vec<u8>) -> Sealed<Vec<u8>> {
+    pub(crate) fn seal_entries(self, mut block: Vec<u8>) -> Result<Sealed<Vec<u8>>> {
         if !self.enabled {
-            return Sealed(block);
+            return Ok(Sealed(block));
         }
-        let covered = block.len() - size_of::<Tail>();
+        let (place, covered) = before_tail::<Tail>(&block)?;
         let tail = Tail {
             reserved_zero1: U32::ZERO,
             rec_len: U16::new(12),
             reserved_zero2: 0,
             reserved_ft: TAIL_FILE_TYPE,
-            checksum: U32::new(self.sum(block.get(..covered).unwrap_or_default())),
+            checksum: U32::new(self.sum(covered)),
         };
-        overwrite(&mut block, covered, tail.as_bytes());
-        Sealed(block)
+        overwrite(&mut block, place, tail.as_bytes())?;
+        Ok(Sealed(block))
     }
 
     /// Adds the tail of an index node of which the first `used` bytes count.
     ///
     /// Source: kernel, `fs/ext4/namei.c`, `ext4_dx_csum`: the entries in use, then the tail with
     /// its checksum as zero.
-    pub(crate) fn seal_index(self, mut block: Vec<u8>, used: usize) -> Sealed<Vec<u8>> {
+    pub(crate) fn seal_index(self, mut block: Vec<u8>, used: usize) -> Result<Sealed<Vec<u8>>> {
         if !self.enabled {
-            return Sealed(block);
+            return Ok(Sealed(block));
         }
         let zero = IndexTail { reserved: U32::ZERO, checksum: U32::ZERO };
-        let sum = self.index_sum(block.get(..used).unwrap_or_default(), zero);
+        let (place, covered) = before_tail::<IndexTail>(&block)?;
+        let sum = self.index_sum(covered.get(..used).ok_or(SUM_HAS_A_PLACE)?, zero);
         let tail = IndexTail { checksum: U32::new(sum), ..zero };
-        let place = block.len() - size_of::<IndexTail>();
-        overwrite(&mut block, place, tail.as_bytes());
-        Sealed(block)
+        overwrite(&mut block, place, tail.as_bytes())?;
+        Ok(Sealed(block))
     }
 
     /// The checksum of the used part of an index node with this tail.
@@ -304,27 +322,31 @@ impl InodeSeed {
     ///
     /// Source: kernel, `fs/ext4/orphan.c`, `ext4_orphan_file_block_csum`: the block's place, then
     /// all but the tail.
-    pub(crate) fn seal_orphans(self, mut block: Vec<u8>, at: BlockIndex) -> Sealed<Vec<u8>> {
-        let covered = block.len() - size_of::<OrphanTail>();
+    pub(crate) fn seal_orphans(
+        self,
+        mut block: Vec<u8>,
+        at: BlockIndex,
+    ) -> Result<Sealed<Vec<u8>>> {
+        let (place, covered) = before_tail::<OrphanTail>(&block)?;
         let checksum = if self.enabled {
             let with_place = fold(self.seed, &at.get().to_le_bytes());
-            fold(with_place, block.get(..covered).unwrap_or_default())
+            fold(with_place, covered)
         } else {
             0
         };
         let tail = OrphanTail { magic: U32::new(ORPHAN_MAGIC), checksum: U32::new(checksum) };
-        overwrite(&mut block, covered, tail.as_bytes());
-        Sealed(block)
+        overwrite(&mut block, place, tail.as_bytes())?;
+        Ok(Sealed(block))
     }
 
     /// Adds the checksum of an extent node that ends `tail` bytes into its block.
-    pub(crate) fn seal_extents(self, mut block: Vec<u8>, tail: usize) -> Sealed<Vec<u8>> {
+    pub(crate) fn seal_extents(self, mut block: Vec<u8>, tail: usize) -> Result<Sealed<Vec<u8>>> {
         if !self.enabled {
-            return Sealed(block);
+            return Ok(Sealed(block));
         }
-        let sum = self.sum(block.get(..tail).unwrap_or_default());
-        put(&mut block, tail, sum);
-        Sealed(block)
+        let sum = self.sum(block.get(..tail).ok_or(SUM_HAS_A_PLACE)?);
+        put(&mut block, tail, sum)?;
+        Ok(Sealed(block))
     }
 }
 
@@ -343,14 +365,22 @@ pub(crate) fn unsummed(block: Vec<u8>) -> Sealed<Vec<u8>> {
     Sealed(block)
 }
 
-fn put(block: &mut [u8], place: usize, number: u32) {
-    overwrite(block, place, &number.to_le_bytes());
+const SUM_HAS_A_PLACE: Error = internal("what is sealed has a place for its checksum");
+
+/// Where the tail of a block begins, and the bytes before it.
+fn before_tail<T>(block: &[u8]) -> Result<(usize, &[u8])> {
+    let place = block.len().checked_sub(size_of::<T>()).ok_or(SUM_HAS_A_PLACE)?;
+    Ok((place, cut(block, place).0))
 }
 
-fn overwrite(block: &mut [u8], place: usize, bytes: &[u8]) {
-    if let Some(target) = block.get_mut(place..place + bytes.len()) {
-        target.copy_from_slice(bytes);
-    }
+fn put(block: &mut [u8], place: usize, number: u32) -> Result<()> {
+    overwrite(block, place, &number.to_le_bytes())
+}
+
+fn overwrite(block: &mut [u8], place: usize, bytes: &[u8]) -> Result<()> {
+    let target = block.get_mut(place..place + bytes.len()).ok_or(SUM_HAS_A_PLACE)?;
+    target.copy_from_slice(bytes);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -165,7 +165,7 @@ fn read_whole(reader: &mut dyn Read, target: &mut [u8], progress: &mut Progress)
             }
             Ok(got) => {
                 rest = rest.get_mut(got..).ok_or_else(|| lying_reader(progress.got))?;
-                progress.got += crate::sink::widen(got);
+                progress.got += crate::units::widen(got);
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(source) => return Err(Error::ReadContent { offset: progress.got, source }),

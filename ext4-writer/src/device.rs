@@ -81,7 +81,9 @@ impl DeviceSink {
 
 impl Sink for DeviceSink {
     fn prepare(&mut self, length: Option<u64>) -> io::Result<Prior> {
-        self.check(Some(length.unwrap_or_default()))?;
+        if length.is_some() {
+            self.check(length)?;
+        }
         for (offset, length) in self.signature_places() {
             zero_by_writing(self, offset, length)?;
         }
@@ -94,7 +96,7 @@ impl Sink for DeviceSink {
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.check(offset.checked_add(crate::sink::widen(bytes.len())))?;
+        self.check(offset.checked_add(crate::units::widen(bytes.len())))?;
         self.file.write_all_at(bytes, offset)
     }
 

@@ -2,7 +2,11 @@
 //!
 //! Source: kernel, `fs/ext4/hash.c`; the rounds are those of MD4 (RFC 1320) on half the words.
 
+use zerocopy::little_endian::U32;
+
 use crate::options::{DirectoryHash, HashedBytes};
+use crate::record::{high32, low32};
+use crate::units::widen;
 
 /// How the names of one filesystem are hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,20 +62,16 @@ impl NameHasher {
 
     /// Hands a name over in pieces of so many words, the last one padded.
     fn fold<const WORDS: usize>(self, name: &[u8], mut transform: impl FnMut(&[u32; WORDS])) {
-        let mut rest = name;
-        while !rest.is_empty() {
-            transform(&self.words_of(rest));
-            rest = rest.get(WORDS * 4..).unwrap_or_default();
+        for (number, piece) in name.chunks(WORDS * 4).enumerate() {
+            transform(&self.words_of(piece, name.len() - number * WORDS * 4));
         }
     }
 
-    /// The first bytes of `rest` as words, padded with the length of all of it.
-    fn words_of<const WORDS: usize>(self, rest: &[u8]) -> [u32; WORDS] {
-        // Names end at 255 bytes.
-        let length = u8::try_from(rest.len()).unwrap_or(u8::MAX);
-        let padding = u32::from_le_bytes([length; 4]);
-        let mut words = [padding; WORDS];
-        let piece = rest.get(..WORDS * 4).unwrap_or(rest);
+    /// The bytes of a piece as words, padded with the length of it and all behind it.
+    fn words_of<const WORDS: usize>(self, piece: &[u8], rest: usize) -> [u32; WORDS] {
+        let length = low32(widen(rest));
+        let padding = length | length << 8;
+        let mut words = [padding | padding << 16; WORDS];
         for (word, chunk) in words.iter_mut().zip(piece.chunks(4)) {
             for byte in chunk {
                 let number = match self.bytes {
@@ -87,23 +87,20 @@ impl NameHasher {
 
 /// The words of `s_hash_seed`.
 pub(crate) fn seed_words(bytes: [u8; 16]) -> [u32; 4] {
-    let mut words = [0; 4];
-    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(4)) {
-        *word = u32::from_le_bytes(chunk.try_into().unwrap_or_default());
-    }
-    words
+    let words: [U32; 4] = zerocopy::transmute!(bytes);
+    words.map(U32::get)
 }
 
 impl NameHash {
     /// The part that the index holds.
     pub(crate) fn major(self) -> u32 {
-        u32::try_from(self.0 >> 32).unwrap_or_default()
+        high32(self.0)
     }
 
     /// The part that orders names of one major hash.
     #[cfg(test)]
     fn minor(self) -> u32 {
-        u32::try_from(self.0 & u64::from(u32::MAX)).unwrap_or_default()
+        low32(self.0)
     }
 }
 

@@ -5,6 +5,7 @@ use bitflags::bitflags;
 
 use crate::error::{Error, Result};
 use crate::record::feature::{Feature, NAMES};
+use crate::record::low32;
 
 /// Where the three words of the superblock stand in [`Features`].
 const COMPATIBLE: u32 = 0;
@@ -217,7 +218,7 @@ impl Features {
     }
 
     fn word(self, place: u32) -> u32 {
-        u32::try_from((self.bits() >> place) & WORD).unwrap_or_default()
+        low32((self.bits() >> place) & WORD)
     }
 
     /// Refuses sets of which one feature cannot be written truthfully beside another, or without
@@ -225,9 +226,9 @@ impl Features {
     pub(crate) fn check(self) -> Result<()> {
         for (name, needs, needed) in NEEDS {
             if self.contains(name) && !self.contains(needs) {
-                let name_of = |feature: Self| feature.names().next().unwrap_or_default();
+                let name_of = |feature: Self| feature.names().collect::<String>();
                 return Err(Error::FeatureConflict {
-                    feature: name_of(name).to_owned(),
+                    feature: name_of(name),
                     other: format!("^{}", name_of(needs)),
                     reason: needed.to_owned(),
                 });

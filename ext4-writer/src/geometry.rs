@@ -1,7 +1,7 @@
 //! Size and inode count to groups, tables and backups. Pure arithmetic.
 
 use crate::alloc::GroupLayout;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, internal};
 use crate::features::Features;
 use crate::format::Format;
 use crate::format::backups;
@@ -48,6 +48,8 @@ pub(crate) struct Geometry {
     /// The blocks behind the descriptors that are held back for more of them.
     pub reserved_descriptors: BlockCount,
     pub inodes_per_group: u32,
+    /// Those of all groups.
+    inodes: u32,
     /// The blocks of one group's inode table.
     pub table: BlockCount,
     pub journal: BlockCount,
@@ -74,7 +76,7 @@ impl InodeDemand {
             Size::Fixed(_) => needed,
         };
         // Inode numbers have 32 bits.
-        let available = u64::from(options.inodes.unwrap_or(u32::MAX));
+        let available = options.inodes.map_or(u64::from(u32::MAX), u64::from);
         if available < needed {
             return Err(Error::TooFewInodes { needed, available });
         }
@@ -125,8 +127,7 @@ pub(crate) fn layout(options: &Options, format: &Format) -> Result<GroupLayout> 
         // Where the last group begins is known only when it is too late to go around it.
         Size::Fit { .. } => vec![0, 1],
         Size::Fixed(bytes) => {
-            let mut copies =
-                vec![0, 1, plain.groups_in(format.block.whole_blocks(bytes)).saturating_sub(1)];
+            let mut copies = vec![0, 1, plain.groups_in(format.block.whole_blocks(bytes)) - 1];
             copies.sort_unstable();
             copies.dedup();
             copies
@@ -162,7 +163,7 @@ fn copy_area(options: &Options, format: &Format, plain: &GroupLayout) -> Result<
     let (now, held_back) = match options.size {
         Size::Fixed(bytes) => {
             let blocks = format.block.whole_blocks(bytes).get();
-            let grown = blocks.checked_mul(GROWTH).map_or(MAX_BLOCKS_32, |b| b.min(MAX_BLOCKS_32));
+            let grown = grown(blocks);
             let max = options.max_size.map_or(grown, blocks_for).max(blocks);
             let now = descriptors(blocks);
             // The resize inode's addresses have 32 bits.
@@ -206,7 +207,7 @@ fn local_inodes(options: &Options, format: &Format, layout: &GroupLayout) -> Res
     };
     let wanted = wanted.max(u64::from(FIRST_FREE_INODE));
     let limits = PerGroup::new(format, groups);
-    Ok(u32::try_from(limits.round_up(wanted).min(limits.most)).unwrap_or(u32::MAX))
+    counted(limits.round_up(wanted).min(limits.most))
 }
 
 impl Geometry {
@@ -235,6 +236,7 @@ impl Geometry {
             return Err(too_large_to_fit(blocks));
         }
         let inodes_per_group = inodes_per_group(options, format, layout, blocks, demand)?;
+        let inodes = counted(u64::from(inodes_per_group) * u64::from(groups))?;
         let table = u64::from(inodes_per_group) / format.inodes_per_block();
         let journal = journal_blocks(options, format, blocks)?;
         Ok(Self {
@@ -245,6 +247,7 @@ impl Geometry {
             descriptor_blocks: BlockCount::new(descriptors),
             reserved_descriptors: BlockCount::new(reserved_descriptors),
             inodes_per_group,
+            inodes,
             table: BlockCount::new(table),
             journal,
             orphan_file: orphan_blocks(options, format, journal),
@@ -264,8 +267,7 @@ impl Geometry {
 
     /// All inodes of the filesystem.
     pub(crate) fn inodes(&self) -> u32 {
-        // `inodes_per_group` keeps the product in 32 bits.
-        self.inodes_per_group.saturating_mul(self.groups)
+        self.inodes
     }
 
     /// The blocks of all bitmaps and inode tables.
@@ -304,7 +306,7 @@ impl Geometry {
     /// The bytes that an ordinary user can write when so many blocks are free.
     pub(crate) fn bytes_for_users(&self, free: BlockCount) -> u64 {
         let kept = self.reserved + self.kernel_reserve();
-        self.format.block.bytes_in(BlockCount::new(free.get().saturating_sub(kept.get())))
+        self.format.block.bytes_in(free.beyond(kept))
     }
 
     fn kernel_reserve(&self) -> BlockCount {
@@ -380,18 +382,18 @@ fn inodes_per_group(
     let required = demand.required(options)?;
     if let Some(table) = layout.local().get().checked_sub(BITMAPS.get()) {
         let per_group = table * format.inodes_per_block();
-        let available = per_group.saturating_mul(limits.groups);
-        if available > u64::from(u32::MAX) {
+        let available = per_group.checked_mul(limits.groups);
+        let Some(available) = available.filter(|count| u32::try_from(*count).is_ok()) else {
             let reason = format!(
                 "{} groups of {per_group} inodes are more than 32 bits can number; raise it",
                 limits.groups
             );
             return Err(Error::InvalidOption { option: "bytes_per_inode", reason });
-        }
+        };
         if required > available {
             return Err(Error::TooFewInodes { needed: required, available });
         }
-        return Ok(u32::try_from(per_group).unwrap_or(u32::MAX));
+        return counted(per_group);
     }
     let wanted = if options.inodes.is_some() {
         required
@@ -403,14 +405,19 @@ fn inodes_per_group(
     };
     let per_group = limits.round_up(wanted);
     if per_group <= limits.most {
-        return Ok(u32::try_from(per_group).unwrap_or(u32::MAX));
+        return counted(per_group);
     }
     // The ratio and the slack are only wishes.
     let available = limits.most * limits.groups;
     if required > available {
         return Err(Error::TooFewInodes { needed: required, available });
     }
-    Ok(u32::try_from(limits.most).unwrap_or(u32::MAX))
+    counted(limits.most)
+}
+
+/// The inodes of a group in the width of their field.
+fn counted(per_group: u64) -> Result<u32> {
+    u32::try_from(per_group).map_err(|_| internal("the inodes of a group have numbers of 32 bits"))
 }
 
 /// The blocks of the journal.
@@ -483,6 +490,11 @@ fn orphan_blocks(options: &Options, format: &Format, journal: BlockCount) -> Blo
     BlockCount::new(usual.min(MAX_ORPHAN_FILE / format.block.bytes()))
 }
 
+/// The blocks up to which mke2fs provides for growth.
+fn grown(blocks: u64) -> u64 {
+    blocks.checked_mul(GROWTH).map_or(MAX_BLOCKS_32, |grown| grown.min(MAX_BLOCKS_32))
+}
+
 /// The first block behind the descriptors of a filesystem that has grown as far as mke2fs provides
 /// for, whether or not blocks are held back for them.
 pub(crate) fn behind_growth(
@@ -494,7 +506,7 @@ pub(crate) fn behind_growth(
         Size::Fit { .. } => BlockCount::ZERO,
         Size::Fixed(bytes) => {
             let blocks = format.block.whole_blocks(bytes).get();
-            let grown = blocks.saturating_mul(GROWTH).min(MAX_BLOCKS_32).max(blocks);
+            let grown = grown(blocks).max(blocks);
             let descriptors = |blocks| {
                 layout.groups_in(BlockCount::new(blocks)).div_ceil(format.descriptors_per_block())
             };

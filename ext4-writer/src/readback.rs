@@ -2,9 +2,8 @@
 
 use crate::error::{Error, Result, internal};
 use crate::reader::Source;
-use crate::sink::widen;
 use crate::tree::Extent;
-use crate::units::{BlockCount, BlockSize};
+use crate::units::{BlockCount, BlockSize, at_most, length, widen};
 
 /// Fills `buffer` from the byte `offset` of a file on, which it must not pass the end of.
 pub(crate) fn load<S: Source>(
@@ -14,20 +13,19 @@ pub(crate) fn load<S: Source>(
     offset: u64,
     buffer: &mut [u8],
 ) -> Result<()> {
-    let end = offset.saturating_add(widen(buffer.len()));
+    let end = offset.checked_add(widen(buffer.len())).ok_or(EXTENT_IS_CLIPPED)?;
     buffer.fill(0);
     for extent in extents.iter().filter(|extent| !extent.unwritten) {
         let first = block_size.bytes_in(BlockCount::new(u64::from(extent.at.get())));
-        let (from, to) = (
-            offset.max(first),
-            end.min(first.saturating_add(block_size.bytes_in(extent.run.length))),
-        );
+        let (from, to) =
+            (offset.max(first), end.min(first + block_size.bytes_in(extent.run.length)));
         if from >= to {
             continue;
         }
-        let place = |at: u64| usize::try_from(at.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let target = buffer.get_mut(place(from)..place(to)).ok_or(EXTENT_IS_CLIPPED)?;
-        let at = block_size.offset(extent.run.start).saturating_add(from.saturating_sub(first));
+        // Both lie behind `offset`, and the first behind the extent's start.
+        let place = length(from - offset)?..length(to - offset)?;
+        let target = buffer.get_mut(place).ok_or(EXTENT_IS_CLIPPED)?;
+        let at = block_size.offset(extent.run.start) + (from - first);
         read_back(sink, at, target)?;
     }
     Ok(())
@@ -37,11 +35,11 @@ pub(crate) fn load<S: Source>(
 fn read_back<S: Source>(sink: &S, offset: u64, target: &mut [u8]) -> Result<()> {
     let length = widen(target.len());
     let failed = |source| Error::ReadImage { offset, length, source };
-    let there = sink.length().map_err(failed)?.saturating_sub(offset).min(length);
-    let there = usize::try_from(there).unwrap_or(usize::MAX);
-    match target.get_mut(..there) {
-        Some([]) | None => Ok(()),
-        Some(target) => sink.read_at(offset, target).map_err(failed),
+    let Some(there) = sink.length().map_err(failed)?.checked_sub(offset) else { return Ok(()) };
+    let there = at_most(there, target.len());
+    match target.get_mut(..there).ok_or(EXTENT_IS_CLIPPED)? {
+        [] => Ok(()),
+        target => sink.read_at(offset, target).map_err(failed),
     }
 }
 

@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use crate::buffer::Buffer;
+use crate::error::internal;
+use crate::units::{at_most, widen};
 
 /// What a place holds where nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,7 @@ pub trait Sink {
         buffer: &mut Buffer,
         part: Range<usize>,
     ) -> io::Result<()> {
-        self.write_at(offset, buffer.bytes().get(part).ok_or(io::ErrorKind::InvalidInput)?)
+        self.write_at(offset, buffer.bytes().get(part).ok_or_else(part_is_inside)?)
     }
 
     /// Makes `length` bytes at `offset` read as zeros again, best by giving their storage back.
@@ -179,6 +181,11 @@ impl Sink for FileSink {
     }
 }
 
+/// A part of a buffer that is not in it. Nothing may be taken for written then.
+pub(crate) fn part_is_inside() -> io::Error {
+    io::Error::other(internal("what is written of a buffer is inside it"))
+}
+
 /// [`Sink::zero_at`] for a sink that can do no better than write zeros.
 ///
 /// # Errors
@@ -187,8 +194,7 @@ pub fn zero_by_writing<S: Sink>(sink: &mut S, offset: u64, length: u64) -> io::R
     let end = offset.checked_add(length).ok_or(io::ErrorKind::InvalidInput)?;
     let mut at = offset;
     while at < end {
-        let left = usize::try_from(end - at).unwrap_or(usize::MAX);
-        let part = ZEROS.get(..left).unwrap_or(&ZEROS);
+        let part = ZEROS.get(..at_most(end - at, ZEROS.len())).ok_or_else(part_is_inside)?;
         sink.write_at(at, part)?;
         at += widen(part.len());
     }
@@ -288,7 +294,7 @@ impl Sink for CountingSink {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let length = widen(bytes.len());
         let end = offset.checked_add(length).ok_or(io::ErrorKind::FileTooLarge)?;
-        self.written = self.written.saturating_add(length);
+        self.written = self.written.checked_add(length).ok_or(io::ErrorKind::FileTooLarge)?;
         self.length = self.length.max(end);
         Ok(())
     }
@@ -305,10 +311,4 @@ impl Sink for CountingSink {
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// A length in memory, as a number of bytes in an image.
-pub(crate) fn widen(length: usize) -> u64 {
-    // No machine that Rust runs on has a wider usize than 64 bits.
-    u64::try_from(length).unwrap_or(u64::MAX)
 }

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::attributes::Attributes;
+use crate::attributes::{Attribute, Attributes};
 use crate::error::{Error, Result, internal};
 use crate::features::Features;
 use crate::format::Format;
 use crate::metadata::{FileFlags, FileKind, Metadata, Special, Timestamp};
 use crate::names::Names;
 use crate::record::directory::MAX_NAME;
-use crate::units::{FileBlock, Run};
+use crate::units::{FileBlock, Run, index};
 
 /// A node of the tree: an inode to be.
 ///
@@ -21,13 +21,12 @@ impl NodeId {
     /// The nodes of a builder are numbered from 0 in the order in which they were added.
     #[must_use]
     pub fn index(self) -> usize {
-        // Every supported machine has a usize of at least 32 bits.
-        usize::try_from(self.0).unwrap_or(usize::MAX)
+        index(self.0)
     }
 
     fn at(index: usize) -> Result<Self> {
         u32::try_from(index).map(Self).map_err(|_| Error::TooFewInodes {
-            needed: crate::sink::widen(index),
+            needed: crate::units::widen(index),
             available: u64::from(u32::MAX),
         })
     }
@@ -252,9 +251,14 @@ impl Tree {
         self.attributes.get(&node)
     }
 
+    /// The same as a list, which is empty for most.
+    pub(crate) fn attribute_list(&self, node: NodeId) -> &[Attribute] {
+        self.attributes(node).map_or(&[], Attributes::as_slice)
+    }
+
     /// How many nodes have a time that is not the one declared.
     pub(crate) fn clamped_times(&self) -> u64 {
-        crate::sink::widen(self.clamped.len())
+        crate::units::widen(self.clamped.len())
     }
 
     /// Adds a node with its first name.
@@ -316,7 +320,7 @@ impl Tree {
         let removed =
             parent.entries.remove(name).ok_or_else(|| Error::NotFound { name: name.to_vec() })?;
         let node = self.node_mut(removed)?;
-        node.names = node.names.saturating_sub(1);
+        node.names = node.names.checked_sub(1).ok_or(NAMES_ARE_COUNTED)?;
         if matches!(node.content, Content::Directory(_)) {
             self.directory_mut(directory)?.subdirectories -= 1;
         }
@@ -337,7 +341,7 @@ impl Tree {
                 Content::Directory(directory) => {
                     for (_, child) in directory.entries.iter() {
                         let found = self.node_mut(*child)?;
-                        found.names = found.names.saturating_sub(1);
+                        found.names = found.names.checked_sub(1).ok_or(NAMES_ARE_COUNTED)?;
                         // Only now: a directory may hold several names of one node.
                         if found.names == 0 {
                             doomed.push(*child);
@@ -460,6 +464,7 @@ pub(crate) fn empty_directory(parent: NodeId) -> Content {
     Content::Directory(Box::new(Directory { parent, subdirectories: 0, entries: Names::new() }))
 }
 
+const NAMES_ARE_COUNTED: Error = internal("every name of a node is counted");
 const NOT_A_DIRECTORY: Error =
     Error::WrongKind { operation: "use the node as a directory", needs: "a directory" };
 const NOT_ONE_NAME: Error =

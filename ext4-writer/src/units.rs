@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 
+use crate::error::{Result, internal};
+
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
@@ -53,12 +55,41 @@ number! {
 impl BlockCount {
     /// No block.
     pub(crate) const ZERO: Self = Self(0);
+
+    /// The blocks beyond `others`; none where there are no more than those.
+    pub(crate) fn beyond(self, others: Self) -> Self {
+        self.max(others) - others
+    }
+}
+
+// Every machine that this is built for has addresses of 32 or 64 bits, so that neither of the next
+// two conversions loses anything.
+const _: () = assert!(usize::BITS == 32 || usize::BITS == 64);
+
+/// A length in memory, as a number of bytes in an image.
+pub(crate) fn widen(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
+/// A number of 32 bits as a place in memory.
+pub(crate) fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// As many of `left` as there is room for in memory.
+pub(crate) fn at_most(left: u64, room: usize) -> usize {
+    usize::try_from(left).map_or(room, |left| left.min(room))
+}
+
+/// A number of bytes that are in memory, as a length there.
+pub(crate) fn length(bytes: u64) -> Result<usize> {
+    usize::try_from(bytes).map_err(|_| internal("a length in memory fits into an address"))
 }
 
 impl InodeNumber {
-    /// The place in the inode tables, from 0.
-    pub(crate) const fn slot(self) -> u32 {
-        self.0.saturating_sub(1)
+    /// The place in the inode tables, from 0; none for 0, which no inode has.
+    pub(crate) const fn slot(self) -> Option<u32> {
+        self.0.checked_sub(1)
     }
 
     /// The inode at this place in the tables.
@@ -251,6 +282,9 @@ mod tests {
         assert_eq!(size.blocks_for(4097), BlockCount(2));
         assert_eq!(size.whole_blocks(8191), BlockCount(1));
         assert_eq!(size.sectors(BlockCount(3)), 24);
-        assert_eq!(InodeNumber::from_slot(InodeNumber(12).slot()), InodeNumber(12));
+        assert_eq!(InodeNumber(12).slot().map(InodeNumber::from_slot), Some(InodeNumber(12)));
+        assert_eq!(InodeNumber(0).slot(), None);
+        assert_eq!(BlockCount(3).beyond(BlockCount(5)), BlockCount::ZERO);
+        assert_eq!((at_most(5, 3), at_most(2, 3), at_most(u64::MAX, 3)), (3, 2, 3));
     }
 }

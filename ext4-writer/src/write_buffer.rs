@@ -8,8 +8,8 @@ use crate::buffer::Buffer;
 use crate::deferred_error::DeferredError;
 use crate::error::{Error, Result, internal};
 use crate::pending_zeroes::PendingZeroes;
-use crate::sink::{Prior, Sink, widen};
-use crate::units::{BlockCount, BlockIndex, BlockSize, Run};
+use crate::sink::{Prior, Sink, part_is_inside};
+use crate::units::{BlockCount, BlockIndex, BlockSize, Run, at_most, widen};
 
 /// The pages of the buffer at most: 1 MiB. The kernel has a large folio for a large write; with 256
 /// KiB a tree of small files took a sixth longer.
@@ -113,7 +113,7 @@ impl<S: Sink> WriteBuffer<S> {
         let mut left = length;
         while left > 0 {
             let room = self.room()?;
-            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(room.len());
+            let wanted = at_most(left, room.len());
             let target = room.get_mut(..wanted).ok_or(BUFFER_HAS_ROOM)?;
             match reader.read(target) {
                 Ok(0) => return Ok(Appended::Short { got: length - left }),
@@ -147,7 +147,7 @@ impl<S: Sink> WriteBuffer<S> {
         let mut left = length;
         while left > 0 {
             let room = self.room()?;
-            let now = usize::try_from(left).unwrap_or(usize::MAX).min(room.len());
+            let now = at_most(left, room.len());
             room.get_mut(..now).ok_or(BUFFER_HAS_ROOM)?.fill(0);
             self.filled += now;
             left -= widen(now);
@@ -250,7 +250,7 @@ impl<S: Sink> WriteBuffer<S> {
         }
         for part in parts {
             let at = place(&part);
-            self.sink.write_at(at, self.buffer.bytes().get(part).unwrap_or_default())?;
+            self.sink.write_at(at, self.buffer.bytes().get(part).ok_or_else(part_is_inside)?)?;
         }
         Ok(written)
     }
@@ -297,7 +297,10 @@ impl<S: Sink> WriteBuffer<S> {
         done.map_err(|error| {
             self.poisoned = true;
             let DeferredError { offset, length, source } = DeferredError::of(error, offset, length);
-            Error::WriteImage { offset, length, source }
+            match source.get_ref().and_then(|inner| inner.downcast_ref()) {
+                Some(Error::Internal { promise }) => internal(promise),
+                _ => Error::WriteImage { offset, length, source },
+            }
         })
     }
 }

@@ -20,8 +20,7 @@ use crate::record::xattr::{
     ALIGNMENT, DATA_NAME, Entry, Header, INDEX_ACL_ACCESS, INDEX_ACL_DEFAULT, INDEX_SYSTEM,
     INODE_HEAD, MAGIC,
 };
-use crate::sink::widen;
-use crate::units::BlockIndex;
+use crate::units::{BlockIndex, widen};
 
 /// The number of the prefix of the context of encryption: `EXT4_XATTR_INDEX_ENCRYPTION`.
 const INDEX_ENCRYPTION: u8 = 9;

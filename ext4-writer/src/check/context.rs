@@ -13,7 +13,7 @@ use crate::reader::layout::Layout;
 use crate::reader::{ReadResult, Source};
 use crate::record::group::Flags;
 use crate::record::superblock::Superblock;
-use crate::sink::widen;
+use crate::units::widen;
 
 /// `s_creator_os` of the Hurd, which uses some fields of inodes otherwise.
 const OS_HURD: u32 = 1;

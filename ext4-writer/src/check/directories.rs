@@ -20,8 +20,7 @@ use crate::reader::features::Feature;
 use crate::reader::{ReadResult, Source};
 use crate::record::directory::{ALIGNMENT, ENTRY_HEAD, Entry, TAIL_FILE_TYPE, Tail};
 use crate::record::xattr::{DATA_NAME, INDEX_SYSTEM, INODE_HEAD};
-use crate::sink::widen;
-use crate::units::InodeNumber;
+use crate::units::{InodeNumber, widen};
 
 /// The bytes of the parent's number before the entries in `i_block`: `EXT4_INLINE_DOTDOT_SIZE`.
 const INLINE_PARENT: usize = 4;

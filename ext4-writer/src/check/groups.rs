@@ -12,7 +12,7 @@ use crate::reader::layout::Layout;
 use crate::reader::{ReadResult, Source};
 use crate::record::group::{Flags, GroupDescriptor};
 use crate::record::{wide, wide32};
-use crate::sink::widen;
+use crate::units::widen;
 
 /// What a descriptor says, as far as it can be used.
 #[derive(Clone, Debug)]

@@ -6,8 +6,7 @@ use std::io;
 use crate::reader::ReadResult;
 use crate::reader::Source;
 use crate::reader::device::{Device, Overlay};
-use crate::sink::widen;
-use crate::units::{BlockIndex, BlockSize};
+use crate::units::{BlockIndex, BlockSize, widen};
 
 /// A source with zeros behind its end.
 pub(super) struct Padded<S> {

@@ -137,5 +137,5 @@ fn block_of<S: Source>(
         }
     }
     let listed = list.chunks_exact(4).filter(|slot| !is_zero(slot)).count();
-    Ok(Ok(crate::sink::widen(listed)))
+    Ok(Ok(crate::units::widen(listed)))
 }

@@ -146,7 +146,7 @@ fn limits(opened: &Opened, findings: &mut Findings) {
     limit("s_rev_level", revision, 0, 1);
     let clusters = superblock.clusters_per_group.get().into();
     limit("s_clusters_per_group", clusters, 8, (8 * block).min(65_528));
-    let per_block = block / crate::sink::widen(layout.inode_len);
+    let per_block = block / crate::units::widen(layout.inode_len);
     let most = per_block.saturating_mul(layout.blocks_per_group.saturating_sub(4));
     limit("s_inodes_per_group", layout.inodes_per_group.into(), per_block, most.min(65_536));
     limit("s_log_groups_per_flex", superblock.log_groups_per_flex.into(), 0, 31);

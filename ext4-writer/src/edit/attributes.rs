@@ -22,8 +22,7 @@ use crate::record::xattr::{
 };
 use crate::record::{high32, low16, low32};
 use crate::render::xattr::{hash, rehash, words};
-use crate::sink::widen;
-use crate::units::BlockIndex;
+use crate::units::{BlockIndex, widen};
 
 /// An attribute as it stands on disk.
 #[derive(Clone, Debug)]
@@ -215,7 +214,7 @@ impl<D: Device> Filesystem<D> {
         };
         let place = block.get_mut(..size_of::<Header>()).ok_or(ATTRIBUTES_FIT)?;
         place.copy_from_slice(header.as_bytes());
-        let sealed = self.layout.seed.seal_attributes(block, BlockIndex::new(at));
+        let sealed = self.layout.seed.seal_attributes(block, BlockIndex::new(at))?;
         self.put(at, &sealed)
     }
 
@@ -235,7 +234,7 @@ impl<D: Device> Filesystem<D> {
         let place = std::mem::offset_of!(Header, refcount);
         let field = bytes.get_mut(place..place + size_of::<U32>()).ok_or(ATTRIBUTES_FIT)?;
         field.copy_from_slice(&left.to_le_bytes());
-        let sealed = self.layout.seed.seal_attributes(bytes, BlockIndex::new(at));
+        let sealed = self.layout.seed.seal_attributes(bytes, BlockIndex::new(at))?;
         self.put(at, &sealed)
     }
 

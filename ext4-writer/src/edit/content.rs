@@ -11,9 +11,8 @@ use crate::edit::map::FileMap;
 use crate::error::{Error, internal};
 use crate::metadata::{FileContent, Segment};
 use crate::record::inode::{BLOCK_MAP_SIZE, Flags};
-use crate::sink::widen;
 use crate::tree::Extent;
-use crate::units::BlockCount;
+use crate::units::{BlockCount, widen};
 
 /// The bytes that are written at once.
 const PIECE: usize = 256 << 10;

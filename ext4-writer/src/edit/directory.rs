@@ -156,7 +156,7 @@ impl<D: Device> Filesystem<D> {
         bytes: Vec<u8>,
     ) -> EditResult<()> {
         let place = directory.map.place(block).ok_or(BLOCK_HAS_A_PLACE)?;
-        let sealed = self.seed_of(&directory.inode).seal_entries(bytes);
+        let sealed = self.seed_of(&directory.inode).seal_entries(bytes)?;
         self.put(place, &sealed)
     }
 

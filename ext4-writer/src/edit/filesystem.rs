@@ -15,7 +15,7 @@ use crate::reader::layout::Layout;
 use crate::record::feature::Feature;
 use crate::record::inode::GOOD_OLD_SIZE;
 use crate::record::superblock::{FLAG_UNSIGNED_HASH, Superblock};
-use crate::sink::widen;
+use crate::units::widen;
 
 /// The bytes of changed blocks from which on those that nothing uses yet go to the disk.
 const FLUSH: usize = 6 << 20;

@@ -19,8 +19,7 @@ use crate::reader::groups::table_blocks;
 use crate::record::feature::Feature;
 use crate::record::group::Flags;
 use crate::record::{high32, low32};
-use crate::sink::widen;
-use crate::units::BlockCount;
+use crate::units::{BlockCount, widen};
 
 /// The resize inode.
 const RESIZE: u32 = 7;

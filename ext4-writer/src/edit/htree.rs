@@ -152,7 +152,7 @@ impl<D: Device> Filesystem<D> {
         bytes.get_mut(node.head..).ok_or(COUNTS_FIT)?.fill(0);
         bytes.get_mut(node.head..used).ok_or(COUNTS_FIT)?.copy_from_slice(&list);
         let place = directory.map.place(node.block).ok_or(BLOCK_HAS_A_PLACE)?;
-        let sealed = self.seed_of(&directory.inode).seal_index(bytes, used);
+        let sealed = self.seed_of(&directory.inode).seal_index(bytes, used)?;
         self.put(place, &sealed)
     }
 

@@ -176,7 +176,7 @@ impl<D: Device> Filesystem<D> {
         }
         let behind = inode.bytes.get(size_of::<Record>()..).unwrap_or_default();
         let seed = self.seed_of(inode);
-        let sealed = seed.seal_inode(&record, behind, inode.bytes.len());
+        let sealed = seed.seal_inode(&record, behind, inode.bytes.len())?;
         let offset = inode::offset(&self.blocks(), &self.layout, inode.number)?;
         self.patch(offset, sealed.block())
     }

@@ -24,8 +24,7 @@ use crate::record::journal::{
     SUPERBLOCK_V2, TAG_UUID, TAIL_SIZE, Tag, Tag3, TagFlags,
 };
 use crate::record::{high32, low16, low32};
-use crate::sink::widen;
-use crate::units::{BlockIndex, BlockSize};
+use crate::units::{BlockIndex, BlockSize, widen};
 
 /// A transaction that has its place in the log.
 pub(crate) struct Transaction {

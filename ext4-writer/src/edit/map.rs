@@ -12,9 +12,8 @@ use crate::reader::{Inode as Found, content, map};
 use crate::record::feature::Feature;
 use crate::record::inode::{BLOCK_MAP_SIZE, Flags};
 use crate::render::extents;
-use crate::sink::widen;
 use crate::tree::Extent;
-use crate::units::{BlockCount, BlockIndex, FileBlock, Run};
+use crate::units::{BlockCount, BlockIndex, FileBlock, Run, widen};
 
 /// The addresses of the file's first blocks: `EXT4_NDIR_BLOCKS`.
 const DIRECT: u64 = 12;

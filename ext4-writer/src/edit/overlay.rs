@@ -8,8 +8,7 @@ use crate::edit::device::Device;
 use crate::edit::error::EditResult;
 use crate::error::{Error, internal};
 use crate::reader::{ReadError, Source};
-use crate::sink::widen;
-use crate::units::{BlockIndex, BlockSize};
+use crate::units::{BlockIndex, BlockSize, widen};
 
 /// A device, and what of it is to be changed.
 pub(crate) struct Overlay<D> {

@@ -7,8 +7,7 @@ use crate::edit::groups::{is_set, set_bit};
 use crate::error::{Error, internal};
 use crate::reader::{Part, ReadError};
 use crate::record::group::Flags;
-use crate::sink::widen;
-use crate::units::{BlockCount, BlockIndex, Run};
+use crate::units::{BlockCount, BlockIndex, Run, widen};
 
 /// How long a run has to be that is taken although more is wanted.
 const LONG: u64 = 2048;

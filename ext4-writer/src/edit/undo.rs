@@ -16,8 +16,7 @@ use crate::edit::open::sync;
 use crate::edit::overlay::write;
 use crate::error::{Error, internal};
 use crate::reader::device::read;
-use crate::sink::widen;
-use crate::units::{BlockIndex, BlockSize};
+use crate::units::{BlockIndex, BlockSize, widen};
 
 /// The first bytes of an undo file.
 const MAGIC: [u8; 8] = *b"ext4undo";

@@ -5,9 +5,8 @@ use crate::plan::nodes::NodePlan;
 use crate::record::inode::BLOCK_MAP_SIZE;
 use crate::render::inline::InlineData;
 use crate::render::inode::{BlockField, InodeFields, Times, device_block, short_target};
-use crate::sink::widen;
 use crate::tree::{Content, Extra, MAX_LINKS, Node, OtherTimes};
-use crate::units::{BlockCount, BlockSize};
+use crate::units::{BlockCount, BlockSize, widen};
 
 /// The parts of an inode that do not follow from its node alone.
 pub(super) struct Parts {
@@ -63,9 +62,9 @@ fn links(node: &Node) -> Result<u16> {
     let links = match &node.content {
         // Its name, its own `.`, and the `..` of every directory below; beyond the limit a
         // directory says 1 (kernel: fs/ext4/namei.c, ext4_inc_count).
-        Content::Directory(directory) => match directory.subdirectories.saturating_add(2) {
-            links if links > MAX_LINKS => 1,
-            links => links,
+        Content::Directory(directory) => match directory.subdirectories {
+            count if count > MAX_LINKS - 2 => 1,
+            count => count + 2,
         },
         _ => node.names,
     };
@@ -89,8 +88,7 @@ fn size_and_content(
         Content::Regular { size, .. } => (*size, extents),
         Content::Inline(bytes) => (widen(bytes.len()), extents),
         Content::Symlink(target) => {
-            let inside = short_target(target).map(BlockField::Bytes);
-            (widen(target.len()), inside.unwrap_or(extents))
+            (widen(target.len()), short_target(target).map_or(extents, BlockField::Bytes))
         }
         Content::Special(special) => (0, BlockField::Bytes(device_block(*special))),
         Content::Gone => return Err(internal("a removed node has no inode")),

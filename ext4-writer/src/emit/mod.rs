@@ -19,7 +19,7 @@ use crate::render::resize::ResizeMap;
 use crate::render::superblock::{self, Sources};
 use crate::sink::{Prior, Sink};
 use crate::tree::Tree;
-use crate::units::{BlockCount, BlockIndex, InodeNumber, Run};
+use crate::units::{BlockCount, BlockIndex, InodeNumber, Run, index};
 use crate::write_buffer::WriteBuffer;
 
 use render::{Blocks, Renderer};
@@ -64,9 +64,10 @@ const PART: usize = 128;
 impl<S: Sink> Emitter<'_, S> {
     fn node_blocks(&mut self) -> Result<()> {
         let from = self.from;
-        let parts = from.plan.nodes.parts(PART);
+        let parts = from.plan.nodes.parts(PART)?;
         self.blocks_in_order(parts.len(), |number, blocks| {
-            for (id, plan) in parts.get(number).copied().unwrap_or_default() {
+            let part = parts.get(number).ok_or(internal("every part of the nodes has a number"))?;
+            for (id, plan) in *part {
                 from.node_blocks(*id, plan, blocks)?;
             }
             Ok(())
@@ -117,12 +118,12 @@ impl<S: Sink> Emitter<'_, S> {
         let groups = &plan.groups;
         for (group, place) in (0..).zip(&plan.placed.places.groups.block_bitmaps) {
             if !groups.omits_block_bitmap(group) {
-                self.write_buffer.write_block(*place, &groups.blocks.render(group))?;
+                self.write_buffer.write_block(*place, &groups.blocks.render(group)?)?;
             }
         }
         for (group, place) in (0..).zip(&plan.placed.places.groups.inode_bitmaps) {
             if !groups.omits_inode_bitmap(group) {
-                self.write_buffer.write_block(*place, &groups.inodes.render(group))?;
+                self.write_buffer.write_block(*place, &groups.inodes.render(group)?)?;
             }
         }
         Ok(())
@@ -154,7 +155,7 @@ impl<S: Sink> Emitter<'_, S> {
         let file = &self.from.plan.placed.places.orphan_file;
         let seed = self.from.seed.inode(number, 0);
         for place in file.places() {
-            let block = seed.seal_orphans(vec![0; self.from.format.block.len()], place);
+            let block = seed.seal_orphans(vec![0; self.from.format.block.len()], place)?;
             self.write_buffer.write_block(place, block.block())?;
         }
         self.own_nodes(file, number)
@@ -234,11 +235,17 @@ impl<S: Sink> Emitter<'_, S> {
     fn put_inodes(&mut self, first: InodeNumber, inodes: &Sealed<Vec<u8>>) -> Result<()> {
         let plan = self.from.plan;
         let per_group = plan.placed.geometry.inodes_per_group;
-        if first.slot().is_multiple_of(per_group) {
+        let slot = first.slot().ok_or(TABLES_HOLD_ALL)?;
+        if slot.is_multiple_of(per_group) {
             // The inodes of a group need not fill their last block.
             self.write_buffer.pad()?;
-            let group = usize::try_from(first.slot() / per_group).map_err(|_| TABLES_HOLD_ALL)?;
-            let table = plan.placed.places.groups.tables.get(group).ok_or(TABLES_HOLD_ALL)?;
+            let table = plan
+                .placed
+                .places
+                .groups
+                .tables
+                .get(index(slot / per_group))
+                .ok_or(TABLES_HOLD_ALL)?;
             self.write_buffer.seek(*table)?;
         }
         self.write_buffer.append(inodes.block())
@@ -275,7 +282,7 @@ impl<S: Sink> Emitter<'_, S> {
             let (first, descriptors) = copy.split_at_mut_checked(block_len).ok_or(COPY_HAS_ROOM)?;
             first.fill(0);
             let boot = if start == BlockIndex::new(0) { BOOT_SECTORS } else { 0 };
-            let superblock = superblock::render(&sources, group);
+            let superblock = superblock::render(&sources, group)?;
             let place = first.get_mut(boot..boot + SUPERBLOCK_LEN);
             place.ok_or(COPY_HAS_ROOM)?.copy_from_slice(superblock.as_bytes());
             if group > 0 {

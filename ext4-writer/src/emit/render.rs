@@ -18,9 +18,8 @@ use crate::render::extents::{self, ExtentTree};
 use crate::render::inline::InlineData;
 use crate::render::inode::{internal_file, render, set_extents, value_file};
 use crate::render::xattr::Lists;
-use crate::sink::widen;
 use crate::tree::{Content, Node, NodeId, Tree};
-use crate::units::{BlockCount, BlockIndex, InodeNumber};
+use crate::units::{BlockCount, BlockIndex, InodeNumber, widen};
 
 /// Blocks and their places.
 #[derive(Debug)]
@@ -202,7 +201,7 @@ impl Renderer<'_> {
             inline,
         };
         let inode = render(&fields(node, plan, &parts, self.format.block)?, &self.format);
-        Ok(self.inode_seed(id)?.seal_inode(&inode, &attributes, self.format.inode_len()))
+        self.inode_seed(id)?.seal_inode(&inode, &attributes, self.format.inode_len())
     }
 
     /// The mapping of a file of the filesystem's own.
@@ -235,12 +234,12 @@ impl Renderer<'_> {
         self.plan.nodes.values.iter().map(|(number, value)| {
             let mut inode = value_file(&value.file(), &self.format, self.options.epoch, self.seed);
             set_extents(&mut inode, self.own_tree(&value.file, number)?.root);
-            Ok((number, self.seal_own(number, &inode)))
+            Ok((number, self.seal_own(number, &inode)?))
         })
     }
 
     /// An inode of the filesystem's own with its checksum.
-    pub(super) fn seal_own(&self, number: InodeNumber, inode: &Inode) -> Sealed<Vec<u8>> {
+    pub(super) fn seal_own(&self, number: InodeNumber, inode: &Inode) -> Result<Sealed<Vec<u8>>> {
         self.seed.inode(number, 0).seal_inode(inode, &[], self.format.inode_len())
     }
 }

@@ -7,7 +7,7 @@ use crate::format::numbers::{FIRST_FREE_INODE, JOURNAL, ORPHAN_FILE, RESIZE, ROO
 use crate::plan::nodes::NodePlan;
 use crate::record::inode::Inode;
 use crate::tree::{Extents, Node, NodeId};
-use crate::units::InodeNumber;
+use crate::units::{InodeNumber, index};
 
 /// The inodes of a piece at most: half a MiB with inodes of 256 bytes.
 const PIECE: u32 = 2048;
@@ -38,7 +38,7 @@ impl OwnInodes {
             ORPHAN_FILE => &self.orphan_file,
             _ => &None,
         };
-        inode.clone().unwrap_or_else(Inode::empty)
+        inode.as_ref().map_or_else(Inode::empty, Clone::clone)
     }
 }
 
@@ -86,11 +86,12 @@ where
         let in_group = per_group - slot % per_group;
         let count = PIECE.min(in_group).min(end - slot);
         pieces.push(Piece { first, count, nodes: nodes.clone() });
-        let numbers = first.get()..first.get().saturating_add(count);
-        let between = u32::from(orphan_file.is_some_and(|number| numbers.contains(&number.get())));
-        let own = FIRST_FREE_INODE.saturating_sub(first.get()).min(count) + between;
+        let is_inside =
+            |own: InodeNumber| own.slot().is_some_and(|own| (slot..slot + count).contains(&own));
+        let between = u32::from(orphan_file.is_some_and(is_inside));
+        let own = (FIRST_FREE_INODE.max(first.get()) - first.get()).min(count) + between;
         if let Some(before_last) = (count - own).checked_sub(1) {
-            nodes.nth(usize::try_from(before_last).unwrap_or(usize::MAX));
+            nodes.nth(index(before_last));
         }
         slot += count;
     }
@@ -112,12 +113,12 @@ impl Renderer<'_> {
         inodes.bytes.clear();
         let mut nodes = piece.nodes.clone();
         let mut plans = None;
-        let slot = piece.first.slot();
+        let slot = piece.first.slot().ok_or(TABLES_HOLD_ALL)?;
         for number in (slot..slot + piece.count).map(InodeNumber::from_slot) {
             if number != ROOT
                 && (number.get() < FIRST_FREE_INODE || Some(number) == self.plan.orphan_file)
             {
-                inodes.bytes.append(&self.seal_own(number, &own.of(number)));
+                inodes.bytes.append(&self.seal_own(number, &own.of(number))?);
                 continue;
             }
             let (id, node) = if number == ROOT {

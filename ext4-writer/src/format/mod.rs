@@ -11,7 +11,6 @@ use crate::metadata::Timestamp;
 use crate::options::{DirectoryHash, HashedBytes, Journal, Options};
 use crate::record::inode::{BLOCK_MAP_SIZE, EXTRA_SIZE, GOOD_OLD_SIZE};
 use crate::record::xattr::{DATA_NAME, END, INODE_HEAD, attribute_size};
-use crate::sink::widen;
 use crate::units::BlockSize;
 
 /// The choices that shape every record.
@@ -77,12 +76,20 @@ impl Format {
 
     /// The bytes behind an inode's fields, for extended attributes and inline data.
     pub(crate) fn attribute_room(&self) -> usize {
-        self.inode_len().saturating_sub(GOOD_OLD_SIZE + usize::from(EXTRA_SIZE))
+        // The next size is 256, which has room behind the fields.
+        if self.has_extra_fields() {
+            self.inode_len() - GOOD_OLD_SIZE - usize::from(EXTRA_SIZE)
+        } else {
+            0
+        }
     }
 
     /// What of that is for entries and values.
     pub(crate) fn attribute_list_room(&self) -> usize {
-        self.attribute_room().saturating_sub(INODE_HEAD + END)
+        match self.attribute_room() {
+            0 => 0,
+            room => room - INODE_HEAD - END,
+        }
     }
 
     /// The longest content that an inode without attributes can hold; `None` if none can.
@@ -105,13 +112,18 @@ impl Format {
     }
 
     /// The bytes of a group descriptor.
-    pub(crate) const fn descriptor_len(&self) -> usize {
+    pub(crate) const fn descriptor_size(&self) -> u16 {
         if self.has(Features::WIDE) { 64 } else { 32 }
+    }
+
+    /// The same as a length in memory.
+    pub(crate) fn descriptor_len(&self) -> usize {
+        usize::from(self.descriptor_size())
     }
 
     /// The group descriptors in a block.
     pub(crate) fn descriptors_per_block(&self) -> u64 {
-        self.block.bytes() / widen(self.descriptor_len())
+        self.block.bytes() / u64::from(self.descriptor_size())
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn encode(time: Timestamp) -> (U32, U32) {
 pub(crate) fn decode(seconds: U32, extra: Option<u32>) -> Timestamp {
     let low = i64::from(seconds.get().cast_signed());
     let Some(extra) = extra else { return Timestamp::from_seconds(low) };
-    let seconds = low.saturating_add(i64::from(extra & 3) << 32);
+    let seconds = low + (i64::from(extra & 3) << 32);
     Timestamp { seconds, nanoseconds: (extra >> 2).min(MAX_NANOSECONDS) }
 }
 

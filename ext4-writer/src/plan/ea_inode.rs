@@ -8,9 +8,8 @@ use crate::error::{Error, Result, internal};
 use crate::format::Format;
 use crate::plan::internal_file::InternalFile;
 use crate::render::inode::ValueFile;
-use crate::sink::widen;
 use crate::tree::Node;
-use crate::units::{BlockCount, InodeNumber};
+use crate::units::{BlockCount, InodeNumber, widen};
 
 /// The inode of a value.
 #[derive(Debug)]
@@ -74,8 +73,8 @@ impl<'a> EaInodes<'a> {
 
     /// All inodes with their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (InodeNumber, &EaInode<'a>)> {
-        let first = self.before.get().saturating_add(1);
-        (first..).map(InodeNumber::new).zip(&self.inodes)
+        // That there is a number for each is checked where the last is asked for.
+        (self.before.get()..=u32::MAX).skip(1).map(InodeNumber::new).zip(&self.inodes)
     }
 
     fn numbered(&self, distance: usize) -> Result<InodeNumber> {

@@ -9,7 +9,7 @@ use crate::alloc::{GroupLayout, Space};
 use crate::error::{Result, internal};
 use crate::geometry::{BITMAPS, Geometry};
 use crate::plan::internal_file::blocks_of;
-use crate::units::{BlockCount, BlockIndex};
+use crate::units::{BlockCount, BlockIndex, index};
 
 /// The places of the groups' bitmaps and tables.
 #[derive(Debug, Default)]
@@ -98,7 +98,6 @@ impl FlexGroup {
     fn all(geometry: &Geometry, layout: &GroupLayout) -> Result<Vec<Self>> {
         const A_SIZE: crate::error::Error = internal("a flex group has at least one group");
         let (groups, step) = (u64::from(geometry.groups), u64::from(geometry.groups_per_flex));
-        let step_len = usize::try_from(step).unwrap_or(usize::MAX);
         if step == 0 {
             return Err(A_SIZE);
         }
@@ -107,7 +106,7 @@ impl FlexGroup {
             groups: BlockCount::new(step.min(groups - first)),
             start: layout.group_start(first),
         };
-        Ok((0..groups).step_by(step_len).map(at).collect())
+        Ok((0..groups).step_by(index(geometry.groups_per_flex)).map(at).collect())
     }
 
     /// Whether its own bitmaps and tables fit into it, wherever copies of the superblock cut it.
@@ -117,7 +116,7 @@ impl FlexGroup {
         let kept = layout.kept_below(end) - layout.kept_below(self.start);
         let copies = layout.copies_below(behind).filter(|group| *group >= self.first).count();
         // Before a copy there may be a block less than a table needs.
-        let lost = geometry.table.get() * crate::sink::widen(copies);
+        let lost = geometry.table.get() * crate::units::widen(copies);
         let own = self.groups.get() * (geometry.table + BITMAPS).get();
         (end - self.start).get() >= kept.get() + lost + own
     }

@@ -11,7 +11,7 @@ use crate::record::group::{Flags, GroupDescriptor};
 use crate::record::{high16, high32, low16, low32};
 use crate::render::bitmaps::{BlockMap, InodeMap};
 use crate::sink::Prior;
-use crate::units::{BlockCount, BlockIndex, GroupIndex, Run};
+use crate::units::{BlockCount, BlockIndex, GroupIndex, Run, index};
 
 /// What the blocks of inode tables hold in which no inode is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +78,8 @@ impl Groups {
         };
         for (group, directories) in (0..placed.geometry.groups).zip(directories) {
             let descriptor = groups.describe(placed, group, *directories, seed)?;
-            groups.descriptors.push(seed.seal_descriptor(
-                descriptor,
-                GroupIndex::new(group),
-                length,
-            ));
+            let group = GroupIndex::new(group);
+            groups.descriptors.push(seed.seal_descriptor(descriptor, group, length)?);
         }
         if groups.free_blocks != placed.free() {
             return Err(internal("the groups' free blocks are those that nobody took"));
@@ -120,8 +117,7 @@ impl Groups {
     ) -> Result<GroupDescriptor> {
         let mut descriptor = GroupDescriptor::empty();
         let place = |places: &[BlockIndex]| {
-            let index = usize::try_from(group).map_err(|_| EVERY_GROUP)?;
-            places.get(index).copied().map(BlockIndex::get).ok_or(EVERY_GROUP)
+            places.get(index(group)).copied().map(BlockIndex::get).ok_or(EVERY_GROUP)
         };
         let (bitmap, table) =
             (place(&placed.places.groups.block_bitmaps)?, place(&placed.places.groups.tables)?);
@@ -133,7 +129,7 @@ impl Groups {
         descriptor.inode_table_lo = U32::new(low32(table));
         descriptor.inode_table_hi = U32::new(high32(table));
         self.count(&mut descriptor, group, directories)?;
-        self.sum_bitmaps(&mut descriptor, group, seed);
+        self.sum_bitmaps(&mut descriptor, group, seed)?;
         Ok(descriptor)
     }
 
@@ -162,7 +158,12 @@ impl Groups {
         Ok(())
     }
 
-    fn sum_bitmaps(&self, descriptor: &mut GroupDescriptor, group: u32, seed: FsSeed) {
+    fn sum_bitmaps(
+        &self,
+        descriptor: &mut GroupDescriptor,
+        group: u32,
+        seed: FsSeed,
+    ) -> Result<()> {
         let nothing_left =
             self.unused_tables == UnusedTables::Zeros || self.used_table(group) == self.table;
         let mut flags = Flags::empty();
@@ -170,17 +171,18 @@ impl Groups {
         if self.omits_block_bitmap(group) {
             flags |= Flags::BLOCK_UNINIT;
         } else {
-            let sum = seed.bitmap(self.blocks.covered(&self.blocks.render(group)));
+            let sum = seed.bitmap(self.blocks.covered(&self.blocks.render(group)?)?);
             descriptor.block_bitmap_csum_lo = U16::new(low16(sum));
             descriptor.block_bitmap_csum_hi = U16::new(high16(sum));
         }
         if self.omits_inode_bitmap(group) {
             flags |= Flags::INODE_UNINIT;
         } else {
-            let sum = seed.bitmap(self.inodes.covered(&self.inodes.render(group)));
+            let sum = seed.bitmap(self.inodes.covered(&self.inodes.render(group)?)?);
             descriptor.inode_bitmap_csum_lo = U16::new(low16(sum));
             descriptor.inode_bitmap_csum_hi = U16::new(high16(sum));
         }
         descriptor.flags = U16::new(flags.bits());
+        Ok(())
     }
 }

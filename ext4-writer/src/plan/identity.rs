@@ -1,7 +1,6 @@
 //! What tells one filesystem from another when the caller does not say: numbers that follow
 //! from the label and the tree.
 
-use crate::attributes::Attributes;
 use crate::metadata::Special;
 use crate::options::{Options, Size};
 use crate::tree::{Content, Node, Tree};
@@ -31,7 +30,7 @@ fn derived_uuid(options: &Options, tree: &Tree) -> [u8; 16] {
     let mut print = Fingerprint::new().and(b"uuid").and(&options.label).word(size);
     for (id, node) in tree.nodes() {
         print = with_node(print, node);
-        for attribute in tree.attributes(id).map(Attributes::as_slice).unwrap_or_default() {
+        for attribute in tree.attribute_list(id) {
             let print_of_name = print.word(u64::from(attribute.index)).and(&attribute.suffix);
             print = print_of_name.and(&attribute.value);
         }
@@ -55,17 +54,17 @@ fn with_node(print: Fingerprint, node: &Node) -> Fingerprint {
     match &node.content {
         Content::Directory(directory) => {
             directory.entries.iter().fold(print, |print, (name, node)| {
-                print.and(name).word(crate::sink::widen(node.index()))
+                print.and(name).word(crate::units::widen(node.index()))
             })
         }
         Content::Regular { size, extents } => {
             let extents = extents.as_slice();
-            let print = print.word(*size).word(crate::sink::widen(extents.len()));
+            let print = print.word(*size).word(crate::units::widen(extents.len()));
             extents.iter().fold(print, |print, extent| {
                 print.word(u64::from(extent.at.get())).word(extent.run.start.get())
             })
         }
-        Content::Inline(bytes) => print.word(crate::sink::widen(bytes.len())),
+        Content::Inline(bytes) => print.word(crate::units::widen(bytes.len())),
         Content::Symlink(target) => print.and(target),
         Content::Special(
             Special::CharacterDevice { major, minor } | Special::BlockDevice { major, minor },
@@ -98,7 +97,7 @@ impl Fingerprint {
     fn and(self, field: &[u8]) -> Self {
         let (words, rest) = field.as_chunks();
         let words = words.iter().map(|word| u64::from_le_bytes(*word));
-        let print = words.fold(self.word(crate::sink::widen(field.len())), Self::word);
+        let print = words.fold(self.word(crate::units::widen(field.len())), Self::word);
         let last = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
         if rest.is_empty() { print } else { print.word(last) }
     }

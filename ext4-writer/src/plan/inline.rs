@@ -30,7 +30,7 @@ pub(crate) fn choose<'a>(
 
 /// The length of `system.data` for a file of these bytes.
 pub(crate) fn rest_of_file(bytes: &[u8]) -> usize {
-    bytes.len().saturating_sub(BLOCK_MAP_SIZE)
+    bytes.get(BLOCK_MAP_SIZE..).map_or(0, <[u8]>::len)
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ impl InternalFile {
     /// The blocks that it takes, with its nodes.
     pub(crate) fn blocks(&self) -> BlockCount {
         let content: BlockCount = self.extents.iter().map(|extent| extent.run.length).sum();
-        content + BlockCount::new(crate::sink::widen(self.nodes.len()))
+        content + BlockCount::new(crate::units::widen(self.nodes.len()))
     }
 
     /// The blocks of its content, in their order in the file.

@@ -27,7 +27,7 @@ use crate::options::{Journal, Options, Size};
 use crate::render::bitmaps::InodeMap;
 use crate::sink::Prior;
 use crate::tree::{Content, Tree};
-use crate::units::{BlockCount, BlockIndex, InodeNumber};
+use crate::units::{BlockCount, BlockIndex, InodeNumber, index};
 
 use groups::{Groups, UnusedTables};
 use identity::Identity;
@@ -168,19 +168,21 @@ impl<'a> Plan<'a> {
         let layout = self.placed.space.layout();
         let before = layout.group_start(0) - BlockIndex::new(0);
         let copies = layout.copies_below(u64::from(geometry.groups)).count();
-        let copies = BlockCount::new(crate::sink::widen(copies) * layout.area().get());
+        let copies = BlockCount::new(crate::units::widen(copies) * layout.area().get());
         before + copies + geometry.tables_and_bitmaps() + geometry.journal
     }
 }
+
+const IN_A_GROUP: Error = internal("every inode is in a group");
 
 /// How many directories have their inode in each group.
 fn directories(tree: &Tree, numbering: &Numbering, placed: &Placed) -> Result<Vec<u32>> {
     let mut counts: Vec<u32> = (0..placed.geometry.groups).map(|_| 0).collect();
     for (id, node) in tree.nodes() {
         if matches!(node.content, Content::Directory(_)) {
-            let group = numbering.of(id)?.slot() / placed.geometry.inodes_per_group;
-            let group = usize::try_from(group).unwrap_or(usize::MAX);
-            let count = counts.get_mut(group).ok_or(internal("every inode is in a group"))?;
+            let slot = numbering.of(id)?.slot().ok_or(IN_A_GROUP)?;
+            let group = index(slot / placed.geometry.inodes_per_group);
+            let count = counts.get_mut(group).ok_or(IN_A_GROUP)?;
             *count += 1;
         }
     }

@@ -2,10 +2,10 @@
 //! and attribute blocks, each with its place.
 
 use crate::alloc::Space;
-use crate::attributes::{Attribute, Attributes};
+use crate::attributes::Attribute;
 use crate::checksum::FsSeed;
 use crate::dirhash::NameHasher;
-use crate::error::Result;
+use crate::error::{Error, Result, internal};
 use crate::format::Format;
 use crate::plan::attribute_blocks::{AttributeBlock, AttributeBlocks};
 use crate::plan::ea_inode::EaInodes;
@@ -18,9 +18,8 @@ use crate::render::directory::{Dots, Layout, Named};
 use crate::render::extents;
 use crate::render::inline::InlineRegions;
 use crate::render::xattr::block_hash;
-use crate::sink::widen;
 use crate::tree::{Content, Directory, Extent, Extents, Node, NodeId, Tree};
-use crate::units::{BlockCount, BlockIndex, InodeNumber};
+use crate::units::{BlockCount, BlockIndex, InodeNumber, length, widen};
 
 /// The blocks that mke2fs gives to `lost+found`: 16 KiB.
 const LOST_AND_FOUND_BYTES: u64 = 16 << 10;
@@ -46,15 +45,18 @@ pub(crate) struct NodePlan {
 impl NodePlan {
     /// The leaves of a directory that has so many of them that they are rendered apart.
     pub(crate) fn leaves_apart(&self) -> usize {
-        let leaves = self.layout.as_ref().map(Layout::leaf_count);
-        leaves.filter(|count| *count >= MANY_LEAVES).unwrap_or_default()
+        match self.layout.as_ref().map(Layout::leaf_count) {
+            Some(count) if count >= MANY_LEAVES => count,
+            _ => 0,
+        }
     }
 
     /// The blocks that are this node's before any other's, without leaves that are rendered apart.
-    fn block_count(&self) -> usize {
+    fn block_count(&self) -> Result<u64> {
+        const AMONG_BLOCKS: Error = internal("a directory's leaves are among its blocks");
         let own: BlockCount = self.blocks.as_slice().iter().map(|extent| extent.run.length).sum();
-        let own = usize::try_from(own.get()).unwrap_or(usize::MAX);
-        own.saturating_sub(self.leaves_apart()).saturating_add(self.extent_nodes.len())
+        let own = own.get().checked_sub(widen(self.leaves_apart())).ok_or(AMONG_BLOCKS)?;
+        Ok(own + widen(self.extent_nodes.len()))
     }
 
     fn is_needed(&self) -> bool {
@@ -103,8 +105,7 @@ impl<'a> NodePlans<'a> {
     /// The plans of this node and those behind it, in the order of the nodes.
     pub(crate) fn from(&self, first: NodeId) -> impl Iterator<Item = (NodeId, &NodePlan)> {
         let before = self.plans.partition_point(|(node, _)| *node < first);
-        let plans = self.plans.get(before..).unwrap_or_default();
-        plans.iter().map(|(node, plan)| (*node, plan))
+        self.plans.iter().skip(before).map(|(node, plan)| (*node, plan))
     }
 
     /// The plans of directories whose leaves are rendered apart.
@@ -114,19 +115,20 @@ impl<'a> NodePlans<'a> {
     }
 
     /// The plans in the order of the nodes, cut into parts of about so many blocks.
-    pub(crate) fn parts(&self, blocks: usize) -> Vec<&[(NodeId, NodePlan)]> {
-        let mut sum = 0;
+    pub(crate) fn parts(&self, blocks: usize) -> Result<Vec<&[(NodeId, NodePlan)]>> {
+        const ALL_IN_PARTS: Error = internal("every plan of a node is in one part");
+        let (mut sum, blocks) = (0, widen(blocks));
         let part_of = |(_, plan): &(NodeId, NodePlan)| {
             let part = sum / blocks;
-            sum = plan.block_count().saturating_add(sum);
-            part
+            sum += plan.block_count()?;
+            Ok(part)
         };
-        let parts: Vec<usize> = self.plans.iter().map(part_of).collect();
+        let parts: Vec<u64> = self.plans.iter().map(part_of).collect::<Result<_>>()?;
         let mut rest = self.plans.as_slice();
-        let cut = parts.chunk_by(usize::eq).map(|part| {
-            let (now, later) = rest.split_at_checked(part.len()).unwrap_or((rest, &[]));
+        let cut = parts.chunk_by(u64::eq).map(|part| {
+            let (now, later) = rest.split_at_checked(part.len()).ok_or(ALL_IN_PARTS)?;
             rest = later;
-            now
+            Ok(now)
         });
         cut.collect()
     }
@@ -218,8 +220,7 @@ impl<'a> Planner<'a, '_> {
         let names = directory.entries.iter().map(|(name, _)| name);
         if id == Tree::LOST {
             let least = self.basis.format.block.blocks_for(LOST_AND_FOUND_BYTES).get();
-            let least = usize::try_from(least).unwrap_or(usize::MAX);
-            return Ok(Layout::linear(names, least, self.basis.format));
+            return Ok(Layout::linear(names, length(least)?, self.basis.format));
         }
         Layout::choose(names, self.basis.hasher, self.basis.format)
     }
@@ -239,7 +240,7 @@ pub(crate) fn mapped<'a>(node: &'a Node, plan: &'a NodePlan) -> &'a [Extent] {
 }
 
 fn attributes(tree: &Tree, id: NodeId) -> &[Attribute] {
-    tree.attributes(id).map(Attributes::as_slice).unwrap_or_default()
+    tree.attribute_list(id)
 }
 
 /// The length of the node's `system.data` if its content is in its inode.

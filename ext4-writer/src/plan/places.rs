@@ -2,7 +2,7 @@
 //! map go, and how large a fitted filesystem has to be for them.
 
 use crate::alloc::{GroupLayout, Space};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, internal};
 use crate::features::Features;
 use crate::format::Format;
 use crate::geometry::{BITMAPS, Geometry, InodeDemand};
@@ -70,7 +70,7 @@ impl Placed {
 fn free_blocks(geometry: &Geometry, layout: &GroupLayout, taken: BlockCount) -> BlockCount {
     let before = layout.group_start(0) - BlockIndex::new(0);
     let used = before + layout.kept_below(geometry.end()) + taken;
-    BlockCount::new(geometry.blocks.get().saturating_sub(used.get()))
+    geometry.blocks.beyond(used)
 }
 
 /// The space of a fitted filesystem that is not to grow, without the descriptors that a size of
@@ -86,7 +86,7 @@ pub(crate) fn tightened(
     }
     let layout = space.layout();
     let blocks = space.end().get() + format.block.blocks_for(free_bytes).get();
-    let groups = layout.groups_in(BlockCount::new(blocks.saturating_mul(2)));
+    let groups = layout.groups_in(BlockCount::new(blocks * 2));
     let area = BlockCount::new(1 + groups.div_ceil(format.descriptors_per_block()));
     if area >= layout.area() {
         return Ok(None);
@@ -129,7 +129,9 @@ impl Sizing<'_> {
                         wanted => (wanted - placed.free()).get(),
                     },
                     // So much more at the end would have been enough for this piece.
-                    Err(Error::ImageFull { needed, available }) => needed.saturating_sub(available),
+                    Err(Error::ImageFull { needed, available }) => {
+                        needed.checked_sub(available).ok_or(FULL_IS_TOO_LITTLE)?
+                    }
                     Err(error) => return Err(error),
                 },
                 missing => missing,
@@ -162,13 +164,17 @@ impl Sizing<'_> {
     }
 }
 
+/// An image that is full has less room than is needed.
+pub(in crate::plan) const FULL_IS_TOO_LITTLE: Error =
+    internal("a full image has less than is needed");
+
 /// The blocks by which a size misses what it needs and is to leave free.
 fn missing(geometry: &Geometry, space: &Space, free_bytes: u64) -> u64 {
     let layout = space.layout().clone().trimmed(geometry.copy_area());
     let map = BlockCount::new(u64::from(geometry.reserved_descriptors > BlockCount::ZERO));
     let wanted = geometry.own_blocks(&layout) + map + geometry.free_blocks_for(free_bytes);
     let free = free_blocks(geometry, &layout, space.taken() + space.gaps());
-    wanted.get().saturating_sub(free.get())
+    wanted.beyond(free).get()
 }
 
 /// Gives everything its place. Where there is too little room to choose, the groups' bitmaps and

@@ -32,22 +32,23 @@ impl<'a> Split<'a> {
         let content = rest.map_or(0, |rest| attribute_size(DATA_NAME.len(), rest));
         let room = format.attribute_list_room().checked_sub(content).ok_or(CONTENT_FITS)?;
         let limit = format.block.len() - size_of::<Header>() - END;
-        let whole = Self::with_outside(attributes, &[], room);
+        let whole = Self::with_outside(attributes, [].iter(), room);
         if whole.block_size() <= limit || !format.has(Features::EA_INODE) {
             return whole.within(limit);
         }
         let largest = largest_first(attributes);
-        let with = |count: usize| {
-            let outside = largest.get(..count).unwrap_or(&largest);
-            Self::with_outside(attributes, outside, room)
-        };
+        let with = |count| Self::with_outside(attributes, largest.iter().take(count), room);
         // What is outside makes room: with one more nothing stops fitting.
         let counts: Vec<usize> = (1..=largest.len()).collect();
         let fitting = counts.partition_point(|count| with(*count).block_size() > limit);
         with(fitting + 1).within(limit)
     }
 
-    fn with_outside(attributes: &'a [Attribute], outside: &[usize], room: usize) -> Self {
+    fn with_outside<'p>(
+        attributes: &'a [Attribute],
+        outside: impl Iterator<Item = &'p usize>,
+        room: usize,
+    ) -> Self {
         let mut stored: Vec<Stored<'a>> =
             attributes.iter().map(|attribute| Stored { attribute, outside: false }).collect();
         for place in outside {

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::geometry::{self, Geometry, InodeDemand};
 use crate::options::{Options, Size};
+use crate::plan::places::FULL_IS_TOO_LITTLE;
 use crate::plan::{Plan, TakenSpace};
 use crate::sink::Prior;
 use crate::tree::Tree;
@@ -133,7 +134,8 @@ impl Sizes<'_> {
         });
         match plan {
             Err(Error::ImageFull { needed, available }) => {
-                Ok(BlockCount::new(needed.saturating_sub(available)).max(ONE))
+                let missing = needed.checked_sub(available).ok_or(FULL_IS_TOO_LITTLE)?;
+                Ok(BlockCount::new(missing).max(ONE))
             }
             Ok(()) | Err(_) => Ok(BlockCount::ZERO),
         }

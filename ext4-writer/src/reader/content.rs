@@ -11,8 +11,7 @@ use crate::reader::inode::Inode;
 use crate::reader::map::Map;
 use crate::reader::source::Source;
 use crate::record::inode::{BLOCK_MAP_SIZE, Flags};
-use crate::sink::widen;
-use crate::units::BlockIndex;
+use crate::units::{BlockIndex, widen};
 
 /// A part of a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,7 @@ use std::fmt;
 use crate::reader::error::{Part, ReadError, ReadResult};
 use crate::reader::source::Source;
 use crate::record::journal::MAGIC;
-use crate::sink::widen;
-use crate::units::{BlockIndex, BlockSize};
+use crate::units::{BlockIndex, BlockSize, widen};
 
 /// Where the journal has the content of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

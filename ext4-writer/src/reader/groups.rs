@@ -11,8 +11,7 @@ use crate::reader::layout::{Layout, SUPERBLOCK_OFFSET};
 use crate::reader::source::Source;
 use crate::record::group::{Flags, GroupDescriptor};
 use crate::record::{wide, wide32};
-use crate::sink::widen;
-use crate::units::GroupIndex;
+use crate::units::{GroupIndex, widen};
 
 bitflags! {
     /// What of a group was never written.

@@ -18,8 +18,7 @@ use crate::record::extent::MAGIC as EXTENT_MAGIC;
 use crate::record::inode::{EXTRA_SIZE, Flags, GOOD_OLD_SIZE, Inode as Record};
 use crate::record::superblock::{JOURNAL_BLOCKS_BACKUP, Superblock};
 use crate::record::{wide, wide32, wide48};
-use crate::sink::widen;
-use crate::units::{BlockIndex, InodeNumber};
+use crate::units::{BlockIndex, InodeNumber, widen};
 
 /// An inode that is in use.
 #[derive(Clone, Debug)]
@@ -232,10 +231,10 @@ pub(crate) fn offset<S: Source>(
     layout: &Layout,
     number: u32,
 ) -> ReadResult<u64> {
-    if number == 0 || number > layout.inodes {
+    let slot = InodeNumber::new(number).slot().filter(|slot| *slot < layout.inodes);
+    let Some(slot) = slot else {
         return Err(ReadError::NoSuchInode { inode: number, count: layout.inodes });
-    }
-    let slot = InodeNumber::new(number).slot();
+    };
     let group = groups::read(device, layout, slot / layout.inodes_per_group)?;
     let place = u64::from(slot % layout.inodes_per_group).saturating_mul(widen(layout.inode_len));
     let table = layout.block.offset(BlockIndex::new(group.inode_table));

@@ -97,7 +97,7 @@ pub(crate) fn replay<S: Source>(
     journal.pass(Pass::Revoke, &mut findings)?;
     journal.pass(Pass::Replay, &mut findings)?;
     journal.refuse_fast_commits(findings.transactions)?;
-    let blocks = crate::sink::widen(findings.overlay.len());
+    let blocks = crate::units::widen(findings.overlay.len());
     Ok((findings.overlay, Recovery { transactions: findings.transactions, blocks }))
 }
 

@@ -11,8 +11,7 @@ use crate::reader::features::{Feature, FeatureWords};
 use crate::record::inode::GOOD_OLD_SIZE;
 use crate::record::superblock::{CHECKSUM_CRC32C, MAGIC, Superblock};
 use crate::record::wide;
-use crate::sink::widen;
-use crate::units::BlockSize;
+use crate::units::{BlockSize, widen};
 
 /// Where the superblock is, in bytes.
 pub(crate) const SUPERBLOCK_OFFSET: u64 = 1024;

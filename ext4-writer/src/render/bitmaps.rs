@@ -1,8 +1,10 @@
 //! Which blocks and inodes of a group are in use, as counts and as bitmaps.
 
 use crate::alloc::{GroupLayout, Space};
+use crate::error::{Error, Result, internal};
 use crate::geometry::Geometry;
-use crate::units::{BlockCount, BlockIndex, InodeNumber, Run};
+use crate::record::low32;
+use crate::units::{BlockCount, BlockIndex, InodeNumber, Run, index, length};
 
 /// The blocks of the filesystem, seen group by group.
 #[derive(Debug)]
@@ -45,20 +47,19 @@ impl BlockMap {
     }
 
     /// The group's bitmap: ones for blocks in use and for those behind the filesystem's end.
-    pub(crate) fn render(&self, group: u32) -> Vec<u8> {
+    pub(crate) fn render(&self, group: u32) -> Result<Vec<u8>> {
         let start = self.layout.group_start(u64::from(group));
         let mut bitmap = vec![u8::MAX; self.bitmap_size];
         for run in self.free_runs(group) {
-            clear(&mut bitmap, (run.start - start).get(), (run.end() - start).get());
+            clear(&mut bitmap, (run.start - start).get(), (run.end() - start).get())?;
         }
-        bitmap
+        Ok(bitmap)
     }
 
     /// The part of a bitmap that describes blocks, and is summed.
-    pub(crate) fn covered<'a>(&self, bitmap: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn covered<'a>(&self, bitmap: &'a [u8]) -> Result<&'a [u8]> {
         let full_group = self.layout.group_start(1) - self.layout.group_start(0);
-        let bytes = usize::try_from(full_group.get() / 8).unwrap_or(usize::MAX);
-        bitmap.get(..bytes).unwrap_or(bitmap)
+        bitmap.get(..length(full_group.get() / 8)?).ok_or(BITS_ARE_INSIDE)
     }
 
     fn kept(&self, group: u64) -> BlockCount {
@@ -103,8 +104,11 @@ impl InodeMap {
     /// The inodes of a group that are in use.
     pub(crate) fn used_in(&self, group: u32) -> u32 {
         let before = u64::from(group) * u64::from(self.per_group);
-        let behind = u64::from(self.last.get()).saturating_sub(before);
-        u32::try_from(behind).unwrap_or(u32::MAX).min(self.per_group)
+        match u64::from(self.last.get()).checked_sub(before) {
+            None => 0,
+            Some(behind) if behind >= u64::from(self.per_group) => self.per_group,
+            Some(behind) => low32(behind),
+        }
     }
 
     /// The inodes of a group that are not.
@@ -113,41 +117,39 @@ impl InodeMap {
     }
 
     /// The group's bitmap: ones for inodes in use and for the bits that stand for nothing.
-    pub(crate) fn render(&self, group: u32) -> Vec<u8> {
+    pub(crate) fn render(&self, group: u32) -> Result<Vec<u8>> {
         let mut bitmap = vec![u8::MAX; self.bitmap_size];
-        clear(&mut bitmap, u64::from(self.used_in(group)), u64::from(self.per_group));
-        bitmap
+        clear(&mut bitmap, u64::from(self.used_in(group)), u64::from(self.per_group))?;
+        Ok(bitmap)
     }
 
     /// The part of a bitmap that describes inodes, and is summed.
-    pub(crate) fn covered<'a>(&self, bitmap: &'a [u8]) -> &'a [u8] {
-        let bytes = usize::try_from(self.per_group / 8).unwrap_or(usize::MAX);
-        bitmap.get(..bytes).unwrap_or(bitmap)
+    pub(crate) fn covered<'a>(&self, bitmap: &'a [u8]) -> Result<&'a [u8]> {
+        bitmap.get(..index(self.per_group / 8)).ok_or(BITS_ARE_INSIDE)
     }
 }
 
+const BITS_ARE_INSIDE: Error = internal("the bits of a group are in its bitmap");
+
 /// Clears the bits from `start` up to `end`.
-fn clear(bitmap: &mut [u8], start: u64, end: u64) {
-    let byte = |bit: u64| usize::try_from(bit / 8).unwrap_or(usize::MAX);
+fn clear(bitmap: &mut [u8], start: u64, end: u64) -> Result<()> {
+    if start == end {
+        return Ok(());
+    }
     // The bits of the first byte that stay, and those of the last.
     let below = !(u8::MAX << (start % 8));
-    let above = u8::MAX << (end % 8);
-    let (first, last) = (byte(start), byte(end));
-    if first == last {
-        if let Some(only) = bitmap.get_mut(first) {
-            *only &= below | above;
+    let above = !(u8::MAX >> (7 - (end - 1) % 8));
+    let (first, last) = (length(start / 8)?, length((end - 1) / 8)?);
+    match bitmap.get_mut(first..=last).ok_or(BITS_ARE_INSIDE)? {
+        [only] => *only &= below | above,
+        [partly, whole @ .., end] => {
+            *partly &= below;
+            whole.fill(0);
+            *end &= above;
         }
-        return;
+        [] => {}
     }
-    if let Some(partly) = bitmap.get_mut(first) {
-        *partly &= below;
-    }
-    if let Some(whole) = bitmap.get_mut(first + 1..last) {
-        whole.fill(0);
-    }
-    if let Some(partly) = bitmap.get_mut(last) {
-        *partly &= above;
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -158,7 +160,7 @@ mod tests {
     fn clearing_bits_leaves_their_neighbours() {
         for (start, end) in [(0, 32), (0, 8), (3, 5), (3, 8), (5, 19), (7, 8), (8, 8), (31, 32)] {
             let mut bitmap = [u8::MAX; 4];
-            clear(&mut bitmap, start, end);
+            clear(&mut bitmap, start, end).unwrap();
             for bit in 0..32u64 {
                 let byte = bitmap[usize::try_from(bit / 8).unwrap()];
                 let is_set = byte >> (bit % 8) & 1 == 1;

@@ -209,19 +209,20 @@ impl Layout {
 /// least.
 fn pack(hashed: &[(NameHash, u32, u16)], room: usize) -> Result<Vec<LeafStart>> {
     let mut leaves: Vec<LeafStart> = Vec::new();
-    let mut used = usize::MAX;
+    // Of the last leaf, once there is one.
+    let mut used: Option<usize> = None;
     let mut previous = None;
     for (place, (hash, _, size)) in hashed.iter().enumerate() {
         let (major, size) = (hash.major(), usize::from(*size));
-        if used.saturating_add(size) > room {
+        if used.is_none_or(|used| used + size > room) {
             let continued = u32::from(previous == Some(major));
             let first = u32::try_from(place).map_err(|_| PLACES_ARE_32_BITS)?;
             // The first leaf is where every hash below the second's leads.
             let hash = if leaves.is_empty() { 0 } else { major | continued };
             leaves.push(LeafStart { first, hash });
-            used = 0;
+            used = None;
         }
-        used += size;
+        used = Some(used.map_or(size, |used| used + size));
         previous = Some(major);
     }
     Ok(leaves)
@@ -305,7 +306,7 @@ impl EntryBlock {
     fn seal(self, format: &Format, seed: InodeSeed) -> Result<Sealed<Vec<u8>>> {
         let mut bytes = self.close()?;
         bytes.resize(format.block.len(), 0);
-        Ok(seed.seal_entries(bytes))
+        seed.seal_entries(bytes)
     }
 }
 
@@ -454,7 +455,7 @@ impl Index<'_> {
         block.extend_from_slice(others.as_bytes());
         let used = block.len();
         block.resize(self.format.block.len(), 0);
-        Ok(self.seed.seal_index(block, used))
+        self.seed.seal_index(block, used)
     }
 }
 

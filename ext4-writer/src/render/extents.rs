@@ -63,7 +63,7 @@ pub(crate) fn node_count(extents: &[Extent], block_size: BlockSize) -> Result<Bl
         _ => split(extents)?.len(),
     };
     let nodes: usize = levels(pieces, block_size).iter().sum();
-    Ok(BlockCount::new(crate::sink::widen(nodes)))
+    Ok(BlockCount::new(crate::units::widen(nodes)))
 }
 
 fn node_entries(block_size: BlockSize) -> usize {
@@ -109,7 +109,7 @@ pub(crate) fn render(
             let mut node = vec![0; block_size.len()];
             put_node(&mut node, group, depth)?;
             let tail = ENTRY_SIZE + per_node * ENTRY_SIZE;
-            nodes.push((place, seed.seal_extents(node, tail)));
+            nodes.push((place, seed.seal_extents(node, tail)?));
             children.push(Child { first, place });
         }
         entries = children.iter().map(index_bytes).collect();

@@ -8,7 +8,7 @@
 use crate::error::{Error, Result, internal};
 use crate::record::inode::BLOCK_MAP_SIZE;
 use crate::render::directory::{Dots, Named, entry_area};
-use crate::sink::widen;
+use crate::units::widen;
 
 /// The bytes of a directory's parent: `EXT4_INLINE_DOTDOT_SIZE`.
 const PARENT: usize = 4;
@@ -70,7 +70,7 @@ impl InlineData {
         for (place, byte) in block.iter_mut().zip(bytes) {
             *place = *byte;
         }
-        let rest = bytes.get(BLOCK_MAP_SIZE..).unwrap_or_default().to_vec();
+        let rest = bytes.iter().skip(BLOCK_MAP_SIZE).copied().collect();
         Self { size: widen(bytes.len()), block, rest }
     }
 }

@@ -9,8 +9,7 @@ use crate::format::time::encode;
 use crate::metadata::{FileFlags, Special, Timestamp};
 use crate::record::inode::{BLOCK_MAP_SIZE, EXTRA_SIZE, Flags, Inode};
 use crate::record::{high16, high32, low16, low32};
-use crate::sink::widen;
-use crate::units::{BlockCount, BlockIndex};
+use crate::units::{BlockCount, BlockIndex, widen};
 
 /// What an inode states, but for its checksum and what is behind its fields.
 pub(crate) struct InodeFields {

@@ -43,7 +43,7 @@ impl<'a> ResizeMap<'a> {
         let addresses = block_size.addresses();
         // As if all blocks up to the end of the double indirect one were there.
         let reach = BlockCount::new(addresses * addresses + addresses + DIRECT);
-        let copies = crate::sink::widen(self.backup_groups().count()) + 1;
+        let copies = crate::units::widen(self.backup_groups().count()) + 1;
         let held_back = self.geometry.reserved_descriptors.get() * copies;
         let blocks = BlockCount::new(held_back + 1);
         let size = block_size.bytes_in(reach);

@@ -6,6 +6,7 @@ use zerocopy::little_endian::{U16, U32};
 use crate::alloc::GroupLayout;
 use crate::checksum::{FsSeed, Sealed};
 use crate::dirhash::seed_words;
+use crate::error::{Result, internal};
 use crate::features::Features;
 use crate::format::numbers::{FIRST_FREE_INODE, JOURNAL};
 use crate::geometry::Geometry;
@@ -38,19 +39,20 @@ pub(crate) struct Sources<'a> {
 }
 
 /// The copy of the superblock for a group.
-pub(crate) fn render(sources: &Sources<'_>, group: u64) -> Sealed<Superblock> {
+pub(crate) fn render(sources: &Sources<'_>, group: u64) -> Result<Sealed<Superblock>> {
     let mut superblock = Superblock::empty();
     set_counts(&mut superblock, sources);
-    set_sizes(&mut superblock, sources);
+    set_sizes(&mut superblock, sources)?;
     set_features(&mut superblock, sources);
     set_identity(&mut superblock, sources);
     set_state(&mut superblock, sources);
     if let Some(journal) = sources.journal {
         set_journal(&mut superblock, journal);
     }
-    // A group number of more than 16 bits has no place in the field.
+    // One of more than 16 bits is said by the largest of them (e2fsprogs: `lib/ext2fs/closefs.c`,
+    // `write_backup_super`).
     superblock.block_group_nr = U16::new(u16::try_from(group).unwrap_or(u16::MAX));
-    sources.seed.seal_superblock(superblock)
+    Ok(sources.seed.seal_superblock(superblock))
 }
 
 fn set_counts(superblock: &mut Superblock, sources: &Sources<'_>) {
@@ -70,7 +72,7 @@ fn set_counts(superblock: &mut Superblock, sources: &Sources<'_>) {
     superblock.overhead_clusters = U32::new(overhead);
 }
 
-fn set_sizes(superblock: &mut Superblock, sources: &Sources<'_>) {
+fn set_sizes(superblock: &mut Superblock, sources: &Sources<'_>) -> Result<()> {
     let geometry = sources.geometry;
     let (format, block_size) = (&geometry.format, geometry.format.block);
     superblock.first_data_block = U32::new(low32(block_size.first_data_block().get()));
@@ -88,18 +90,19 @@ fn set_sizes(superblock: &mut Superblock, sources: &Sources<'_>) {
         superblock.want_extra_isize = U16::new(EXTRA_SIZE);
     }
     if format.has(Features::WIDE) {
-        let length = u16::try_from(format.descriptor_len()).unwrap_or_default();
-        superblock.desc_size = U16::new(length);
+        superblock.desc_size = U16::new(format.descriptor_size());
     }
     if format.has(Features::FLEX_BG) {
         let log = sources.options.groups_per_flex.trailing_zeros();
-        superblock.log_groups_per_flex = u8::try_from(log).unwrap_or_default();
+        let log = u8::try_from(log).map_err(|_| internal("a number of 32 bits has a logarithm"))?;
+        superblock.log_groups_per_flex = log;
     }
     if format.has(Features::SPARSE_SUPER2) {
         let mut copies = sources.layout.copies_below(u64::from(geometry.groups)).skip(1);
         superblock.backup_bgs =
-            [copies.next(), copies.next()].map(|copy| U32::new(low32(copy.unwrap_or_default())));
+            [copies.next(), copies.next()].map(|copy| U32::new(copy.map_or(0, low32)));
     }
+    Ok(())
 }
 
 fn set_features(superblock: &mut Superblock, sources: &Sources<'_>) {

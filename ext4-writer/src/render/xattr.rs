@@ -88,7 +88,7 @@ impl Lists<'_> {
             reserved: [U32::ZERO; 3],
         };
         put(&mut block, 0, header.as_bytes())?;
-        Ok(self.seed.seal_attributes(block, at))
+        self.seed.seal_attributes(block, at)
     }
 
     fn listed<'b>(&self, stored: &Stored<'b>, hash: u32) -> Result<Listed<'b>> {
