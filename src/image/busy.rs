@@ -30,7 +30,7 @@ pub(super) fn refuse_users(path: &Path, found: &Metadata) -> Result<()> {
 /// A file, to ask for its locks: who may not write to it may still see those of flock.
 fn open_as_it_may_be(path: &Path) -> Option<File> {
     // Whatever has the name by now is not waited for.
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
     let open = |write| OpenOptions::new().read(true).write(write).custom_flags(flags).open(path);
     open(true).or_else(|_| open(false)).ok()
 }

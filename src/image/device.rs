@@ -31,7 +31,7 @@ impl DiscardingSink {
     pub fn open(path: &Path) -> Result<Self> {
         let cannot = |error| cannot_write(path, error);
         // Only for block devices has O_EXCL a meaning without O_CREAT: open(2).
-        let exclusive = i32::try_from(OFlags::EXCL.bits()).unwrap_or_default();
+        let exclusive = OFlags::EXCL.bits().cast_signed();
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -99,8 +99,10 @@ impl DiscardingSink {
 
 impl Sink for DiscardingSink {
     fn prepare(&mut self, length: Option<u64>) -> io::Result<Prior> {
-        let capacity = self.device.capacity().unwrap_or_default();
-        let length = length.unwrap_or(capacity);
+        let length = match length {
+            Some(length) => length,
+            None => self.device.capacity().ok_or(io::ErrorKind::NotSeekable)?,
+        };
         self.device.set_length(length)?;
         if !self.give_back(0, length)? {
             return self.device.prepare(Some(length));

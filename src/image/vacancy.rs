@@ -57,7 +57,8 @@ impl Vacancy {
         let (kind, length, occupant) = if kind.is_block_device() {
             let device = open_device(&resolved)?;
             let occupant = occupant_of_device(&device).map_err(|e| cannot_look(path, e))?;
-            let length = ext4_writer::Sink::capacity(&device).unwrap_or_default();
+            let length = ext4_writer::Sink::capacity(&device)
+                .ok_or_else(|| Error::internal("a block device has a length"))?;
             (PlaceKind::Device(Arc::new(device.into_file())), length, occupant)
         } else if kind.is_file() {
             (PlaceKind::File, found.len(), look_at_file(&resolved, &found)?)
@@ -170,14 +171,16 @@ fn named(file: &File) -> std::io::Result<Option<String>> {
 
 fn is_zeros(file: &File, offset: u64, length: u64) -> std::io::Result<bool> {
     let mut buffer = vec![0; PIECE];
-    let end = offset.saturating_add(length);
-    for start in (offset..end).step_by(PIECE) {
-        let length = usize::try_from(end - start).unwrap_or(PIECE).min(PIECE);
-        let piece = buffer.get_mut(..length).unwrap_or_default();
+    let (mut start, mut left) = (offset, length);
+    while left > 0 {
+        let length = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
+        let piece = buffer.get_mut(..length).ok_or(ErrorKind::InvalidInput)?;
         file.read_exact_at(piece, start)?;
         if piece.iter().any(|byte| *byte != 0) {
             return Ok(false);
         }
+        let read = u64::try_from(length).map_err(|_| ErrorKind::InvalidInput)?;
+        (start, left) = (start + read, left - read);
     }
     Ok(true)
 }
