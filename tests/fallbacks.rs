@@ -1,0 +1,111 @@
+//! No silent fallback on our own promises: what writes images says an error where a number of its
+//! own is wrong. A default in its place would write a wrong image, or report bytes as written that
+//! were not.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What writes: all of the library but what works on images that others made, and the output.
+const WRITERS: [&str; 2] = ["ext4-writer/src", "src/image"];
+const WORKS_ON_OTHERS: [&str; 3] =
+    ["ext4-writer/src/reader", "ext4-writer/src/check", "ext4-writer/src/edit"];
+
+/// The ways to go on with another number than the one that was computed.
+const FALLBACKS: [&str; 4] =
+    [".unwrap_or(", ".unwrap_or_default(", ".unwrap_or_else(", ".saturating_"];
+/// A mutex whose holder panicked still has its value.
+const POISONED_MUTEX: &str = ".unwrap_or_else(PoisonError::into_inner)";
+
+/// The lines that may: the file or its folder, a part of the line, and why.
+const ALLOWED: &[(&str, &str, &str)] = &[
+    // The library.
+    ("behind.rs", "failure.unwrap_or_else(gone)", "both are errors"),
+    ("buffer.rs", "self.memory.get(self.place())", "who asks for a part of nothing gets an error"),
+    ("buffer.rs", "self.memory.get_mut(place)", "likewise"),
+    ("builder.rs", "segments.unwrap_or(&whole)", "a file without segments is one"),
+    ("builder.rs", "offset.saturating_add(length)", "the caller's numbers, refused if too large"),
+    ("deferred_error.rs", "error.downcast().unwrap_or_else", "both are errors"),
+    ("ext4-writer/src/device.rs", "end.unwrap_or(u64::MAX)", "a number in an error's text"),
+    ("threads.rs", "spares.try_recv().unwrap_or_default()", "a new piece where none is spare"),
+    ("geometry.rs", "options.max_size.unwrap_or(default)", "an option"),
+    ("options.rs", "bytes.saturating_mul(", "the caller's size, with a limit of its own"),
+    ("identity.rs", "options.uuid.unwrap_or_else", "an option"),
+    ("identity.rs", "options.hash_seed.unwrap_or_else", "an option"),
+    ("packing.rs", "rposition(Option::is_some).unwrap_or(0)", "no piece fits"),
+    ("render/directory.rs", "reach.saturating_mul(most)", "a number in an error's text"),
+    ("render/superblock.rs", "u16::try_from(group)", "the format's own limit"),
+    ("render/superblock.rs", "u32::try_from(sources.overhead.get())", "0 lets the kernel count"),
+    ("tree.rs", "self.extras.get(&node)", "most nodes have none"),
+    ("units.rs", "u64::try_from(length).unwrap_or(u64::MAX)", "cannot fail, asserted beside it"),
+    ("units.rs", "usize::try_from(number).unwrap_or(usize::MAX)", "likewise"),
+    // The output.
+    ("src/image/", "self.waiting.saturating_add", "only says when to sync early"),
+    ("src/image/", "thread.join().unwrap_or_else", "both are errors"),
+    ("src/image/", "self.owner.unwrap_or_default()", "an option"),
+    ("src/image/", "owner.uid.unwrap_or(metadata.uid)", "an option"),
+    ("src/image/", "owner.gid.unwrap_or(metadata.gid)", "an option"),
+    ("src/image/", "self.mode.unwrap_or(metadata.mode)", "an option"),
+    ("src/image/", "block_number(&device).map(mounts)", "the kernel shows no such device"),
+    ("src/image/", "backing.unwrap_or_default()", "the kernel shows no file of the device"),
+    ("src/image/", "backing.strip_suffix", "the line may have no end"),
+    ("src/image/", "shown.strip_suffix", "the path may be whole"),
+    ("src/image/", "fs::read_to_string(\"/proc/", "without /proc nobody is known"),
+    ("src/image/", "byte.unwrap_or((*first, behind))", "a byte that is not escaped"),
+    ("src/image/", "users.unwrap_or_default()", "words of an error"),
+    ("src/image/", "stem.get(..MAX_STEM).unwrap_or(stem)", "a short name is whole"),
+    ("src/image/", "u64::try_from(length).unwrap_or(u64::MAX)", "asks for storage early"),
+    ("src/image/", "elapsed()", "a duration in a report"),
+    ("src/image/", "self.room(0).unwrap_or_default()", "an option"),
+    ("src/image/", "u32::try_from(room / BYTES_PER_INODE)", "the format's own limit"),
+    ("src/image/", "text.find(", "a number without a unit"),
+    ("src/image/", "fraction.unwrap_or_default()", "a number without a fraction"),
+    ("src/image/", "fs::canonicalize(parent)", "a directory that is not there"),
+];
+
+#[test]
+fn a_number_of_ours_that_is_wrong_is_an_error() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut unused: Vec<_> = ALLOWED.iter().map(|(file, part, _)| (*file, *part)).collect();
+    let mut found = Vec::new();
+    for file in sources(root).unwrap() {
+        let path = file.strip_prefix(root).unwrap().display().to_string();
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&text);
+        for (number, line) in (1..).zip(code.lines()) {
+            let is_comment = line.trim_start().starts_with("//");
+            let line = line.replace(POISONED_MUTEX, "");
+            if is_comment || !FALLBACKS.iter().any(|fallback| line.contains(fallback)) {
+                continue;
+            }
+            let allows = |file: &str, part: &str| path.contains(file) && line.contains(part);
+            if ALLOWED.iter().any(|(file, part, _)| allows(file, part)) {
+                unused.retain(|(file, part)| !allows(file, part));
+            } else {
+                found.push(format!("{path}:{number}: {}", line.trim()));
+            }
+        }
+    }
+    assert_eq!(found, Vec::<String>::new(), "return Error::Internal, or say here why not");
+    assert_eq!(unused, Vec::new(), "nothing has these any more");
+}
+
+/// The source files of what writes.
+fn sources(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut waiting: Vec<PathBuf> = WRITERS.iter().map(|writer| root.join(writer)).collect();
+    let mut files = Vec::new();
+    while let Some(path) = waiting.pop() {
+        if WORKS_ON_OTHERS.iter().any(|other| path == root.join(other)) {
+            continue;
+        }
+        if path.is_dir() {
+            for entry in fs::read_dir(path)? {
+                waiting.push(entry?.path());
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
