@@ -1,157 +1,32 @@
-//! Blocks taken and given back: one ascending cursor, and the runs that were returned below it.
+//! The block allocator of new images: one ascending cursor, and the runs below it that were freed.
 //!
-//! No block is ever out twice: the cursor only rises, and a run comes back only if it lies below
-//! the cursor and overlaps nothing that came back before.
+//! No block is allocated twice: the cursor only rises, and a run is freed only if it lies below the
+//! cursor and overlaps nothing that is free.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result, internal};
+use crate::format::group_layout::GroupLayout;
 use crate::units::{BlockCount, BlockIndex, Run};
-
-/// Which blocks at the start of each group are not for contents: copies of the superblock and the
-/// descriptors, and, without `flex_bg`, the group's own bitmaps and inode table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct GroupLayout {
-    /// The first block of group 0.
-    first: BlockIndex,
-    /// The blocks of a full group.
-    blocks_per_group: BlockCount,
-    /// The blocks of one copy: superblock, descriptors, room for more of them.
-    area: BlockCount,
-    /// The blocks behind that in every group, for what must lie in it.
-    local: BlockCount,
-    /// The groups with a copy, ascending: all that a group number of 32 bits can name.
-    copies: Vec<u64>,
-}
-
-impl GroupLayout {
-    /// Groups of so many blocks from `first` on, with copies in the groups of `copies`, which
-    /// ascend from 0.
-    pub(crate) fn new(
-        first: BlockIndex,
-        blocks_per_group: BlockCount,
-        area: BlockCount,
-        copies: Vec<u64>,
-    ) -> Self {
-        Self { first, blocks_per_group, area, local: BlockCount::ZERO, copies }
-    }
-
-    /// The same with so many blocks of every group kept for its own metadata.
-    pub(crate) fn with_local(self, local: BlockCount) -> Self {
-        Self { local, ..self }
-    }
-
-    /// The same with shorter copies.
-    pub(crate) fn trimmed(self, area: BlockCount) -> Self {
-        Self { area, ..self }
-    }
-
-    /// The blocks of one copy with its room for growth.
-    pub(crate) fn area(&self) -> BlockCount {
-        self.area
-    }
-
-    /// The blocks of every group that are kept for its own metadata.
-    pub(crate) fn local(&self) -> BlockCount {
-        self.local
-    }
-
-    /// The groups with a copy among the first `count` groups, ascending.
-    pub(crate) fn copies_below(&self, count: u64) -> impl Iterator<Item = u64> {
-        self.copies.iter().copied().take_while(move |group| *group < count)
-    }
-
-    /// The groups that a filesystem of so many blocks has.
-    pub(crate) fn groups_in(&self, blocks: BlockCount) -> u64 {
-        let behind = BlockIndex::new(blocks.get()).max(self.first) - self.first;
-        behind.get().div_ceil(self.blocks_per_group.get()).max(1)
-    }
-
-    /// The first block of a group.
-    pub(crate) fn group_start(&self, group: u64) -> BlockIndex {
-        self.first + BlockCount::new(group * self.blocks_per_group.get())
-    }
-
-    /// The group of a block; what is before group 0 counts as its first.
-    pub(crate) fn group_of(&self, block: BlockIndex) -> u64 {
-        (block.max(self.first) - self.first).get() / self.blocks_per_group.get()
-    }
-
-    /// The blocks of a group that hold a copy.
-    pub(crate) fn copy_in(&self, group: u64) -> BlockCount {
-        if self.copies.binary_search(&group).is_ok() { self.area } else { BlockCount::ZERO }
-    }
-
-    /// The first block of a group's own metadata.
-    pub(crate) fn local_start(&self, group: u64) -> BlockIndex {
-        self.group_start(group) + self.copy_in(group)
-    }
-
-    /// The blocks at the start of a group that are not for contents.
-    pub(crate) fn kept_in(&self, group: u64) -> BlockCount {
-        self.copy_in(group) + self.local
-    }
-
-    /// The size itself, or, if it ends inside what its last group keeps, the end of that.
-    pub(crate) fn whole_group(&self, blocks: BlockCount) -> BlockCount {
-        let last = self.groups_in(blocks) - 1;
-        let end = self.group_start(last) + self.kept_in(last);
-        blocks.max(BlockCount::new(end.get()))
-    }
-
-    /// The longest run between what groups keep for themselves, wherever it is.
-    fn widest(&self) -> BlockCount {
-        self.blocks_per_group.beyond(self.area + self.local)
-    }
-
-    /// The block itself, or the end of what its group keeps if it lies therein.
-    fn behind_kept(&self, block: BlockIndex) -> BlockIndex {
-        let group = self.group_of(block);
-        block.max(self.group_start(group) + self.kept_in(group))
-    }
-
-    /// The first block behind `block`'s group that a group keeps.
-    fn next_kept(&self, block: BlockIndex) -> BlockIndex {
-        let group = self.group_of(block);
-        if self.local > BlockCount::ZERO {
-            return self.group_start(group + 1);
-        }
-        let next = self.copies.partition_point(|copy| *copy <= group);
-        // Behind the last copy there is nothing to go around.
-        let end = BlockIndex::new(u64::MAX);
-        self.copies.get(next).map_or(end, |copy| self.group_start(*copy))
-    }
-
-    /// The blocks that groups which begin below `end` keep.
-    pub(crate) fn kept_below(&self, end: BlockIndex) -> BlockCount {
-        let copies = self.copies.partition_point(|group| self.group_start(*group) < end);
-        let groups = match end.get().checked_sub(self.first.get()) {
-            None | Some(0) => 0,
-            Some(behind) => behind.div_ceil(self.blocks_per_group.get()),
-        };
-        let in_copies = self.area.get() * crate::units::widen(copies);
-        BlockCount::new(in_copies + self.local.get() * groups)
-    }
-}
 
 /// The blocks of an image that are in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Space {
+pub(crate) struct Allocator {
     layout: GroupLayout,
-    /// Nothing at or behind it is taken.
+    /// Nothing at or behind it is allocated.
     cursor: BlockIndex,
     /// The end of an image of fixed size.
     limit: Option<BlockIndex>,
     /// The blocks before the limit that contents are to leave for the filesystem itself.
-    held_back: BlockCount,
+    reserved: BlockCount,
     free_by_start: BTreeMap<BlockIndex, BlockCount>,
     free_by_length: BTreeSet<(BlockCount, BlockIndex)>,
     free: BlockCount,
-    /// Free blocks before anchors, which are taken only when nothing else is left.
+    /// Free blocks before anchors, which are allocated only when nothing else is left.
     gaps: Vec<Run>,
     /// Former gaps, which are now as free as other blocks.
     spent_gaps: Vec<Run>,
-    taken: BlockCount,
+    allocated: BlockCount,
 }
 
 /// Where the cursor stood, and which gaps there were.
@@ -162,20 +37,20 @@ pub(crate) struct Position {
     spent_gaps: usize,
 }
 
-impl Space {
+impl Allocator {
     /// All blocks but those that groups keep are free, up to `limit`.
     pub(crate) fn new(layout: GroupLayout, limit: Option<BlockIndex>) -> Self {
         Self {
-            cursor: layout.behind_kept(layout.first),
+            cursor: layout.behind_kept(layout.first()),
             layout,
             limit,
-            held_back: BlockCount::ZERO,
+            reserved: BlockCount::ZERO,
             free_by_start: BTreeMap::new(),
             free_by_length: BTreeSet::new(),
             free: BlockCount::ZERO,
             gaps: Vec::new(),
             spent_gaps: Vec::new(),
-            taken: BlockCount::ZERO,
+            allocated: BlockCount::ZERO,
         }
     }
 
@@ -199,7 +74,7 @@ impl Space {
         Position { cursor: self.cursor, gaps, spent_gaps }
     }
 
-    /// Puts cursor and gaps back, when all that was taken since then has come back.
+    /// Restores cursor and gaps, when all that was allocated since then has been freed.
     pub(crate) fn return_to(&mut self, position: Position) -> Result<()> {
         if self.position() == position {
             return Ok(());
@@ -213,7 +88,7 @@ impl Space {
         gaps.truncate(position.gaps);
         self.lower_cursor();
         if self.cursor > position.cursor {
-            return Err(internal("what was taken for a failed file has come back"));
+            return Err(internal("what was allocated for a failed file is free again"));
         }
         self.skip_to(position.cursor);
         for gap in &gaps {
@@ -223,7 +98,7 @@ impl Space {
         Ok(())
     }
 
-    /// Takes a run out of the free ones.
+    /// Removes a run from the free ones.
     fn carve(&mut self, run: Run) -> Result<()> {
         let around = self.free_by_start.range(..=run.start).next_back();
         let around = around.map(|(start, length)| Run::new(*start, *length));
@@ -251,31 +126,26 @@ impl Space {
         Self { limit: Some(limit), ..self }
     }
 
-    /// Shortens the copies, of which not all room was needed; the rest is free.
-    pub(crate) fn trim_copies(&mut self, area: BlockCount) -> Result<()> {
-        let old = std::mem::replace(&mut self.layout.area, area);
-        if area >= old {
+    /// Shortens the backups to what they need; the rest is free.
+    pub(crate) fn trim_backups(&mut self, backup_size: BlockCount) -> Result<()> {
+        let old = self.layout.backup_size();
+        self.layout = self.layout.clone().trimmed(backup_size);
+        if backup_size >= old {
             return Ok(());
         }
-        let behind = |start: BlockIndex| start + area + self.layout.local;
-        let passed: Vec<BlockIndex> = self
-            .layout
-            .copies
-            .iter()
-            .map(|group| self.layout.group_start(*group))
-            .take_while(|start| *start < self.cursor)
-            .map(behind)
-            .collect();
-        for start in passed {
-            self.insert_free(Run::new(start, old - area))?;
+        let starts = self.layout.backups().iter().map(|group| self.layout.group_start(*group));
+        let passed = starts.take_while(|start| *start < self.cursor);
+        let behind = passed.map(|start| start + backup_size + self.layout.local());
+        for start in behind.collect::<Vec<_>>() {
+            self.insert_free(Run::new(start, old - backup_size))?;
         }
         self.lower_cursor();
         Ok(())
     }
 
     /// Keeps the last blocks of an image of fixed size from contents.
-    pub(crate) fn hold_back(&mut self, count: BlockCount) {
-        self.held_back = count;
+    pub(crate) fn reserve(&mut self, count: BlockCount) {
+        self.reserved = count;
     }
 
     /// What the groups keep for themselves.
@@ -283,14 +153,14 @@ impl Space {
         &self.layout
     }
 
-    /// The block behind the last one that is taken.
+    /// The block behind the last one that is allocated.
     pub(crate) fn end(&self) -> BlockIndex {
         self.cursor
     }
 
-    /// The blocks that are taken, without those that groups keep.
-    pub(crate) fn taken(&self) -> BlockCount {
-        self.taken
+    /// The blocks that are allocated, without those that groups keep.
+    pub(crate) fn allocated(&self) -> BlockCount {
+        self.allocated
     }
 
     /// The free runs below [`end`](Self::end), ascending.
@@ -301,31 +171,31 @@ impl Space {
         runs.into_iter()
     }
 
-    /// Takes exactly `count` blocks in as few runs as there are: one that came back and fits, else
-    /// at the cursor, else, in a full image, whatever came back.
-    pub(crate) fn take(&mut self, count: BlockCount) -> Result<Vec<Run>> {
+    /// Allocates exactly `count` blocks in as few runs as there are: a freed one that is long
+    /// enough, else at the cursor, else, in a full image, whatever was freed.
+    pub(crate) fn allocate(&mut self, count: BlockCount) -> Result<Vec<Run>> {
         if count == BlockCount::ZERO {
             return Ok(Vec::new());
         }
-        if let Some(run) = self.take_returned(count) {
+        if let Some(run) = self.allocate_freed(count) {
             return Ok(vec![run]);
         }
         if self.ahead() >= count {
-            return self.take_ahead(count);
+            return self.allocate_ahead(count);
         }
-        self.take_scattered(count)
+        self.allocate_scattered(count)
     }
 
-    /// Takes `count` blocks that lie one behind the other.
-    pub(crate) fn take_contiguous(&mut self, count: BlockCount) -> Result<Run> {
-        match self.take_returned(count) {
+    /// Allocates `count` consecutive blocks.
+    pub(crate) fn allocate_contiguous(&mut self, count: BlockCount) -> Result<Run> {
+        match self.allocate_freed(count) {
             Some(run) => Ok(run),
-            None => self.take_contiguous_ahead(count),
+            None => self.allocate_contiguous_ahead(count),
         }
     }
 
-    /// Takes `count` blocks that lie one behind the other, at the cursor or behind it.
-    pub(crate) fn take_contiguous_ahead(&mut self, count: BlockCount) -> Result<Run> {
+    /// Allocates `count` consecutive blocks at the cursor or behind it.
+    pub(crate) fn allocate_contiguous_ahead(&mut self, count: BlockCount) -> Result<Run> {
         let widest = self.layout.widest();
         if count > widest {
             return Err(Error::ImageFull { needed: count.get(), available: widest.get() });
@@ -343,14 +213,14 @@ impl Space {
         self.advance(count)
     }
 
-    /// Gives a run back.
-    pub(crate) fn give_back(&mut self, run: Run) -> Result<()> {
+    /// Frees a run.
+    pub(crate) fn free(&mut self, run: Run) -> Result<()> {
         if run.end() > self.cursor {
-            return Err(internal("a run that comes back was taken before"));
+            return Err(internal("a run that is freed was allocated"));
         }
-        self.taken = match self.taken.get().checked_sub(run.length.get()) {
+        self.allocated = match self.allocated.get().checked_sub(run.length.get()) {
             Some(left) => BlockCount::new(left),
-            None => return Err(internal("no more blocks come back than were taken")),
+            None => return Err(internal("no more blocks are freed than were allocated")),
         };
         self.insert_free(run)?;
         self.lower_cursor();
@@ -375,7 +245,7 @@ impl Space {
         if let Some((&start, &length)) = before {
             let end = start + length;
             if end > run.start {
-                return Err(internal("a block comes back once"));
+                return Err(internal("a block is freed once"));
             }
             if end == run.start {
                 merged = Run::new(start, length + run.length);
@@ -385,7 +255,7 @@ impl Space {
         let after = self.free_by_start.range(run.start..).next();
         if let Some((&start, &length)) = after {
             if start < run.end() {
-                return Err(internal("a block comes back once"));
+                return Err(internal("a block is freed once"));
             }
             if start == run.end() {
                 self.remove_free(Run::new(start, length));
@@ -404,15 +274,15 @@ impl Space {
         self.free -= run.length;
     }
 
-    /// The smallest run that came back and holds `count` blocks, or the head of it.
-    fn take_returned(&mut self, count: BlockCount) -> Option<Run> {
+    /// The head of the smallest freed run of at least `count` blocks.
+    fn allocate_freed(&mut self, count: BlockCount) -> Option<Run> {
         let smallest = (count, BlockIndex::new(0));
         let &(length, start) = self.free_by_length.range(smallest..).next()?;
-        Some(self.take_head(Run::new(start, length), count))
+        Some(self.allocate_head(Run::new(start, length), count))
     }
 
-    /// Takes the first `count` blocks of a free run.
-    fn take_head(&mut self, run: Run, count: BlockCount) -> Run {
+    /// Allocates the first `count` blocks of a free run.
+    fn allocate_head(&mut self, run: Run, count: BlockCount) -> Run {
         self.remove_free(run);
         let rest = Run::new(run.start + count, run.length - count);
         if rest.length > BlockCount::ZERO {
@@ -420,7 +290,7 @@ impl Space {
             self.free_by_length.insert((rest.length, rest.start));
             self.free += rest.length;
         }
-        self.taken += count;
+        self.allocated += count;
         Run::new(run.start, count)
     }
 
@@ -435,11 +305,11 @@ impl Space {
         }
         let kept = self.layout.kept_below(limit) - self.layout.kept_below(start);
         let free = limit - start - kept;
-        free.beyond(self.held_back)
+        free.beyond(self.reserved)
     }
 
-    /// Takes blocks at the cursor, around what groups keep.
-    pub(crate) fn take_ahead(&mut self, count: BlockCount) -> Result<Vec<Run>> {
+    /// Allocates blocks at the cursor, around what groups keep.
+    pub(crate) fn allocate_ahead(&mut self, count: BlockCount) -> Result<Vec<Run>> {
         let mut runs = Vec::new();
         let mut left = count;
         while left > BlockCount::ZERO {
@@ -452,8 +322,8 @@ impl Space {
         Ok(runs)
     }
 
-    /// Takes blocks wherever there are any, the longest runs first.
-    fn take_scattered(&mut self, count: BlockCount) -> Result<Vec<Run>> {
+    /// Allocates blocks wherever there are any, the longest runs first.
+    fn allocate_scattered(&mut self, count: BlockCount) -> Result<Vec<Run>> {
         let ahead = self.ahead();
         if self.free + self.gaps() + ahead < count {
             return Err(self.full(count));
@@ -468,12 +338,12 @@ impl Space {
             let Some(&(length, start)) = self.free_by_length.last() else {
                 return Err(internal("the free runs add up to the free blocks"));
             };
-            let run = self.take_head(Run::new(start, length), left.min(length));
+            let run = self.allocate_head(Run::new(start, length), left.min(length));
             left -= run.length;
             runs.push(run);
         }
         if ahead > BlockCount::ZERO {
-            runs.extend(self.take_ahead(ahead.min(count))?);
+            runs.extend(self.allocate_ahead(ahead.min(count))?);
         }
         runs.sort_unstable();
         Ok(runs)
@@ -506,7 +376,7 @@ impl Space {
             return Err(self.full(count));
         }
         self.cursor = run.end();
-        self.taken += count;
+        self.allocated += count;
         Ok(run)
     }
 
@@ -523,10 +393,10 @@ impl Space {
 mod tests {
     use super::*;
 
-    fn space(limit: Option<u64>) -> Space {
-        let copies = crate::format::backups::sparse_groups();
-        let layout = GroupLayout::new(BlockIndex::new(0), count(100), count(10), copies);
-        Space::new(layout, limit.map(BlockIndex::new))
+    fn allocator(limit: Option<u64>) -> Allocator {
+        let backups = crate::format::backups::sparse_groups();
+        let layout = GroupLayout::new(BlockIndex::new(0), count(100), count(10), backups);
+        Allocator::new(layout, limit.map(BlockIndex::new))
     }
 
     fn run(start: u64, length: u64) -> Run {
@@ -539,75 +409,78 @@ mod tests {
 
     #[test]
     fn backups_are_in_the_groups_of_sparse_super() {
-        let layout = space(None).layout;
-        let groups: Vec<u64> = layout.copies_below(244).collect();
+        let layout = allocator(None).layout;
+        let groups: Vec<u64> = layout.backups_below(244).collect();
         assert_eq!(groups, [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125, 243]);
     }
 
     #[test]
     fn content_flows_around_what_every_group_keeps() {
-        let copies = vec![0, 1];
-        let layout = GroupLayout::new(BlockIndex::new(1), count(100), count(10), copies);
-        let mut space = Space::new(layout.with_local(count(5)), None);
-        let runs = space.take(count(265)).unwrap();
+        let backups = vec![0, 1];
+        let layout = GroupLayout::new(BlockIndex::new(1), count(100), count(10), backups);
+        let mut allocator = Allocator::new(layout.with_local(count(5)), None);
+        let runs = allocator.allocate(count(265)).unwrap();
         assert_eq!(runs, [run(16, 85), run(116, 85), run(206, 95)]);
-        assert_eq!(space.layout.kept_below(BlockIndex::new(1)), count(0));
-        assert_eq!(space.layout.kept_below(BlockIndex::new(202)), count(35));
+        assert_eq!(allocator.layout.kept_below(BlockIndex::new(1)), count(0));
+        assert_eq!(allocator.layout.kept_below(BlockIndex::new(202)), count(35));
     }
 
     #[test]
     fn content_flows_around_the_backups() {
-        let mut space = space(None);
-        assert_eq!(space.take(count(85)).unwrap(), [run(10, 85)]);
+        let mut allocator = allocator(None);
+        assert_eq!(allocator.allocate(count(85)).unwrap(), [run(10, 85)]);
         // The rest of group 0, all of group 1 behind its backup, group 2, group 3 behind its own.
-        let runs = space.take(count(200)).unwrap();
+        let runs = allocator.allocate(count(200)).unwrap();
         assert_eq!(runs, [run(95, 5), run(110, 190), run(310, 5)]);
     }
 
     #[test]
     fn a_contiguous_run_leaves_its_gap_to_others() {
-        let mut space = space(None);
-        space.take(count(80)).unwrap();
-        assert_eq!(space.take_contiguous(count(50)).unwrap(), run(110, 50));
-        assert_eq!(space.take(count(7)).unwrap(), [run(90, 7)]);
-        assert_eq!(space.free_runs().collect::<Vec<_>>(), [run(97, 3)]);
+        let mut allocator = allocator(None);
+        allocator.allocate(count(80)).unwrap();
+        assert_eq!(allocator.allocate_contiguous(count(50)).unwrap(), run(110, 50));
+        assert_eq!(allocator.allocate(count(7)).unwrap(), [run(90, 7)]);
+        assert_eq!(allocator.free_runs().collect::<Vec<_>>(), [run(97, 3)]);
     }
 
     #[test]
     fn returned_blocks_are_used_again_best_fit_first() {
-        let mut space = space(Some(100));
-        space.take(count(90)).unwrap();
-        space.give_back(run(20, 5)).unwrap();
-        space.give_back(run(40, 3)).unwrap();
-        assert_eq!(space.take(count(3)).unwrap(), [run(40, 3)]);
-        space.give_back(run(60, 4)).unwrap();
-        assert_eq!(space.take(count(7)).unwrap(), [run(20, 5), run(60, 2)]);
-        assert!(matches!(space.take(count(3)), Err(Error::ImageFull { needed: 3, available: 2 })));
-        assert_eq!(space.take(count(2)).unwrap(), [run(62, 2)]);
+        let mut allocator = allocator(Some(100));
+        allocator.allocate(count(90)).unwrap();
+        allocator.free(run(20, 5)).unwrap();
+        allocator.free(run(40, 3)).unwrap();
+        assert_eq!(allocator.allocate(count(3)).unwrap(), [run(40, 3)]);
+        allocator.free(run(60, 4)).unwrap();
+        assert_eq!(allocator.allocate(count(7)).unwrap(), [run(20, 5), run(60, 2)]);
+        assert!(matches!(
+            allocator.allocate(count(3)),
+            Err(Error::ImageFull { needed: 3, available: 2 })
+        ));
+        assert_eq!(allocator.allocate(count(2)).unwrap(), [run(62, 2)]);
     }
 
     #[test]
     fn the_cursor_falls_back_when_the_last_blocks_come_back() {
-        let mut space = space(None);
-        space.take(count(50)).unwrap();
-        for run in space.take(count(400)).unwrap() {
-            space.give_back(run).unwrap();
+        let mut allocator = allocator(None);
+        allocator.allocate(count(50)).unwrap();
+        for run in allocator.allocate(count(400)).unwrap() {
+            allocator.free(run).unwrap();
         }
-        assert_eq!(space.end(), BlockIndex::new(60));
-        assert_eq!(space.free_runs().count(), 0);
-        assert_eq!(space.take(count(1)).unwrap(), [run(60, 1)]);
+        assert_eq!(allocator.end(), BlockIndex::new(60));
+        assert_eq!(allocator.free_runs().count(), 0);
+        assert_eq!(allocator.allocate(count(1)).unwrap(), [run(60, 1)]);
     }
 
     #[test]
     fn a_block_cannot_come_back_twice_or_before_it_was_taken() {
-        let mut space = space(None);
-        space.take(count(50)).unwrap();
-        space.give_back(run(30, 10)).unwrap();
-        assert!(space.give_back(run(35, 1)).is_err());
-        assert!(space.give_back(run(25, 6)).is_err());
-        assert!(space.give_back(run(59, 2)).is_err());
-        space.give_back(run(40, 2)).unwrap();
-        space.give_back(run(28, 2)).unwrap();
-        assert_eq!(space.free_runs().collect::<Vec<_>>(), [run(28, 14)]);
+        let mut allocator = allocator(None);
+        allocator.allocate(count(50)).unwrap();
+        allocator.free(run(30, 10)).unwrap();
+        assert!(allocator.free(run(35, 1)).is_err());
+        assert!(allocator.free(run(25, 6)).is_err());
+        assert!(allocator.free(run(59, 2)).is_err());
+        allocator.free(run(40, 2)).unwrap();
+        allocator.free(run(28, 2)).unwrap();
+        assert_eq!(allocator.free_runs().collect::<Vec<_>>(), [run(28, 14)]);
     }
 }

@@ -2,19 +2,20 @@
 
 use std::borrow::Cow;
 
-use crate::alloc::{GroupLayout, Position, Space};
+use crate::alloc::{Allocator, Position};
 use crate::anchors::Anchors;
 use crate::content;
 use crate::emit::emit;
 use crate::error::{Error, Result, internal};
 use crate::features::Features;
 use crate::format::Format;
+use crate::format::group_layout::GroupLayout;
 use crate::geometry::{self, Geometry, InodeDemand};
 use crate::metadata::{FileContent, FileFlags, FileKind, Metadata, Segment, Special};
 use crate::options::{Options, Size};
 use crate::plan::split::Split;
 use crate::plan::valid_sizes::check_fixed;
-use crate::plan::{Plan, TakenSpace};
+use crate::plan::{Allocated, Plan};
 use crate::readback;
 use crate::reader::Source;
 use crate::sink::Sink;
@@ -33,7 +34,7 @@ use crate::write_buffer::WriteBuffer;
 #[derive(Debug)]
 pub struct Builder<S> {
     tree: Tree,
-    taken: TakenSpace,
+    allocated: Allocated,
     write_buffer: WriteBuffer<S>,
     options: Options,
     format: Format,
@@ -93,22 +94,22 @@ impl<S: Sink> Builder<S> {
         let format = Format::new(&options)?;
         geometry::check(&options, &format)?;
         let layout = geometry::layout(&options, &format)?;
-        let taken = match options.size {
+        let allocated = match options.size {
             Size::Fixed(bytes) => {
                 check_fixed(bytes, &options, &format)?;
                 let blocks = format.block.whole_blocks(bytes);
                 let own = least_metadata(&options, &format, &layout, blocks)?;
-                let space = Space::new(layout, Some(BlockIndex::new(blocks.get())));
-                let mut taken = TakenSpace::new(&options, &format, space)?;
-                taken.space.hold_back(own);
-                taken
+                let allocator = Allocator::new(layout, Some(BlockIndex::new(blocks.get())));
+                let mut allocated = Allocated::new(&options, &format, allocator)?;
+                allocated.allocator.reserve(own);
+                allocated
             }
-            Size::Fit { .. } => TakenSpace::new(&options, &format, Space::new(layout, None))?,
+            Size::Fit { .. } => Allocated::new(&options, &format, Allocator::new(layout, None))?,
         };
         let tree = Tree::new(options.epoch, &format)?;
         let write_buffer = prepare(sink, &options, &format)?;
         let anchors = options.stable_placement.then(|| Anchors::new(format.block));
-        Ok(Self { tree, taken, write_buffer, options, format, anchors })
+        Ok(Self { tree, allocated, write_buffer, options, format, anchors })
     }
 
     /// The root directory.
@@ -231,9 +232,9 @@ impl<S: Sink> Builder<S> {
         self.write_buffer.check_usable()?;
         // With its node before its content, the name is looked for once.
         let node = self.tree.add(directory, name, EMPTY, metadata)?;
-        let (anchors, position) = (self.anchors, self.taken.space.position());
+        let (anchors, position) = (self.anchors, self.allocated.allocator.position());
         if let Some(unit) = self.anchors.as_mut().and_then(|anchors| anchors.at(name)) {
-            self.taken.space.anchor(unit);
+            self.allocated.allocator.anchor(unit);
         }
         match self.set_content(node, content) {
             Ok(()) => Ok(node),
@@ -314,7 +315,7 @@ impl<S: Sink> Builder<S> {
             let operation = "give the node content";
             return Err(Error::WrongKind { operation, needs: "a regular file" });
         }
-        let position = self.taken.space.position();
+        let position = self.allocated.allocator.position();
         let content = match self.store(content) {
             Ok(content) => content,
             Err(error) => {
@@ -323,7 +324,7 @@ impl<S: Sink> Builder<S> {
             }
         };
         let old = self.tree.exchange_content(node, content)?;
-        content::release(&mut self.write_buffer, &mut self.taken.space, old.as_slice())
+        content::release(&mut self.write_buffer, &mut self.allocated.allocator, old.as_slice())
     }
 
     /// Takes blocks for what are holes of a regular file between byte `offset` and byte
@@ -351,7 +352,7 @@ impl<S: Sink> Builder<S> {
         let block_size = self.format.block;
         let range = block_size.whole_blocks(offset).get()..block_size.blocks_for(end).get();
         let (size, extents) =
-            (*size, content::fill_holes(&mut self.taken.space, extents.as_slice(), range)?);
+            (*size, content::fill_holes(&mut self.allocated.allocator, extents.as_slice(), range)?);
         self.tree.exchange_content(node, Content::Regular { size, extents }).map(drop)
     }
 
@@ -470,7 +471,11 @@ impl<S: Sink> Builder<S> {
             return Err(Error::Protected { name: b"/".to_vec(), operation: "discard" });
         }
         for extents in self.tree.discard(node)? {
-            content::release(&mut self.write_buffer, &mut self.taken.space, extents.as_slice())?;
+            content::release(
+                &mut self.write_buffer,
+                &mut self.allocated.allocator,
+                extents.as_slice(),
+            )?;
         }
         Ok(())
     }
@@ -478,7 +483,7 @@ impl<S: Sink> Builder<S> {
     /// The bytes of the blocks that contents take now.
     #[must_use]
     pub fn content_bytes(&self) -> u64 {
-        self.format.block.bytes_in(self.taken.blocks())
+        self.format.block.bytes_in(self.allocated.blocks())
     }
 
     /// Changes how much room a [`Size::Fit`] filesystem is to have: it can be decided when the
@@ -519,7 +524,7 @@ impl<S: Sink> Builder<S> {
         // A sink that writes behind is busy with what was freed while the rest is planned.
         self.write_buffer.flush()?;
         let prior = self.write_buffer.prior();
-        let plan = Plan::new(&self.tree, self.taken, &self.options, &self.format, prior)?;
+        let plan = Plan::new(&self.tree, self.allocated, &self.options, &self.format, prior)?;
         check_capacity(plan.size(), self.write_buffer.capacity())?;
         emit(&plan, &self.tree, &self.options, &mut self.write_buffer)?;
         let mut summary = summarise(&plan, &self.tree);
@@ -543,7 +548,7 @@ impl<S: Sink> Builder<S> {
     /// nothing comes back, and nothing more is placed.
     fn return_to(&mut self, position: Position) -> Result<()> {
         match self.write_buffer.check_usable() {
-            Ok(()) => self.taken.space.return_to(position),
+            Ok(()) => self.allocated.allocator.return_to(position),
             Err(_) => Ok(()),
         }
     }
@@ -559,7 +564,7 @@ impl<S: Sink> Builder<S> {
         }
         let extents = content::store(
             &mut self.write_buffer,
-            &mut self.taken.space,
+            &mut self.allocated.allocator,
             self.format.block,
             segments,
             reader,
@@ -575,7 +580,7 @@ impl<S: Sink> Builder<S> {
         let reader = &mut &**bytes;
         let extents = content::store(
             &mut self.write_buffer,
-            &mut self.taken.space,
+            &mut self.allocated.allocator,
             block_size,
             &whole,
             reader,
@@ -731,7 +736,7 @@ mod tests {
                 builder
             };
             let (one, other) = (build(false), build(true));
-            assert_eq!(one.taken.space, other.taken.space, "{size:?}");
+            assert_eq!(one.allocated.allocator, other.allocated.allocator, "{size:?}");
             assert_eq!(one.anchors, other.anchors);
         }
     }

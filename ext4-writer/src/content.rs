@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::ops::Range;
 
-use crate::alloc::Space;
+use crate::alloc::Allocator;
 use crate::error::{Error, Result, internal};
 use crate::features::Features;
 use crate::format::Format;
@@ -71,7 +71,7 @@ pub(crate) fn check_within(size: u64, segments: &[Segment], limit: u64) -> Resul
 /// `reader` must have the bytes of all segments one behind the other, and no more.
 pub(crate) fn store<S: Sink>(
     write_buffer: &mut WriteBuffer<S>,
-    space: &mut Space,
+    allocator: &mut Allocator,
     block_size: BlockSize,
     segments: &[Segment],
     reader: &mut dyn Read,
@@ -80,13 +80,13 @@ pub(crate) fn store<S: Sink>(
     let segments: Vec<Segment> =
         segments.iter().filter(|segment| segment.length > 0).copied().collect();
     let stretches = stretches(&segments, block_size)?;
-    let runs = space.take(stretches.iter().map(|stretch| stretch.blocks).sum())?;
+    let runs = allocator.allocate(stretches.iter().map(|stretch| stretch.blocks).sum())?;
     let extents = mappings(&stretches, &runs)?;
     match fill(write_buffer, block_size, &stretches, &extents, reader) {
         Ok(()) => Ok(extents.into()),
         Err(error) => {
             // The failure to report is the first one; a second one has poisoned the buffer.
-            match write_buffer.pad().and_then(|()| release(write_buffer, space, &extents)) {
+            match write_buffer.pad().and_then(|()| release(write_buffer, allocator, &extents)) {
                 Ok(()) | Err(_) => Err(error),
             }
         }
@@ -97,12 +97,12 @@ pub(crate) fn store<S: Sink>(
 ///
 /// Source of the meaning: Linux, `fallocate(2)`, `FALLOC_FL_KEEP_SIZE`.
 pub(crate) fn fill_holes(
-    space: &mut Space,
+    allocator: &mut Allocator,
     extents: &[Extent],
     blocks: Range<u64>,
 ) -> Result<Extents> {
     let holes = holes(extents, blocks);
-    let runs = space.take(holes.iter().map(|(_, length)| *length).sum())?;
+    let runs = allocator.allocate(holes.iter().map(|(_, length)| *length).sum())?;
     let unwritten = lay(holes.into_iter(), &runs)?;
     let unwritten = unwritten.into_iter().map(|extent| Extent { unwritten: true, ..extent });
     let mut all: Vec<Extent> = extents.iter().copied().chain(unwritten).collect();
@@ -177,12 +177,12 @@ fn read_whole(reader: &mut dyn Read, target: &mut [u8], progress: &mut Progress)
 /// Gives a file's blocks back, reading as zeros.
 pub(crate) fn release<S: Sink>(
     write_buffer: &mut WriteBuffer<S>,
-    space: &mut Space,
+    allocator: &mut Allocator,
     extents: &[Extent],
 ) -> Result<()> {
     for extent in extents {
         write_buffer.zero(extent.run)?;
-        space.give_back(extent.run)?;
+        allocator.free(extent.run)?;
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! Size and inode count to groups, tables and backups. Pure arithmetic.
 
-use crate::alloc::GroupLayout;
 use crate::error::{Error, Result, internal};
 use crate::features::Features;
 use crate::format::Format;
 use crate::format::backups;
+use crate::format::group_layout::GroupLayout;
 use crate::format::numbers::FIRST_FREE_INODE;
 use crate::options::{Journal, Options, Reserved, Size};
 use crate::record::journal;
@@ -45,7 +45,7 @@ pub(crate) struct Geometry {
     /// The groups whose bitmaps and tables lie together.
     pub groups_per_flex: u32,
     pub descriptor_blocks: BlockCount,
-    /// The blocks behind the descriptors that are held back for more of them.
+    /// The blocks behind the descriptors that are reserved for more of them.
     pub reserved_descriptors: BlockCount,
     pub inodes_per_group: u32,
     /// Those of all groups.
@@ -121,19 +121,19 @@ pub(crate) fn layout(options: &Options, format: &Format) -> Result<GroupLayout> 
     let per_group = BlockCount::new(u64::from(format.block.blocks_per_group()));
     let first = format.block.first_data_block();
     let plain = GroupLayout::new(first, per_group, BlockCount::ZERO, vec![0]);
-    let area = copy_area(options, format, &plain)?;
-    let copies = match options.size {
+    let backup = backup_size(options, format, &plain)?;
+    let backups = match options.size {
         _ if !format.has(Features::SPARSE_SUPER2) => backups::sparse_groups(),
         // Where the last group begins is known only when it is too late to go around it.
         Size::Fit { .. } => vec![0, 1],
         Size::Fixed(bytes) => {
-            let mut copies = vec![0, 1, plain.groups_in(format.block.whole_blocks(bytes)) - 1];
-            copies.sort_unstable();
-            copies.dedup();
-            copies
+            let mut backups = vec![0, 1, plain.groups_in(format.block.whole_blocks(bytes)) - 1];
+            backups.sort_unstable();
+            backups.dedup();
+            backups
         }
     };
-    let layout = GroupLayout::new(first, per_group, area, copies);
+    let layout = GroupLayout::new(first, per_group, backup, backups);
     let local = if format.has(Features::FLEX_BG) {
         BlockCount::ZERO
     } else {
@@ -153,14 +153,14 @@ pub(crate) fn layout(options: &Options, format: &Format) -> Result<GroupLayout> 
     Ok(layout)
 }
 
-/// The blocks of one copy of superblock and descriptors, with room for more of them.
-fn copy_area(options: &Options, format: &Format, plain: &GroupLayout) -> Result<BlockCount> {
+/// The blocks of one backup: superblock, descriptors, reserved GDT blocks.
+fn backup_size(options: &Options, format: &Format, plain: &GroupLayout) -> Result<BlockCount> {
     let blocks_for = |bytes| format.block.blocks_for(bytes).get();
     let descriptors =
         |blocks| plain.groups_in(BlockCount::new(blocks)).div_ceil(format.descriptors_per_block());
     let most = format.block.addresses();
     let growing = format.has(Features::RESIZE_INODE);
-    let (now, held_back) = match options.size {
+    let (now, reserved) = match options.size {
         Size::Fixed(bytes) => {
             let blocks = format.block.whole_blocks(bytes).get();
             let grown = grown(blocks);
@@ -177,14 +177,14 @@ fn copy_area(options: &Options, format: &Format, plain: &GroupLayout) -> Result<
             (0, descriptors(max).min(most))
         }
     };
-    let area = 1 + now + held_back;
-    if area >= u64::from(format.block.blocks_per_group()) {
+    let backup_size = 1 + now + reserved;
+    if backup_size >= u64::from(format.block.blocks_per_group()) {
         return Err(Error::InvalidOption {
             option: "size",
             reason: format!("{now} blocks of descriptors are more than a group has"),
         });
     }
-    Ok(BlockCount::new(area))
+    Ok(BlockCount::new(backup_size))
 }
 
 /// The inodes of a group when its table lies in it and so must be known before the contents.
@@ -223,7 +223,7 @@ impl Geometry {
         let group_count = layout.groups_in(blocks);
         let groups = u32::try_from(group_count).map_err(|_| too_large(blocks))?;
         let descriptors = group_count.div_ceil(format.descriptors_per_block());
-        let room = layout.area().get() - 1;
+        let room = layout.backup_size().get() - 1;
         let spare = room.checked_sub(descriptors).ok_or_else(|| Error::InvalidOption {
             option: "max_size",
             reason: format!(
@@ -260,8 +260,8 @@ impl Geometry {
         BlockIndex::new(self.blocks.get())
     }
 
-    /// The blocks of a copy of the superblock and the descriptors.
-    pub(crate) fn copy_area(&self) -> BlockCount {
+    /// The blocks of one backup: superblock, descriptors, reserved GDT blocks.
+    pub(crate) fn backup_size(&self) -> BlockCount {
         BlockCount::new(1) + self.descriptor_blocks + self.reserved_descriptors
     }
 
@@ -514,7 +514,7 @@ pub(crate) fn behind_growth(
             BlockCount::new(1 + descriptors(grown).min(most))
         }
     };
-    layout.group_start(0) + room.max(layout.area())
+    layout.group_start(0) + room.max(layout.backup_size())
 }
 
 fn reserved_blocks(options: &Options, format: &Format, blocks: BlockCount) -> Result<BlockCount> {
@@ -550,7 +550,7 @@ mod tests {
     /// What mke2fs 1.47 makes of these sizes.
     #[test]
     fn numbers_are_those_of_mke2fs() {
-        for (gib, groups, inodes, journal, held_back) in [
+        for (gib, groups, inodes, journal, reserved) in [
             (1, 8, 65_536, 8_192, 127),
             (2, 16, 131_072, 16_384, 255),
             (4, 32, 262_144, 16_384, 511),
@@ -562,7 +562,7 @@ mod tests {
             assert_eq!(geometry.groups, groups);
             assert_eq!(geometry.inodes(), inodes);
             assert_eq!(geometry.journal.get(), journal);
-            assert_eq!(geometry.reserved_descriptors.get(), held_back);
+            assert_eq!(geometry.reserved_descriptors.get(), reserved);
             assert_eq!(geometry.reserved.get(), geometry.blocks.get() / 20);
         }
     }

@@ -185,7 +185,7 @@ impl<S: Sink> Emitter<'_, S> {
     fn resize(&self) -> Option<ResizeMap<'_>> {
         let placed = &self.from.plan.placed;
         let place = placed.places.resize_map?;
-        Some(ResizeMap::new(&placed.geometry, placed.space.layout(), place))
+        Some(ResizeMap::new(&placed.geometry, placed.allocator.layout(), place))
     }
 
     fn resize_map(&mut self) -> Result<()> {
@@ -251,7 +251,7 @@ impl<S: Sink> Emitter<'_, S> {
         self.write_buffer.append(inodes.block())
     }
 
-    /// Writes the descriptors and superblocks of all copies, the primary last.
+    /// Writes the backups of superblock and descriptors, and the primary ones last.
     fn superblocks(&mut self) -> Result<()> {
         let plan = self.from.plan;
         // With small blocks the boot sectors are a block of their own.
@@ -268,25 +268,26 @@ impl<S: Sink> Emitter<'_, S> {
             overhead: plan.overhead(),
             journal: journal.as_ref(),
             orphan_file: self.from.plan.orphan_file,
-            layout: plan.placed.space.layout(),
+            layout: plan.placed.allocator.layout(),
             seed: self.from.seed,
             written: self.write_buffer.written(),
         };
-        let layout = plan.placed.space.layout();
-        let copies: Vec<u64> =
-            layout.copies_below(u64::from(plan.placed.geometry.groups)).collect();
-        let mut copy = self.copy_without_superblock()?;
+        let layout = plan.placed.allocator.layout();
+        let backups: Vec<u64> =
+            layout.backups_below(u64::from(plan.placed.geometry.groups)).collect();
+        let mut backup = self.backup_without_superblock()?;
         let block_len = self.from.format.block.len();
-        for group in copies.into_iter().rev() {
+        for group in backups.into_iter().rev() {
             let start = layout.group_start(group);
-            let (first, descriptors) = copy.split_at_mut_checked(block_len).ok_or(COPY_HAS_ROOM)?;
+            let (first, descriptors) =
+                backup.split_at_mut_checked(block_len).ok_or(BACKUP_HAS_ROOM)?;
             first.fill(0);
             let boot = if start == BlockIndex::new(0) { BOOT_SECTORS } else { 0 };
             let superblock = superblock::render(&sources, group)?;
             let place = first.get_mut(boot..boot + SUPERBLOCK_LEN);
-            place.ok_or(COPY_HAS_ROOM)?.copy_from_slice(superblock.as_bytes());
+            place.ok_or(BACKUP_HAS_ROOM)?.copy_from_slice(superblock.as_bytes());
             if group > 0 {
-                self.write_buffer.write_blocks(start, &copy)?;
+                self.write_buffer.write_blocks(start, &backup)?;
                 continue;
             }
             self.write_buffer.write_blocks(start + ONE, descriptors)?;
@@ -297,7 +298,7 @@ impl<S: Sink> Emitter<'_, S> {
     }
 
     /// A block for the superblock, then those of all descriptors, which are the same everywhere.
-    fn copy_without_superblock(&self) -> Result<Vec<u8>> {
+    fn backup_without_superblock(&self) -> Result<Vec<u8>> {
         let length = self.from.format.descriptor_len();
         let descriptors = &self.from.plan.groups.descriptors;
         let block = self.from.format.block.len();
@@ -305,11 +306,11 @@ impl<S: Sink> Emitter<'_, S> {
         blocks.resize(block, 0);
         for descriptor in descriptors {
             let bytes = descriptor.as_bytes().get(..length);
-            blocks.extend_from_slice(bytes.ok_or(COPY_HAS_ROOM)?);
+            blocks.extend_from_slice(bytes.ok_or(BACKUP_HAS_ROOM)?);
         }
         blocks.resize(blocks.len().next_multiple_of(block), 0);
         Ok(blocks)
     }
 }
 
-const COPY_HAS_ROOM: Error = internal("a copy has room for superblock and descriptors");
+const BACKUP_HAS_ROOM: Error = internal("a backup has room for superblock and descriptors");

@@ -92,18 +92,18 @@ mod tests {
     #[test]
     fn pieces_come_in_their_order() {
         for count in [0, 1, 2, 3, 7, 100] {
-            let mut taken = Vec::new();
+            let mut allocated = Vec::new();
             let make = |number, piece: &mut Vec<usize>| {
                 piece.clear();
                 piece.push(number);
                 Ok(())
             };
             let take = |piece: &Vec<usize>| {
-                taken.extend_from_slice(piece);
+                allocated.extend_from_slice(piece);
                 Ok(())
             };
             in_order(count, make, take).unwrap();
-            assert!(taken.iter().copied().eq(0..count), "{count}: {taken:?}");
+            assert!(allocated.iter().copied().eq(0..count), "{count}: {allocated:?}");
         }
     }
 

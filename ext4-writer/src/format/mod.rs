@@ -2,6 +2,7 @@
 
 pub(crate) mod acl;
 pub(crate) mod backups;
+pub(crate) mod group_layout;
 pub(crate) mod numbers;
 pub(crate) mod time;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::alloc::Space;
+use crate::alloc::Allocator;
 use crate::error::{Result, internal};
 use crate::render::xattr::Stored;
 use crate::tree::NodeId;
@@ -41,12 +41,12 @@ impl<'a> AttributeBlocks<'a> {
     ///
     /// Source: kernel, `fs/ext4/xattr.c`, `ext4_xattr_block_cache_find`: a block whose hash is 0
     /// is never shared.
-    pub(crate) fn take(
+    pub(crate) fn allocate(
         &mut self,
         owner: NodeId,
         attributes: &[Stored<'a>],
         hash: u32,
-        space: &mut Space,
+        allocator: &mut Allocator,
     ) -> Result<AttributeBlock> {
         let shared = self.by_attributes.get(attributes).and_then(|at| self.blocks.get_mut(*at));
         if let Some(block) = shared
@@ -55,8 +55,8 @@ impl<'a> AttributeBlocks<'a> {
             block.references += 1;
             return Ok(*block);
         }
-        let runs = space.take(BlockCount::new(1))?;
-        let at = runs.first().ok_or(internal("a block that was taken has a place"))?.start;
+        let runs = allocator.allocate(BlockCount::new(1))?;
+        let at = runs.first().ok_or(internal("a block that was allocated has a place"))?.start;
         if hash != 0 {
             self.by_attributes.insert(attributes.to_vec(), self.blocks.len());
         }

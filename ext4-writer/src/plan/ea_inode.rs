@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::alloc::Space;
+use crate::alloc::Allocator;
 use crate::attributes::Attribute;
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
@@ -53,9 +53,10 @@ impl<'a> EaInodes<'a> {
     }
 
     /// Takes blocks for all values.
-    pub(crate) fn place(&mut self, format: &Format, space: &mut Space) -> Result<()> {
+    pub(crate) fn place(&mut self, format: &Format, allocator: &mut Allocator) -> Result<()> {
         for inode in &mut self.inodes {
-            inode.file = InternalFile::take(blocks(inode.value, format), format.block, space)?;
+            inode.file =
+                InternalFile::allocate(blocks(inode.value, format), format.block, allocator)?;
         }
         Ok(())
     }

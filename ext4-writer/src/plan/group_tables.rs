@@ -5,8 +5,9 @@
 //! with it. Contents were there first, so the flex groups that they reach have theirs behind them.
 //! So has a short last one that cannot hold its own.
 
-use crate::alloc::{GroupLayout, Space};
+use crate::alloc::Allocator;
 use crate::error::{Result, internal};
+use crate::format::group_layout::GroupLayout;
 use crate::geometry::{BITMAPS, Geometry};
 use crate::plan::internal_file::blocks_of;
 use crate::units::{BlockCount, BlockIndex, index};
@@ -30,9 +31,9 @@ struct FlexGroup {
     start: BlockIndex,
 }
 
-/// Whether blocks that came back before the cursor may be taken.
+/// Whether freed blocks before the cursor may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TakeFrom {
+enum AllocateFrom {
     Anywhere,
     Cursor,
 }
@@ -49,34 +50,37 @@ impl GroupTables {
 
     /// Takes blocks wherever there are any, in as few as possible: the tables come first, since
     /// each must be one run.
-    pub(crate) fn packed(geometry: &Geometry, space: &mut Space) -> Result<Self> {
+    pub(crate) fn packed(geometry: &Geometry, allocator: &mut Allocator) -> Result<Self> {
         let groups = BlockCount::new(u64::from(geometry.groups));
         let tables = (0..geometry.groups)
-            .map(|_| Ok(space.take_contiguous(geometry.table)?.start))
+            .map(|_| Ok(allocator.allocate_contiguous(geometry.table)?.start))
             .collect::<Result<_>>()?;
-        let block_bitmaps = blocks_of(&space.take(groups)?);
-        Ok(Self { block_bitmaps, inode_bitmaps: blocks_of(&space.take(groups)?), tables })
+        let block_bitmaps = blocks_of(&allocator.allocate(groups)?);
+        Ok(Self { block_bitmaps, inode_bitmaps: blocks_of(&allocator.allocate(groups)?), tables })
     }
 
     /// Takes blocks in the groups' flex groups where nothing else lies, and `between` when the
     /// others have theirs.
     pub(crate) fn in_flex_groups<T>(
         geometry: &Geometry,
-        space: &mut Space,
-        between: impl FnOnce(&mut Space) -> Result<T>,
+        allocator: &mut Allocator,
+        between: impl FnOnce(&mut Allocator) -> Result<T>,
     ) -> Result<(Self, T)> {
         let (mut placed, mut later) = (Vec::new(), Vec::new());
-        for flex in FlexGroup::all(geometry, space.layout())? {
-            if flex.start >= space.end() && flex.has_room(geometry, space.layout()) {
+        for flex in FlexGroup::all(geometry, allocator.layout())? {
+            if flex.start >= allocator.end() && flex.has_room(geometry, allocator.layout()) {
                 later.push(flex);
             } else {
-                placed.push((flex.first, flex.take(geometry, space, TakeFrom::Anywhere)?));
+                placed.push((
+                    flex.first,
+                    flex.allocate(geometry, allocator, AllocateFrom::Anywhere)?,
+                ));
             }
         }
-        let between = between(space)?;
+        let between = between(allocator)?;
         for flex in later {
-            space.skip_to(flex.start);
-            placed.push((flex.first, flex.take(geometry, space, TakeFrom::Cursor)?));
+            allocator.skip_to(flex.start);
+            placed.push((flex.first, flex.allocate(geometry, allocator, AllocateFrom::Cursor)?));
         }
         placed.sort_unstable_by_key(|(first, _)| *first);
         let mut all = Self::default();
@@ -109,28 +113,33 @@ impl FlexGroup {
         Ok((0..groups).step_by(index(geometry.groups_per_flex)).map(at).collect())
     }
 
-    /// Whether its own bitmaps and tables fit into it, wherever copies of the superblock cut it.
+    /// Whether its own bitmaps and tables fit into it, wherever backups cut it.
     fn has_room(&self, geometry: &Geometry, layout: &GroupLayout) -> bool {
         let behind = self.first + self.groups.get();
         let end = layout.group_start(behind).min(geometry.end());
         let kept = layout.kept_below(end) - layout.kept_below(self.start);
-        let copies = layout.copies_below(behind).filter(|group| *group >= self.first).count();
-        // Before a copy there may be a block less than a table needs.
-        let lost = geometry.table.get() * crate::units::widen(copies);
+        let backups = layout.backups_below(behind).filter(|group| *group >= self.first).count();
+        // Before a backup there may be a block less than a table needs.
+        let lost = geometry.table.get() * crate::units::widen(backups);
         let own = self.groups.get() * (geometry.table + BITMAPS).get();
         (end - self.start).get() >= kept.get() + lost + own
     }
 
-    fn take(&self, geometry: &Geometry, space: &mut Space, from: TakeFrom) -> Result<GroupTables> {
+    fn allocate(
+        &self,
+        geometry: &Geometry,
+        allocator: &mut Allocator,
+        from: AllocateFrom,
+    ) -> Result<GroupTables> {
         let mut bitmaps = || match from {
-            TakeFrom::Anywhere => space.take(self.groups),
-            TakeFrom::Cursor => space.take_ahead(self.groups),
+            AllocateFrom::Anywhere => allocator.allocate(self.groups),
+            AllocateFrom::Cursor => allocator.allocate_ahead(self.groups),
         };
         let (block_bitmaps, inode_bitmaps) = (blocks_of(&bitmaps()?), blocks_of(&bitmaps()?));
         let table = |_| {
             let run = match from {
-                TakeFrom::Anywhere => space.take_contiguous(geometry.table)?,
-                TakeFrom::Cursor => space.take_contiguous_ahead(geometry.table)?,
+                AllocateFrom::Anywhere => allocator.allocate_contiguous(geometry.table)?,
+                AllocateFrom::Cursor => allocator.allocate_contiguous_ahead(geometry.table)?,
             };
             Ok(run.start)
         };

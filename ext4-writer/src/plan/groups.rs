@@ -63,7 +63,7 @@ impl Groups {
         unused_tables: UnusedTables,
         seed: FsSeed,
     ) -> Result<Self> {
-        let blocks = BlockMap::new(&placed.geometry, &placed.space);
+        let blocks = BlockMap::new(&placed.geometry, &placed.allocator);
         let length = placed.geometry.format.descriptor_len();
         let mut groups = Self {
             descriptors: Vec::with_capacity(directories.len()),

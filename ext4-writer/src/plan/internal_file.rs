@@ -1,7 +1,7 @@
 //! Files of the filesystem's own, without holes: the journal, the list of orphans, values of
 //! attributes.
 
-use crate::alloc::Space;
+use crate::alloc::Allocator;
 use crate::error::{Result, internal};
 use crate::render::extents;
 use crate::tree::Extent;
@@ -18,25 +18,25 @@ pub(crate) struct InternalFile {
 
 impl InternalFile {
     /// Takes so many blocks, and those of the nodes that their mappings need.
-    pub(crate) fn take(
+    pub(crate) fn allocate(
         length: BlockCount,
         block_size: BlockSize,
-        space: &mut Space,
+        allocator: &mut Allocator,
     ) -> Result<Self> {
-        let extents = consecutive(&space.take(length)?)?;
+        let extents = consecutive(&allocator.allocate(length)?)?;
         let nodes = extents::node_count(&extents, block_size)?;
-        Ok(Self { extents, nodes: blocks_of(&space.take(nodes)?) })
+        Ok(Self { extents, nodes: blocks_of(&allocator.allocate(nodes)?) })
     }
 
     /// Likewise, at the cursor.
-    pub(crate) fn take_ahead(
+    pub(crate) fn allocate_ahead(
         length: BlockCount,
         block_size: BlockSize,
-        space: &mut Space,
+        allocator: &mut Allocator,
     ) -> Result<Self> {
-        let extents = consecutive(&space.take_ahead(length)?)?;
+        let extents = consecutive(&allocator.allocate_ahead(length)?)?;
         let nodes = extents::node_count(&extents, block_size)?;
-        Ok(Self { extents, nodes: blocks_of(&space.take_ahead(nodes)?) })
+        Ok(Self { extents, nodes: blocks_of(&allocator.allocate_ahead(nodes)?) })
     }
 
     /// The blocks that it takes, with its nodes.

@@ -15,7 +15,7 @@ pub(crate) mod places;
 pub(crate) mod split;
 pub(crate) mod valid_sizes;
 
-use crate::alloc::Space;
+use crate::alloc::Allocator;
 use crate::anchors;
 use crate::checksum::FsSeed;
 use crate::dirhash::NameHasher;
@@ -36,25 +36,29 @@ use nodes::{Basis, NodePlans};
 use numbering::Numbering;
 use places::Placed;
 
-/// What was taken before the plan.
+/// What was allocated before the plan.
 #[derive(Clone, Debug)]
-pub(crate) struct TakenSpace {
+pub(crate) struct Allocated {
     /// The blocks in use.
-    pub space: Space,
+    pub allocator: Allocator,
     /// Those of the list of orphans.
     pub orphan_file: InternalFile,
 }
 
-impl TakenSpace {
-    /// None yet, in a space of which nothing is taken.
-    pub(crate) fn new(options: &Options, format: &Format, mut space: Space) -> Result<Self> {
-        let orphan_file = orphan_file::take(options, format, &mut space)?;
-        Ok(Self { space, orphan_file })
+impl Allocated {
+    /// None yet, from an allocator of which nothing is in use.
+    pub(crate) fn new(
+        options: &Options,
+        format: &Format,
+        mut allocator: Allocator,
+    ) -> Result<Self> {
+        let orphan_file = orphan_file::allocate(options, format, &mut allocator)?;
+        Ok(Self { allocator, orphan_file })
     }
 
     /// The blocks that contents take.
     pub(crate) fn blocks(&self) -> BlockCount {
-        self.space.taken() - self.orphan_file.blocks()
+        self.allocator.allocated() - self.orphan_file.blocks()
     }
 
     /// The same without a list of orphans, if the filesystem may be too small for a journal, without
@@ -66,9 +70,9 @@ impl TakenSpace {
         if !may_be_small || self.orphan_file.extents.is_empty() {
             return Ok(None);
         }
-        let mut space = self.space.clone();
-        orphan_file::give_back(&self.orphan_file, &mut space)?;
-        Ok(Some(Self { space, orphan_file: InternalFile::default() }))
+        let mut allocator = self.allocator.clone();
+        orphan_file::free(&self.orphan_file, &mut allocator)?;
+        Ok(Some(Self { allocator, orphan_file: InternalFile::default() }))
     }
 }
 
@@ -89,18 +93,18 @@ impl<'a> Plan<'a> {
     /// Decides everything that the contents did not.
     pub(crate) fn new(
         tree: &'a Tree,
-        taken: TakenSpace,
+        allocated: Allocated,
         options: &Options,
         format: &'a Format,
         prior: Prior,
     ) -> Result<Self> {
-        if let Some(without) = taken.without_orphan_file(options)? {
+        if let Some(without) = allocated.without_orphan_file(options)? {
             let plan = Self::tightest(tree, without, options, format, prior)?;
             if plan.placed.geometry.journal == BlockCount::ZERO {
                 return Ok(plan);
             }
         }
-        let plan = Self::tightest(tree, taken, options, format, prior)?;
+        let plan = Self::tightest(tree, allocated, options, format, prior)?;
         if plan.orphan_file.is_some() != (plan.placed.geometry.orphan_file > BlockCount::ZERO) {
             return Err(internal("the list of orphans has its place before the contents"));
         }
@@ -110,43 +114,43 @@ impl<'a> Plan<'a> {
     /// With as little room before the contents as the size allows.
     fn tightest(
         tree: &'a Tree,
-        taken: TakenSpace,
+        allocated: Allocated,
         options: &Options,
         format: &'a Format,
         prior: Prior,
     ) -> Result<Self> {
-        if let Some(space) = places::tightened(options, format, &taken.space)? {
-            let tight = TakenSpace { space, orphan_file: taken.orphan_file.clone() };
+        if let Some(allocator) = places::tightened(options, format, &allocated.allocator)? {
+            let tight = Allocated { allocator, orphan_file: allocated.orphan_file.clone() };
             match Self::decide(tree, tight, options, format, prior) {
                 // More groups than were guessed.
                 Err(Error::InvalidOption { option: "max_size", .. }) => {}
                 decided => return decided,
             }
         }
-        Self::decide(tree, taken, options, format, prior)
+        Self::decide(tree, allocated, options, format, prior)
     }
 
     fn decide(
         tree: &'a Tree,
-        taken: TakenSpace,
+        allocated: Allocated,
         options: &Options,
         format: &'a Format,
         prior: Prior,
     ) -> Result<Self> {
-        let TakenSpace { mut space, orphan_file: file } = taken;
+        let Allocated { mut allocator, orphan_file: file } = allocated;
         let identity = Identity::new(options, tree);
         let orphan_file = (!file.extents.is_empty()).then_some(ORPHAN_FILE);
         let numbering = Numbering::new(tree, orphan_file)?;
         let hasher = NameHasher::new(identity.hash_seed, format.hash, format.hashed_bytes);
         if options.stable_placement {
-            space.anchor(anchors::unit(format.block));
+            allocator.anchor(anchors::unit(format.block));
         }
         let seed = FsSeed::new(identity.uuid, format.has_checksums());
         let basis = Basis { tree, format, hasher, seed };
-        let nodes = NodePlans::new(basis, numbering.last(), &mut space)?;
+        let nodes = NodePlans::new(basis, numbering.last(), &mut allocator)?;
         let last = nodes.values.last()?;
         let demand = InodeDemand { used: u64::from(last.get()) };
-        let placed = Placed::new(options, format, demand, space, file)?;
+        let placed = Placed::new(options, format, demand, allocator, file)?;
         let inodes = InodeMap::new(&placed.geometry, last);
         let directories = directories(tree, &numbering, &placed)?;
         let unused_tables = UnusedTables::new(options, format, prior);
@@ -165,11 +169,11 @@ impl<'a> Plan<'a> {
     /// Source: kernel, `fs/ext4/super.c`, `ext4_calculate_overhead`.
     pub(crate) fn overhead(&self) -> BlockCount {
         let geometry = &self.placed.geometry;
-        let layout = self.placed.space.layout();
+        let layout = self.placed.allocator.layout();
         let before = layout.group_start(0) - BlockIndex::new(0);
-        let copies = layout.copies_below(u64::from(geometry.groups)).count();
-        let copies = BlockCount::new(crate::units::widen(copies) * layout.area().get());
-        before + copies + geometry.tables_and_bitmaps() + geometry.journal
+        let backups = layout.backups_below(u64::from(geometry.groups)).count();
+        let backups = BlockCount::new(crate::units::widen(backups) * layout.backup_size().get());
+        before + backups + geometry.tables_and_bitmaps() + geometry.journal
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the nodes need beside their inodes: directory blocks, long symbolic links, extent nodes
 //! and attribute blocks, each with its place.
 
-use crate::alloc::Space;
+use crate::alloc::Allocator;
 use crate::attributes::Attribute;
 use crate::checksum::FsSeed;
 use crate::dirhash::NameHasher;
@@ -87,10 +87,14 @@ pub(crate) struct Basis<'a> {
 
 impl<'a> NodePlans<'a> {
     /// Takes blocks for all of the tree's nodes, whose inodes end at `last`.
-    pub(crate) fn new(basis: Basis<'a>, last: InodeNumber, space: &mut Space) -> Result<Self> {
+    pub(crate) fn new(
+        basis: Basis<'a>,
+        last: InodeNumber,
+        allocator: &mut Allocator,
+    ) -> Result<Self> {
         let attribute_blocks = AttributeBlocks::default();
         let values = EaInodes::behind(last);
-        let mut planner = Planner { basis, space, attribute_blocks, values };
+        let mut planner = Planner { basis, allocator, attribute_blocks, values };
         let mut plans = Vec::new();
         for (id, node) in basis.tree.nodes() {
             if let Some(plan) = planner.plan(id, node)? {
@@ -98,7 +102,7 @@ impl<'a> NodePlans<'a> {
             }
         }
         let Planner { attribute_blocks, mut values, .. } = planner;
-        values.place(basis.format, space)?;
+        values.place(basis.format, allocator)?;
         Ok(Self { plans, attribute_blocks: attribute_blocks.into_blocks(), values })
     }
 
@@ -142,7 +146,7 @@ impl<'a> NodePlans<'a> {
 
 struct Planner<'a, 's> {
     basis: Basis<'a>,
-    space: &'s mut Space,
+    allocator: &'s mut Allocator,
     attribute_blocks: AttributeBlocks<'a>,
     values: EaInodes<'a>,
 }
@@ -153,16 +157,16 @@ impl<'a> Planner<'a, '_> {
         match &node.content {
             Content::Directory(directory) => self.directory(id, directory, &mut plan)?,
             Content::Symlink(target) if target.len() >= BLOCK_MAP_SIZE => {
-                plan.blocks = self.take(1)?;
+                plan.blocks = self.allocate(1)?;
             }
             Content::Inline(bytes) if !self.stays_inside(id, inline::rest_of_file(bytes))? => {
-                plan.blocks = self.take(1)?;
+                plan.blocks = self.allocate(1)?;
             }
             _ => {}
         }
         let count = extents::node_count(mapped(node, &plan), self.basis.format.block)?;
         if count > BlockCount::ZERO {
-            plan.extent_nodes = blocks_of(&self.space.take(count)?);
+            plan.extent_nodes = blocks_of(&self.allocator.allocate(count)?);
         }
         let split = split(self.basis.tree, id, node, &plan, self.basis.format)?;
         plan.attribute_block = self.attribute_block(id, node, &split)?;
@@ -180,7 +184,8 @@ impl<'a> Planner<'a, '_> {
         let mut place = None;
         if !split.in_block.is_empty() {
             let hash = block_hash(&split.in_block, self.basis.seed);
-            let block = self.attribute_blocks.take(id, &split.in_block, hash, self.space)?;
+            let block =
+                self.attribute_blocks.allocate(id, &split.in_block, hash, self.allocator)?;
             place = Some(block.at);
             if block.is_new() {
                 entries.extend(&split.in_block);
@@ -211,7 +216,7 @@ impl<'a> Planner<'a, '_> {
             }
         }
         let layout = self.layout(id, directory)?;
-        plan.blocks = self.take(widen(layout.blocks()))?;
+        plan.blocks = self.allocate(widen(layout.blocks()))?;
         plan.layout = Some(layout);
         Ok(())
     }
@@ -225,8 +230,8 @@ impl<'a> Planner<'a, '_> {
         Layout::choose(names, self.basis.hasher, self.basis.format)
     }
 
-    fn take(&mut self, count: u64) -> Result<Extents> {
-        let runs = self.space.take(BlockCount::new(count))?;
+    fn allocate(&mut self, count: u64) -> Result<Extents> {
+        let runs = self.allocator.allocate(BlockCount::new(count))?;
         consecutive(&runs).map(Extents::from)
     }
 }

@@ -6,7 +6,7 @@
 //! new inode number is not written to `s_orphan_file_inum`. So blocks and inode lie low, where
 //! shrinking takes nothing away, and behind the descriptors that growing can need.
 
-use crate::alloc::Space;
+use crate::alloc::Allocator;
 use crate::error::Result;
 use crate::format::Format;
 use crate::geometry;
@@ -14,24 +14,28 @@ use crate::options::Options;
 use crate::plan::internal_file::InternalFile;
 use crate::units::BlockCount;
 
-/// Takes the blocks of the file from a space in which nothing else is taken; none if no filesystem
+/// Allocates the blocks of the file, before any others; none if no filesystem
 /// of these options has such a file.
-pub(crate) fn take(options: &Options, format: &Format, space: &mut Space) -> Result<InternalFile> {
+pub(crate) fn allocate(
+    options: &Options,
+    format: &Format,
+    allocator: &mut Allocator,
+) -> Result<InternalFile> {
     let length = geometry::orphan_file(options, format)?;
     if length == BlockCount::ZERO {
         return Ok(InternalFile::default());
     }
-    let start = geometry::behind_growth(options, format, space.layout());
-    space.skip_to(start.max(space.end()));
-    InternalFile::take_ahead(length, format.block, space)
+    let start = geometry::behind_growth(options, format, allocator.layout());
+    allocator.skip_to(start.max(allocator.end()));
+    InternalFile::allocate_ahead(length, format.block, allocator)
 }
 
 /// The space without the file, for a filesystem that turns out to have none.
-pub(crate) fn give_back(file: &InternalFile, space: &mut Space) -> Result<()> {
+pub(crate) fn free(file: &InternalFile, allocator: &mut Allocator) -> Result<()> {
     let nodes = file.nodes.iter().map(|block| crate::units::Run::new(*block, BlockCount::new(1)));
     file.extents
         .iter()
         .map(|extent| extent.run)
         .chain(nodes)
-        .try_for_each(|run| space.give_back(run))
+        .try_for_each(|run| allocator.free(run))
 }

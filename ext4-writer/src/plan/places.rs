@@ -1,10 +1,11 @@
 //! Where the groups' bitmaps and tables, the journal, the list of orphans and the resize inode's
 //! map go, and how large a fitted filesystem has to be for them.
 
-use crate::alloc::{GroupLayout, Space};
+use crate::alloc::Allocator;
 use crate::error::{Error, Result, internal};
 use crate::features::Features;
 use crate::format::Format;
+use crate::format::group_layout::GroupLayout;
 use crate::geometry::{BITMAPS, Geometry, InodeDemand};
 use crate::options::{Options, Reserved, Size};
 use crate::plan::group_tables::GroupTables;
@@ -20,7 +21,7 @@ pub(crate) struct Places {
     pub journal: InternalFile,
     /// The list of orphans, if there is one.
     pub orphan_file: InternalFile,
-    /// The block that lists the blocks held back for descriptors, if there are any.
+    /// The block that lists the blocks reserved for descriptors, if there are any.
     pub resize_map: Option<BlockIndex>,
 }
 
@@ -30,7 +31,7 @@ pub(crate) struct Placed {
     pub geometry: Geometry,
     pub places: Places,
     /// All blocks in use.
-    pub space: Space,
+    pub allocator: Allocator,
 }
 
 impl Placed {
@@ -39,37 +40,37 @@ impl Placed {
         options: &Options,
         format: &Format,
         demand: InodeDemand,
-        space: Space,
+        allocator: Allocator,
         orphan_file: InternalFile,
     ) -> Result<Self> {
         let sizing = Sizing { options, format, demand };
         let mut placed = match options.size {
             Size::Fixed(bytes) => {
                 let blocks = format.block.whole_blocks(bytes);
-                place(sizing.geometry(space.layout(), blocks)?, space)
+                place(sizing.geometry(allocator.layout(), blocks)?, allocator)
             }
-            Size::Fit { free_bytes, .. } => sizing.fit(free_bytes, &space),
+            Size::Fit { free_bytes, .. } => sizing.fit(free_bytes, &allocator),
         }?;
         placed.places.orphan_file = orphan_file;
         Ok(placed)
     }
 
-    fn of(geometry: Geometry, groups: GroupTables, files: Files, space: Space) -> Self {
+    fn of(geometry: Geometry, groups: GroupTables, files: Files, allocator: Allocator) -> Self {
         let Files { journal, resize_map } = files;
         let orphan_file = InternalFile::default();
-        Self { geometry, places: Places { groups, journal, orphan_file, resize_map }, space }
+        Self { geometry, places: Places { groups, journal, orphan_file, resize_map }, allocator }
     }
 
     /// The free blocks of the filesystem.
     pub(crate) fn free(&self) -> BlockCount {
-        free_blocks(&self.geometry, self.space.layout(), self.space.taken())
+        free_blocks(&self.geometry, self.allocator.layout(), self.allocator.allocated())
     }
 }
 
 /// The blocks that neither a group keeps nor anybody took.
-fn free_blocks(geometry: &Geometry, layout: &GroupLayout, taken: BlockCount) -> BlockCount {
+fn free_blocks(geometry: &Geometry, layout: &GroupLayout, allocated: BlockCount) -> BlockCount {
     let before = layout.group_start(0) - BlockIndex::new(0);
-    let used = before + layout.kept_below(geometry.end()) + taken;
+    let used = before + layout.kept_below(geometry.end()) + allocated;
     geometry.blocks.beyond(used)
 }
 
@@ -78,21 +79,21 @@ fn free_blocks(geometry: &Geometry, layout: &GroupLayout, taken: BlockCount) -> 
 pub(crate) fn tightened(
     options: &Options,
     format: &Format,
-    space: &Space,
-) -> Result<Option<Space>> {
+    allocator: &Allocator,
+) -> Result<Option<Allocator>> {
     let Size::Fit { free_bytes, .. } = options.size else { return Ok(None) };
     if format.has(Features::RESIZE_INODE) {
         return Ok(None);
     }
-    let layout = space.layout();
-    let blocks = space.end().get() + format.block.blocks_for(free_bytes).get();
+    let layout = allocator.layout();
+    let blocks = allocator.end().get() + format.block.blocks_for(free_bytes).get();
     let groups = layout.groups_in(BlockCount::new(blocks * 2));
-    let area = BlockCount::new(1 + groups.div_ceil(format.descriptors_per_block()));
-    if area >= layout.area() {
+    let backup_size = BlockCount::new(1 + groups.div_ceil(format.descriptors_per_block()));
+    if backup_size >= layout.backup_size() {
         return Ok(None);
     }
-    let mut tight = space.clone();
-    tight.trim_copies(area)?;
+    let mut tight = allocator.clone();
+    tight.trim_backups(backup_size)?;
     Ok(Some(tight))
 }
 
@@ -113,16 +114,16 @@ impl Sizing<'_> {
     /// added leaves at most one more free: so no size between one that misses some blocks and one
     /// that is larger by as many can do. Only with one group more may each table be shorter, so
     /// no step leads beyond the first size of the next group.
-    fn fit(&self, free_bytes: u64, space: &Space) -> Result<Placed> {
-        let layout = space.layout();
-        let mut blocks = BlockCount::new(space.end().get())
+    fn fit(&self, free_bytes: u64, allocator: &Allocator) -> Result<Placed> {
+        let layout = allocator.layout();
+        let mut blocks = BlockCount::new(allocator.end().get())
             .max(self.least_for_inodes(layout)?)
             .max(self.least_for_reserved());
         loop {
             blocks = layout.whole_group(blocks);
             let geometry = self.geometry(layout, blocks)?;
-            let missing = match missing(&geometry, space, free_bytes) {
-                0 => match place(geometry, space.clone().within(geometry.end())) {
+            let missing = match missing(&geometry, allocator, free_bytes) {
+                0 => match place(geometry, allocator.clone().within(geometry.end())) {
                     // Nodes of extent trees are counted only when their files have places.
                     Ok(placed) => match geometry.free_blocks_for(free_bytes) {
                         wanted if placed.free() >= wanted => return Ok(placed),
@@ -169,35 +170,35 @@ pub(in crate::plan) const FULL_IS_TOO_LITTLE: Error =
     internal("a full image has less than is needed");
 
 /// The blocks by which a size misses what it needs and is to leave free.
-fn missing(geometry: &Geometry, space: &Space, free_bytes: u64) -> u64 {
-    let layout = space.layout().clone().trimmed(geometry.copy_area());
+fn missing(geometry: &Geometry, allocator: &Allocator, free_bytes: u64) -> u64 {
+    let layout = allocator.layout().clone().trimmed(geometry.backup_size());
     let map = BlockCount::new(u64::from(geometry.reserved_descriptors > BlockCount::ZERO));
     let wanted = geometry.own_blocks(&layout) + map + geometry.free_blocks_for(free_bytes);
-    let free = free_blocks(geometry, &layout, space.taken() + space.gaps());
+    let free = free_blocks(geometry, &layout, allocator.allocated() + allocator.gaps());
     wanted.beyond(free).get()
 }
 
 /// Gives everything its place. Where there is too little room to choose, the groups' bitmaps and
 /// tables lie wherever there is some.
-fn place(geometry: Geometry, mut space: Space) -> Result<Placed> {
+fn place(geometry: Geometry, mut allocator: Allocator) -> Result<Placed> {
     // What was kept for them is theirs now.
-    space.hold_back(BlockCount::ZERO);
-    space.trim_copies(geometry.copy_area())?;
-    if space.layout().local() > BlockCount::ZERO {
-        let tables = GroupTables::local(&geometry, space.layout());
-        let files = Files::take(&geometry, &mut space)?;
-        return Ok(Placed::of(geometry, tables, files, space));
+    allocator.reserve(BlockCount::ZERO);
+    allocator.trim_backups(geometry.backup_size())?;
+    if allocator.layout().local() > BlockCount::ZERO {
+        let tables = GroupTables::local(&geometry, allocator.layout());
+        let files = Files::allocate(&geometry, &mut allocator)?;
+        return Ok(Placed::of(geometry, tables, files, allocator));
     }
-    let mut roomy = space.clone();
-    let files = |space: &mut Space| Files::take(&geometry, space);
+    let mut roomy = allocator.clone();
+    let files = |allocator: &mut Allocator| Files::allocate(&geometry, allocator);
     match GroupTables::in_flex_groups(&geometry, &mut roomy, files) {
         Ok((tables, files)) => return Ok(Placed::of(geometry, tables, files, roomy)),
         Err(Error::ImageFull { .. }) => {}
         Err(error) => return Err(error),
     }
-    let tables = GroupTables::packed(&geometry, &mut space)?;
-    let files = Files::take(&geometry, &mut space)?;
-    Ok(Placed::of(geometry, tables, files, space))
+    let tables = GroupTables::packed(&geometry, &mut allocator)?;
+    let files = Files::allocate(&geometry, &mut allocator)?;
+    Ok(Placed::of(geometry, tables, files, allocator))
 }
 
 /// The files of the filesystem's own.
@@ -207,14 +208,14 @@ struct Files {
 }
 
 impl Files {
-    fn take(geometry: &Geometry, space: &mut Space) -> Result<Self> {
+    fn allocate(geometry: &Geometry, allocator: &mut Allocator) -> Result<Self> {
         let resize_map = if geometry.reserved_descriptors > BlockCount::ZERO {
-            Some(space.take_contiguous(BlockCount::new(1))?.start)
+            Some(allocator.allocate_contiguous(BlockCount::new(1))?.start)
         } else {
             None
         };
         let block_size = geometry.format.block;
-        let journal = InternalFile::take(geometry.journal, block_size, space)?;
+        let journal = InternalFile::allocate(geometry.journal, block_size, allocator)?;
         Ok(Self { journal, resize_map })
     }
 }

@@ -1,13 +1,14 @@
 //! Which sizes are filesystems: those that end behind what their last group keeps for itself and
 //! hold at least an empty root.
 
-use crate::alloc::{GroupLayout, Space};
+use crate::alloc::Allocator;
 use crate::error::{Error, Result};
 use crate::format::Format;
+use crate::format::group_layout::GroupLayout;
 use crate::geometry::{self, Geometry, InodeDemand};
 use crate::options::{Options, Size};
 use crate::plan::places::FULL_IS_TOO_LITTLE;
-use crate::plan::{Plan, TakenSpace};
+use crate::plan::{Allocated, Plan};
 use crate::sink::Prior;
 use crate::tree::Tree;
 use crate::units::{BlockCount, BlockIndex};
@@ -127,10 +128,10 @@ impl Sizes<'_> {
         if blocks.get() > SMALL && own.get() < blocks.get() / 2 {
             return Ok(BlockCount::ZERO);
         }
-        let space = Space::new(layout.clone(), Some(BlockIndex::new(blocks.get())));
+        let allocator = Allocator::new(layout.clone(), Some(BlockIndex::new(blocks.get())));
         let tree = Tree::new(options.epoch, self.format)?;
-        let plan = TakenSpace::new(&options, self.format, space).and_then(|taken| {
-            Plan::new(&tree, taken, &options, self.format, Prior::Zeros).map(drop)
+        let plan = Allocated::new(&options, self.format, allocator).and_then(|allocated| {
+            Plan::new(&tree, allocated, &options, self.format, Prior::Zeros).map(drop)
         });
         match plan {
             Err(Error::ImageFull { needed, available }) => {

@@ -1,7 +1,8 @@
 //! Which blocks and inodes of a group are in use, as counts and as bitmaps.
 
-use crate::alloc::{GroupLayout, Space};
+use crate::alloc::Allocator;
 use crate::error::{Error, Result, internal};
+use crate::format::group_layout::GroupLayout;
 use crate::geometry::Geometry;
 use crate::record::low32;
 use crate::units::{BlockCount, BlockIndex, InodeNumber, Run, index, length};
@@ -19,11 +20,11 @@ pub(crate) struct BlockMap {
 
 impl BlockMap {
     /// The map of a filesystem whose blocks in use are all in `space`.
-    pub(crate) fn new(geometry: &Geometry, space: &Space) -> Self {
+    pub(crate) fn new(geometry: &Geometry, allocator: &Allocator) -> Self {
         Self {
-            layout: space.layout().clone(),
-            free: space.free_runs().collect(),
-            end_of_use: space.end(),
+            layout: allocator.layout().clone(),
+            free: allocator.free_runs().collect(),
+            end_of_use: allocator.end(),
             end: geometry.end(),
             groups: geometry.groups,
             bitmap_size: geometry.format.block.len(),

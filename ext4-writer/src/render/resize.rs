@@ -8,9 +8,9 @@
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 
-use crate::alloc::GroupLayout;
 use crate::checksum::{Sealed, unsummed};
 use crate::error::{Result, internal};
+use crate::format::group_layout::GroupLayout;
 use crate::geometry::Geometry;
 use crate::metadata::Timestamp;
 use crate::record::inode::Inode;
@@ -29,7 +29,8 @@ pub(crate) struct ResizeMap<'a> {
     place: BlockIndex,
 }
 
-const ADDRESSES_FIT: crate::error::Error = internal("the held back blocks have 32-bit addresses");
+const ADDRESSES_FIT: crate::error::Error =
+    internal("the reserved GDT blocks have 32-bit addresses");
 
 impl<'a> ResizeMap<'a> {
     /// The map whose double indirect block is at `place`.
@@ -43,9 +44,9 @@ impl<'a> ResizeMap<'a> {
         let addresses = block_size.addresses();
         // As if all blocks up to the end of the double indirect one were there.
         let reach = BlockCount::new(addresses * addresses + addresses + DIRECT);
-        let copies = crate::units::widen(self.backup_groups().count()) + 1;
-        let held_back = self.geometry.reserved_descriptors.get() * copies;
-        let blocks = BlockCount::new(held_back + 1);
+        let backups = crate::units::widen(self.backup_groups().count()) + 1;
+        let reserved = self.geometry.reserved_descriptors.get() * backups;
+        let blocks = BlockCount::new(reserved + 1);
         let size = block_size.bytes_in(reach);
         let mut inode = internal_file(&self.geometry.format, epoch, size, blocks);
         let mut map = [U32::ZERO; 15];
@@ -68,18 +69,18 @@ impl<'a> ResizeMap<'a> {
             let slot = usize::try_from(number % addresses).map_err(|_| ADDRESSES_FIT)?;
             *top.get_mut(slot).ok_or(ADDRESSES_FIT)? = address(block)?;
             let offset = block - self.layout.group_start(0);
-            let copies = self
+            let backups = self
                 .backup_groups()
                 .map(|group| address(self.layout.group_start(group) + offset))
                 .collect::<Result<Vec<_>>>()?;
-            blocks.push((block, unsummed(copies.as_bytes().to_vec())));
+            blocks.push((block, unsummed(backups.as_bytes().to_vec())));
         }
         blocks.push((self.place, unsummed(top.as_bytes().to_vec())));
         Ok(blocks)
     }
 
     fn backup_groups(&self) -> impl Iterator<Item = u64> {
-        self.layout.copies_below(u64::from(self.geometry.groups)).filter(|group| *group > 0)
+        self.layout.backups_below(u64::from(self.geometry.groups)).filter(|group| *group > 0)
     }
 }
 

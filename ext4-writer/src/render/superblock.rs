@@ -3,11 +3,11 @@
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
 
-use crate::alloc::GroupLayout;
 use crate::checksum::{FsSeed, Sealed};
 use crate::dirhash::seed_words;
 use crate::error::{Result, internal};
 use crate::features::Features;
+use crate::format::group_layout::GroupLayout;
 use crate::format::numbers::{FIRST_FREE_INODE, JOURNAL};
 use crate::geometry::Geometry;
 use crate::options::{HashedBytes, OnError, Options};
@@ -38,7 +38,7 @@ pub(crate) struct Sources<'a> {
     pub written: u64,
 }
 
-/// The copy of the superblock for a group.
+/// The superblock, or its backup in this group.
 pub(crate) fn render(sources: &Sources<'_>, group: u64) -> Result<Sealed<Superblock>> {
     let mut superblock = Superblock::empty();
     set_counts(&mut superblock, sources);
@@ -98,9 +98,9 @@ fn set_sizes(superblock: &mut Superblock, sources: &Sources<'_>) -> Result<()> {
         superblock.log_groups_per_flex = log;
     }
     if format.has(Features::SPARSE_SUPER2) {
-        let mut copies = sources.layout.copies_below(u64::from(geometry.groups)).skip(1);
+        let mut backups = sources.layout.backups_below(u64::from(geometry.groups)).skip(1);
         superblock.backup_bgs =
-            [copies.next(), copies.next()].map(|copy| U32::new(copy.map_or(0, low32)));
+            [backups.next(), backups.next()].map(|group| U32::new(group.map_or(0, low32)));
     }
     Ok(())
 }
