@@ -20,7 +20,7 @@ const POISONED_MUTEX: &str = ".unwrap_or_else(PoisonError::into_inner)";
 /// The lines that may: the file or its folder, a part of the line, and why.
 const ALLOWED: &[(&str, &str, &str)] = &[
     // The library.
-    ("behind.rs", "failure.unwrap_or_else(gone)", "both are errors"),
+    ("write_behind.rs", "failure.unwrap_or_else(gone)", "both are errors"),
     ("buffer.rs", "self.memory.get(self.place())", "who asks for a part of nothing gets an error"),
     ("buffer.rs", "self.memory.get_mut(place)", "likewise"),
     ("builder.rs", "segments.unwrap_or(&whole)", "a file without segments is one"),

@@ -22,7 +22,7 @@ pub(crate) struct Allocator {
     free_by_start: BTreeMap<BlockIndex, BlockCount>,
     free_by_length: BTreeSet<(BlockCount, BlockIndex)>,
     free: BlockCount,
-    /// Free blocks before anchors, which are allocated only when nothing else is left.
+    /// Free blocks before aligned files, which are allocated only when nothing else is left.
     gaps: Vec<Run>,
     /// Former gaps, which are now as free as other blocks.
     spent_gaps: Vec<Run>,
@@ -56,7 +56,7 @@ impl Allocator {
 
     /// Moves the cursor to the next multiple of `unit`, if that leaves room, and keeps what is
     /// before it free.
-    pub(crate) fn anchor(&mut self, unit: BlockCount) {
+    pub(crate) fn align(&mut self, unit: BlockCount) {
         let target = BlockIndex::new(self.cursor.get().next_multiple_of(unit.get()));
         let target = self.layout.behind_kept(target);
         if self.limit.is_none() || self.ahead() > target - self.cursor {
@@ -116,7 +116,7 @@ impl Allocator {
         Ok(())
     }
 
-    /// The blocks in the gaps before anchors.
+    /// The blocks in the gaps before aligned files.
     pub(crate) fn gaps(&self) -> BlockCount {
         self.gaps.iter().map(|run| run.length).sum()
     }

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::alignment::Alignment;
 use crate::alloc::{Allocator, Position};
-use crate::anchors::Anchors;
 use crate::content;
 use crate::emit::emit;
 use crate::error::{Error, Result, internal};
@@ -39,7 +39,7 @@ pub struct Builder<S> {
     options: Options,
     format: Format,
     /// Where files begin anew, if placement is to be stable.
-    anchors: Option<Anchors>,
+    alignment: Option<Alignment>,
 }
 
 /// What a finished filesystem holds.
@@ -83,7 +83,7 @@ const MAX_MINOR: u32 = 0xf_ffff;
 
 impl<S: Sink> Builder<S> {
     /// Starts a filesystem on an empty sink, or on one that says that it is
-    /// [not](crate::Prior::Unknown).
+    /// [not](crate::InitialContents::Unknown).
     ///
     /// # Errors
     /// [`Error::InvalidOption`] when an option cannot be met, [`Error::FeatureConflict`] and
@@ -108,8 +108,8 @@ impl<S: Sink> Builder<S> {
         };
         let tree = Tree::new(options.epoch, &format)?;
         let write_buffer = prepare(sink, &options, &format)?;
-        let anchors = options.stable_placement.then(|| Anchors::new(format.block));
-        Ok(Self { tree, allocated, write_buffer, options, format, anchors })
+        let alignment = options.stable_placement.then(|| Alignment::new(format.block));
+        Ok(Self { tree, allocated, write_buffer, options, format, alignment })
     }
 
     /// The root directory.
@@ -232,16 +232,16 @@ impl<S: Sink> Builder<S> {
         self.write_buffer.check_usable()?;
         // With its node before its content, the name is looked for once.
         let node = self.tree.add(directory, name, EMPTY, metadata)?;
-        let (anchors, position) = (self.anchors, self.allocated.allocator.position());
-        if let Some(unit) = self.anchors.as_mut().and_then(|anchors| anchors.at(name)) {
-            self.allocated.allocator.anchor(unit);
+        let (alignment, position) = (self.alignment, self.allocated.allocator.position());
+        if let Some(unit) = self.alignment.as_mut().and_then(|alignment| alignment.at(name)) {
+            self.allocated.allocator.align(unit);
         }
         match self.set_content(node, content) {
             Ok(()) => Ok(node),
             Err(error) => {
                 self.tree.detach(directory, name)?;
                 self.tree.discard(node)?;
-                self.anchors = anchors;
+                self.alignment = alignment;
                 self.return_to(position)?;
                 Err(error)
             }
@@ -523,8 +523,8 @@ impl<S: Sink> Builder<S> {
         self.discard_detached()?;
         // A sink that writes behind is busy with what was freed while the rest is planned.
         self.write_buffer.flush()?;
-        let prior = self.write_buffer.prior();
-        let plan = Plan::new(&self.tree, self.allocated, &self.options, &self.format, prior)?;
+        let initial = self.write_buffer.initial();
+        let plan = Plan::new(&self.tree, self.allocated, &self.options, &self.format, initial)?;
         check_capacity(plan.size(), self.write_buffer.capacity())?;
         emit(&plan, &self.tree, &self.options, &mut self.write_buffer)?;
         let mut summary = summarise(&plan, &self.tree);
@@ -629,9 +629,9 @@ fn prepare<S: Sink>(mut sink: S, options: &Options, format: &Format) -> Result<W
         Size::Fit { .. } => (None, 0),
     };
     check_capacity(length, sink.capacity())?;
-    let prior =
+    let initial =
         sink.prepare(known).map_err(|source| Error::WriteImage { offset: 0, length, source })?;
-    WriteBuffer::new(sink, prior, format.block)
+    WriteBuffer::new(sink, initial, format.block)
 }
 
 fn check_capacity(size: u64, capacity: Option<u64>) -> Result<()> {
@@ -737,7 +737,7 @@ mod tests {
             };
             let (one, other) = (build(false), build(true));
             assert_eq!(one.allocated.allocator, other.allocated.allocator, "{size:?}");
-            assert_eq!(one.anchors, other.anchors);
+            assert_eq!(one.alignment, other.alignment);
         }
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
 use crate::error::Error;
-use crate::sink::{Prior, Sink, zero_by_writing};
+use crate::sink::{InitialContents, Sink, zero_by_writing};
 
 /// The first bytes of a device in which other formats have their signatures: the last that
 /// libblkid looks for is the second header of LUKS2, 4 MiB behind the start (util-linux:
@@ -80,7 +80,7 @@ impl DeviceSink {
 }
 
 impl Sink for DeviceSink {
-    fn prepare(&mut self, length: Option<u64>) -> io::Result<Prior> {
+    fn prepare(&mut self, length: Option<u64>) -> io::Result<InitialContents> {
         if length.is_some() {
             self.check(length)?;
         }
@@ -88,7 +88,7 @@ impl Sink for DeviceSink {
             zero_by_writing(self, offset, length)?;
         }
         self.barrier()?;
-        Ok(Prior::Unknown)
+        Ok(InitialContents::Unknown)
     }
 
     fn capacity(&self) -> Option<u64> {

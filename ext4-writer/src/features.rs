@@ -50,7 +50,7 @@ bitflags! {
         /// `extent`: files are mapped by extents.
         const EXTENT = bit(Feature::EXTENT);
         /// `64bit`: block numbers are wider than 32 bits, descriptors 64 bytes long.
-        const WIDE = bit(Feature::WIDE);
+        const BIT_64 = bit(Feature::BIT_64);
         /// `flex_bg`: bitmaps and tables may lie in other groups than their own.
         const FLEX_BG = bit(Feature::FLEX_BG);
         /// `ea_inode`: values of attributes may have inodes of their own (Linux 4.13).
@@ -141,7 +141,7 @@ impl Features {
         .union(Self::DIR_INDEX)
         .union(Self::FILETYPE)
         .union(Self::EXTENT)
-        .union(Self::WIDE)
+        .union(Self::BIT_64)
         .union(Self::FLEX_BG)
         .union(Self::SPARSE_SUPER)
         .union(Self::LARGE_FILE)
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(changed("^has_journal"), Features::DEFAULT - Features::HAS_JOURNAL);
         assert_eq!(
             changed("orphan_file,^64bit large_dir"),
-            (Features::DEFAULT - Features::WIDE) | Features::ORPHAN_FILE | Features::LARGE_DIR
+            (Features::DEFAULT - Features::BIT_64) | Features::ORPHAN_FILE | Features::LARGE_DIR
         );
         assert_eq!(
             changed("orphan_file").changed("^has_journal").unwrap(),

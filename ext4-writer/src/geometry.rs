@@ -106,7 +106,7 @@ pub(crate) fn check(options: &Options, format: &Format) -> Result<()> {
 
 /// Refuses more blocks than their numbers can tell apart.
 fn check_width(format: &Format, blocks: BlockCount) -> Result<()> {
-    if blocks.get() <= MAX_BLOCKS_32 || format.has(Features::WIDE) {
+    if blocks.get() <= MAX_BLOCKS_32 || format.has(Features::BIT_64) {
         return Ok(());
     }
     Err(Error::FeatureConflict {

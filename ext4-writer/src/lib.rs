@@ -269,7 +269,7 @@
 //! # Devices
 //!
 //! A new file reads as zeros where nothing was written; a disk that was in use does not. Where a
-//! sink says so ([`Prior::Unknown`]), as a [`DeviceSink`] does, zeros are written too, and
+//! sink says so ([`InitialContents::Unknown`]), as a [`DeviceSink`] does, zeros are written too, and
 //! so is all else that must be zero; [`Options::lazy_itable_init`] and
 //! [`Options::lazy_journal_init`] say what may be left for later. How large a filesystem a device
 //! can hold is told by [`largest_size`].
@@ -287,7 +287,7 @@
 //! // An empty disk of 8 GiB is 240 KiB of writes.
 //! assert!(summary.written < 240 << 10);
 //! let reader = Reader::open(sink.into_bytes())?;
-//! assert_eq!(reader.facts().label, b"work");
+//! assert_eq!(reader.superblock().label, b"work");
 //! # Ok(())
 //! # }
 //! ```
@@ -313,10 +313,10 @@
 //! `DESIGN.md`, beside the sources of this crate, has the layout, the checksums and the deviations
 //! from mke2fs with the source of each fact.
 
+mod alignment;
 mod alloc;
-mod anchors;
 mod attributes;
-mod behind;
+
 mod buffer;
 mod builder;
 pub mod check;
@@ -343,6 +343,7 @@ mod render;
 mod sink;
 mod tree;
 mod units;
+mod write_behind;
 mod write_buffer;
 
 /// The example of `README.md`, which is tested like any other.
@@ -350,7 +351,6 @@ mod write_buffer;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use behind::WriteBehind;
 pub use buffer::Buffer;
 pub use builder::{Builder, Summary};
 pub use device::DeviceSink;
@@ -361,5 +361,6 @@ pub use options::{
     DirectoryHash, HashedBytes, Journal, MountOptions, OnError, Options, Profile, Reserved, Size,
 };
 pub use plan::valid_sizes::largest_size;
-pub use sink::{CountingSink, FileSink, MemorySink, Prior, Sink, zero_by_writing};
+pub use sink::{CountingSink, FileSink, InitialContents, MemorySink, Sink, zero_by_writing};
 pub use tree::NodeId;
+pub use write_behind::WriteBehind;

@@ -12,34 +12,34 @@ use std::slice;
 #[derive(Debug)]
 pub(crate) struct Names<T> {
     /// Ascending. What was removed stays here without a value until it is more than the half.
-    row: Vec<InRow<T>>,
+    sorted: Vec<Sorted<T>>,
     removed: usize,
-    /// Names that are not in `row`.
-    strays: BTreeMap<Box<[u8]>, T>,
+    /// Names that are not in `sorted`.
+    others: BTreeMap<Box<[u8]>, T>,
 }
 
-type InRow<T> = (Box<[u8]>, Option<T>);
+type Sorted<T> = (Box<[u8]>, Option<T>);
 
 impl<T> Names<T> {
     pub(crate) const fn new() -> Self {
-        Self { row: Vec::new(), removed: 0, strays: BTreeMap::new() }
+        Self { sorted: Vec::new(), removed: 0, others: BTreeMap::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.row.len() - self.removed + self.strays.len()
+        self.sorted.len() - self.removed + self.others.len()
     }
 
     pub(crate) fn get(&self, name: &[u8]) -> Option<&T> {
         match self.place(name) {
-            Ok(place) => self.row.get(place)?.1.as_ref(),
-            Err(_) => self.strays.get(name),
+            Ok(place) => self.sorted.get(place)?.1.as_ref(),
+            Err(_) => self.others.get(name),
         }
     }
 
     /// Adds a name; `false` if there is one like it, which stays.
     pub(crate) fn add(&mut self, name: &[u8], value: T) -> bool {
         match self.place(name) {
-            Ok(place) => match self.row.get_mut(place) {
+            Ok(place) => match self.sorted.get_mut(place) {
                 Some((_, kept @ None)) => {
                     *kept = Some(value);
                     self.removed -= 1;
@@ -47,11 +47,11 @@ impl<T> Names<T> {
                 }
                 _ => false,
             },
-            Err(place) if place == self.row.len() && !self.strays.contains_key(name) => {
-                self.row.push((name.into(), Some(value)));
+            Err(place) if place == self.sorted.len() && !self.others.contains_key(name) => {
+                self.sorted.push((name.into(), Some(value)));
                 true
             }
-            Err(_) => match self.strays.entry(name.into()) {
+            Err(_) => match self.others.entry(name.into()) {
                 btree_map::Entry::Vacant(place) => {
                     place.insert(value);
                     true
@@ -62,11 +62,11 @@ impl<T> Names<T> {
     }
 
     pub(crate) fn remove(&mut self, name: &[u8]) -> Option<T> {
-        let Ok(place) = self.place(name) else { return self.strays.remove(name) };
-        let value = self.row.get_mut(place)?.1.take()?;
+        let Ok(place) = self.place(name) else { return self.others.remove(name) };
+        let value = self.sorted.get_mut(place)?.1.take()?;
         self.removed += 1;
-        if self.removed > self.row.len() / 2 {
-            self.row.retain(|(_, kept)| kept.is_some());
+        if self.removed > self.sorted.len() / 2 {
+            self.sorted.retain(|(_, kept)| kept.is_some());
             self.removed = 0;
         }
         Some(value)
@@ -74,16 +74,19 @@ impl<T> Names<T> {
 
     /// The names in the order of their bytes.
     pub(crate) fn iter(&self) -> Iter<'_, T> {
-        Iter { row: InRowIter(self.row.iter()).peekable(), strays: self.strays.iter().peekable() }
+        Iter {
+            sorted: SortedIter(self.sorted.iter()).peekable(),
+            others: self.others.iter().peekable(),
+        }
     }
 
-    /// Where the name is in the row, or where it would be.
+    /// Where the name is among the sorted ones, or where it would be.
     fn place(&self, name: &[u8]) -> Result<usize, usize> {
-        match self.row.last() {
+        match self.sorted.last() {
             Some((last, _)) if **last >= *name => {
-                self.row.binary_search_by(|(other, _)| (**other).cmp(name))
+                self.sorted.binary_search_by(|(other, _)| (**other).cmp(name))
             }
-            _ => Err(self.row.len()),
+            _ => Err(self.sorted.len()),
         }
     }
 }
@@ -91,38 +94,38 @@ impl<T> Names<T> {
 /// Names and what they stand for, in the order of the names' bytes.
 #[derive(Debug)]
 pub(crate) struct Iter<'a, T> {
-    row: Peekable<InRowIter<'a, T>>,
-    strays: Peekable<btree_map::Iter<'a, Box<[u8]>, T>>,
+    sorted: Peekable<SortedIter<'a, T>>,
+    others: Peekable<btree_map::Iter<'a, Box<[u8]>, T>>,
 }
 
 impl<'a, T> Iterator for Iter<'a, T> {
     type Item = (&'a [u8], &'a T);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let is_stray = match (self.row.peek(), self.strays.peek()) {
-            (Some((in_row, _)), Some((stray, _))) => ***stray < **in_row,
+        let is_other = match (self.sorted.peek(), self.others.peek()) {
+            (Some((sorted, _)), Some((other, _))) => ***other < **sorted,
             (None, _) => true,
             (_, None) => false,
         };
-        if is_stray {
-            self.strays.next().map(|(name, value)| (&**name, value))
+        if is_other {
+            self.others.next().map(|(name, value)| (&**name, value))
         } else {
-            self.row.next()
+            self.sorted.next()
         }
     }
 }
 
 impl<T> Clone for Iter<'_, T> {
     fn clone(&self) -> Self {
-        Self { row: self.row.clone(), strays: self.strays.clone() }
+        Self { sorted: self.sorted.clone(), others: self.others.clone() }
     }
 }
 
-/// The names of the row that were not removed.
+/// The sorted names that were not removed.
 #[derive(Debug)]
-struct InRowIter<'a, T>(slice::Iter<'a, InRow<T>>);
+struct SortedIter<'a, T>(slice::Iter<'a, Sorted<T>>);
 
-impl<'a, T> Iterator for InRowIter<'a, T> {
+impl<'a, T> Iterator for SortedIter<'a, T> {
     type Item = (&'a [u8], &'a T);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -130,7 +133,7 @@ impl<'a, T> Iterator for InRowIter<'a, T> {
     }
 }
 
-impl<T> Clone for InRowIter<'_, T> {
+impl<T> Clone for SortedIter<'_, T> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }

@@ -11,7 +11,7 @@ use crate::units::{at_most, widen};
 
 /// What a place holds where nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prior {
+pub enum InitialContents {
     /// Zeros: a new file, a new vector, a device that was discarded to zeros.
     Zeros,
     /// Anything: a disk that was in use.
@@ -23,16 +23,16 @@ pub trait Sink {
     /// Says what is read where nothing is written; called once, before the first write. `length`
     /// is that of the image, in bytes, if it is known already.
     ///
-    /// Where the answer is [`Prior::Zeros`], blocks of zeros are not written at all. Where it is
-    /// [`Prior::Unknown`], all that the filesystem takes for zeros is written or given to
+    /// Where the answer is [`InitialContents::Zeros`], blocks of zeros are not written at all. Where it is
+    /// [`InitialContents::Unknown`], all that the filesystem takes for zeros is written or given to
     /// [`zero_at`](Self::zero_at); what other formats left elsewhere in the place, such as the
     /// superblock of a RAID at its end, is this method's to wipe.
     ///
     /// # Errors
     /// Whatever the place answers; no builder is made.
-    fn prepare(&mut self, length: Option<u64>) -> io::Result<Prior> {
+    fn prepare(&mut self, length: Option<u64>) -> io::Result<InitialContents> {
         let _ = length;
-        Ok(Prior::Zeros)
+        Ok(InitialContents::Zeros)
     }
 
     /// The most bytes that the place can hold, where it has an end of its own.
@@ -93,7 +93,7 @@ pub trait Sink {
 }
 
 impl<S: Sink + ?Sized> Sink for &mut S {
-    fn prepare(&mut self, length: Option<u64>) -> io::Result<Prior> {
+    fn prepare(&mut self, length: Option<u64>) -> io::Result<InitialContents> {
         (**self).prepare(length)
     }
 

@@ -8,7 +8,7 @@ use crate::buffer::Buffer;
 use crate::deferred_error::DeferredError;
 use crate::error::{Error, Result, internal};
 use crate::pending_zeroes::PendingZeroes;
-use crate::sink::{Prior, Sink, part_is_inside};
+use crate::sink::{InitialContents, Sink, part_is_inside};
 use crate::units::{BlockCount, BlockIndex, BlockSize, Run, at_most, widen};
 
 /// The pages of the buffer at most: 1 MiB. The kernel has a large folio for a large write; with 256
@@ -21,7 +21,7 @@ const FIRST_PAGES: usize = 16;
 /// A sink with a buffer in front of it.
 pub(crate) struct WriteBuffer<S> {
     sink: S,
-    prior: Prior,
+    initial: InitialContents,
     block_size: BlockSize,
     buffer: Buffer,
     /// The block at which the buffer begins.
@@ -50,13 +50,13 @@ impl<S> std::fmt::Debug for WriteBuffer<S> {
 }
 
 impl<S: Sink> WriteBuffer<S> {
-    /// An empty buffer before `sink`, in which no byte was written but what `prior` says.
-    pub(crate) fn new(sink: S, prior: Prior, block_size: BlockSize) -> Result<Self> {
+    /// An empty buffer before `sink`, in which no byte was written but what `initial` says.
+    pub(crate) fn new(sink: S, initial: InitialContents, block_size: BlockSize) -> Result<Self> {
         let buffer = pages(FIRST_PAGES)?;
         let start = BlockIndex::new(0);
         Ok(Self {
             sink,
-            prior,
+            initial,
             block_size,
             buffer,
             start,
@@ -74,8 +74,8 @@ impl<S: Sink> WriteBuffer<S> {
     }
 
     /// What the sink held before.
-    pub(crate) fn prior(&self) -> Prior {
-        self.prior
+    pub(crate) fn initial(&self) -> InitialContents {
+        self.initial
     }
 
     /// The most bytes that the sink can hold, where it has an end.
@@ -199,7 +199,7 @@ impl<S: Sink> WriteBuffer<S> {
     /// Makes a run that nothing was written to read as zeros, if it does not.
     pub(crate) fn clear(&mut self, run: Run) -> Result<()> {
         self.check_usable()?;
-        if self.prior == Prior::Zeros || run.length == BlockCount::ZERO {
+        if self.initial == InitialContents::Zeros || run.length == BlockCount::ZERO {
             return Ok(());
         }
         self.write_buffered()?;
@@ -222,9 +222,9 @@ impl<S: Sink> WriteBuffer<S> {
         let offset = self.block_size.offset(self.start);
         let filled = std::mem::take(&mut self.filled);
         let bytes = self.buffer.bytes().get(..filled).ok_or(BUFFER_HAS_ROOM)?;
-        let used = match self.prior {
-            Prior::Zeros => used_parts(bytes, self.block_size.len()),
-            Prior::Unknown => std::iter::once(0..filled).collect(),
+        let used = match self.initial {
+            InitialContents::Zeros => used_parts(bytes, self.block_size.len()),
+            InitialContents::Unknown => std::iter::once(0..filled).collect(),
         };
         for part in &used {
             let first = self.start + self.block_size.whole_blocks(widen(part.start));
@@ -362,7 +362,8 @@ mod tests {
     #[test]
     fn what_is_freed_is_made_zeros_once_and_only_where_nothing_came_after_it() {
         let mut write_buffer =
-            WriteBuffer::new(MemorySink::new(), Prior::Zeros, BlockSize::DEFAULT).unwrap();
+            WriteBuffer::new(MemorySink::new(), InitialContents::Zeros, BlockSize::DEFAULT)
+                .unwrap();
         let run = |start, length| Run::new(BlockIndex::new(start), BlockCount::new(length));
         write_buffer.write_blocks(BlockIndex::new(0), &vec![7; 10 * 4096]).unwrap();
         write_buffer.zero(run(1, 3)).unwrap();
@@ -400,7 +401,7 @@ mod tests {
     #[test]
     fn neighbours_share_a_write_and_zeros_are_not_written() {
         let mut write_buffer =
-            WriteBuffer::new(Log(Vec::new()), Prior::Zeros, BlockSize::DEFAULT).unwrap();
+            WriteBuffer::new(Log(Vec::new()), InitialContents::Zeros, BlockSize::DEFAULT).unwrap();
         write_buffer.write_block(BlockIndex::new(10), b"a").unwrap();
         write_buffer.write_block(BlockIndex::new(11), b"b").unwrap();
         write_buffer.write_block(BlockIndex::new(12), b"").unwrap();
@@ -414,7 +415,8 @@ mod tests {
     #[test]
     fn zeros_are_written_where_the_sink_held_something_else() {
         let sink = Log(Vec::new());
-        let mut write_buffer = WriteBuffer::new(sink, Prior::Unknown, BlockSize::DEFAULT).unwrap();
+        let mut write_buffer =
+            WriteBuffer::new(sink, InitialContents::Unknown, BlockSize::DEFAULT).unwrap();
         write_buffer.write_block(BlockIndex::new(10), b"a").unwrap();
         write_buffer.append_zeros(8192).unwrap();
         let (written, log) = write_buffer.finish(0).unwrap();
@@ -424,7 +426,8 @@ mod tests {
     #[test]
     fn more_than_the_buffer_passes_through_it() {
         let mut write_buffer =
-            WriteBuffer::new(MemorySink::new(), Prior::Zeros, BlockSize::DEFAULT).unwrap();
+            WriteBuffer::new(MemorySink::new(), InitialContents::Zeros, BlockSize::DEFAULT)
+                .unwrap();
         let bytes: Vec<u8> = (0..3_000_000u32).map(|n| n.to_le_bytes()[0] | 1).collect();
         write_buffer.seek(BlockIndex::new(2)).unwrap();
         assert_eq!(write_buffer.append_from(&mut &bytes[..], 3_000_000).unwrap(), Appended::All);

@@ -4,11 +4,11 @@ use std::path::Path;
 
 /// From the uppermost to the lowest; the modules of a row do not import one another.
 const ORDER: &[&[&str]] = &[
-    &["builder", "edit", "device", "behind"],
+    &["builder", "edit", "device", "write_behind"],
     &["emit", "readback", "check"],
     &["plan", "content", "reader"],
     &["render"],
-    &["tree", "geometry", "write_buffer", "anchors"],
+    &["tree", "geometry", "write_buffer", "alignment"],
     &["attributes", "alloc", "dirhash"],
     &["format"],
     &["options"],

@@ -36,7 +36,7 @@ fn image(features: &str) -> Vec<u8> {
 
 fn ask<S: Source>(source: S) {
     let Ok(reader) = Reader::open(source) else { return };
-    for group in 0..reader.facts().groups.min(4) {
+    for group in 0..reader.superblock().groups.min(4) {
         let _ = (reader.free_runs(group), reader.free_inodes(group));
     }
     let _ = reader.lookup(b"/link/a-name-that-fills-blocks-7", Links::Follow);
@@ -45,7 +45,7 @@ fn ask<S: Source>(source: S) {
             ask_inode(&reader, &entry.inode);
         }
     }
-    for number in 1..reader.facts().inodes.min(20) {
+    for number in 1..reader.superblock().inodes.min(20) {
         if let Ok(inode) = reader.inode(number) {
             ask_inode(&reader, &inode);
         }

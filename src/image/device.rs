@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-use ext4_writer::{DeviceSink, Prior, Sink};
+use ext4_writer::{DeviceSink, InitialContents, Sink};
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 
@@ -98,7 +98,7 @@ impl DiscardingSink {
 }
 
 impl Sink for DiscardingSink {
-    fn prepare(&mut self, length: Option<u64>) -> io::Result<Prior> {
+    fn prepare(&mut self, length: Option<u64>) -> io::Result<InitialContents> {
         let length = match length {
             Some(length) => length,
             None => self.device.capacity().ok_or(io::ErrorKind::NotSeekable)?,
@@ -112,7 +112,7 @@ impl Sink for DiscardingSink {
             self.zero_at(offset, length)?;
         }
         self.barrier()?;
-        Ok(Prior::Zeros)
+        Ok(InitialContents::Zeros)
     }
 
     fn capacity(&self) -> Option<u64> {

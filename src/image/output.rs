@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ext4_writer::reader::Source;
-use ext4_writer::{Prior, Sink};
+use ext4_writer::{InitialContents, Sink};
 
 use super::beside;
 use super::device::DiscardingSink;
@@ -145,7 +145,7 @@ impl ImageSink {
 }
 
 impl Sink for ImageSink {
-    fn prepare(&mut self, length: Option<u64>) -> io::Result<Prior> {
+    fn prepare(&mut self, length: Option<u64>) -> io::Result<InitialContents> {
         self.sink().prepare(length)
     }
 

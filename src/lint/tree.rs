@@ -1,7 +1,7 @@
 //! An image's tree, as the checks ask for it.
 
 use ext4_writer::FileKind;
-use ext4_writer::reader::{Facts, Inode, Links, ReadError, ReadResult, Reader, Source};
+use ext4_writer::reader::{Inode, Links, ReadError, ReadResult, Reader, Source, SuperblockInfo};
 
 /// The most names of a directory that are looked at.
 const MAX_NAMES: usize = 10_000;
@@ -12,8 +12,8 @@ pub(super) struct Tree<'a, S> {
 }
 
 impl<S: Source> Tree<'_, S> {
-    pub(super) fn facts(&self) -> &Facts {
-        self.reader.facts()
+    pub(super) fn facts(&self) -> &SuperblockInfo {
+        self.reader.superblock()
     }
 
     /// What a path leads to; links are followed inside the image.

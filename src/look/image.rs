@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ext4_writer::FileKind;
-use ext4_writer::reader::{Facts, Inode, Links, ReadError, ReadResult, Reader, Recovery, Source};
+use ext4_writer::reader::{
+    Inode, Links, ReadError, ReadResult, Reader, Recovery, Source, SuperblockInfo,
+};
 
 use super::foreign::{self, Found};
 use crate::error::{Error, Result};
@@ -81,8 +83,8 @@ impl Image {
 
     /// What the superblock says.
     #[must_use]
-    pub fn facts(&self) -> &Facts {
-        self.reader.facts()
+    pub fn facts(&self) -> &SuperblockInfo {
+        self.reader.superblock()
     }
 
     /// What the journal was replayed for, if it had to be.

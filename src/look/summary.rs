@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use ext4_writer::reader::{Facts, Links, ReadError, Recovery};
+use ext4_writer::reader::{Links, ReadError, Recovery, SuperblockInfo};
 use ext4_writer::{FileKind, Profile};
 
 use super::Image;
@@ -21,7 +21,7 @@ const STATES: [&str; 2] = ["needs_recovery", "orphan_present"];
 #[derive(Debug)]
 pub struct Summary {
     /// What the superblock says.
-    pub facts: Facts,
+    pub facts: SuperblockInfo,
     /// What the journal was replayed for.
     pub recovery: Option<Recovery>,
     /// The blocks that are free, by the groups' descriptors; the superblock of a filesystem that

@@ -62,7 +62,7 @@ fn totals<S: Source>(
     findings: &mut Findings,
 ) {
     let record = &context.superblock;
-    let wide_counts = context.has(crate::reader::features::Feature::WIDE);
+    let wide_counts = context.has(crate::reader::features::Feature::BIT_64);
     let high = if wide_counts { record.free_blocks_count_hi } else { 0.into() };
     let told = wide(record.free_blocks_count_lo, high);
     let blocks = clusters.saturating_mul(context.layout.cluster_blocks);

@@ -6,7 +6,7 @@ use crate::check::kinds::{Judge, Kind};
 
 /// Where something is wrong, as far as it can be told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct Location {
     /// The inode.
     pub inode: Option<u32>,
     /// The group.
@@ -29,7 +29,7 @@ pub struct Finding {
     /// What.
     pub kind: Kind,
     /// Where.
-    pub place: Place,
+    pub place: Location,
     /// What is there; empty where the kind says it all.
     pub found: String,
     /// What should be there; empty where the kind says it all.
@@ -38,7 +38,7 @@ pub struct Finding {
 
 impl Finding {
     pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, place: Place::default(), found: String::new(), expected: String::new() }
+        Self { kind, place: Location::default(), found: String::new(), expected: String::new() }
     }
 
     pub(super) fn inode(mut self, inode: u32) -> Self {

@@ -233,7 +233,7 @@ impl<S: Source> Scan<'_, S> {
         if context.is_hurd() {
             return;
         }
-        if !context.has(Feature::WIDE) && record.file_acl_high.get() != 0 {
+        if !context.has(Feature::BIT_64) && record.file_acl_high.get() != 0 {
             let finding = subject.finding(Kind::InodeAttributeBlock).field("i_file_acl_high");
             self.out.findings.push(finding.found(record.file_acl_high).expected(0));
         }

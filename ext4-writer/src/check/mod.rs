@@ -65,7 +65,7 @@ mod tables;
 mod threads;
 mod usage;
 
-pub use findings::{Counts, Finding, Place};
+pub use findings::{Counts, Finding, Location};
 pub use kinds::{Description, Judge, Kind, Weight};
 pub use problems::{Problem, document, problems};
 

@@ -76,7 +76,7 @@ impl<'a> Subject<'a> {
     ///
     /// Source: e2fsprogs, `lib/ext2fs/blknum.c`, `ext2fs_file_acl_block`.
     pub(super) fn attribute_block<S: Source>(&self, context: &Context<S>) -> u64 {
-        if context.has(Feature::WIDE) {
+        if context.has(Feature::BIT_64) {
             wide48(self.record.file_acl_lo, self.record.file_acl_high)
         } else {
             self.record.file_acl_lo.get().into()

@@ -129,7 +129,7 @@ fn limits(opened: &Opened, findings: &mut Findings) {
     let Opened { superblock, layout } = opened;
     let block = layout.block.bytes();
     let blocks = layout.blocks;
-    let is_wide = layout.has(Feature::WIDE);
+    let is_wide = layout.has(Feature::BIT_64);
     let high = if is_wide { superblock.r_blocks_count_hi } else { 0.into() };
     let reserved = wide(superblock.r_blocks_count_lo, high);
     let first_inode = u64::from(superblock.first_ino.get());
@@ -165,7 +165,7 @@ fn conflicts(superblock: &Superblock, layout: &Layout, findings: &mut Findings) 
     let summed = has(Feature::METADATA_CSUM);
     conflict(summed && has(Feature::UNINIT_BG), "metadata_csum and uninit_bg");
     conflict(!summed && has(Feature::CSUM_SEED), "metadata_csum_seed without metadata_csum");
-    conflict(has(Feature::WIDE) && !has(feature::EXTENT), "64bit without extent");
+    conflict(has(Feature::BIT_64) && !has(feature::EXTENT), "64bit without extent");
     let resize = has(feature::RESIZE_INODE);
     conflict(resize && has(Feature::META_BG), "resize_inode and meta_bg");
     conflict(resize && has(Feature::SPARSE_SUPER2) && !has(Feature::SPARSE_SUPER), {

@@ -198,7 +198,7 @@ impl<D: Device> Filesystem<D> {
         self.count_blocks(inode, change)?;
         let place = at.unwrap_or(0);
         inode.record.file_acl_lo = U32::new(low32(place));
-        if self.has(Feature::WIDE) {
+        if self.has(Feature::BIT_64) {
             inode.record.file_acl_high = U16::new(low16(high32(place)));
         }
         let Some(at) = at else { return Ok(()) };

@@ -78,7 +78,7 @@ impl<D: Device> Filesystem<D> {
     fn seal_superblock(&mut self) -> EditResult<()> {
         let superblock = &mut self.superblock;
         superblock.free_blocks_count_lo = U32::new(low32(self.free_blocks));
-        if self.layout.has(Feature::WIDE) {
+        if self.layout.has(Feature::BIT_64) {
             superblock.free_blocks_count_hi = U32::new(high32(self.free_blocks));
         }
         superblock.free_inodes_count = U32::new(low32(self.free_inodes));

@@ -85,7 +85,7 @@ impl<D: Device> Filesystem<D> {
                 return Err(refused(format!("the size of an image with {name}"), reason));
             }
         }
-        let limit = if self.has(Feature::WIDE) && !self.has(Feature::RESIZE_INODE) {
+        let limit = if self.has(Feature::BIT_64) && !self.has(Feature::RESIZE_INODE) {
             1 << 48
         } else {
             u64::from(u32::MAX)
@@ -138,7 +138,7 @@ impl<D: Device> Filesystem<D> {
         let old = self.layout.blocks;
         let low = u64::from(self.superblock.r_blocks_count_lo.get());
         let high = u64::from(self.superblock.r_blocks_count_hi.get()) << 32;
-        let reserved = if self.has(Feature::WIDE) { low | high } else { low };
+        let reserved = if self.has(Feature::BIT_64) { low | high } else { low };
         let scaled = u128::from(reserved) * u128::from(target.blocks) / u128::from(old.max(1));
         self.set_reserved_blocks(u64::try_from(scaled).unwrap_or(reserved));
         let layout = &mut self.layout;
@@ -147,7 +147,7 @@ impl<D: Device> Filesystem<D> {
         layout.reserved_descriptor_blocks -= target.taken;
         let superblock = &mut self.superblock;
         superblock.blocks_count_lo = U32::new(low32(target.blocks));
-        if self.layout.has(Feature::WIDE) {
+        if self.layout.has(Feature::BIT_64) {
             superblock.blocks_count_hi = U32::new(high32(target.blocks));
         }
         superblock.inodes_count = U32::new(self.layout.inodes);

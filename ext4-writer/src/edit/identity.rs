@@ -83,7 +83,7 @@ impl<D: Device> Filesystem<D> {
 
     pub(crate) fn set_reserved_blocks(&mut self, blocks: u64) {
         self.superblock.r_blocks_count_lo = U32::new(low32(blocks));
-        if self.has(Feature::WIDE) {
+        if self.has(Feature::BIT_64) {
             self.superblock.r_blocks_count_hi = U32::new(high32(blocks));
         }
     }

@@ -17,7 +17,7 @@ use crate::record::superblock::Superblock;
 use crate::render::journal;
 use crate::render::resize::ResizeMap;
 use crate::render::superblock::{self, Sources};
-use crate::sink::{Prior, Sink};
+use crate::sink::{InitialContents, Sink};
 use crate::tree::Tree;
 use crate::units::{BlockCount, BlockIndex, InodeNumber, Run, index};
 use crate::write_buffer::WriteBuffer;
@@ -132,9 +132,11 @@ impl<S: Sink> Emitter<'_, S> {
     fn journal(&mut self) -> Result<()> {
         let file = &self.from.plan.placed.places.journal;
         let Some(first) = file.extents.first() else { return Ok(()) };
-        let others = match self.write_buffer.prior() {
-            Prior::Unknown if self.from.options.lazy_journal_init => journal::OtherBlocks::Anything,
-            Prior::Unknown | Prior::Zeros => journal::OtherBlocks::Zeros,
+        let others = match self.write_buffer.initial() {
+            InitialContents::Unknown if self.from.options.lazy_journal_init => {
+                journal::OtherBlocks::Anything
+            }
+            InitialContents::Unknown | InitialContents::Zeros => journal::OtherBlocks::Zeros,
         };
         let uuid = self.from.plan.identity.uuid;
         let block = journal::render(&self.from.plan.placed.geometry, uuid, others)?;

@@ -188,8 +188,8 @@ impl Renderer<'_> {
         let rest = inline.as_ref().map(|data| data.rest.as_slice());
         let split = split(self.tree, id, node, plan, &self.format)?;
         let attributes = self.with_lists(|lists| lists.in_inode(&split.in_inode, rest))?;
-        let outside: BlockCount =
-            split.outside().map(|one| ea_inode::blocks(&one.value, &self.format)).sum();
+        let in_ea_inodes: BlockCount =
+            split.in_ea_inodes().map(|one| ea_inode::blocks(&one.value, &self.format)).sum();
         let mapped_blocks: BlockCount =
             mapped(node, plan).iter().map(|extent| extent.run.length).sum();
         let own_blocks = widen(plan.extent_nodes.len()) + u64::from(plan.attribute_block.is_some());
@@ -197,7 +197,7 @@ impl Renderer<'_> {
             extent_root: self.extent_tree(id, node, plan)?.root,
             times: self.tree.other_times(id),
             extra: self.tree.extra(id),
-            blocks: mapped_blocks + BlockCount::new(own_blocks) + outside,
+            blocks: mapped_blocks + BlockCount::new(own_blocks) + in_ea_inodes,
             inline,
         };
         let inode = render(&fields(node, plan, &parts, self.format.block)?, &self.format);

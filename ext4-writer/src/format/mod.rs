@@ -114,7 +114,7 @@ impl Format {
 
     /// The bytes of a group descriptor.
     pub(crate) const fn descriptor_size(&self) -> u16 {
-        if self.has(Features::WIDE) { 64 } else { 32 }
+        if self.has(Features::BIT_64) { 64 } else { 32 }
     }
 
     /// The same as a length in memory.

@@ -32,7 +32,7 @@ pub(crate) struct EaInodes<'a> {
     before: InodeNumber,
 }
 
-const VALUES_HAVE_INODES: Error = internal("every value outside has an inode");
+const VALUES_HAVE_INODES: Error = internal("every value that needs an EA inode has one");
 
 impl<'a> EaInodes<'a> {
     /// None yet; their numbers will follow this one.

@@ -10,7 +10,7 @@ use crate::plan::places::Placed;
 use crate::record::group::{Flags, GroupDescriptor};
 use crate::record::{high16, high32, low16, low32};
 use crate::render::bitmaps::{BlockMap, InodeMap};
-use crate::sink::Prior;
+use crate::sink::InitialContents;
 use crate::units::{BlockCount, BlockIndex, GroupIndex, Run, index};
 
 /// What the blocks of inode tables hold in which no inode is in use.
@@ -25,12 +25,12 @@ pub(crate) enum UnusedTables {
 impl UnusedTables {
     /// They are left to the kernel only if it can be told: descriptors without checksums are not
     /// believed (kernel: `fs/ext4/super.c`, `ext4_has_uninit_itable`).
-    pub(crate) fn new(options: &Options, format: &Format, prior: Prior) -> Self {
-        match prior {
-            Prior::Unknown if options.lazy_itable_init && format.has_checksums() => {
+    pub(crate) fn new(options: &Options, format: &Format, initial: InitialContents) -> Self {
+        match initial {
+            InitialContents::Unknown if options.lazy_itable_init && format.has_checksums() => {
                 Self::LeftToKernel
             }
-            Prior::Unknown | Prior::Zeros => Self::Zeros,
+            InitialContents::Unknown | InitialContents::Zeros => Self::Zeros,
         }
     }
 }

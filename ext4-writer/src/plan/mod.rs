@@ -15,8 +15,8 @@ pub(crate) mod places;
 pub(crate) mod split;
 pub(crate) mod valid_sizes;
 
+use crate::alignment;
 use crate::alloc::Allocator;
-use crate::anchors;
 use crate::checksum::FsSeed;
 use crate::dirhash::NameHasher;
 use crate::error::{Error, Result, internal};
@@ -25,7 +25,7 @@ use crate::format::numbers::ORPHAN_FILE;
 use crate::geometry::{self, InodeDemand};
 use crate::options::{Journal, Options, Size};
 use crate::render::bitmaps::InodeMap;
-use crate::sink::Prior;
+use crate::sink::InitialContents;
 use crate::tree::{Content, Tree};
 use crate::units::{BlockCount, BlockIndex, InodeNumber, index};
 
@@ -96,15 +96,15 @@ impl<'a> Plan<'a> {
         allocated: Allocated,
         options: &Options,
         format: &'a Format,
-        prior: Prior,
+        initial: InitialContents,
     ) -> Result<Self> {
         if let Some(without) = allocated.without_orphan_file(options)? {
-            let plan = Self::tightest(tree, without, options, format, prior)?;
+            let plan = Self::tightest(tree, without, options, format, initial)?;
             if plan.placed.geometry.journal == BlockCount::ZERO {
                 return Ok(plan);
             }
         }
-        let plan = Self::tightest(tree, allocated, options, format, prior)?;
+        let plan = Self::tightest(tree, allocated, options, format, initial)?;
         if plan.orphan_file.is_some() != (plan.placed.geometry.orphan_file > BlockCount::ZERO) {
             return Err(internal("the list of orphans has its place before the contents"));
         }
@@ -117,17 +117,17 @@ impl<'a> Plan<'a> {
         allocated: Allocated,
         options: &Options,
         format: &'a Format,
-        prior: Prior,
+        initial: InitialContents,
     ) -> Result<Self> {
         if let Some(allocator) = places::tightened(options, format, &allocated.allocator)? {
             let tight = Allocated { allocator, orphan_file: allocated.orphan_file.clone() };
-            match Self::decide(tree, tight, options, format, prior) {
+            match Self::decide(tree, tight, options, format, initial) {
                 // More groups than were guessed.
                 Err(Error::InvalidOption { option: "max_size", .. }) => {}
                 decided => return decided,
             }
         }
-        Self::decide(tree, allocated, options, format, prior)
+        Self::decide(tree, allocated, options, format, initial)
     }
 
     fn decide(
@@ -135,7 +135,7 @@ impl<'a> Plan<'a> {
         allocated: Allocated,
         options: &Options,
         format: &'a Format,
-        prior: Prior,
+        initial: InitialContents,
     ) -> Result<Self> {
         let Allocated { mut allocator, orphan_file: file } = allocated;
         let identity = Identity::new(options, tree);
@@ -143,7 +143,7 @@ impl<'a> Plan<'a> {
         let numbering = Numbering::new(tree, orphan_file)?;
         let hasher = NameHasher::new(identity.hash_seed, format.hash, format.hashed_bytes);
         if options.stable_placement {
-            allocator.anchor(anchors::unit(format.block));
+            allocator.align(alignment::unit(format.block));
         }
         let seed = FsSeed::new(identity.uuid, format.has_checksums());
         let basis = Basis { tree, format, hasher, seed };
@@ -153,7 +153,7 @@ impl<'a> Plan<'a> {
         let placed = Placed::new(options, format, demand, allocator, file)?;
         let inodes = InodeMap::new(&placed.geometry, last);
         let directories = directories(tree, &numbering, &placed)?;
-        let unused_tables = UnusedTables::new(options, format, prior);
+        let unused_tables = UnusedTables::new(options, format, initial);
         let groups = Groups::new(&placed, inodes, &directories, unused_tables, seed)?;
         Ok(Self { identity, numbering, nodes, orphan_file, placed, groups, unused_tables })
     }

@@ -173,7 +173,7 @@ impl<'a> Planner<'a, '_> {
         Ok(plan.is_needed().then_some(plan))
     }
 
-    /// Counts the values that are outside, and takes a block for what the inode cannot hold.
+    /// Counts the values in EA inodes, and allocates a block for what the inode cannot hold.
     fn attribute_block(
         &mut self,
         id: NodeId,
@@ -191,7 +191,7 @@ impl<'a> Planner<'a, '_> {
                 entries.extend(&split.in_block);
             }
         }
-        for stored in entries.iter().filter(|stored| stored.outside) {
+        for stored in entries.iter().filter(|stored| stored.in_ea_inode) {
             self.values.refer(stored.attribute, node);
         }
         Ok(place)
@@ -269,11 +269,11 @@ pub(crate) fn split<'a>(
 ) -> Result<Split<'a>> {
     let split = Split::new(attributes(tree, id), inline_rest(node, plan), format)?;
     match &node.content {
-        // Blocks are counted for values outside; e2fsck takes those of a link for its target's,
+        // Blocks are counted for values in EA inodes; e2fsck takes those of a link for its target's,
         // unless there is a block of attributes (e2fsprogs: lib/ext2fs/valid_blk.c,
         // ext2fs_inode_has_valid_blocks2).
         Content::Symlink(target) if target.len() < BLOCK_MAP_SIZE => {
-            Ok(split.with_block_for_outside())
+            Ok(split.with_block_for_ea_inodes())
         }
         _ => Ok(split),
     }

@@ -1,4 +1,5 @@
-//! Which attributes of a node are in its inode, which in its block, and whose values are outside.
+//! Which attributes of a node are in its inode, which in its block, and whose values are in EA
+//! inodes.
 
 use std::cmp::Reverse;
 
@@ -22,7 +23,7 @@ const CONTENT_FITS: Error = internal("content in an inode is no longer than the 
 impl<'a> Split<'a> {
     /// Fills the inode as far as it can be filled, so that a block is needed only when nothing
     /// else helps and then has the least to hold; and if that is too much for a block, puts the
-    /// largest values outside, as few as are needed. `rest` is the length of the attribute with
+    /// largest values into EA inodes, as few as are needed. `rest` is the length of the attribute with
     /// content, which can be in the inode only.
     pub(crate) fn new(
         attributes: &'a [Attribute],
@@ -32,28 +33,28 @@ impl<'a> Split<'a> {
         let content = rest.map_or(0, |rest| attribute_size(DATA_NAME.len(), rest));
         let room = format.attribute_list_room().checked_sub(content).ok_or(CONTENT_FITS)?;
         let limit = format.block.len() - size_of::<Header>() - END;
-        let whole = Self::with_outside(attributes, [].iter(), room);
+        let whole = Self::with_ea_inodes(attributes, [].iter(), room);
         if whole.block_size() <= limit || !format.has(Features::EA_INODE) {
             return whole.within(limit);
         }
         let largest = largest_first(attributes);
-        let with = |count| Self::with_outside(attributes, largest.iter().take(count), room);
-        // What is outside makes room: with one more nothing stops fitting.
+        let with = |count| Self::with_ea_inodes(attributes, largest.iter().take(count), room);
+        // What is in EA inodes makes room: with one more nothing stops fitting.
         let counts: Vec<usize> = (1..=largest.len()).collect();
         let fitting = counts.partition_point(|count| with(*count).block_size() > limit);
         with(fitting + 1).within(limit)
     }
 
-    fn with_outside<'p>(
+    fn with_ea_inodes<'p>(
         attributes: &'a [Attribute],
-        outside: impl Iterator<Item = &'p usize>,
+        in_ea_inodes: impl Iterator<Item = &'p usize>,
         room: usize,
     ) -> Self {
         let mut stored: Vec<Stored<'a>> =
-            attributes.iter().map(|attribute| Stored { attribute, outside: false }).collect();
-        for place in outside {
+            attributes.iter().map(|attribute| Stored { attribute, in_ea_inode: false }).collect();
+        for place in in_ea_inodes {
             if let Some(stored) = stored.get_mut(*place) {
-                stored.outside = true;
+                stored.in_ea_inode = true;
             }
         }
         let sizes: Vec<usize> = stored.iter().map(Stored::size).collect();
@@ -73,16 +74,16 @@ impl<'a> Split<'a> {
         if needed > limit { Err(Error::AttributesTooLarge { needed, limit }) } else { Ok(self) }
     }
 
-    /// The attributes whose values are outside.
-    pub(crate) fn outside(&self) -> impl Iterator<Item = &'a Attribute> {
+    /// The attributes whose values are in EA inodes.
+    pub(crate) fn in_ea_inodes(&self) -> impl Iterator<Item = &'a Attribute> {
         let all = self.in_inode.iter().chain(&self.in_block);
-        all.filter(|stored| stored.outside).map(|stored| stored.attribute)
+        all.filter(|stored| stored.in_ea_inode).map(|stored| stored.attribute)
     }
 
-    /// With a block if there are values outside, in which then at least one of their entries is.
-    pub(crate) fn with_block_for_outside(mut self) -> Self {
-        let outside = self.in_inode.iter().position(|stored| stored.outside);
-        if let Some(place) = outside
+    /// With a block if there are values in EA inodes, in which then at least one of their entries is.
+    pub(crate) fn with_block_for_ea_inodes(mut self) -> Self {
+        let in_ea_inodes = self.in_inode.iter().position(|stored| stored.in_ea_inode);
+        if let Some(place) = in_ea_inodes
             && self.in_block.is_empty()
         {
             self.in_block.push(self.in_inode.remove(place));
@@ -92,11 +93,11 @@ impl<'a> Split<'a> {
 
     /// What it costs beside the inode: inodes first, then a block.
     fn cost(&self) -> (usize, bool) {
-        (self.outside().count(), !self.in_block.is_empty())
+        (self.in_ea_inodes().count(), !self.in_block.is_empty())
     }
 }
 
-/// The places of values that can be outside. An empty one cannot.
+/// The places of values that can be in EA inodes. An empty one cannot.
 ///
 /// Source: kernel, `fs/ext4/xattr.c`, `ext4_xattr_set_handle`.
 fn largest_first(attributes: &[Attribute]) -> Vec<usize> {
@@ -145,10 +146,10 @@ mod tests {
         attributes
     }
 
-    fn outside(sizes: &[usize]) -> Vec<usize> {
+    fn in_ea_inodes(sizes: &[usize]) -> Vec<usize> {
         let attributes = attributes(sizes);
         let split = Split::new(attributes.as_slice(), None, &format(Features::EA_INODE)).unwrap();
-        split.outside().map(|attribute| attribute.value.len()).collect()
+        split.in_ea_inodes().map(|attribute| attribute.value.len()).collect()
     }
 
     #[test]
@@ -180,12 +181,12 @@ mod tests {
     }
 
     #[test]
-    fn no_more_values_are_outside_than_must_be() {
-        assert_eq!(outside(&[68, 4040]), [0; 0]);
-        assert_eq!(outside(&[4041]), [4041]);
-        assert_eq!(outside(&[65_536, 65_536, 68, 4000]), [65_536, 65_536]);
-        assert_eq!(outside(&[2000, 2001, 2002]), [2002]);
-        assert_eq!(outside(&[1000; 10]), [1000; 7]);
+    fn no_more_values_have_ea_inodes_than_must() {
+        assert_eq!(in_ea_inodes(&[68, 4040]), [0; 0]);
+        assert_eq!(in_ea_inodes(&[4041]), [4041]);
+        assert_eq!(in_ea_inodes(&[65_536, 65_536, 68, 4000]), [65_536, 65_536]);
+        assert_eq!(in_ea_inodes(&[2000, 2001, 2002]), [2002]);
+        assert_eq!(in_ea_inodes(&[1000; 10]), [1000; 7]);
     }
 
     #[test]
@@ -209,7 +210,7 @@ mod tests {
         let one = attributes(&[48]);
         assert!(leave_room(one.as_slice(), 0, &both).unwrap());
         assert!(!leave_room(one.as_slice(), 1, &both).unwrap());
-        let outside = attributes(&[65_536]);
-        assert!(leave_room(outside.as_slice(), 48, &both).unwrap());
+        let in_ea_inodes = attributes(&[65_536]);
+        assert!(leave_room(in_ea_inodes.as_slice(), 48, &both).unwrap());
     }
 }

@@ -9,7 +9,7 @@ use crate::geometry::{self, Geometry, InodeDemand};
 use crate::options::{Options, Size};
 use crate::plan::places::FULL_IS_TOO_LITTLE;
 use crate::plan::{Allocated, Plan};
-use crate::sink::Prior;
+use crate::sink::InitialContents;
 use crate::tree::Tree;
 use crate::units::{BlockCount, BlockIndex};
 
@@ -131,7 +131,7 @@ impl Sizes<'_> {
         let allocator = Allocator::new(layout.clone(), Some(BlockIndex::new(blocks.get())));
         let tree = Tree::new(options.epoch, self.format)?;
         let plan = Allocated::new(&options, self.format, allocator).and_then(|allocated| {
-            Plan::new(&tree, allocated, &options, self.format, Prior::Zeros).map(drop)
+            Plan::new(&tree, allocated, &options, self.format, InitialContents::Zeros).map(drop)
         });
         match plan {
             Err(Error::ImageFull { needed, available }) => {

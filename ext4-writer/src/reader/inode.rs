@@ -330,7 +330,7 @@ fn checked(
     if inode.has(Flags::INLINE_DATA) && !layout.has(Feature::INLINE_DATA) {
         return Err(inode.corrupt("it has its content inside, without the feature inline_data"));
     }
-    if layout.has(Feature::WIDE) {
+    if layout.has(Feature::BIT_64) {
         inode.attribute_block = wide48(inode.record.file_acl_lo, inode.record.file_acl_high);
     }
     if layout.has(Feature::PROJECT) {

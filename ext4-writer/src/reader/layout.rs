@@ -104,7 +104,7 @@ impl Layout {
             backup_groups: superblock.backup_bgs.map(zerocopy::little_endian::U32::get),
             reserved_descriptor_blocks: superblock.reserved_gdt_blocks.get().into(),
         };
-        if !features.has(Feature::WIDE) {
+        if !features.has(Feature::BIT_64) {
             layout.blocks = superblock.blocks_count_lo.get().into();
         }
         if !features.has(Feature::BIGALLOC) {
@@ -264,7 +264,7 @@ fn descriptor_len(
     features: FeatureWords,
     block: BlockSize,
 ) -> ReadResult<usize> {
-    if !features.has(Feature::WIDE) {
+    if !features.has(Feature::BIT_64) {
         return Ok(SHORT_DESCRIPTOR);
     }
     let length = usize::from(superblock.desc_size.get());

@@ -53,7 +53,6 @@ pub(crate) mod directory;
 mod error;
 pub(crate) mod extent;
 mod extents;
-mod facts;
 pub(crate) mod features;
 pub(crate) mod groups;
 pub(crate) mod inode;
@@ -63,6 +62,7 @@ pub(crate) mod map;
 mod path;
 mod source;
 pub(crate) mod space;
+mod superblock_info;
 pub(crate) mod tags;
 mod walk;
 
@@ -72,13 +72,13 @@ pub use content::{Contents, FileSegment, SegmentKind, Segments};
 pub use directory::{DirectoryEntry, ReadDirectory};
 pub use error::{Part, ReadError, ReadResult};
 pub use extent::Extent;
-pub use facts::Facts;
 pub use features::FeatureWords;
 pub use groups::{Group, GroupFlags};
 pub use inode::{DeviceNumber, Inode};
 pub use journal::Recovery;
 pub use source::Source;
 pub use space::FreeRun;
+pub use superblock_info::SuperblockInfo;
 pub use walk::{Walk, WalkEntry};
 
 use std::fmt;
@@ -107,7 +107,7 @@ pub enum Links {
 pub struct Reader<S> {
     device: Device<S>,
     layout: Layout,
-    facts: Facts,
+    superblock: SuperblockInfo,
     recovery: Option<Recovery>,
 }
 
@@ -115,7 +115,7 @@ impl<S> fmt::Debug for Reader<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader")
             .field("device", &self.device)
-            .field("facts", &self.facts)
+            .field("superblock", &self.superblock)
             .field("recovery", &self.recovery)
             .finish_non_exhaustive()
     }
@@ -135,7 +135,7 @@ impl<S: Source> Reader<S> {
         if !must_replay {
             return Ok(reader);
         }
-        let Some(number) = reader.facts.journal_inode else {
+        let Some(number) = reader.superblock.journal_inode else {
             return Err(ReadError::Unsupported {
                 what: "an image that was not unmounted".to_owned(),
                 reason: "its journal is on another device; run e2fsck with that",
@@ -156,8 +156,8 @@ impl<S: Source> Reader<S> {
         }
         let layout = layout_of(&reader.device, &superblock)?;
         reader.device.blocks = layout.blocks;
-        (reader.facts, reader.layout) = (Facts::new(&superblock, &layout), layout);
-        reader.facts.is_clean = false;
+        (reader.superblock, reader.layout) = (SuperblockInfo::new(&superblock, &layout), layout);
+        reader.superblock.is_clean = false;
         reader.recovery = Some(recovery);
         Ok(reader)
     }
@@ -171,8 +171,8 @@ impl<S: Source> Reader<S> {
         let device = Device::new(source);
         let (superblock, layout) = superblock(&device)?;
         let device = device.sized(layout.block, layout.blocks);
-        let facts = Facts::new(&superblock, &layout);
-        Ok(Self { device, layout, facts, recovery: None })
+        let info = SuperblockInfo::new(&superblock, &layout);
+        Ok(Self { device, layout, superblock: info, recovery: None })
     }
 
     /// What the journal replaces. Its inode is one of the blocks that may not have been written
@@ -194,8 +194,8 @@ impl<S: Source> Reader<S> {
 
     /// What the superblock says, after the journal was replayed.
     #[must_use]
-    pub const fn facts(&self) -> &Facts {
-        &self.facts
+    pub const fn superblock(&self) -> &SuperblockInfo {
+        &self.superblock
     }
 
     /// What the journal was replayed for; `None` if the image was unmounted.
@@ -374,7 +374,7 @@ impl<S: Source> Reader<S> {
 
     /// What a block of attributes adds to an inode's sectors, where that can be told.
     fn cluster_sectors(&self) -> Option<u64> {
-        let sectors = self.facts.cluster_size / 512;
+        let sectors = self.superblock.cluster_size / 512;
         (!self.layout.has(Feature::EA_INODE)).then_some(sectors)
     }
 

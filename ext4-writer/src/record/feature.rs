@@ -19,7 +19,7 @@ impl Feature {
     pub(crate) const NEEDS_RECOVERY: Self = Self::Incompatible(0x0004);
     pub(crate) const EXTENT: Self = Self::Incompatible(0x0040);
     pub(crate) const META_BG: Self = Self::Incompatible(0x0010);
-    pub(crate) const WIDE: Self = Self::Incompatible(0x0080);
+    pub(crate) const BIT_64: Self = Self::Incompatible(0x0080);
     pub(crate) const EA_INODE: Self = Self::Incompatible(0x0400);
     pub(crate) const CSUM_SEED: Self = Self::Incompatible(0x2000);
     pub(crate) const LARGE_DIR: Self = Self::Incompatible(0x4000);

@@ -311,18 +311,18 @@ impl EntryBlock {
 }
 
 /// Entries that fill `length` bytes without a tail, as in an inode.
-pub(crate) fn entry_area<'a>(
+pub(crate) fn entry_region<'a>(
     entries: impl Iterator<Item = &'a Named<'a>>,
     length: usize,
 ) -> Result<Vec<u8>> {
     if length == 0 {
         return Ok(Vec::new());
     }
-    let mut area = EntryBlock::of(length);
+    let mut region = EntryBlock::of(length);
     for entry in entries {
-        area.put(entry)?;
+        region.put(entry)?;
     }
-    area.close()
+    region.close()
 }
 
 const ENTRIES_FIT: Error = internal("a directory's entries fit into their blocks");

@@ -7,7 +7,7 @@
 
 use crate::error::{Error, Result, internal};
 use crate::record::inode::BLOCK_MAP_SIZE;
-use crate::render::directory::{Dots, Named, entry_area};
+use crate::render::directory::{Dots, Named, entry_region};
 use crate::units::widen;
 
 /// The bytes of a directory's parent: `EXT4_INLINE_DOTDOT_SIZE`.
@@ -51,7 +51,7 @@ impl InlineRegions {
     pub(crate) fn render(&self, dots: Dots, names: &[Named<'_>]) -> Result<InlineData> {
         let region = |first: bool, length| {
             let chosen = names.iter().zip(&self.in_first).filter(|(_, is)| **is == first);
-            entry_area(chosen.map(|(name, _)| name), length)
+            entry_region(chosen.map(|(name, _)| name), length)
         };
         let mut bytes = dots.parent.get().to_le_bytes().to_vec();
         bytes.extend(region(true, FIRST_REGION)?);

@@ -89,7 +89,7 @@ fn set_sizes(superblock: &mut Superblock, sources: &Sources<'_>) -> Result<()> {
         superblock.min_extra_isize = U16::new(EXTRA_SIZE);
         superblock.want_extra_isize = U16::new(EXTRA_SIZE);
     }
-    if format.has(Features::WIDE) {
+    if format.has(Features::BIT_64) {
         superblock.desc_size = U16::new(format.descriptor_size());
     }
     if format.has(Features::FLEX_BG) {

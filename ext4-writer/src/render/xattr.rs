@@ -16,13 +16,13 @@ use crate::units::{BlockIndex, InodeNumber};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Stored<'a> {
     pub attribute: &'a Attribute,
-    pub outside: bool,
+    pub in_ea_inode: bool,
 }
 
 impl Stored<'_> {
-    /// The bytes of its entry, and of its value if that is not outside.
+    /// The bytes of its entry, and of its value if that is not in an EA inode.
     pub(crate) fn size(&self) -> usize {
-        let value = if self.outside { 0 } else { self.attribute.value.len() };
+        let value = if self.in_ea_inode { 0 } else { self.attribute.value.len() };
         attribute_size(self.attribute.suffix.len(), value)
     }
 }
@@ -31,7 +31,7 @@ impl Stored<'_> {
 pub(crate) struct Lists<'a> {
     pub format: &'a Format,
     pub seed: FsSeed,
-    /// Finds the inode of a value that is outside.
+    /// Finds the EA inode of a value.
     pub value_inode: &'a dyn Fn(&Attribute) -> Result<InodeNumber>,
 }
 
@@ -46,23 +46,23 @@ impl Lists<'_> {
         }
         let mut listed = Vec::with_capacity(list.len() + 1);
         for stored in list {
-            // In the inode, only values outside have a hash (kernel: fs/ext4/xattr.c,
+            // In the inode, only values in EA inodes have a hash (kernel: fs/ext4/xattr.c,
             // ext4_xattr_set_entry).
-            let hash = if stored.outside { entry_hash(stored, self.seed) } else { 0 };
+            let hash = if stored.in_ea_inode { entry_hash(stored, self.seed) } else { 0 };
             listed.push(self.listed(stored, hash)?);
         }
         listed.extend(rest.map(|value| Listed {
             index: INDEX_SYSTEM,
             suffix: DATA_NAME,
             value,
-            outside: None,
+            ea_inode: None,
             hash: 0,
         }));
         let mut room = vec![0; self.format.attribute_room()];
-        let (magic, area) = room.split_first_chunk_mut().ok_or(ATTRIBUTES_FIT)?;
+        let (magic, region) = room.split_first_chunk_mut().ok_or(ATTRIBUTES_FIT)?;
         *magic = MAGIC.to_le_bytes();
         // In the inode, values are counted from the first entry.
-        put_list(area, 0, &listed)?;
+        put_list(region, 0, &listed)?;
         Ok(room)
     }
 
@@ -97,7 +97,7 @@ impl Lists<'_> {
             index: attribute.index,
             suffix: &attribute.suffix,
             value: &attribute.value,
-            outside: stored.outside.then(|| (self.value_inode)(attribute)).transpose()?,
+            ea_inode: stored.in_ea_inode.then(|| (self.value_inode)(attribute)).transpose()?,
             hash,
         })
     }
@@ -109,14 +109,14 @@ struct Listed<'a> {
     suffix: &'a [u8],
     value: &'a [u8],
     /// The inode that has the value.
-    outside: Option<InodeNumber>,
+    ea_inode: Option<InodeNumber>,
     hash: u32,
 }
 
 impl Listed<'_> {
     /// The value if it is here.
     fn inside(&self) -> &[u8] {
-        if self.outside.is_some() { &[] } else { self.value }
+        if self.ea_inode.is_some() { &[] } else { self.value }
     }
 }
 
@@ -126,9 +126,9 @@ fn padded(length: usize) -> usize {
 
 /// Puts entries from `start` on and their values from the end; the offsets of values count from
 /// the start of `area`.
-fn put_list(area: &mut [u8], start: usize, listed: &[Listed<'_>]) -> Result<()> {
+fn put_list(region: &mut [u8], start: usize, listed: &[Listed<'_>]) -> Result<()> {
     let mut place = start;
-    let mut end = area.len();
+    let mut end = region.len();
     for one in listed {
         let inside = one.inside();
         end -= padded(inside.len());
@@ -137,33 +137,33 @@ fn put_list(area: &mut [u8], start: usize, listed: &[Listed<'_>]) -> Result<()> 
             name_len: u8::try_from(one.suffix.len()).map_err(|_| ATTRIBUTES_FIT)?,
             name_index: one.index,
             value_offs: u16::try_from(offset).map(U16::new).map_err(|_| ATTRIBUTES_FIT)?,
-            value_inum: U32::new(one.outside.map_or(0, InodeNumber::get)),
+            value_inum: U32::new(one.ea_inode.map_or(0, InodeNumber::get)),
             value_size: u32::try_from(one.value.len()).map(U32::new).map_err(|_| ATTRIBUTES_FIT)?,
             hash: U32::new(one.hash),
         };
-        put(area, place, entry.as_bytes())?;
-        put(area, place + size_of::<Entry>(), one.suffix)?;
-        put(area, end, inside)?;
+        put(region, place, entry.as_bytes())?;
+        put(region, place + size_of::<Entry>(), one.suffix)?;
+        put(region, end, inside)?;
         place += size_of::<Entry>() + padded(one.suffix.len());
     }
     Ok(())
 }
 
-fn put(area: &mut [u8], place: usize, bytes: &[u8]) -> Result<()> {
-    let target = area.get_mut(place..place + bytes.len()).ok_or(ATTRIBUTES_FIT)?;
+fn put(region: &mut [u8], place: usize, bytes: &[u8]) -> Result<()> {
+    let target = region.get_mut(place..place + bytes.len()).ok_or(ATTRIBUTES_FIT)?;
     target.copy_from_slice(bytes);
     Ok(())
 }
 
 fn entry_hash(stored: &Stored<'_>, seed: FsSeed) -> u32 {
     let attribute = stored.attribute;
-    if stored.outside {
+    if stored.in_ea_inode {
         return hash(&attribute.suffix, [seed.value(&attribute.value)]);
     }
     hash(&attribute.suffix, words(&attribute.value))
 }
 
-/// The hash of an entry: the name's bytes unsigned, then the value in words; of a value outside the
+/// The hash of an entry: the name's bytes unsigned, then the value in words; of a value in an EA inode the
 /// hash that its inode keeps.
 ///
 /// Source: kernel, `fs/ext4/xattr.c`, `ext4_xattr_hash_entry`.

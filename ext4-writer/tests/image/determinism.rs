@@ -104,7 +104,7 @@ fn different_chunks(stable: bool, grown: u64) -> (usize, usize) {
 }
 
 /// Contents stand in the order in which they came: what two images have in common at their start
-/// stands at the same place, and all behind a file that grew moves with it. Gaps before anchors
+/// stands at the same place, and all behind a file that grew moves with it. Gaps before aligned files
 /// stop that.
 #[test]
 fn a_stable_placement_lets_a_file_grow_without_moving_others() {
@@ -113,7 +113,7 @@ fn a_stable_placement_lets_a_file_grow_without_moving_others() {
         assert!(different * 100 < chunks, "{different} of {chunks}");
     }
     let (different, chunks) = different_chunks(false, 50_000);
-    assert!(different * 100 > chunks, "without anchors half of the image moves");
+    assert!(different * 100 > chunks, "without alignment half of the image moves");
 }
 
 #[test]

@@ -14,7 +14,8 @@ use banger_test_support::storm::weather;
 use banger_test_support::tree::Tree;
 use banger_test_support::{gate, judge, view};
 use ext4_writer::{
-    Builder, DeviceSink, Error, Features, Journal, Metadata, Options, Prior, Sink, Size, Summary,
+    Builder, DeviceSink, Error, Features, InitialContents, Journal, Metadata, Options, Sink, Size,
+    Summary,
 };
 
 use crate::features::declare;
@@ -42,8 +43,8 @@ impl Garbage {
 }
 
 impl Sink for Garbage {
-    fn prepare(&mut self, _: Option<u64>) -> io::Result<Prior> {
-        Ok(Prior::Unknown)
+    fn prepare(&mut self, _: Option<u64>) -> io::Result<InitialContents> {
+        Ok(InitialContents::Unknown)
     }
 
     fn capacity(&self) -> Option<u64> {
@@ -510,8 +511,8 @@ enum Event {
 struct Witness(Vec<Event>);
 
 impl Sink for Witness {
-    fn prepare(&mut self, _: Option<u64>) -> io::Result<Prior> {
-        Ok(Prior::Unknown)
+    fn prepare(&mut self, _: Option<u64>) -> io::Result<InitialContents> {
+        Ok(InitialContents::Unknown)
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {

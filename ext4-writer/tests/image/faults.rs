@@ -9,8 +9,8 @@ use std::rc::Rc;
 use banger_test_support::device::LoopDevice;
 use banger_test_support::judge;
 use ext4_writer::{
-    Builder, DeviceSink, Error, Features, FileContent, FileFlags, FileSink, MemorySink, Metadata,
-    NodeId, Options, Prior, Result, Segment, Sink, Size, Special,
+    Builder, DeviceSink, Error, Features, FileContent, FileFlags, FileSink, InitialContents,
+    MemorySink, Metadata, NodeId, Options, Result, Segment, Sink, Size, Special,
 };
 
 use crate::device::Garbage;
@@ -70,7 +70,7 @@ impl<S: Sink> Faulty<S> {
 }
 
 impl<S: Sink> Sink for Faulty<S> {
-    fn prepare(&mut self, length: Option<u64>) -> io::Result<Prior> {
+    fn prepare(&mut self, length: Option<u64>) -> io::Result<InitialContents> {
         if self.fault == Fault::Prepare {
             return Err(io::ErrorKind::PermissionDenied.into());
         }

@@ -27,7 +27,7 @@ fn image() -> Vec<u8> {
 fn inode(image: &[u8], path: &str) -> (usize, u32) {
     let reader = Reader::open(image).unwrap();
     let number = reader.lookup(path.as_bytes(), Links::Keep).unwrap().number();
-    let facts = reader.facts();
+    let facts = reader.superblock();
     let group = reader.group((number - 1) / facts.inodes_per_group).unwrap();
     let place = u64::from((number - 1) % facts.inodes_per_group) * facts.inode_size;
     let offset = group.inode_table * facts.block_size + place;

@@ -28,7 +28,7 @@ pub(crate) fn ask_everything<S: Source>(source: S) -> usize {
     let Ok(reader) = Reader::open(source) else { return 0 };
     let mut answers = 1;
     let mut count = |is_answer: bool| answers += usize::from(is_answer);
-    for group in 0..reader.facts().groups.min(8) {
+    for group in 0..reader.superblock().groups.min(8) {
         count(reader.group(group).is_ok());
         count(reader.free_runs(group).is_ok());
         count(reader.free_inodes(group).is_ok());
@@ -42,7 +42,7 @@ pub(crate) fn ask_everything<S: Source>(source: S) -> usize {
             ask(&reader, &entry.inode, &mut count);
         }
     }
-    for number in 1..reader.facts().inodes.min(60) {
+    for number in 1..reader.superblock().inodes.min(60) {
         if let Ok(inode) = reader.inode(number) {
             ask(&reader, &inode, &mut count);
         }

@@ -157,7 +157,7 @@ fn a_dirty_image_read_as_it_lies_is_not_replayed() {
     let Some(dirty) = copies.first() else { return };
     let reader = open(dirty);
     assert!(reader.recovery().is_some_and(|recovery| recovery.transactions > 0));
-    assert!(!reader.facts().is_clean);
+    assert!(!reader.superblock().is_clean);
     assert!(reader.lookup(b"new", Links::Keep).is_ok());
     let unreplayed = Reader::open_unreplayed(File::open(dirty).unwrap()).unwrap();
     assert!(unreplayed.recovery().is_none());

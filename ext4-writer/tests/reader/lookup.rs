@@ -104,9 +104,9 @@ fn segments_cover_a_file_without_gaps() {
 #[test]
 fn numbers_that_no_inode_in_use_has_are_refused() {
     let reader = image();
-    let count = reader.facts().inodes;
+    let count = reader.superblock().inodes;
     assert!(matches!(reader.inode(0), Err(ReadError::NoSuchInode { .. })));
     assert!(matches!(reader.inode(count + 1), Err(ReadError::NoSuchInode { .. })));
     assert!(matches!(reader.inode(count), Err(ReadError::FreeInode { .. })));
-    assert!(reader.group(reader.facts().groups).is_err());
+    assert!(reader.group(reader.superblock().groups).is_err());
 }

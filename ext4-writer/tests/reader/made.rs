@@ -155,7 +155,7 @@ fn assert_clean(image: &Path, options: &[&str]) {
 fn assert_space(image: &Path) {
     let report = gate::dump(image).unwrap();
     let reader = open(image);
-    let facts = reader.facts();
+    let facts = reader.superblock();
     assert_eq!((facts.blocks, facts.block_size), (report.blocks, report.block_size));
     assert_eq!(facts.free_blocks, report.free_blocks);
     assert_eq!(facts.reserved_blocks, report.reserved_blocks);

@@ -94,7 +94,7 @@ fn word(image: &[u8], offset: usize) -> u32 {
 /// All fields that are tried.
 pub(super) fn fields(image: &[u8]) -> Vec<Field> {
     let reader = Reader::open_unreplayed(image).unwrap();
-    let facts = reader.facts().clone();
+    let facts = reader.superblock().clone();
     let block = size(facts.block_size);
     let mut fields = Fields { list: Vec::new() };
     fields.add("superblock", 1024, SUPERBLOCK, Seal::Superblock);
@@ -133,8 +133,8 @@ pub(super) fn fields(image: &[u8]) -> Vec<Field> {
 
 fn of_inode(reader: &Reader<&[u8]>, image: &[u8], inode: &Inode, fields: &mut Fields) {
     let number = inode.number();
-    let block = size(reader.facts().block_size);
-    let length = size(reader.facts().inode_size);
+    let block = size(reader.superblock().block_size);
+    let length = size(reader.superblock().inode_size);
     let offset = size(reader.inode_offset(number).unwrap());
     let name = if number < 11 { "own inode" } else { "inode" };
     let count = if length == 128 { 39 } else { INODE.len() };
@@ -181,7 +181,7 @@ fn of_inode(reader: &Reader<&[u8]>, image: &[u8], inode: &Inode, fields: &mut Fi
             of_directory(image, inode, (place, at, block), fields);
         }
     }
-    if reader.facts().features.has_name("orphan_file") && number == orphan_file(image) {
+    if reader.superblock().features.has_name("orphan_file") && number == orphan_file(image) {
         for at in runs.iter().flat_map(|run| run.block..run.block + run.length).take(2) {
             let seal = Seal::Orphans { inode: number, block: at };
             fields.add("orphan file", size(at) * block, &[4, 4], seal);

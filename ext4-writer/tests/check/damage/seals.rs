@@ -39,7 +39,7 @@ fn size(number: u64) -> usize {
 
 fn shape(base: &[u8]) -> Shape {
     let reader = Reader::open_unreplayed(base).unwrap();
-    let facts = reader.facts();
+    let facts = reader.superblock();
     let word = |place: usize| u32::from_le_bytes(base[place..place + 4].try_into().unwrap());
     let seed = if facts.features.has_name("metadata_csum_seed") {
         word(1024 + 0x270)

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use crate::buffer::Buffer;
 use crate::deferred_error::DeferredError;
 use crate::reader::Source;
-use crate::sink::{Prior, Sink, part_is_inside};
+use crate::sink::{InitialContents, Sink, part_is_inside};
 use crate::units::widen;
 use crate::write_buffer::PAGES;
 
@@ -149,7 +149,7 @@ impl<S: Sink + Send + 'static> WriteBehind<S> {
 }
 
 impl<S: Sink + Send + 'static> Sink for WriteBehind<S> {
-    fn prepare(&mut self, length: Option<u64>) -> io::Result<Prior> {
+    fn prepare(&mut self, length: Option<u64>) -> io::Result<InitialContents> {
         self.ask(move |sink| sink.prepare(length))
     }
 
@@ -291,7 +291,8 @@ mod tests {
     fn an_error_says_where_it_was_and_not_where_it_was_told() {
         const MIB: u64 = 1 << 20;
         let behind = WriteBehind::new(Full(2)).unwrap();
-        let mut write_buffer = WriteBuffer::new(behind, Prior::Zeros, BlockSize::DEFAULT).unwrap();
+        let mut write_buffer =
+            WriteBuffer::new(behind, InitialContents::Zeros, BlockSize::DEFAULT).unwrap();
         let failed = (0..10_000).find_map(|_| write_buffer.append(&[7; 4096]).err()).unwrap();
         let Error::WriteImage { offset, length, source } = failed else { panic!("{failed}") };
         assert_eq!((offset, length), (2 * MIB, MIB));

@@ -1,31 +1,31 @@
-//! Where a stable placement starts anew: at files chosen by their names, so that one file more or
-//! one block more shifts nothing but what stands before the next of them.
+//! Which files a stable placement aligns: some, chosen by their names, so that one file more or one
+//! block more shifts nothing but what stands before the next of them.
 
 use crate::dirhash::NameHasher;
 use crate::options::{DirectoryHash, HashedBytes};
 use crate::units::{BlockCount, BlockSize};
 
-/// Anchors begin at multiples of this.
+/// Aligned files begin at multiples of this.
 const UNIT: u64 = 256 << 10;
-/// The files between two anchors: at least, and at most.
+/// From one aligned file to the next: at least, and at most.
 const FILES: std::ops::Range<u32> = 256..2048;
-/// One name in so many is an anchor's.
+/// One name in so many is an aligned file's.
 const NAMES: u32 = 256;
 
-/// Which files begin at an anchor.
+/// The state of the choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Anchors {
+pub(crate) struct Alignment {
     unit: BlockCount,
     files_since: u32,
 }
 
-impl Anchors {
-    /// Anchors for blocks of this size.
+impl Alignment {
+    /// For blocks of this size.
     pub(crate) fn new(block_size: BlockSize) -> Self {
         Self { unit: unit(block_size), files_since: 0 }
     }
 
-    /// Counts a file; whether it begins at an anchor, and then at what multiple.
+    /// Counts a file; whether it is aligned, and then to what multiple.
     pub(crate) fn at(&mut self, name: &[u8]) -> Option<BlockCount> {
         self.files_since += 1;
         // Any hash will do: this one is at hand.
@@ -40,7 +40,7 @@ impl Anchors {
     }
 }
 
-/// The multiple of blocks at which an anchor begins.
+/// The multiple of blocks to which files are aligned.
 pub(crate) fn unit(block_size: BlockSize) -> BlockCount {
     block_size.blocks_for(UNIT)
 }

@@ -10,7 +10,7 @@ use crate::record::wide;
 
 /// What the superblock says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct SuperblockInfo {
     /// The label; empty if there is none.
     pub label: Vec<u8>,
     /// The UUID.
@@ -98,12 +98,12 @@ fn nonzero(number: U32) -> Option<u32> {
     Some(number.get()).filter(|number| *number != 0)
 }
 
-impl Facts {
+impl SuperblockInfo {
     pub(crate) fn new(superblock: &Superblock, layout: &Layout) -> Self {
         let size = |length: usize| crate::units::widen(length);
         let state = superblock.state.get();
         let flex = 1u64.checked_shl(superblock.log_groups_per_flex.into()).unwrap_or(1);
-        let mut facts = Self {
+        let mut info = Self {
             label: text(&superblock.volume_name),
             uuid: superblock.uuid,
             last_mounted: text(&superblock.last_mounted),
@@ -147,17 +147,17 @@ impl Facts {
             mount_options: text(&superblock.mount_opts),
             first_orphan: nonzero(superblock.last_orphan),
         };
-        facts.count_blocks(superblock, layout);
+        info.count_blocks(superblock, layout);
         let seed = superblock.hash_seed.iter().flat_map(|word| word.get().to_le_bytes());
-        for (byte, from) in facts.hash_seed.iter_mut().zip(seed) {
+        for (byte, from) in info.hash_seed.iter_mut().zip(seed) {
             *byte = from;
         }
-        facts
+        info
     }
 
     fn count_blocks(&mut self, superblock: &Superblock, layout: &Layout) {
         let count = |low: U32, high: U32| {
-            let high = if layout.has(Feature::WIDE) { high } else { U32::ZERO };
+            let high = if layout.has(Feature::BIT_64) { high } else { U32::ZERO };
             wide(low, high)
         };
         // Unlike the groups' counts it is of blocks where there are clusters, too
