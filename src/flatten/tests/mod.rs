@@ -327,21 +327,26 @@ impl<'b> Dump<'b> {
         if !attributes.is_empty() {
             self.words.push(Word { path: Vec::new(), rest: Some("/".to_owned()), attributes });
         }
-        self.directory(root, b"");
+        self.below_root();
         self.words
     }
 
-    fn directory(&mut self, directory: NodeId, path: &[u8]) {
-        let names = self.builder.names(directory).unwrap();
-        for (name, node) in names {
-            let path = [path, name].concat();
+    /// Everything below the root, each directory before what is in it.
+    fn below_root(&mut self) {
+        let mut waiting = vec![(self.builder.root(), Vec::new())];
+        while let Some((node, path)) = waiting.pop() {
             let is_own = path == b"lost+found" && self.attributes(node, 0o700).is_empty();
-            if !is_own {
+            if !path.is_empty() && !is_own {
                 self.node(node, &path);
             }
-            if self.builder.kind(node).unwrap() == FileKind::Directory {
-                self.directory(node, &[&path[..], b"/"].concat());
+            if self.builder.kind(node).unwrap() != FileKind::Directory {
+                continue;
             }
+            let slash = if path.is_empty() { &b""[..] } else { b"/" };
+            let names = self.builder.names(node).unwrap();
+            let below = names.map(|(name, child)| (child, [&path, slash, name].concat()));
+            let below: Vec<_> = below.collect();
+            waiting.extend(below.into_iter().rev());
         }
     }
 
