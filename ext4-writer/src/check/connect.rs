@@ -5,11 +5,12 @@
 use std::sync::atomic::Ordering;
 
 use crate::check::context::{Context, InodeState, Way};
-use crate::check::facts::{Sort, feature, flag, own};
+use crate::check::facts::{Sort, flag, own};
 use crate::check::findings::{Finding, Findings};
 use crate::check::kinds::Kind;
 use crate::check::subject::Subject;
 use crate::check::threads::in_parts;
+use crate::reader::features::Feature;
 use crate::reader::{ReadResult, Source};
 use crate::record::inode::Inode as Record;
 
@@ -84,7 +85,7 @@ fn inode<S: Source>(
     }
     let counted = u32::from(told.links);
     if is_directory && names > MOST_LINKS {
-        if !context.has(feature::DIR_NLINK) {
+        if !context.has(Feature::DIR_NLINK) {
             let finding = Finding::new(Kind::InodeLinks).inode(number);
             findings.push(finding.found(names).expected("the feature dir_nlink"));
         }

@@ -8,7 +8,7 @@ use zerocopy::FromBytes;
 
 use crate::check::bytes::u32_at;
 use crate::check::context::Context;
-use crate::check::facts::{Sort, feature, flag, own};
+use crate::check::facts::{Sort, flag, own};
 use crate::check::findings::{Finding, Findings};
 use crate::check::htree::{Index, Role};
 use crate::check::kinds::Kind;
@@ -167,7 +167,7 @@ impl<'a, S: Source> Visit<'a, S> {
             self.inline(bytes.as_deref().unwrap_or_default());
             return Ok(());
         }
-        if self.has(flag::INDEX) && self.context.has(feature::DIR_INDEX) {
+        if self.has(flag::INDEX) && self.context.has(Feature::DIR_INDEX) {
             let levels = if self.context.has(Feature::LARGE_DIR) { 3 } else { 2 };
             let shape = (self.context.layout.block.len(), levels, self.has(flag::CASEFOLD));
             self.index = Index::new(number, seed, self.directory.blocks, shape);

@@ -1,50 +1,33 @@
-//! Numbers of the format that only the check asks for.
+//! Facts of the format as the check asks for them.
 
-/// Features that only the check asks for.
-pub(super) mod feature {
-    use crate::reader::features::Feature;
-
-    pub(in crate::check) const IMAGIC: Feature = Feature::Compatible(0x0002);
-    pub(in crate::check) const EXT_ATTR: Feature = Feature::Compatible(0x0008);
-    pub(in crate::check) const RESIZE_INODE: Feature = Feature::Compatible(0x0010);
-    pub(in crate::check) const DIR_INDEX: Feature = Feature::Compatible(0x0020);
-    pub(in crate::check) const ORPHAN_FILE: Feature = Feature::Compatible(0x1000);
-    pub(in crate::check) const EXTENT: Feature = Feature::Incompatible(0x0040);
-    pub(in crate::check) const MMP: Feature = Feature::Incompatible(0x0100);
-    pub(in crate::check) const FLEX_BG: Feature = Feature::Incompatible(0x0200);
-    pub(in crate::check) const CASEFOLD: Feature = Feature::Incompatible(0x2_0000);
-    pub(in crate::check) const LARGE_FILE: Feature = Feature::ReadOnly(0x0002);
-    pub(in crate::check) const DIR_NLINK: Feature = Feature::ReadOnly(0x0020);
-    pub(in crate::check) const QUOTA: Feature = Feature::ReadOnly(0x0100);
-    pub(in crate::check) const ORPHAN_PRESENT: Feature = Feature::ReadOnly(0x1_0000);
-}
-
-/// The numbers of the filesystem's own inodes.
+/// The numbers of the filesystem's own inodes, as they stand in records.
 pub(super) mod own {
-    pub(in crate::check) const BAD_BLOCKS: u32 = 1;
-    pub(in crate::check) const ROOT: u32 = 2;
-    pub(in crate::check) const USER_QUOTA: u32 = 3;
-    pub(in crate::check) const GROUP_QUOTA: u32 = 4;
-    pub(in crate::check) const BOOT_LOADER: u32 = 5;
-    pub(in crate::check) const RESIZE: u32 = 7;
-    pub(in crate::check) const JOURNAL: u32 = 8;
+    use crate::format::numbers;
+
+    pub(in crate::check) const BAD_BLOCKS: u32 = numbers::BAD_BLOCKS.get();
+    pub(in crate::check) const ROOT: u32 = numbers::ROOT.get();
+    pub(in crate::check) const USER_QUOTA: u32 = numbers::USER_QUOTA.get();
+    pub(in crate::check) const GROUP_QUOTA: u32 = numbers::GROUP_QUOTA.get();
+    pub(in crate::check) const BOOT_LOADER: u32 = numbers::BOOT_LOADER.get();
+    pub(in crate::check) const RESIZE: u32 = numbers::RESIZE.get();
+    pub(in crate::check) const JOURNAL: u32 = numbers::JOURNAL.get();
 }
 
-/// Bits of `i_flags`.
-///
-/// Source: kernel, `fs/ext4/ext4.h`, `EXT4_*_FL`.
+/// Bits of `i_flags`, as they stand in records.
 pub(super) mod flag {
-    pub(in crate::check) const IMMUTABLE: u32 = 0x0010;
-    pub(in crate::check) const APPEND: u32 = 0x0020;
-    pub(in crate::check) const ENCRYPT: u32 = 0x0800;
-    pub(in crate::check) const INDEX: u32 = 0x1000;
-    pub(in crate::check) const IMAGIC: u32 = 0x2000;
-    pub(in crate::check) const HUGE_FILE: u32 = 0x4_0000;
-    pub(in crate::check) const EXTENTS: u32 = 0x8_0000;
-    pub(in crate::check) const VERITY: u32 = 0x10_0000;
-    pub(in crate::check) const EA_INODE: u32 = 0x20_0000;
-    pub(in crate::check) const INLINE_DATA: u32 = 0x1000_0000;
-    pub(in crate::check) const CASEFOLD: u32 = 0x4000_0000;
+    use crate::record::inode::Flags;
+
+    pub(in crate::check) const IMMUTABLE: u32 = Flags::IMMUTABLE.bits();
+    pub(in crate::check) const APPEND: u32 = Flags::APPEND.bits();
+    pub(in crate::check) const ENCRYPT: u32 = Flags::ENCRYPT.bits();
+    pub(in crate::check) const INDEX: u32 = Flags::INDEX.bits();
+    pub(in crate::check) const IMAGIC: u32 = Flags::IMAGIC.bits();
+    pub(in crate::check) const HUGE_FILE: u32 = Flags::HUGE_FILE.bits();
+    pub(in crate::check) const EXTENTS: u32 = Flags::EXTENTS.bits();
+    pub(in crate::check) const VERITY: u32 = Flags::VERITY.bits();
+    pub(in crate::check) const EA_INODE: u32 = Flags::EA_INODE.bits();
+    pub(in crate::check) const INLINE_DATA: u32 = Flags::INLINE_DATA.bits();
+    pub(in crate::check) const CASEFOLD: u32 = Flags::CASEFOLD.bits();
 }
 
 /// What an inode in use is.

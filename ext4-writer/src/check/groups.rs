@@ -2,7 +2,6 @@
 
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::check::facts::feature;
 use crate::check::findings::{Finding, Findings};
 use crate::check::image::Image;
 use crate::check::kinds::Kind;
@@ -253,7 +252,7 @@ fn judge(
 
 fn places(layout: &Layout, group: u32, facts: &GroupFacts, findings: &mut Findings) {
     // Without flex_bg all lies in its own group.
-    let (first, last) = if layout.has(feature::FLEX_BG) {
+    let (first, last) = if layout.has(Feature::FLEX_BG) {
         (layout.first_data_block, layout.blocks.saturating_sub(1))
     } else {
         let first = layout.group_start(group.into());

@@ -6,7 +6,7 @@ use crate::check::attributes::{Attributes, is_context};
 use crate::check::bytes::{is_zero, u32_at};
 use crate::check::context::Told;
 use crate::check::extents;
-use crate::check::facts::{Sort, feature, flag, own};
+use crate::check::facts::{Sort, flag, own};
 use crate::check::kinds::Kind;
 use crate::check::scan::{Blocks, Directory, Scan};
 use crate::check::subject::Subject;
@@ -126,12 +126,12 @@ impl<S: Source> Scan<'_, S> {
             }
             self.must_be_clear(subject);
         } else if context.is_kept_for_quota(number) {
-            if context.has(feature::QUOTA) && context.is_quota(number) {
+            if context.has(Feature::QUOTA) && context.is_quota(number) {
                 return must_be_regular(self);
             }
             self.must_be_clear(subject);
         } else if number == record.orphan_file_inum.get() {
-            if context.has(feature::ORPHAN_FILE) {
+            if context.has(Feature::ORPHAN_FILE) {
                 return must_be_regular(self);
             }
             self.must_be_clear(subject);
@@ -194,20 +194,20 @@ impl<S: Source> Scan<'_, S> {
         let is_directory = subject.is(Sort::Directory);
         let wrong: [(bool, &str); 9] = [
             (subject.has(flag::CASEFOLD) && !is_directory, "CASEFOLD on no directory"),
-            (subject.has(flag::CASEFOLD) && !has(feature::CASEFOLD), "CASEFOLD without casefold"),
+            (subject.has(flag::CASEFOLD) && !has(Feature::CASEFOLD), "CASEFOLD without casefold"),
             (inline && mapped, "INLINE_DATA and EXTENTS"),
             (inline && !has(Feature::INLINE_DATA), "INLINE_DATA without inline_data"),
-            (mapped && !has(feature::EXTENT), "EXTENTS without extent"),
+            (mapped && !has(Feature::EXTENT), "EXTENTS without extent"),
             (
                 !mapped
                     && is_file
-                    && has(feature::EXTENT)
+                    && has(Feature::EXTENT)
                     && extents::has_header(&subject.record.block),
                 "an extent tree without EXTENTS",
             ),
-            (subject.has(flag::IMAGIC) && !has(feature::IMAGIC), "IMAGIC without imagic_inodes"),
+            (subject.has(flag::IMAGIC) && !has(Feature::IMAGIC), "IMAGIC without imagic_inodes"),
             (subject.has(flag::INDEX) && !is_directory, "INDEX on no directory"),
-            (subject.has(flag::INDEX) && !has(feature::DIR_INDEX), "INDEX without dir_index"),
+            (subject.has(flag::INDEX) && !has(Feature::DIR_INDEX), "INDEX without dir_index"),
         ];
         for (is, what) in wrong {
             if is {
@@ -375,7 +375,7 @@ impl<S: Source> Scan<'_, S> {
         let mut count = attributes.value_clusters;
         let block = subject.attribute_block(context);
         if block != 0 {
-            if context.has(feature::EXT_ATTR) && context.is_block(block) {
+            if context.has(Feature::EXT_ATTR) && context.is_block(block) {
                 let more = self.attribute_block(subject, block)?;
                 count = count.saturating_add(1).saturating_add(more.value_clusters);
                 attributes.encryption = attributes.encryption.or(more.encryption);
@@ -392,7 +392,7 @@ impl<S: Source> Scan<'_, S> {
                 self.out.findings.push(subject.finding(Kind::InlineData));
             }
         } else if subject.has_blocks(context) || subject.number == own::BAD_BLOCKS {
-            if context.has(feature::EXTENT) && subject.has(flag::EXTENTS) {
+            if context.has(Feature::EXTENT) && subject.has(flag::EXTENTS) {
                 self.extents(subject, &mut blocks)?;
             } else {
                 self.block_map(subject, &mut blocks)?;
@@ -433,7 +433,7 @@ impl<S: Source> Scan<'_, S> {
         first_run: usize,
     ) -> ReadResult<()> {
         let inline = subject.has(flag::INLINE_DATA);
-        if subject.has(flag::INDEX) && self.context.has(feature::DIR_INDEX) && !inline {
+        if subject.has(flag::INDEX) && self.context.has(Feature::DIR_INDEX) && !inline {
             self.index_root(subject)?;
         }
         if blocks.count == 0 && !inline {
@@ -491,7 +491,7 @@ impl<S: Source> Scan<'_, S> {
         let context = self.context;
         let size = subject.size;
         let block = context.layout.block.bytes();
-        let is_mapped = context.has(feature::EXTENT) && subject.has(flag::EXTENTS);
+        let is_mapped = context.has(Feature::EXTENT) && subject.has(flag::EXTENTS);
         let expected = if subject.is(Sort::Directory) {
             let whole = size / block;
             let spare = u64::from(context.superblock.prealloc_dir_blocks);
@@ -517,7 +517,7 @@ impl<S: Source> Scan<'_, S> {
             self.out.findings.push(finding.found(size).expected(expected));
         }
         let is_large = subject.is(Sort::Regular) && size >= LARGE;
-        if is_large && !context.has(feature::LARGE_FILE) {
+        if is_large && !context.has(Feature::LARGE_FILE) {
             let finding = subject.finding(Kind::LargeFile).field("i_size").found(size);
             self.out.findings.push(finding.expected("the feature large_file"));
         }

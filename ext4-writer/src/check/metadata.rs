@@ -1,7 +1,6 @@
 //! The filesystem's own blocks: superblocks, descriptors, bitmaps, tables. They are claimed first.
 
 use crate::check::context::Context;
-use crate::check::facts::feature;
 use crate::check::findings::{Finding, Findings};
 use crate::check::groups::GroupFacts;
 use crate::check::kinds::Kind;
@@ -97,7 +96,7 @@ pub(super) fn claim<S: Source>(context: &Context<S>, runs: &[Own], findings: &mu
         context.claims.mark(own.start, own.length);
     }
     let mmp = context.superblock.mmp_block.get();
-    if context.has(feature::MMP) && mmp > context.layout.first_data_block {
+    if context.has(Feature::MMP) && mmp > context.layout.first_data_block {
         context.claims.mark(mmp, 1);
     }
 }

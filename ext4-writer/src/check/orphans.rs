@@ -6,7 +6,6 @@ use zerocopy::FromBytes;
 
 use crate::check::bytes::is_zero;
 use crate::check::context::Context;
-use crate::check::facts::feature;
 use crate::check::findings::{Finding, Findings};
 use crate::check::kinds::Kind;
 use crate::check::subject::Subject;
@@ -55,8 +54,8 @@ pub(super) fn list<S: Source>(context: &Context<S>, findings: &mut Findings) -> 
 /// The orphan file.
 pub(super) fn file<S: Source>(context: &Context<S>, findings: &mut Findings) -> ReadResult<()> {
     let number = context.superblock.orphan_file_inum.get();
-    let has_file = context.has(feature::ORPHAN_FILE);
-    let is_present = context.has(feature::ORPHAN_PRESENT);
+    let has_file = context.has(Feature::ORPHAN_FILE);
+    let is_present = context.has(Feature::ORPHAN_PRESENT);
     if !has_file {
         if is_present {
             findings.push(Finding::new(Kind::OrphanPresent).found("there is no orphan file"));

@@ -6,7 +6,7 @@
 
 use crate::check::bytes::{is_zero, u32_at};
 use crate::check::context::Context;
-use crate::check::facts::{Sort, feature, own};
+use crate::check::facts::{Sort, own};
 use crate::check::findings::{Finding, Findings};
 use crate::check::groups;
 use crate::check::kinds::Kind;
@@ -32,7 +32,7 @@ pub(super) fn resize_inode<S: Source>(
     let Some(bytes) = context.inode_bytes(own::RESIZE)? else { return Ok(()) };
     let inode = Subject::new(context, own::RESIZE, &bytes);
     let finding = |what: String| Finding::new(Kind::ResizeInode).inode(own::RESIZE).found(what);
-    if !context.has(feature::RESIZE_INODE) {
+    if !context.has(Feature::RESIZE_INODE) {
         if !is_zero(&inode.record.block) {
             findings.push(finding("blocks without the feature resize_inode".to_owned()));
         }
@@ -88,7 +88,7 @@ fn reserved<S: Source>(context: &Context<S>, doubles: u64) -> ReadResult<Option<
 
 /// The block that protects from two mounts at once.
 pub(super) fn mmp<S: Source>(context: &Context<S>, findings: &mut Findings) -> ReadResult<()> {
-    if !context.has(feature::MMP) {
+    if !context.has(Feature::MMP) {
         return Ok(());
     }
     let block = context.superblock.mmp_block.get();

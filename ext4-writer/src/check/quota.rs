@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::check::bytes::u32_at;
 use crate::check::context::Context;
-use crate::check::facts::{feature, own};
+use crate::check::facts::own;
 use crate::check::findings::{Finding, Findings};
 use crate::check::kinds::Kind;
 use crate::check::scan::{Blocks, Scan};
@@ -27,7 +27,7 @@ impl<S: Source> Scan<'_, S> {
         let is_kept = number == record.prj_quota_inum.get()
             || number == record.orphan_file_inum.get()
             || subject.is_value();
-        if !context.has(feature::QUOTA) || !is_users || is_kept {
+        if !context.has(Feature::QUOTA) || !is_users || is_kept {
             return;
         }
         let cluster = context.layout.cluster_blocks.saturating_mul(context.layout.block.bytes());
@@ -69,7 +69,7 @@ pub(super) fn compare<S: Source>(
     usage: &Usage,
     findings: &mut Findings,
 ) -> ReadResult<()> {
-    if !context.has(feature::QUOTA) {
+    if !context.has(Feature::QUOTA) {
         return Ok(());
     }
     let record = &context.superblock;
@@ -178,7 +178,7 @@ pub(super) fn judge_numbers<S: Source>(context: &Context<S>, findings: &mut Find
             Some(wanted) => number != wanted,
             None => number < first || number > context.layout.inodes || !has_project,
         };
-        if context.has(feature::QUOTA) && is_wrong {
+        if context.has(Feature::QUOTA) && is_wrong {
             findings.push(Finding::new(Kind::QuotaInode).field(field).found(number));
         }
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::check::context::Context;
-use crate::check::facts::{feature, flag, own};
+use crate::check::facts::{flag, own};
 use crate::check::findings::{Finding, Findings};
 use crate::check::kinds::Kind;
 use crate::check::metadata::{Own, at};
@@ -93,7 +93,7 @@ fn of_inode<S: Source>(
     scan.shared = Some(Vec::new());
     // What is wrong with the map was told before.
     let mut blocks = Blocks::new(0);
-    if subject.has(flag::EXTENTS) && context.has(feature::EXTENT) {
+    if subject.has(flag::EXTENTS) && context.has(Feature::EXTENT) {
         scan.extents(&subject, &mut blocks)?;
     } else {
         scan.block_map(&subject, &mut blocks)?;

@@ -5,7 +5,6 @@
 
 use zerocopy::FromBytes;
 
-use crate::check::facts::feature;
 use crate::check::findings::{Finding, Findings};
 use crate::check::image::Image;
 use crate::check::kinds::Kind;
@@ -165,8 +164,8 @@ fn conflicts(superblock: &Superblock, layout: &Layout, findings: &mut Findings) 
     let summed = has(Feature::METADATA_CSUM);
     conflict(summed && has(Feature::UNINIT_BG), "metadata_csum and uninit_bg");
     conflict(!summed && has(Feature::CSUM_SEED), "metadata_csum_seed without metadata_csum");
-    conflict(has(Feature::BIT_64) && !has(feature::EXTENT), "64bit without extent");
-    let resize = has(feature::RESIZE_INODE);
+    conflict(has(Feature::BIT_64) && !has(Feature::EXTENT), "64bit without extent");
+    let resize = has(Feature::RESIZE_INODE);
     conflict(resize && has(Feature::META_BG), "resize_inode and meta_bg");
     conflict(resize && has(Feature::SPARSE_SUPER2) && !has(Feature::SPARSE_SUPER), {
         "resize_inode and sparse_super2 without sparse_super"
@@ -197,7 +196,7 @@ fn kernel_only(superblock: &Superblock, layout: &Layout, findings: &mut Findings
     }
     // DX_HASH_LAST of the superblock's own: legacy, half MD4, TEA and these unsigned.
     let hash = superblock.def_hash_version;
-    if layout.has(feature::DIR_INDEX) && hash > 5 {
+    if layout.has(Feature::DIR_INDEX) && hash > 5 {
         let finding = Finding::new(Kind::HashVersion).field("s_def_hash_version");
         findings.push(finding.found(hash).expected("0 to 5"));
     }

@@ -37,6 +37,11 @@ impl Feature {
 
     pub(crate) const RESIZE_INODE: Self = Self::Compatible(0x0010);
     pub(crate) const ORPHAN_FILE: Self = Self::Compatible(0x1000);
+    pub(crate) const IMAGIC: Self = Self::Compatible(0x0002);
+    pub(crate) const MMP: Self = Self::Incompatible(0x0100);
+    pub(crate) const CASEFOLD: Self = Self::Incompatible(0x2_0000);
+    pub(crate) const QUOTA: Self = Self::ReadOnly(0x0100);
+    pub(crate) const ORPHAN_PRESENT: Self = Self::ReadOnly(0x1_0000);
     pub(crate) const FLEX_BG: Self = Self::Incompatible(0x0200);
     pub(crate) const EXTRA_ISIZE: Self = Self::ReadOnly(0x0040);
 

@@ -20,14 +20,22 @@ bitflags! {
     /// `i_flags`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct Flags: u32 {
+        /// Nothing of the inode may change.
+        const IMMUTABLE = 0x0000_0010;
+        /// The content may only grow at its end.
+        const APPEND = 0x0000_0020;
         /// The content and the names are encrypted.
         const ENCRYPT = 0x0000_0800;
         /// The directory has a hash index.
         const INDEX = 0x0000_1000;
+        /// A directory of AFS, of which no kernel with ext4 knows.
+        const IMAGIC = 0x0000_2000;
         /// `i_blocks` counts blocks, not units of 512 bytes.
         const HUGE_FILE = 0x0004_0000;
         /// `i_block` holds an extent tree.
         const EXTENTS = 0x0008_0000;
+        /// The content is sealed by fs-verity.
+        const VERITY = 0x0010_0000;
         /// The inode holds the value of an extended attribute.
         const EA_INODE = 0x0020_0000;
         /// The content is in `i_block` and in the attribute `system.data`.
