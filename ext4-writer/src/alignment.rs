@@ -1,8 +1,8 @@
 //! Which files a stable placement aligns: some, chosen by their names, so that one file more or one
 //! block more shifts nothing but what stands before the next of them.
 
-use crate::dirhash::NameHasher;
-use crate::options::{DirectoryHash, HashedBytes};
+use crate::format::dirhash::NameHasher;
+use crate::format::hash::{DirectoryHash, HashedBytes};
 use crate::units::{BlockCount, BlockSize};
 
 /// Aligned files begin at multiples of this.

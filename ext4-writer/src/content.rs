@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use crate::alloc::Allocator;
 use crate::error::{Error, Result, internal};
-use crate::features::Features;
 use crate::format::Format;
+use crate::format::features::Features;
 use crate::metadata::Segment;
 use crate::sink::Sink;
 use crate::tree::{Extent, Extents};

@@ -1,9 +1,9 @@
 //! Size and inode count to groups, tables and backups. Pure arithmetic.
 
 use crate::error::{Error, Result, internal};
-use crate::features::Features;
 use crate::format::Format;
 use crate::format::backups;
+use crate::format::features::Features;
 use crate::format::group_layout::GroupLayout;
 use crate::format::numbers::FIRST_FREE_INODE;
 use crate::options::{Journal, Options, Reserved, Size};

@@ -324,11 +324,9 @@ mod checksum;
 mod content;
 mod deferred_error;
 mod device;
-mod dirhash;
 pub mod edit;
 mod emit;
 mod error;
-mod features;
 mod format;
 mod geometry;
 mod metadata;
@@ -355,11 +353,10 @@ pub use buffer::Buffer;
 pub use builder::{Builder, Summary};
 pub use device::DeviceSink;
 pub use error::{Error, Result};
-pub use features::Features;
+pub use format::features::Features;
+pub use format::hash::{DirectoryHash, HashedBytes};
 pub use metadata::{FileContent, FileFlags, FileKind, Metadata, Segment, Special, Timestamp};
-pub use options::{
-    DirectoryHash, HashedBytes, Journal, MountOptions, OnError, Options, Profile, Reserved, Size,
-};
+pub use options::{Journal, MountOptions, OnError, Options, Profile, Reserved, Size};
 pub use plan::valid_sizes::largest_size;
 pub use sink::{CountingSink, FileSink, InitialContents, MemorySink, Sink, zero_by_writing};
 pub use tree::NodeId;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::attributes::{Attribute, Attributes};
 use crate::error::{Error, Result, internal};
-use crate::features::Features;
 use crate::format::Format;
+use crate::format::features::Features;
 use crate::metadata::{FileFlags, FileKind, Metadata, Special, Timestamp};
 use crate::names::Names;
 use crate::record::directory::MAX_NAME;

@@ -11,8 +11,8 @@ use crate::check::context::Context;
 use crate::check::findings::{Finding, Findings};
 use crate::check::kinds::Kind;
 use crate::checksum::{InodeSeed, index_tail};
-use crate::dirhash::NameHasher;
-use crate::options::{DirectoryHash, HashedBytes};
+use crate::format::dirhash::NameHasher;
+use crate::format::hash::{DirectoryHash, HashedBytes};
 use crate::record::directory::{HASH_HALF_MD4, HASH_TEA, IndexTail};
 use crate::record::superblock::FLAG_UNSIGNED_HASH;
 

@@ -8,7 +8,6 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::checksum::index_tail;
-use crate::dirhash::NameHasher;
 use crate::edit::device::Device;
 use crate::edit::directory::{
     BLOCK_HAS_A_PLACE, Directory, FoundEntry, Slot, Target, put_entry, put_length,
@@ -16,7 +15,8 @@ use crate::edit::directory::{
 use crate::edit::error::{EditError, EditResult};
 use crate::edit::filesystem::Filesystem;
 use crate::error::{Error, internal};
-use crate::options::{DirectoryHash, HashedBytes};
+use crate::format::dirhash::NameHasher;
+use crate::format::hash::{DirectoryHash, HashedBytes};
 use crate::reader::directory::{count_place, verify_node};
 use crate::reader::{Part, ReadError};
 use crate::record::directory::{

@@ -36,7 +36,7 @@ pub(crate) fn rest_of_file(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::features::Features;
+    use crate::format::features::Features;
     use crate::metadata::FileKind;
     use crate::options::{Options, Size};
     use crate::render::directory::{Dots, Named};

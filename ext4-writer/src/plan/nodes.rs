@@ -4,9 +4,9 @@
 use crate::alloc::Allocator;
 use crate::attributes::Attribute;
 use crate::checksum::FsSeed;
-use crate::dirhash::NameHasher;
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
+use crate::format::dirhash::NameHasher;
 use crate::plan::attribute_blocks::{AttributeBlock, AttributeBlocks};
 use crate::plan::ea_inode::EaInodes;
 use crate::plan::inline;

@@ -3,8 +3,8 @@
 
 use crate::alloc::Allocator;
 use crate::error::{Error, Result, internal};
-use crate::features::Features;
 use crate::format::Format;
+use crate::format::features::Features;
 use crate::format::group_layout::GroupLayout;
 use crate::geometry::{BITMAPS, Geometry, InodeDemand};
 use crate::options::{Options, Reserved, Size};

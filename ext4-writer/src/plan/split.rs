@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 
 use crate::attributes::Attribute;
 use crate::error::{Error, Result, internal};
-use crate::features::Features;
 use crate::format::Format;
+use crate::format::features::Features;
 use crate::plan::packing::fill;
 use crate::record::xattr::{ALIGNMENT, DATA_NAME, END, Header, attribute_size};
 use crate::render::xattr::Stored;

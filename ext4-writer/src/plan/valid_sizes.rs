@@ -147,7 +147,7 @@ impl Sizes<'_> {
 mod tests {
     use super::*;
     use crate::builder::Builder;
-    use crate::features::Features;
+    use crate::format::features::Features;
     use crate::options::Journal;
     use crate::sink::CountingSink;
 

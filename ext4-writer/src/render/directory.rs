@@ -6,12 +6,12 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
 
 use crate::checksum::{InodeSeed, Sealed, entries_tail, index_tail};
-use crate::dirhash::{NameHash, NameHasher};
 use crate::error::{Error, Result, internal};
-use crate::features::Features;
 use crate::format::Format;
+use crate::format::dirhash::{NameHash, NameHasher};
+use crate::format::features::Features;
+use crate::format::hash::DirectoryHash;
 use crate::metadata::FileKind;
-use crate::options::DirectoryHash;
 use crate::record::directory::{
     DOT_ENTRY, ENTRY_HEAD, Entry, HASH_HALF_MD4, HASH_TEA, IndexCount, IndexEntry, IndexInfo,
     entry_size,
@@ -478,7 +478,8 @@ pub(crate) fn hash_version(hash: DirectoryHash) -> u8 {
 mod tests {
     use super::*;
 
-    use crate::options::{HashedBytes, Options, Size};
+    use crate::format::hash::HashedBytes;
+    use crate::options::{Options, Size};
 
     fn format(block_size: u32, features: Features) -> Format {
         let mut options = Options::new(Size::Fixed(0));

@@ -4,13 +4,14 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
 
 use crate::checksum::{FsSeed, Sealed};
-use crate::dirhash::seed_words;
 use crate::error::{Result, internal};
-use crate::features::Features;
+use crate::format::dirhash::seed_words;
+use crate::format::features::Features;
 use crate::format::group_layout::GroupLayout;
+use crate::format::hash::HashedBytes;
 use crate::format::numbers::{FIRST_FREE_INODE, JOURNAL};
 use crate::geometry::Geometry;
-use crate::options::{HashedBytes, OnError, Options};
+use crate::options::{OnError, Options};
 use crate::record::inode::{EXTRA_SIZE, Inode};
 use crate::record::superblock::{
     CHECKSUM_CRC32C, DYNAMIC_REVISION, ERRORS_CONTINUE, ERRORS_PANIC, ERRORS_READ_ONLY,

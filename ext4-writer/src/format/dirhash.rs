@@ -4,7 +4,7 @@
 
 use zerocopy::little_endian::U32;
 
-use crate::options::{DirectoryHash, HashedBytes};
+use crate::format::hash::{DirectoryHash, HashedBytes};
 use crate::record::{high32, low32};
 use crate::units::widen;
 
