@@ -1,10 +1,10 @@
 //! Turns an OCI image into a bootable ext4 disk image in one pass.
 //!
-//! The rooms stand in the order in which the data walks: the [`cli`] makes a checked job out of
-//! words; a [`source`] names the layers and the [`cache`] holds their blobs; [`layer`] turns a
-//! blob into tar entries; [`flatten`] applies them onto the tree of an `ext4_writer::Builder`,
-//! [`inject`] adds files of the host and [`guest`] an init; [`image`] owns the file, [`look`] reads
-//! what is in one, [`report`] says what happened.
+//! [`pull`](pull::pull) is the way in for programs. The modules stand in the order in which the data
+//! goes: a [`source`] names the layers and the [`cache`] holds their blobs; [`layer`] turns a blob into
+//! tar entries; [`flatten`] applies them onto the tree of an `ext4_writer::Builder`, [`inject`] adds
+//! files of the host and [`guest`] an init; [`image`] owns the file, [`look`] reads what is in one,
+//! [`report`] prints what happened, [`cli`] makes requests of arguments.
 
 pub mod cache;
 pub mod cli;

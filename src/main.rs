@@ -6,7 +6,7 @@ use banger::cli::{Cli, end_on_signals};
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    // Words that make no sense end the program here, with exit code 2.
+    // Arguments that make no sense end the program here, with exit code 2.
     let cli = Cli::parse();
     let report = cli.report();
     match end_on_signals(report).and_then(|()| cli.run()) {

@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand};
 
-use super::Voice;
-use super::network::Network;
+use super::OutputOptions;
+use super::registry::RegistryOptions;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::report::auth::Checked;
@@ -23,17 +23,17 @@ pub(super) struct Check {
     #[arg(value_name = "REF")]
     reference: String,
     #[command(flatten)]
-    network: Network,
+    registry: RegistryOptions,
     #[command(flatten)]
-    pub(super) voice: Voice,
+    pub(super) output_options: OutputOptions,
 }
 
 impl Check {
     pub(super) fn run(self) -> Result<()> {
-        let report = self.voice.report();
+        let report = self.output_options.report();
         let reference: Reference = self.reference.parse()?;
-        self.network.refuse_limits_of_images()?;
-        let options = self.network.options(None)?;
+        self.registry.refuse_limits_of_images()?;
+        let options = self.registry.options(None)?;
         // Nothing is fetched: a cache that is gone at the end serves.
         let directory = tempfile::tempdir()
             .map_err(|error| Error::io("cannot make a temporary directory").with_source(error))?;

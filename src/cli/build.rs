@@ -15,7 +15,7 @@ pub(crate) struct Build {
 
 impl Build {
     pub(super) fn report(&self) -> Report {
-        self.pull.voice.report()
+        self.pull.output_options.report()
     }
 
     pub(super) fn run(self) -> Result<()> {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
 
-use super::Voice;
+use super::OutputOptions;
 use crate::cache::{Cache, CachedBlob, Kind, Stored, Taken};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::parse_bytes;
@@ -30,11 +30,11 @@ pub(crate) enum CacheCommand {
     Path(Plain),
 }
 
-/// A command without words of its own.
+/// A command without options of its own.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Plain {
     #[command(flatten)]
-    voice: Voice,
+    output_options: OutputOptions,
 }
 
 /// Take out what no pull can use, and what has not been used for long
@@ -50,20 +50,20 @@ pub(crate) struct Prune {
     #[arg(long)]
     no_wait: bool,
     #[command(flatten)]
-    voice: Voice,
+    output_options: OutputOptions,
 }
 
 impl CacheCommand {
     pub(super) fn report(&self) -> Report {
         match self {
             Self::Ls(plain) | Self::Du(plain) | Self::Verify(plain) | Self::Path(plain) => {
-                plain.voice.report()
+                plain.output_options.report()
             }
-            Self::Prune(prune) => prune.voice.report(),
+            Self::Prune(prune) => prune.output_options.report(),
         }
     }
 
-    /// Does what the words say; the exit code says whether the cache was in order.
+    /// Runs the command; the exit code says whether the cache was in order.
     pub(super) fn run(self) -> Result<u8> {
         let report = self.report();
         match self {

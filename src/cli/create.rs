@@ -1,4 +1,4 @@
-//! `banger disk create`: words to an empty filesystem, or to one that begins with a tree.
+//! `banger disk create`: an empty filesystem, or one that begins with a tree.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -11,13 +11,13 @@ use std::time::Instant;
 use clap::{Arg, Args, Subcommand};
 use ext4_writer::{Options, largest_size};
 
-use super::Voice;
+use super::OutputOptions;
 use super::disk::Disk;
 use super::epoch::{now, source_date_epoch};
-use super::network::Network;
-use super::owning::owners;
+use super::owners::owners;
 use super::pull::SourceParser;
-use super::reading::Reading;
+use super::registry::RegistryOptions;
+use super::source::SourceOptions;
 use crate::error::{Error, Result};
 use crate::image::{Blank, DiskSpec, ImageSize, Place, PlaceKind, Root, Vacancy, random_uuid};
 use crate::inject::{Owner, OwnerRange};
@@ -36,7 +36,7 @@ pub(super) enum DiskCommand {
 impl DiskCommand {
     pub(super) fn report(&self) -> Report {
         let Self::Create(create) = self;
-        create.voice.report()
+        create.output_options.report()
     }
 
     pub(super) fn run(self) -> Result<()> {
@@ -77,7 +77,7 @@ pub(crate) struct Create {
     #[arg(long, help_heading = "Output")]
     force: bool,
     #[command(flatten)]
-    voice: Voice,
+    output_options: OutputOptions,
 }
 
 /// What a filesystem begins with.
@@ -98,19 +98,19 @@ struct Seed {
     #[arg(long, value_name = "[u:|g:]HOST:DISK[:COUNT]")]
     owner_map: Vec<OwnerRange>,
     #[command(flatten)]
-    reading: Reading,
+    source_options: SourceOptions,
 }
 
 const AFTER: &str = "\
 What --from names is a directory or a tar archive if there is one of that name, else an image in a
-registry if it has a tag, a digest or a port. All sources of image pull have their words here too:
+registry if it has a tag, a digest or a port. All sources of image pull are taken here too:
 oci:DIR, oci-archive:FILE, docker-archive:FILE, docker-daemon:IMAGE, tar:FILE, dir:PATH,
 docker://REF, and - for an archive on standard input.
 
-UUID and times are new with every disk; with SOURCE_DATE_EPOCH set the same words give the same
-bytes.";
+UUID and times are new with every disk; with SOURCE_DATE_EPOCH set the same options give the
+same bytes.";
 
-/// The words that all commands share, as they are meant for disks.
+/// The help of the options that all commands share, as it is for disks.
 fn of_disks(word: Arg) -> Arg {
     let help = match word.get_id().as_str() {
         "size" => {
@@ -133,7 +133,7 @@ fn needs_source(word: &Arg) -> bool {
     const LAYERS: [&str; 5] = ["semantics", "strict", "platform", "jobs", "memory"];
     const OWNERS: [&str; 3] = ["uid", "gid", "owner_map"];
     let id = word.get_id().as_str();
-    LAYERS.contains(&id) || OWNERS.contains(&id) || Network::WORDS.contains(&id)
+    LAYERS.contains(&id) || OWNERS.contains(&id) || RegistryOptions::NAMES.contains(&id)
 }
 
 fn parse_mode(text: &str) -> Result<u16> {
@@ -148,7 +148,7 @@ fn parse_mode(text: &str) -> Result<u16> {
 impl Create {
     pub(super) fn run(self) -> Result<()> {
         let start = Instant::now();
-        let report = self.voice.report();
+        let report = self.output_options.report();
         let vacancy = Vacancy::look(&self.place, self.force)?;
         let is_device = matches!(vacancy.kind, PlaceKind::Device(_));
         if is_device {
@@ -235,26 +235,26 @@ fn seeded(disk: DiskSpec, seed: Seed, origin: Origin, report: Report) -> Result<
 
 /// The disk is to hold data, not to boot: nothing is looked for in it.
 fn request(disk: DiskSpec, seed: Seed, origin: Origin) -> Result<Request> {
-    seed.reading.suits(&origin)?;
+    seed.source_options.suits(&origin)?;
     let one = Owner { uid: seed.uid, gid: seed.gid };
     let one = Some(one).filter(|one| one.uid.is_some() || one.gid.is_some());
-    let words = ("--uid, --gid and --owner-map", "a directory takes them");
-    let owners = owners(one, seed.owner_map, &origin, words)?;
-    let request = seed.reading.request(origin, owners, disk)?;
+    let options = ("--uid, --gid and --owner-map", "a directory takes them");
+    let owners = owners(one, seed.owner_map, &origin, options)?;
+    let request = seed.source_options.request(origin, owners, disk)?;
     Ok(Request { epoch: Some(now()), lint: false, ..request })
 }
 
 /// The source that `--from` names: a directory or an archive of that name, if there is one.
-fn source(words: &OsStr) -> Result<Origin> {
-    let parsed = Origin::parse(words);
-    let bytes = words.as_bytes();
+fn source(argument: &OsStr) -> Result<Origin> {
+    let parsed = Origin::parse(argument);
+    let bytes = argument.as_bytes();
     match &parsed {
         Ok(origin) if origin.is_local() || bytes.starts_with(b"docker://") => return parsed,
         _ => {}
     }
-    match fs::metadata(words) {
-        Ok(found) if found.is_dir() => Ok(Origin::Directory(PathBuf::from(words))),
-        Ok(_) => Ok(Origin::Tar(PathBuf::from(words))),
+    match fs::metadata(argument) {
+        Ok(found) if found.is_dir() => Ok(Origin::Directory(PathBuf::from(argument))),
+        Ok(_) => Ok(Origin::Tar(PathBuf::from(argument))),
         Err(error) if bytes.starts_with(b"/") || bytes.starts_with(b".") => {
             let message = format!("cannot read {}", shown::bytes(bytes));
             Err(match error.kind() {
@@ -265,9 +265,9 @@ fn source(words: &OsStr) -> Result<Origin> {
         }
         // A mistyped path asks nobody: an image in a registry has a tag, a digest or a port.
         Err(_) if parsed.is_ok() && !bytes.iter().any(|byte| b":@".contains(byte)) => {
-            let words = shown::bytes(bytes);
-            Err(Error::not_found(format!("there is no file or directory {words}"))
-                .with_hint(format!("an image in a registry is docker://{words}, or has a tag")))
+            let argument = shown::bytes(bytes);
+            Err(Error::not_found(format!("there is no file or directory {argument}"))
+                .with_hint(format!("an image in a registry is docker://{argument}, or has a tag")))
         }
         Err(_) => parsed,
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ext4_writer::reader::Links;
 
-use super::Voice;
+use super::OutputOptions;
 use super::epoch::source_date_epoch;
 use crate::cache::Cache;
 use crate::demo::DemoRegistry;
@@ -27,12 +27,12 @@ pub(crate) struct Demo {
     #[arg(long, help_heading = "Output")]
     force: bool,
     #[command(flatten)]
-    pub(super) voice: Voice,
+    pub(super) output_options: OutputOptions,
 }
 
 impl Demo {
     pub(super) fn run(self) -> Result<u8> {
-        let report = self.voice.report();
+        let report = self.output_options.report();
         let registry = DemoRegistry::start(&Platform::host().architecture)?;
         // A cache of its own: the demonstration fetches everything, and leaves nothing.
         let directory = tempfile::tempdir().map_err(|error| {

@@ -1,4 +1,4 @@
-//! The words that describe a filesystem, shared by the commands that make one.
+//! The options that describe a filesystem, shared by the commands that make one.
 
 use clap::Args;
 use ext4_writer::{Features, Journal, MountOptions, OnError, Options, Profile, Reserved, Size};
@@ -76,7 +76,7 @@ impl Disk {
         }
     }
 
-    /// The size in so many words.
+    /// The size, if one was given.
     pub(super) fn given_size(&self) -> Option<ImageSize> {
         self.size
     }

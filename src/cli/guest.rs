@@ -1,4 +1,4 @@
-//! The words that make a machine of an image.
+//! The options that make a machine of an image.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::pull::GuestOptions;
 /// What the image gets beside its layers.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Contents")]
-pub(super) struct GuestWords {
+pub(super) struct GuestArguments {
     /// Put an init into the image that starts its program as a container engine would, and a
     /// description as --metadata does; the kernel has to be told init=/sbin/banger-init
     #[arg(long)]
@@ -23,8 +23,9 @@ pub(super) struct GuestWords {
     guest: Vec<PathBuf>,
 }
 
-impl From<GuestWords> for GuestOptions {
-    fn from(words: GuestWords) -> Self {
-        Self { init: words.init, describe: words.describe, bundles: words.guest }
+impl From<GuestArguments> for GuestOptions {
+    fn from(arguments: GuestArguments) -> Self {
+        let GuestArguments { init, describe, guest } = arguments;
+        Self { init, describe, bundles: guest }
     }
 }

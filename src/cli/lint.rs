@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Voice;
+use super::OutputOptions;
 use crate::error::Result;
 use crate::lint::{Severity, lint};
 use crate::look::Image;
@@ -23,7 +23,7 @@ pub(crate) struct Lint {
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     platform: Option<Platform>,
     #[command(flatten)]
-    pub(super) voice: Voice,
+    pub(super) output_options: OutputOptions,
 }
 
 impl Lint {
@@ -33,7 +33,7 @@ impl Lint {
         let findings = image.ask(|reader| lint(reader, self.platform.as_ref()))?;
         let errors = findings.iter().any(|finding| finding.severity == Severity::Error);
         let path = image.name().to_owned();
-        self.voice.report().linted(&Linted { path, findings })?;
+        self.output_options.report().linted(&Linted { path, findings })?;
         Ok(if errors { FOUND } else { 0 })
     }
 }

@@ -1,24 +1,24 @@
-//! The words of the command line; one file a command.
+//! The arguments of the command line; one file a command.
 
 mod auth;
 mod build;
 mod cache;
 mod check;
+mod concurrency;
 mod create;
 mod demo;
 mod disk;
-mod effort;
 mod epoch;
 mod guest;
-mod layering;
+mod layers;
 mod limits;
 mod lint;
 mod look;
-mod network;
-mod owning;
+mod owners;
 mod pull;
-mod reading;
+mod registry;
 mod signals;
+mod source;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -69,10 +69,10 @@ enum ImageCommand {
     Look(look::LookCommand),
 }
 
-/// How a command speaks.
+/// How results are printed.
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Output")]
-struct Voice {
+struct OutputOptions {
     /// Print the result for people or for machines
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     format: Format,
@@ -81,32 +81,31 @@ struct Voice {
     quiet: bool,
 }
 
-impl Voice {
+impl OutputOptions {
     fn report(self) -> Report {
         Report::new(self.format, self.quiet)
     }
 }
 
 impl Cli {
-    /// How the command wants to be heard.
+    /// How results are printed, and errors.
     #[must_use]
     pub fn report(&self) -> Report {
         match &self.command {
-            Command::Image(ImageCommand::Pull(pull)) => pull.voice.report(),
+            Command::Image(ImageCommand::Pull(pull)) => pull.output_options.report(),
             Command::Disk(disk) => disk.report(),
-            Command::Auth(auth::AuthCommand::Check(check)) => check.voice.report(),
+            Command::Auth(auth::AuthCommand::Check(check)) => check.output_options.report(),
             Command::Image(ImageCommand::Build(build)) => build.report(),
-            Command::Image(ImageCommand::Lint(lint)) => lint.voice.report(),
+            Command::Image(ImageCommand::Lint(lint)) => lint.output_options.report(),
             Command::Image(ImageCommand::Check(check)) => check.report(),
             Command::Image(ImageCommand::Look(look)) => look.report(),
             Command::Cache(cache) => cache.report(),
-            Command::Demo(demo) => demo.voice.report(),
+            Command::Demo(demo) => demo.output_options.report(),
             Command::Limits => Report::default(),
         }
     }
 
-    /// Does what the words say; the exit code of a command that came to its end and found
-    /// something.
+    /// Runs the command; the exit code of one that came to its end and found something.
     pub fn run(self) -> Result<u8, Error> {
         match self.command {
             Command::Image(ImageCommand::Look(look)) => return look.run(),

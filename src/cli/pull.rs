@@ -1,4 +1,4 @@
-//! `banger image pull` and `build`: words to a request.
+//! `banger image pull` and `build`: arguments to a request.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -8,11 +8,11 @@ use clap::Args;
 use clap::builder::TypedValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::Voice;
+use super::OutputOptions;
 use super::disk::Disk;
-use super::guest::GuestWords;
-use super::owning::Owning;
-use super::reading::Reading;
+use super::guest::GuestArguments;
+use super::owners::OwnerOptions;
+use super::source::SourceOptions;
 use crate::error::{Error, Result};
 use crate::image::{DiskSpec, Place, Root};
 use crate::inject::Addition;
@@ -35,11 +35,11 @@ pub(crate) struct Pull {
     #[command(flatten)]
     inject: Inject,
     #[command(flatten)]
-    guest: GuestWords,
+    guest: GuestArguments,
     #[command(flatten)]
-    reading: Reading,
+    source_options: SourceOptions,
     #[command(flatten)]
-    owning: Owning,
+    owners: OwnerOptions,
     /// Replace OUTPUT if it exists
     #[arg(long, help_heading = "Output")]
     force: bool,
@@ -47,7 +47,7 @@ pub(crate) struct Pull {
     #[arg(long, help_heading = "Output")]
     check: bool,
     #[command(flatten)]
-    pub(super) voice: Voice,
+    pub(super) output_options: OutputOptions,
 }
 
 /// The grammar of sources, for people.
@@ -91,7 +91,7 @@ impl Inject {
     }
 }
 
-/// Reads a source, which may be `-:IMAGE`; other words that begin so are options that do not exist.
+/// Reads a source, which may be `-:IMAGE`; other arguments that begin so are options that do not exist.
 #[derive(Clone)]
 pub(super) struct SourceParser;
 
@@ -135,12 +135,12 @@ impl TypedValueParser for AdditionParser {
 
 impl Pull {
     pub(super) fn run(self) -> Result<()> {
-        let report = self.voice.report();
+        let report = self.output_options.report();
         let pulled = pull(&self.request()?, report.observer())?;
         report.pulled(&pulled)
     }
 
-    /// The words that name the source. What is on this host is asked for by a prefix.
+    /// What the argument names. What is on this host is asked for by a prefix.
     pub(super) fn origin(&self) -> Result<Origin> {
         let parsed = Origin::parse(&self.source);
         match (&parsed, self.unprefixed()) {
@@ -156,7 +156,7 @@ impl Pull {
         }
     }
 
-    /// The right words for a source that was given by its path alone.
+    /// How a source is written that was given by its path alone.
     pub(super) fn unprefixed(&self) -> Option<String> {
         match Origin::parse(&self.source) {
             Ok(origin) if origin.is_local() => None,
@@ -165,7 +165,7 @@ impl Pull {
         }
     }
 
-    /// Whether the words say that a registry has the image.
+    /// Whether the argument says that a registry has the image.
     pub(super) fn names_a_registry(&self) -> bool {
         self.source.as_bytes().starts_with(b"docker://")
     }
@@ -177,8 +177,8 @@ impl Pull {
 
     fn request(self) -> Result<Request> {
         let origin = self.origin()?;
-        self.reading.suits(&origin)?;
-        let owners = self.owning.owners(&origin)?;
+        self.source_options.suits(&origin)?;
+        let owners = self.owners.owners(&origin)?;
         let output = match self.output {
             Some(output) => output,
             None => PathBuf::from(origin.default_output_name()?),
@@ -191,8 +191,8 @@ impl Pull {
             filesystem: self.disk.options()?,
             root: Root::default(),
         };
-        self.inject.suits(&origin, self.reading.network.reads_standard_input())?;
-        let request = self.reading.request(origin, owners, disk)?;
+        self.inject.suits(&origin, self.source_options.registry.reads_standard_input())?;
+        let request = self.source_options.request(origin, owners, disk)?;
         Ok(Request {
             additions: self.inject.add,
             overlays: self.inject.overlay,

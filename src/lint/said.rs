@@ -51,8 +51,8 @@ struct First(Option<String>);
 
 impl<'de> Deserialize<'de> for First {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Words;
-        impl<'de> Visitor<'de> for Words {
+        struct List;
+        impl<'de> Visitor<'de> for List {
             type Value = First;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,7 +65,7 @@ impl<'de> Deserialize<'de> for First {
                 Ok(First(first))
             }
         }
-        deserializer.deserialize_seq(Words)
+        deserializer.deserialize_seq(List)
     }
 }
 

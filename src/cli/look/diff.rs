@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Voice;
+use super::OutputOptions;
 use crate::error::Result;
 use crate::image::parse_bytes;
 use crate::look::{Comparison, Image, Scope};
@@ -33,7 +33,7 @@ pub(crate) struct Diff {
     #[arg(long)]
     brief: bool,
     #[command(flatten)]
-    pub(super) voice: Voice,
+    pub(super) output_options: OutputOptions,
 }
 
 impl Diff {

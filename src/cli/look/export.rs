@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Place, Voice};
+use super::{OutputOptions, Place};
 use crate::error::{Error, Result};
 use crate::image::Draft;
 use crate::look::{Image, export};
@@ -28,7 +28,7 @@ pub(crate) struct Export {
     #[arg(long, requires = "output")]
     force: bool,
     #[command(flatten)]
-    pub(super) voice: Voice,
+    pub(super) output_options: OutputOptions,
 }
 
 impl Export {
@@ -41,7 +41,7 @@ impl Export {
 
     fn to_stdout(&self, report: Report) -> Result<u8> {
         let mut out = report.output();
-        if self.voice.format == Format::Json {
+        if self.output_options.format == Format::Json {
             return Err(Error::usage("--format json would print into the archive")
                 .with_hint("name a file by --output"));
         }

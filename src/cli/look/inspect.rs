@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Place, Voice};
+use super::{OutputOptions, Place};
 use crate::error::Result;
 use crate::look::Summary;
 use crate::report::Report;
@@ -13,7 +13,7 @@ pub(crate) struct Inspect {
     #[command(flatten)]
     place: Place,
     #[command(flatten)]
-    pub(super) voice: Voice,
+    pub(super) output_options: OutputOptions,
 }
 
 impl Inspect {

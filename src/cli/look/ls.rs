@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::Args;
 use ext4_writer::reader::Links;
 
-use super::{Place, Voice, bytes};
+use super::{OutputOptions, Place, bytes};
 use crate::error::Result;
 use crate::look::{Depth, Listing, Wanted};
 use crate::report::look::Style;
@@ -36,7 +36,7 @@ pub(crate) struct Ls {
     #[arg(long)]
     zero: bool,
     #[command(flatten)]
-    pub(super) voice: Voice,
+    pub(super) output_options: OutputOptions,
 }
 
 impl Ls {
@@ -49,7 +49,7 @@ impl Ls {
                 (false, false) => Depth::Names,
             },
             links: if self.long { Links::Keep } else { Links::Follow },
-            details: self.long || self.voice.format == Format::Json,
+            details: self.long || self.output_options.format == Format::Json,
         };
         let listing = Listing::new(&image, &bytes(self.path), wanted)?;
         let recursive = wanted.depth == Depth::All;

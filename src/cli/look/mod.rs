@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::Voice;
+use super::OutputOptions;
 use crate::error::Result;
 use crate::image::parse_bytes;
 use crate::look::Image;
@@ -57,16 +57,16 @@ impl Place {
 impl LookCommand {
     pub(super) fn report(&self) -> Report {
         match self {
-            Self::Ls(ls) => ls.voice.report(),
+            Self::Ls(ls) => ls.output_options.report(),
             Self::Cat(cat) => cat.report(),
-            Self::Stat(stat) => stat.voice.report(),
-            Self::Inspect(inspect) => inspect.voice.report(),
-            Self::Export(export) => export.voice.report(),
-            Self::Diff(diff) => diff.voice.report(),
+            Self::Stat(stat) => stat.output_options.report(),
+            Self::Inspect(inspect) => inspect.output_options.report(),
+            Self::Export(export) => export.output_options.report(),
+            Self::Diff(diff) => diff.output_options.report(),
         }
     }
 
-    /// Does what the words say; the exit code.
+    /// Runs the command; the exit code.
     pub(super) fn run(self) -> Result<u8> {
         let report = self.report();
         match self {

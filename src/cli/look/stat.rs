@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use super::{Place, Voice, bytes};
+use super::{OutputOptions, Place, bytes};
 use crate::error::Result;
 use crate::report::Report;
 
@@ -18,7 +18,7 @@ pub(crate) struct Stat {
     /// The file
     path: OsString,
     #[command(flatten)]
-    pub(super) voice: Voice,
+    pub(super) output_options: OutputOptions,
 }
 
 impl Stat {

@@ -1,4 +1,4 @@
-//! The words that say who owns in the image what somebody owns in a directory of the host.
+//! The options that say who owns in the image what somebody owns in a directory of the host.
 
 use clap::Args;
 
@@ -9,7 +9,7 @@ use crate::source::Origin;
 /// Whose the files of a directory become.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Contents")]
-pub(super) struct Owning {
+pub(super) struct OwnerOptions {
     /// Give everything of dir:PATH to one owner, such as 0:0
     #[arg(long, value_name = "UID[:GID]")]
     owner: Option<Owner>,
@@ -19,24 +19,24 @@ pub(super) struct Owning {
     owner_map: Vec<OwnerRange>,
 }
 
-impl Owning {
+impl OwnerOptions {
     pub(super) fn owners(self, origin: &Origin) -> Result<Owners> {
-        let words = ("--owner and --owner-map", "dir:PATH takes them");
-        owners(self.owner, self.owner_map, origin, words)
+        let options = ("--owner and --owner-map", "dir:PATH takes them");
+        owners(self.owner, self.owner_map, origin, options)
     }
 }
 
-/// The owner of everything, or owners by a map. `words` are those that say so, which only a
+/// The owner of everything, or owners by a map. `options` are those that say so, which only a
 /// directory takes, and what to tell whom they fail.
 pub(super) fn owners(
     one: Option<Owner>,
     map: Vec<OwnerRange>,
     origin: &Origin,
-    (words, takes): (&str, &str),
+    (options, takes): (&str, &str),
 ) -> Result<Owners> {
     let is_given = one.is_some() || !map.is_empty();
     if is_given && !matches!(origin, Origin::Directory(_)) {
-        return Err(Error::usage(format!("{words} have no meaning for {origin}"))
+        return Err(Error::usage(format!("{options} have no meaning for {origin}"))
             .with_hint(format!("an archive has its owners in it; {takes}")));
     }
     match one {

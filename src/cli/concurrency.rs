@@ -1,4 +1,4 @@
-//! The words for how much is done at once.
+//! The options for how much is done at once.
 
 use clap::Args;
 
@@ -8,7 +8,7 @@ use crate::layer::Memory;
 /// How much of the host a pull may take.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
-pub(super) struct Effort {
+pub(super) struct Concurrency {
     /// How many layers are fetched at once, and decompressed [default: 4, and one for every
     /// processor up to 8]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -18,7 +18,7 @@ pub(super) struct Effort {
     memory: u64,
 }
 
-impl Effort {
+impl Concurrency {
     /// What decompressing ahead may take.
     pub(super) fn memory(&self) -> Memory {
         let Self { jobs, memory } = *self;

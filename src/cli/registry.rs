@@ -1,4 +1,4 @@
-//! The words about registries that all commands share which speak with one.
+//! The options about registries, shared by the commands that ask one.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::source::credentials::{self, Search};
 use crate::source::hosts::{Identity, Wishes};
 use crate::source::{Options, Origin, Pull};
 
-/// How a registry is spoken with.
+/// How a registry is asked.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Registry")]
-pub(super) struct Network {
+pub(super) struct RegistryOptions {
     /// Ask the registry what a tag names: always, only when the cache does not know, or never
     /// [default: always]
     #[arg(long, value_enum, value_name = "WHEN")]
@@ -73,9 +73,9 @@ struct Tls {
     plain_http: bool,
 }
 
-impl Network {
-    /// The words that are about registries.
-    pub(super) const WORDS: [&str; 12] = [
+impl RegistryOptions {
+    /// The options that are about registries.
+    pub(super) const NAMES: [&str; 12] = [
         "pull",
         "retry",
         "timeout",
@@ -138,7 +138,7 @@ impl Network {
         flags.map(|(flag, _)| flag.to_owned()).chain(limits.map(|limit| limit.shown())).collect()
     }
 
-    /// The checked words, for so many requests at once; credentials are read from standard input
+    /// The checked options, for so many requests at once; credentials are read from standard input
     /// when it was asked for.
     pub(super) fn options(self, jobs: Option<u16>) -> Result<Options> {
         let Self { pull, retry, timeout, login, tls, limits } = self;
@@ -196,19 +196,19 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Words {
+    struct Arguments {
         #[command(flatten)]
-        network: Network,
+        registry: RegistryOptions,
     }
 
-    fn network(words: &[String]) -> Network {
+    fn registry(words: &[String]) -> RegistryOptions {
         let words = ["banger".to_owned()].iter().chain(words).cloned().collect::<Vec<_>>();
-        Words::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).network
+        Arguments::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).registry
     }
 
     /// Every flag that the command knows, with a value when it takes one.
     fn every_flag() -> Vec<Vec<String>> {
-        let command = Words::command();
+        let command = Arguments::command();
         let flags = command.get_arguments().filter_map(|argument| {
             let flag = format!("--{}", argument.get_long().filter(|long| *long != "help")?);
             let value = argument.get_action().takes_values().then(|| match flag.as_str() {
@@ -225,13 +225,13 @@ mod tests {
     #[test]
     fn every_flag_about_registries_is_refused_for_what_is_on_this_host() {
         let flags = every_flag();
-        assert_eq!(flags.len(), Network::WORDS.len(), "{flags:?}");
+        assert_eq!(flags.len(), RegistryOptions::NAMES.len(), "{flags:?}");
         let origins = ["oci:d", "oci-archive:f", "docker-archive:f", "docker-daemon:x"];
         for origin in origins.into_iter().chain(["tar:f", "dir:d", "-"]) {
             let origin = Origin::parse(origin.as_ref()).unwrap();
-            network(&[]).suits(&origin).unwrap();
+            registry(&[]).suits(&origin).unwrap();
             for words in &flags {
-                let given = network(words);
+                let given = registry(words);
                 let flags = given.given();
                 assert!(flags.iter().any(|flag| flag.starts_with(&words[0])), "{words:?}");
                 let error = given.suits(&origin).unwrap_err();
@@ -245,9 +245,9 @@ mod tests {
                 assert!(message.contains(&origin.to_string()), "{message}");
             }
         }
-        let registry = Origin::parse("debian:12".as_ref()).unwrap();
+        let remote = Origin::parse("debian:12".as_ref()).unwrap();
         for words in &flags {
-            network(words).suits(&registry).unwrap();
+            registry(words).suits(&remote).unwrap();
         }
     }
 
@@ -255,17 +255,17 @@ mod tests {
     fn what_is_not_said_is_as_the_help_says() {
         let said = |words: &[&str]| {
             let words = words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-            let Options { pull, retries, .. } = network(&words).options(None).unwrap();
+            let Options { pull, retries, .. } = registry(&words).options(None).unwrap();
             (pull, retries)
         };
         assert_eq!(said(&[]), said(&["--pull", "always", "--retry", "4"]));
-        let jobs = |words| network(&[]).options(words).unwrap().jobs;
+        let jobs = |words| registry(&[]).options(words).unwrap().jobs;
         assert_eq!((jobs(None), jobs(Some(1))), (4, 1));
     }
 
     #[test]
     fn limits_of_images_are_for_what_reads_one() {
-        let given = |words: [&str; 2]| network(&words.map(str::to_owned));
+        let given = |words: [&str; 2]| registry(&words.map(str::to_owned));
         let local = Origin::parse("dir:d".as_ref()).unwrap();
         let blob = given(["--limit", "blob=1G"]);
         blob.suits(&local).unwrap();

@@ -7,7 +7,7 @@ use crate::flatten::LayerSemantics;
 /// How layers become one tree.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Contents")]
-pub(super) struct Layering {
+pub(super) struct LayerOptions {
     /// What a path means that leads through a symbolic link of a lower layer: where the link
     /// points to, or a new directory that hides it
     #[arg(long = "layer-semantics", value_enum, value_name = "HOW", default_value = "follow")]
@@ -17,7 +17,7 @@ pub(super) struct Layering {
     pub(super) strict: bool,
 }
 
-/// The words for [`LayerSemantics`].
+/// The values of the option for [`LayerSemantics`].
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(super) enum Semantics {
     /// As when one layer is extracted over the other
