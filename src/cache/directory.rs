@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::shown::path as shown;
 
 /// The variable that names the directory of all caches, before `$XDG_CACHE_HOME/banger`.
-pub const CACHE_DIR_VARIABLE: &str = "BANGER_CACHE_DIR";
+pub(super) const CACHE_DIR_VARIABLE: &str = "BANGER_CACHE_DIR";
 
 /// Where blobs stand until they are verified.
 pub(super) const INGEST: &str = "ingest";

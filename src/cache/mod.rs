@@ -20,9 +20,8 @@ mod temporary;
 #[cfg(test)]
 mod tests;
 
-pub use self::blob::CachedBlob;
-pub use self::directory::CACHE_DIR_VARIABLE;
-pub use self::gc::{Kind, Stored, Taken};
+pub(crate) use self::blob::CachedBlob;
+pub(crate) use self::gc::{Kind, Stored, Taken};
 pub(crate) use self::incoming::{Incoming, Verified};
 pub(crate) use self::part::Claim;
 pub use self::store::Cache;

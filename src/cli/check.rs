@@ -89,7 +89,7 @@ impl Check {
         };
         let judged = judge(&self.image, self.offset, eyes, &options)?;
         if self.format == CheckFormat::Sarif {
-            report.sarif(&judged)?;
+            Report::sarif(&judged)?;
         } else {
             report.judged(&judged)?;
         }

@@ -20,16 +20,18 @@ mod registry;
 mod signals;
 mod source;
 
+use std::process::ExitCode;
+
 use clap::{Args, Parser, Subcommand};
 
-pub use self::signals::end_on_signals;
+use self::signals::end_on_signals;
 use crate::error::Error;
 use crate::report::{Format, Report};
 
 /// Turns OCI images into bootable ext4 disks, in one pass, without root or mkfs.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, arg_required_else_help = true)]
-pub struct Cli {
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -87,10 +89,23 @@ impl OutputOptions {
     }
 }
 
+/// Runs the program with the arguments of the process; the exit code.
+pub(crate) fn run() -> ExitCode {
+    // Arguments that make no sense end the program here, with exit code 2.
+    let cli = Cli::parse();
+    let report = cli.report();
+    match end_on_signals(report).and_then(|()| cli.run()) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            report.failed(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
 impl Cli {
     /// How results are printed, and errors.
-    #[must_use]
-    pub fn report(&self) -> Report {
+    fn report(&self) -> Report {
         match &self.command {
             Command::Image(ImageCommand::Pull(pull)) => pull.output_options.report(),
             Command::Disk(disk) => disk.report(),
@@ -106,7 +121,7 @@ impl Cli {
     }
 
     /// Runs the command; the exit code of one that came to its end and found something.
-    pub fn run(self) -> Result<u8, Error> {
+    fn run(self) -> Result<u8, Error> {
         match self.command {
             Command::Image(ImageCommand::Look(look)) => return look.run(),
             Command::Cache(cache) => return cache.run(),
@@ -116,7 +131,7 @@ impl Cli {
             Command::Image(ImageCommand::Pull(pull)) => pull.run(),
             Command::Disk(disk) => disk.run(),
             Command::Auth(auth::AuthCommand::Check(check)) => check.run(),
-            Command::Limits => Report::default().text(&limits::table()),
+            Command::Limits => Report::text(&limits::table()),
             Command::Image(ImageCommand::Build(build)) => build.run(),
         }?;
         Ok(0)

@@ -21,7 +21,7 @@ use crate::report::Report;
 ///
 /// A write beyond the limit of a file's size fails from now on (`EFBIG`) instead of ending the
 /// program without a word: setrlimit(2), `RLIMIT_FSIZE`.
-pub fn end_on_signals(report: Report) -> Result<()> {
+pub(super) fn end_on_signals(report: Report) -> Result<()> {
     let cannot = |error| Error::io("cannot catch signals").with_source(error);
     flag::register(SIGXFSZ, Arc::default()).map_err(cannot)?;
     let ignored = ignored();

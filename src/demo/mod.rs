@@ -3,9 +3,9 @@
 mod image;
 mod registry;
 
-pub use registry::DemoRegistry;
+pub(crate) use registry::DemoRegistry;
 
 /// The name of the image in its registry.
-pub const REPOSITORY: &str = "banger/demo";
+pub(crate) const REPOSITORY: &str = "banger/demo";
 /// The image's tag.
-pub const TAG: &str = "latest";
+pub(crate) const TAG: &str = "latest";

@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 
 /// The running registry; it ends when it is dropped.
 #[derive(Debug)]
-pub struct DemoRegistry {
+pub(crate) struct DemoRegistry {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -33,7 +33,7 @@ pub struct DemoRegistry {
 
 impl DemoRegistry {
     /// Serves the image, made for this architecture, on a free port.
-    pub fn start(architecture: &str) -> Result<Self> {
+    pub(crate) fn start(architecture: &str) -> Result<Self> {
         let failed = |error: io::Error| Error::io("cannot serve on 127.0.0.1").with_source(error);
         let image = Arc::new(DemoImage::new(architecture)?);
         let runtime =
@@ -51,7 +51,7 @@ impl DemoRegistry {
 
     /// The reference by which the image can be pulled.
     #[must_use]
-    pub fn reference(&self) -> String {
+    pub(crate) fn reference(&self) -> String {
         format!("{}/{REPOSITORY}:{TAG}", self.address)
     }
 }

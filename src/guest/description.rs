@@ -14,10 +14,10 @@ use crate::layer::LayerTotals;
 use crate::source::Image;
 
 /// Where the description is in the image.
-pub const DESCRIPTION_PATH: &str = "/etc/banger/image.json";
+pub(crate) const DESCRIPTION_PATH: &str = "/etc/banger/image.json";
 /// The longest description that is written or read: configs are far shorter, and readers of JSON
 /// take many times what it has.
-pub const MAX_DESCRIPTION: u64 = 4 << 20;
+pub(crate) const MAX_DESCRIPTION: u64 = 4 << 20;
 /// The version of the document's form.
 const VERSION: u32 = 1;
 

@@ -7,7 +7,7 @@
 mod bundle;
 mod description;
 mod init;
-pub mod places;
+pub(crate) mod places;
 mod quote;
 mod tools;
 mod units;
@@ -24,8 +24,8 @@ use init::Program;
 use tools::Tools;
 use user::Names;
 
-pub use bundle::Bundle;
-pub use description::{DESCRIPTION_PATH, Description, MAX_DESCRIPTION};
+pub(crate) use bundle::Bundle;
+pub(crate) use description::{DESCRIPTION_PATH, Description, MAX_DESCRIPTION};
 
 /// What an image is to get.
 #[derive(Clone, Debug, Default)]

@@ -1,16 +1,16 @@
 //! Where things are in an image.
 
 /// The init that an image may get.
-pub const INIT: &str = "/sbin/banger-init";
+pub(crate) const INIT: &str = "/sbin/banger-init";
 
 /// The PATH that an image which says none gets from every container engine; the init has the same.
-pub const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The program of systemd.
-pub const SYSTEMD: [&[u8]; 2] = [b"/usr/lib/systemd/systemd", b"/lib/systemd/systemd"];
+pub(crate) const SYSTEMD: [&[u8]; 2] = [b"/usr/lib/systemd/systemd", b"/lib/systemd/systemd"];
 
 /// Where systemd looks for units, the administrator's first: systemd.unit(5).
-pub const UNITS: [&str; 4] = [
+pub(crate) const UNITS: [&str; 4] = [
     "/etc/systemd/system",
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",

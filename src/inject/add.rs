@@ -12,7 +12,7 @@ use crate::flatten::{Flattener, Target};
 use crate::shown::path as shown;
 
 /// Applies additions as one layer, in their order.
-pub fn add_files<T: Target>(
+pub(crate) fn add_files<T: Target>(
     flattener: &mut Flattener<'_, T>,
     additions: &[Addition],
     adding: &mut Adding<'_>,
@@ -25,7 +25,7 @@ pub fn add_files<T: Target>(
 }
 
 /// Adds one thing to the layer that was begun.
-pub fn add_below<T: Target>(
+pub(crate) fn add_below<T: Target>(
     flattener: &mut Flattener<'_, T>,
     addition: &Addition,
     adding: &mut Adding<'_>,

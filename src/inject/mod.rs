@@ -14,9 +14,9 @@ mod tests;
 mod tree;
 mod walk;
 
-pub use add::{add_below, add_files};
+pub(crate) use add::{add_below, add_files};
 pub use addition::Addition;
-pub use hasher::TreeHasher;
-pub use overlay::open_overlay;
+pub(crate) use hasher::TreeHasher;
+pub(crate) use overlay::open_overlay;
 pub use owners::{Owner, OwnerMap, OwnerRange, Owners};
-pub use tree::{Adding, HostTree, add_tree};
+pub(crate) use tree::{Adding, HostTree, add_tree};

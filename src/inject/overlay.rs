@@ -11,7 +11,7 @@ use crate::shown::path as shown;
 
 /// Opens an archive, compressed or not, that is to be applied as the last layer; its digest is
 /// among what was counted of it at its end.
-pub fn open_overlay(path: &Path, limits: &Limits) -> Result<LayerStream> {
+pub(crate) fn open_overlay(path: &Path, limits: &Limits) -> Result<LayerStream> {
     let name = format!("overlay {}", shown(path));
     let reader = host("open", path, File::open(path))?;
     let blob = LayerBlob { name, reader, verified: None, diff_id: None };

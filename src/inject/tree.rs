@@ -117,7 +117,7 @@ fn unknown(met: &Met<'_>, id: u32) -> Error {
 }
 
 /// Applies a directory as one layer that is the whole root.
-pub fn add_tree<T: Target>(
+pub(crate) fn add_tree<T: Target>(
     flattener: &mut Flattener<'_, T>,
     tree: &HostTree,
     adding: &mut Adding<'_>,

@@ -90,7 +90,7 @@ struct Look<'a, S> {
 
 /// Looks at a filesystem; its programs are to be for `platform`, or else for what the image says,
 /// or at least all for the same.
-pub fn lint<S: Source>(
+pub(crate) fn lint<S: Source>(
     reader: &Reader<S>,
     platform: Option<&Platform>,
 ) -> ReadResult<Vec<Finding>> {
@@ -107,7 +107,7 @@ pub fn lint<S: Source>(
 }
 
 /// The same where not being able to look is a finding too.
-pub fn lint_or_say_why<S: Source>(source: S, platform: Option<&Platform>) -> Vec<Finding> {
+pub(crate) fn lint_or_say_why<S: Source>(source: S, platform: Option<&Platform>) -> Vec<Finding> {
     let found = Reader::open(source).and_then(|reader| lint(&reader, platform));
     found.unwrap_or_else(|error| {
         vec![Finding::error("unreadable", format!("the image cannot be looked at: {error}"))]

@@ -14,7 +14,7 @@ use crate::shown::name as shown;
 
 /// What was found in an image.
 #[derive(Debug)]
-pub struct Judged {
+pub(crate) struct Judged {
     /// The image, as it is called in messages.
     pub name: String,
     /// In whose eyes it was judged.
@@ -26,7 +26,7 @@ pub struct Judged {
 }
 
 /// Checks the filesystem that begins at the byte `offset` of a file or a block device.
-pub fn judge(path: &Path, offset: u64, judge: Judge, options: &Options) -> Result<Judged> {
+pub(crate) fn judge(path: &Path, offset: u64, judge: Judge, options: &Options) -> Result<Judged> {
     let name = path.display().to_string();
     let window = Window::open(path, offset)?;
     let report = check(&window, options).map_err(|error| image::unread(&name, error))?;
@@ -40,12 +40,12 @@ pub fn judge(path: &Path, offset: u64, judge: Judge, options: &Options) -> Resul
 impl Judged {
     /// Whether nothing is damaged.
     #[must_use]
-    pub fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         self.report.is_sound(self.judge)
     }
 
     /// The findings, in the shape of those of `lint`.
-    pub fn findings(&self) -> impl Iterator<Item = (&Finding, lint::Finding)> {
+    pub(crate) fn findings(&self) -> impl Iterator<Item = (&Finding, lint::Finding)> {
         self.report.findings.iter().map(|finding| (finding, self.finding(finding)))
     }
 
@@ -63,7 +63,7 @@ impl Judged {
 }
 
 /// Checks an image that was made here and has no name yet; damage is a bug of ours.
-pub fn must_be_sound(file: File) -> Result<()> {
+pub(crate) fn must_be_sound(file: File) -> Result<()> {
     let window = Window::whole(Arc::new(file));
     let options = Options { max_findings: 1, ..Options::default() };
     let report = check(&window, &options).map_err(|error| image::unread("just made", error))?;

@@ -14,7 +14,7 @@ const READ: usize = 256 << 10;
 /// Writes the content of the file at `path` to `out`, holes as zeros; links are followed.
 ///
 /// `unwritten` makes an error of what `out` answers.
-pub fn copy(
+pub(crate) fn copy(
     image: &Image,
     path: &[u8],
     out: &mut dyn Write,

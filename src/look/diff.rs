@@ -19,7 +19,7 @@ const MAX_KEPT: usize = 1 << 20;
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scope {
+pub(crate) struct Scope {
     /// Whether times of modification are.
     pub times: bool,
     /// Whether only what differs matters, not how: nothing below a directory that only one tree
@@ -29,7 +29,7 @@ pub struct Scope {
 
 /// Two images that are compared.
 #[derive(Clone, Copy, Debug)]
-pub struct Comparison<'a> {
+pub(crate) struct Comparison<'a> {
     /// The first.
     pub a: &'a Image,
     /// The second.
@@ -39,7 +39,7 @@ pub struct Comparison<'a> {
 }
 
 /// The differences, in the order of the paths' names.
-pub struct Differences<'a> {
+pub(crate) struct Differences<'a> {
     scope: Scope,
     a: Side<'a>,
     b: Side<'a>,
@@ -67,7 +67,7 @@ struct Side<'a> {
 
 impl<'a> Comparison<'a> {
     /// Begins to compare.
-    pub fn differences(self) -> Result<Differences<'a>> {
+    pub(crate) fn differences(self) -> Result<Differences<'a>> {
         let side = |image: &'a Image| -> Result<Side<'a>> {
             let root = image.reader.root().map_err(|error| image.failed(error))?;
             let walk = image.reader.walk(&root).peekable();

@@ -4,11 +4,11 @@ use ext4_writer::FileKind;
 use ext4_writer::reader::{Attribute, DeviceNumber};
 
 use super::flags::settable_flags;
-use super::{Meaning, Status, flag_letters, kind_word, meaning, time_text};
+use super::{AttributeValue, Status, decode, flag_letters, kind_word, time_text};
 
 /// A path in which two trees differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// The path from the root on.
     pub path: Vec<u8>,
     /// Which tree has it.
@@ -21,7 +21,7 @@ pub struct Difference {
 
 /// Which of two trees has a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Only the second.
     Added,
     /// Only the first.
@@ -32,7 +32,7 @@ pub enum Kind {
 
 /// One fact in which two inodes differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Detail {
+pub(crate) struct Detail {
     /// Which fact.
     pub fact: &'static str,
     /// The name of an extended attribute.
@@ -45,7 +45,7 @@ pub struct Detail {
 
 /// A fact's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub(crate) enum Value {
     /// Words.
     Text(String),
     /// Text that may hold anything, such as words.
@@ -133,9 +133,9 @@ impl Details {
 
 /// The value as people write it, where that says everything.
 fn value(attribute: Attribute) -> Value {
-    match meaning(&attribute.name, &attribute.value) {
-        Meaning::Words(words) => Value::Text(words),
-        Meaning::Text(text) if text.len() == attribute.value.len() => Value::Quoted(text),
+    match decode(&attribute.name, &attribute.value) {
+        AttributeValue::Decoded(words) => Value::Text(words),
+        AttributeValue::Text(text) if text.len() == attribute.value.len() => Value::Quoted(text),
         _ => Value::Bytes(attribute.value),
     }
 }

@@ -19,7 +19,7 @@ const LOST_AND_FOUND: (&[u8], u16) = (b"lost+found", 0o700);
 
 /// What was written.
 #[derive(Debug, Default)]
-pub struct Exported {
+pub(crate) struct Exported {
     /// Regular files.
     pub files: u64,
     /// Bytes in them, without their holes.
@@ -50,7 +50,7 @@ struct Export<'a, W> {
 ///
 /// `unwritten` makes an error of what `out` answers; `seen` hears how many bytes of files were
 /// read.
-pub fn export<W: Write>(
+pub(crate) fn export<W: Write>(
     image: &Image,
     out: W,
     seen: &dyn Fn(u64),

@@ -35,7 +35,7 @@ const LETTERS: [(u32, char); 22] = [
 
 /// The letters of the flags that are set, as `lsattr` has them.
 #[must_use]
-pub fn flag_letters(flags: u32) -> String {
+pub(crate) fn flag_letters(flags: u32) -> String {
     LETTERS.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, letter)| *letter).collect()
 }
 

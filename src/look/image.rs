@@ -17,14 +17,14 @@ use crate::open;
 
 /// An image of which everything can be asked; nothing is ever written to it.
 #[derive(Debug)]
-pub struct Image {
+pub(crate) struct Image {
     pub(super) reader: Reader<Window>,
     name: String,
 }
 
 /// The bytes of a file from some byte on.
 #[derive(Clone, Debug)]
-pub struct Window {
+pub(crate) struct Window {
     file: Arc<File>,
     offset: u64,
 }
@@ -66,7 +66,7 @@ pub(super) fn unread(name: &str, error: ReadError) -> Error {
 
 impl Image {
     /// Opens the filesystem that begins at the byte `offset` of a file or a block device.
-    pub fn open(path: &Path, offset: u64) -> Result<Self> {
+    pub(crate) fn open(path: &Path, offset: u64) -> Result<Self> {
         let name = path.display().to_string();
         let window = Window::open(path, offset)?;
         match Reader::open(window.clone()) {
@@ -77,25 +77,25 @@ impl Image {
 
     /// What the image is called in messages.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// What the superblock says.
     #[must_use]
-    pub fn facts(&self) -> &SuperblockInfo {
+    pub(crate) fn facts(&self) -> &SuperblockInfo {
         self.reader.superblock()
     }
 
     /// What the journal was replayed for, if it had to be.
     #[must_use]
-    pub fn recovery(&self) -> Option<Recovery> {
+    pub(crate) fn recovery(&self) -> Option<Recovery> {
         self.reader.recovery()
     }
 
     /// What has to be said of everything that is read from this image.
     #[must_use]
-    pub fn caveats(&self) -> Vec<String> {
+    pub(crate) fn caveats(&self) -> Vec<String> {
         let Self { name, .. } = self;
         let state = match self.recovery() {
             Some(Recovery { transactions: 0, .. }) => {
@@ -118,7 +118,7 @@ impl Image {
 
     /// Whether what `path` leads to is this very file or device.
     #[must_use]
-    pub fn is_at(&self, path: &Path) -> bool {
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
         let (Ok(there), Ok(here)) = (fs::metadata(path), self.reader.source().file.metadata())
         else {
             return false;
@@ -131,12 +131,12 @@ impl Image {
     }
 
     /// Asks the reader of the filesystem for something else.
-    pub fn ask<T>(&self, ask: impl FnOnce(&Reader<Window>) -> ReadResult<T>) -> Result<T> {
+    pub(crate) fn ask<T>(&self, ask: impl FnOnce(&Reader<Window>) -> ReadResult<T>) -> Result<T> {
         ask(&self.reader).map_err(|error| self.failed(error))
     }
 
     /// The inode at a path from the root on, or, in the words of debugfs, `<N>` that of number N.
-    pub fn resolve(&self, path: &[u8], links: Links) -> Result<Inode> {
+    pub(crate) fn resolve(&self, path: &[u8], links: Links) -> Result<Inode> {
         if let Some(number) = numbered(path) {
             return self.reader.inode(number).map_err(|error| match error {
                 ReadError::NoSuchInode { .. } | ReadError::FreeInode { .. } => {

@@ -20,7 +20,7 @@ const WAITING_BESIDES: usize = 64;
 
 /// How much is listed of a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
+pub(crate) enum Depth {
     /// Itself.
     Itself,
     /// The names in it.
@@ -31,7 +31,7 @@ pub enum Depth {
 
 /// What is listed of a path.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// How much of a directory.
     pub depth: Depth,
     /// Of a link at the end of the path: the directory that it leads to, or itself.
@@ -42,7 +42,7 @@ pub struct Wanted {
 
 /// A name.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub(crate) struct Line {
     /// The whole path, from the root on.
     pub path: Vec<u8>,
     /// The name in its directory, or the path as it was asked for.
@@ -57,7 +57,7 @@ pub struct Line {
 
 /// What is met on the way.
 #[derive(Clone, Debug)]
-pub enum Step {
+pub(crate) enum Step {
     /// A directory whose names follow, by its path.
     Directory(Vec<u8>),
     /// A name.
@@ -67,7 +67,7 @@ pub enum Step {
 /// A listing while it is made: the names of one directory are held, and those of its directories
 /// that are still to come.
 #[derive(Debug)]
-pub struct Listing<'a> {
+pub(crate) struct Listing<'a> {
     image: &'a Image,
     wanted: Wanted,
     /// What was asked for, until it is told.
@@ -101,7 +101,7 @@ pub(super) fn absolute(path: &[u8]) -> Vec<u8> {
 
 impl<'a> Listing<'a> {
     /// Of the names at `path`; a link there is followed to a directory, if it leads to one.
-    pub fn new(image: &'a Image, path: &[u8], wanted: Wanted) -> Result<Self> {
+    pub(crate) fn new(image: &'a Image, path: &[u8], wanted: Wanted) -> Result<Self> {
         let kept = image.resolve(path, Links::Keep)?;
         let follows = kept.is(FileKind::Symlink)
             && wanted.links == Links::Follow

@@ -13,7 +13,7 @@ const INLINE_DATA: u32 = 0x1000_0000;
 
 /// What is known of an inode.
 #[derive(Debug)]
-pub struct Stat<'a> {
+pub(crate) struct Stat<'a> {
     image: &'a Image,
     inode: Inode,
     /// The path, as it was asked for.
@@ -34,7 +34,7 @@ pub struct Stat<'a> {
 
 impl<'a> Stat<'a> {
     /// Of the inode at `path`; a link is told itself, unless a slash follows it.
-    pub fn new(image: &'a Image, path: &[u8]) -> Result<Self> {
+    pub(crate) fn new(image: &'a Image, path: &[u8]) -> Result<Self> {
         let inode = image.resolve(path, Links::Keep)?;
         let status = Status::new(&inode, image.name())?;
         let failed = |error| image.failed_at(path, error);
@@ -54,14 +54,14 @@ impl<'a> Stat<'a> {
     }
 
     /// Where its blocks are, in the order of the file.
-    pub fn extents(&self) -> Result<impl Iterator<Item = Result<Extent>>> {
+    pub(crate) fn extents(&self) -> Result<impl Iterator<Item = Result<Extent>>> {
         let failed = |error| self.image.failed_at(&self.path, error);
         let extents = self.image.reader.extents(&self.inode).map_err(failed)?;
         Ok(extents.map(move |extent| extent.map_err(failed)))
     }
 
     /// The blocks that the map of its blocks takes.
-    pub fn map_blocks(&self) -> Result<impl Iterator<Item = Result<u64>>> {
+    pub(crate) fn map_blocks(&self) -> Result<impl Iterator<Item = Result<u64>>> {
         let failed = |error| self.image.failed_at(&self.path, error);
         let blocks = self.image.reader.map_blocks(&self.inode).map_err(failed)?;
         Ok(blocks.map(move |block| block.map_err(failed)))

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 
 /// What `stat` tells of an inode.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
+pub(crate) struct Status {
     /// Its number.
     pub inode: u32,
     /// What it is.
@@ -73,7 +73,7 @@ impl Status {
 
 /// A kind in a word, for machines.
 #[must_use]
-pub const fn kind_word(kind: FileKind) -> &'static str {
+pub(crate) const fn kind_word(kind: FileKind) -> &'static str {
     match kind {
         FileKind::Regular => "file",
         FileKind::Directory => "directory",
@@ -87,7 +87,7 @@ pub const fn kind_word(kind: FileKind) -> &'static str {
 
 /// A time in UTC in the form of RFC 3339, to the nanosecond, or to the second where it has none.
 #[must_use]
-pub fn time_text(time: Timestamp) -> String {
+pub(crate) fn time_text(time: Timestamp) -> String {
     let format = if time.nanoseconds == 0 { SecondsFormat::Secs } else { SecondsFormat::Nanos };
     let date = DateTime::from_timestamp(time.seconds, time.nanoseconds).unwrap_or_default();
     date.to_rfc3339_opts(format, true)
@@ -95,7 +95,7 @@ pub fn time_text(time: Timestamp) -> String {
 
 /// Ten letters as `ls -l` has them.
 #[must_use]
-pub fn mode_text(kind: FileKind, mode: u16) -> String {
+pub(crate) fn mode_text(kind: FileKind, mode: u16) -> String {
     let letter = match kind {
         FileKind::Regular => '-',
         FileKind::Directory => 'd',

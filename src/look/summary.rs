@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use ext4_writer::reader::{Links, ReadError, Recovery, SuperblockInfo};
+use ext4_writer::reader::{Links, ReadError, SuperblockInfo};
 use ext4_writer::{FileKind, Profile};
 
 use super::Image;
@@ -19,11 +19,9 @@ const STATES: [&str; 2] = ["needs_recovery", "orphan_present"];
 
 /// What is known of a filesystem.
 #[derive(Debug)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// What the superblock says.
     pub facts: SuperblockInfo,
-    /// What the journal was replayed for.
-    pub recovery: Option<Recovery>,
     /// The blocks that are free, by the groups' descriptors; the superblock of a filesystem that
     /// was not unmounted has old numbers.
     pub free_blocks: u64,
@@ -41,7 +39,7 @@ pub struct Summary {
 
 /// What an image says of its origin.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Oci {
+pub(crate) enum Oci {
     /// Nothing.
     Unknown,
     /// The JSON that was put into it when it was made.
@@ -52,7 +50,7 @@ pub enum Oci {
 
 impl Summary {
     /// Of an image.
-    pub fn new(image: &Image) -> Result<Self> {
+    pub(crate) fn new(image: &Image) -> Result<Self> {
         let facts = image.facts().clone();
         let (mut free_blocks, mut free_inodes) = (0_u64, 0_u64);
         let cluster = facts.cluster_size / facts.block_size.max(1);
@@ -69,7 +67,6 @@ impl Summary {
         let has_just = |profile: &Profile| profile.features().names().eq(names.iter());
         let profile = Profile::ALL.into_iter().find(has_just).map(Profile::name);
         Ok(Self {
-            recovery: image.recovery(),
             free_blocks,
             free_inodes,
             journal: journal.map(|inode| inode.size()),

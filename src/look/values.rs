@@ -4,9 +4,9 @@ use super::capability;
 
 /// What a value says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Meaning {
+pub(crate) enum AttributeValue {
     /// An ACL or file capabilities, in the words of `getfacl` or `getcap`.
-    Words(String),
+    Decoded(String),
     /// Printable text.
     Text(String),
     /// Any other bytes.
@@ -15,20 +15,20 @@ pub enum Meaning {
 
 /// What the value of the attribute `name` says.
 #[must_use]
-pub fn meaning(name: &[u8], value: &[u8]) -> Meaning {
+pub(crate) fn decode(name: &[u8], value: &[u8]) -> AttributeValue {
     let words = match name {
         b"system.posix_acl_access" | b"system.posix_acl_default" => acl(value),
         b"security.capability" => capability::text(value),
         _ => None,
     };
     if let Some(words) = words {
-        return Meaning::Words(words);
+        return AttributeValue::Decoded(words);
     }
     // SELinux labels end in a NUL.
     let text = value.strip_suffix(b"\0").unwrap_or(value);
     match str::from_utf8(text) {
-        Ok(text) if !text.chars().any(char::is_control) => Meaning::Text(text.to_owned()),
-        _ => Meaning::Bytes,
+        Ok(text) if !text.chars().any(char::is_control) => AttributeValue::Text(text.to_owned()),
+        _ => AttributeValue::Bytes,
     }
 }
 
@@ -81,20 +81,20 @@ mod tests {
         let words =
             "user::rwx,user:1000:r-x,group::r-x,group:50:r--,mask::r-x,other::---".to_owned();
         let name = b"system.posix_acl_access";
-        assert_eq!(meaning(name, &value), Meaning::Words(words));
-        assert_eq!(meaning(name, &value[..13]), Meaning::Bytes);
-        assert_eq!(meaning(name, &entry(3, 7, none)), Meaning::Bytes);
+        assert_eq!(decode(name, &value), AttributeValue::Decoded(words));
+        assert_eq!(decode(name, &value[..13]), AttributeValue::Bytes);
+        assert_eq!(decode(name, &entry(3, 7, none)), AttributeValue::Bytes);
     }
 
     #[test]
     fn text_is_told_from_other_bytes() {
         let label = "system_u:object_r:bin_t:s0".to_owned();
         let value = format!("{label}\0");
-        assert_eq!(meaning(b"security.selinux", value.as_bytes()), Meaning::Text(label));
+        assert_eq!(decode(b"security.selinux", value.as_bytes()), AttributeValue::Text(label));
         for value in [&b"a\nb"[..], b"\xff", b"\0\0", b"a\x1b[31m"] {
-            assert_eq!(meaning(b"user.a", value), Meaning::Bytes, "{}", value.escape_ascii());
+            assert_eq!(decode(b"user.a", value), AttributeValue::Bytes, "{}", value.escape_ascii());
         }
-        assert_eq!(meaning(b"user.a", b""), Meaning::Text(String::new()));
-        assert_eq!(meaning(b"security.capability", b"cap"), Meaning::Text("cap".to_owned()));
+        assert_eq!(decode(b"user.a", b""), AttributeValue::Text(String::new()));
+        assert_eq!(decode(b"security.capability", b"cap"), AttributeValue::Text("cap".to_owned()));
     }
 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 
 /// The result of `banger auth check`, when the registry took what it was shown.
 #[derive(Clone, Debug, Serialize)]
-pub struct Checked {
+pub(crate) struct Checked {
     /// The image, in full.
     pub reference: String,
     /// The registry.
@@ -51,7 +51,7 @@ impl Checked {
 
 impl Report {
     /// Prints the result of a check of credentials.
-    pub fn checked(self, checked: &Checked) -> Result<()> {
+    pub(crate) fn checked(self, checked: &Checked) -> Result<()> {
         self.result(checked, || checked.text())
     }
 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 
 /// How many files, and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Amount {
+pub(crate) struct Amount {
     /// Files.
     pub count: u64,
     /// Bytes.
@@ -19,7 +19,7 @@ pub struct Amount {
 impl Amount {
     /// One file more.
     #[must_use]
-    pub fn with(self, size: u64) -> Self {
+    pub(crate) fn with(self, size: u64) -> Self {
         Self { count: self.count.saturating_add(1), bytes: self.bytes.saturating_add(size) }
     }
 
@@ -31,7 +31,7 @@ impl Amount {
 
 /// The result of `banger cache ls`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Listing {
+pub(crate) struct Listing {
     /// Where the cache is.
     pub path: String,
     /// Its blobs, by digest.
@@ -40,7 +40,7 @@ pub struct Listing {
 
 /// A blob of the cache.
 #[derive(Clone, Debug, Serialize)]
-pub struct BlobLine {
+pub(crate) struct BlobLine {
     /// Its digest.
     pub digest: String,
     /// `index`, `manifest`, `config` or `layer`.
@@ -53,7 +53,7 @@ pub struct BlobLine {
 
 /// The result of `banger cache du`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Where the cache is.
     pub path: String,
     /// Layers.
@@ -74,7 +74,7 @@ pub struct Usage {
 
 /// The result of `banger cache prune`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Pruned {
+pub(crate) struct Pruned {
     /// Where the cache is.
     pub path: String,
     /// What was taken out.
@@ -85,7 +85,7 @@ pub struct Pruned {
 
 /// The result of `banger cache verify`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Verified {
+pub(crate) struct Verified {
     /// Where the cache is.
     pub path: String,
     /// The blobs that are what their digests say.
@@ -98,24 +98,24 @@ pub struct Verified {
 
 /// The result of `banger cache path`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Location {
+pub(crate) struct Location {
     /// Where the cache is, or would be.
     pub path: String,
 }
 
 impl Report {
     /// Prints what is in the cache.
-    pub fn listed(self, listing: &Listing) -> Result<()> {
+    pub(crate) fn listed(self, listing: &Listing) -> Result<()> {
         self.result(listing, || listing.text())
     }
 
     /// Prints how much space the cache takes.
-    pub fn used(self, usage: &Usage) -> Result<()> {
+    pub(crate) fn used(self, usage: &Usage) -> Result<()> {
         self.result(usage, || usage.text())
     }
 
     /// Prints what was taken out of the cache.
-    pub fn pruned(self, pruned: &Pruned) -> Result<()> {
+    pub(crate) fn pruned(self, pruned: &Pruned) -> Result<()> {
         self.result(pruned, || {
             let (removed, left) = (pruned.removed.text("file"), pruned.left.text("file"));
             format!("removed {removed}; left {left}")
@@ -123,12 +123,12 @@ impl Report {
     }
 
     /// Prints what of the cache is what it should be.
-    pub fn verified(self, verified: &Verified) -> Result<()> {
+    pub(crate) fn verified(self, verified: &Verified) -> Result<()> {
         self.result(verified, || verified.text())
     }
 
     /// Prints where the cache is.
-    pub fn located(self, location: &Location) -> Result<()> {
+    pub(crate) fn located(self, location: &Location) -> Result<()> {
         self.result(location, || location.path.clone())
     }
 }

@@ -156,12 +156,12 @@ fn encoded(path: &str) -> String {
 
 impl Report {
     /// Prints whether an image is sound, and what is wrong with it.
-    pub fn judged(self, judged: &Judged) -> Result<()> {
+    pub(crate) fn judged(self, judged: &Judged) -> Result<()> {
         self.result(&checked(judged), || text(judged))
     }
 
     /// The same in SARIF.
-    pub fn sarif(self, judged: &Judged) -> Result<()> {
+    pub(crate) fn sarif(judged: &Judged) -> Result<()> {
         print(&format!("{:#}", sarif(judged)))
             .map_err(|error| Error::io("cannot write to standard output").with_source(error))
     }

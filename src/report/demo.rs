@@ -20,7 +20,7 @@ struct Document<'a> {
 
 impl Report {
     /// Prints the result of the demonstration, whose image has these names; the exit code.
-    pub fn demonstrated(
+    pub(crate) fn demonstrated(
         self,
         pulled: &Pulled,
         names: impl Iterator<Item = Result<Step>>,
@@ -31,7 +31,7 @@ impl Report {
             let document = Document { pull: &pull, tree: entries.collect::<Result<_>>()? };
             return self.result(&document, String::new).map(|()| 0);
         }
-        let mut out = self.output();
+        let mut out = Self::output();
         let style = Style { long: true, recursive: true, zero: false };
         let done = names_text(&mut out, names, style).and_then(|()| {
             write!(out, "\n{}{}", pull.text(), next_steps(&pull.image.path))

@@ -15,7 +15,7 @@ use crate::pull::Pulled;
 
 /// The result of `banger disk create`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Created {
+pub(crate) struct Created {
     /// The filesystem.
     #[serde(flatten)]
     pub image: Image,
@@ -39,13 +39,13 @@ pub struct Created {
 impl Created {
     /// An empty filesystem in a new file.
     #[must_use]
-    pub fn blank(path: &Path, made: &Made, label: &[u8]) -> Self {
+    pub(crate) fn blank(path: &Path, made: &Made, label: &[u8]) -> Self {
         Self::new(Image::new(path, &made.summary, label), &made.root)
     }
 
     /// A filesystem in a new file that began with a tree.
     #[must_use]
-    pub fn pulled(pulled: &Pulled) -> Self {
+    pub(crate) fn pulled(pulled: &Pulled) -> Self {
         let from = PullReport::new(pulled);
         Self { from: Some(from.clone()), ..Self::new(from.image, &pulled.built.root) }
     }
@@ -91,7 +91,7 @@ impl Created {
 
 impl Report {
     /// Prints what was made of a disk.
-    pub fn created(self, created: &Created) -> Result<()> {
+    pub(crate) fn created(self, created: &Created) -> Result<()> {
         self.result(created, || created.text())
     }
 }

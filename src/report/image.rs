@@ -11,7 +11,7 @@ use crate::shown;
 
 /// The filesystem.
 #[derive(Clone, Debug, Serialize)]
-pub struct Image {
+pub(crate) struct Image {
     /// The file.
     pub path: String,
     /// Its length in bytes.

@@ -6,7 +6,7 @@ use super::bytes;
 
 /// How much of each kind a tree holds.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Kinds {
+pub(crate) struct Kinds {
     /// Regular files.
     pub files: u64,
     /// Bytes in them.

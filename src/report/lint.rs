@@ -10,7 +10,7 @@ use crate::lint::Finding;
 
 /// The result of `banger image lint`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Linted {
+pub(crate) struct Linted {
     /// The image.
     pub path: String,
     /// What was found.
@@ -19,7 +19,7 @@ pub struct Linted {
 
 impl Report {
     /// Prints what was found in an image.
-    pub fn linted(self, linted: &Linted) -> Result<()> {
+    pub(crate) fn linted(self, linted: &Linted) -> Result<()> {
         self.result(linted, || match linted.findings.as_slice() {
             [] => format!("{}: nothing found", linted.path),
             findings => {

@@ -1,17 +1,17 @@
 //! What happens and what came of it, as text or JSON; the only file that prints.
 
-pub mod auth;
-pub mod cache;
+pub(crate) mod auth;
+pub(crate) mod cache;
 mod check;
 mod demo;
-pub mod disk;
+pub(crate) mod disk;
 mod image;
 mod kinds;
 mod lint;
-pub mod look;
+pub(crate) mod look;
 mod notes;
 mod progress;
-pub mod pull;
+pub(crate) mod pull;
 
 use std::io::{self, Write as _};
 
@@ -20,12 +20,12 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 
-pub use lint::Linted;
-pub use progress::Progress;
+pub(crate) use lint::Linted;
+pub(crate) use progress::Progress;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people.
     #[default]
     Text,
@@ -36,7 +36,7 @@ pub enum Format {
 /// The voice of a command: progress and warnings on standard error, the result on standard
 /// output.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     format: Format,
     quiet: bool,
 }
@@ -44,36 +44,36 @@ pub struct Report {
 impl Report {
     /// A voice that prints in this format, and nothing but results and errors when quiet.
     #[must_use]
-    pub fn new(format: Format, quiet: bool) -> Self {
+    pub(crate) fn new(format: Format, quiet: bool) -> Self {
         Self { format, quiet }
     }
 
     /// Says what is being done now.
-    pub fn step(self, line: &str) {
+    pub(crate) fn step(self, line: &str) {
         if !self.quiet && self.format == Format::Text {
             say(&format!("banger: {line}"));
         }
     }
 
     /// Says what was passed over.
-    pub fn notices(self, lines: &[String]) {
+    pub(crate) fn notices(self, lines: &[String]) {
         for line in lines {
             self.warn(line);
         }
     }
 
     /// Says that something went wrong which may yet come right.
-    pub fn warn(self, line: &str) {
+    pub(crate) fn warn(self, line: &str) {
         self.step(&format!("warning: {line}"));
     }
 
     /// Prints a text that is for people alone.
-    pub fn text(self, text: &str) -> Result<()> {
+    pub(crate) fn text(text: &str) -> Result<()> {
         print(text).map_err(unprinted)
     }
 
     /// Prints why a command failed.
-    pub fn failed(self, error: &Error) {
+    pub(crate) fn failed(self, error: &Error) {
         if self.format == Format::Text {
             say(&format!("banger: {error}"));
             return;

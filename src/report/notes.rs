@@ -11,7 +11,7 @@ const NOTES_SHOWN: usize = 10;
 
 /// A path and what is to be said of it.
 #[derive(Clone, Debug, Serialize)]
-pub struct Note {
+pub(crate) struct Note {
     /// The path, with bytes that are no plain text escaped.
     pub path: String,
     /// What is to be said.
@@ -20,7 +20,7 @@ pub struct Note {
 
 impl Note {
     /// What is to be said of a path, which may be any bytes.
-    pub fn new(path: &[u8], reason: &str) -> Self {
+    pub(crate) fn new(path: &[u8], reason: &str) -> Self {
         Self { path: crate::shown::bytes(&path).to_string(), reason: reason.to_owned() }
     }
 

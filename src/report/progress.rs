@@ -15,7 +15,7 @@ const REDRAW: Duration = Duration::from_millis(100);
 impl Report {
     /// Shows how far work on so many bytes has come.
     #[must_use]
-    pub fn progress(self, total: u64) -> Progress {
+    pub(crate) fn progress(self, total: u64) -> Progress {
         let Self { format, quiet } = self;
         if quiet || format != Format::Text || !io::stderr().is_terminal() {
             return Progress { bar: ProgressBar::hidden() };
@@ -31,25 +31,25 @@ impl Report {
 
     /// Shows what a pull does while it does it.
     #[must_use]
-    pub fn observer(self) -> Arc<dyn Observer> {
+    pub(crate) fn observer(self) -> Arc<dyn Observer> {
         Arc::new(PullProgress { report: self, progress: Mutex::default() })
     }
 }
 
 /// A progress line; gone when it is dropped.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
 }
 
 impl Progress {
     /// Counts so many bytes as done.
-    pub fn advance(&self, count: u64) {
+    pub(crate) fn advance(&self, count: u64) {
         self.bar.inc(count);
     }
 
     /// The same reader; what is read from it counts as done.
-    pub fn watch<R: Read>(&self, reader: R) -> impl Read + use<R> {
+    pub(crate) fn watch<R: Read>(&self, reader: R) -> impl Read + use<R> {
         self.bar.wrap_read(reader)
     }
 }

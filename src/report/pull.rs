@@ -21,7 +21,7 @@ use crate::source::{self, Transfer};
 
 impl Report {
     /// Prints the result of a pull.
-    pub fn pulled(self, pulled: &Pulled) -> Result<()> {
+    pub(crate) fn pulled(self, pulled: &Pulled) -> Result<()> {
         let report = PullReport::new(pulled);
         self.result(&report, || report.text())
     }
@@ -29,7 +29,7 @@ impl Report {
 
 /// The result of `banger image pull`.
 #[derive(Clone, Debug, Serialize)]
-pub struct PullReport {
+pub(crate) struct PullReport {
     /// What was asked for, in full.
     pub reference: String,
     /// The index that named the manifest.
@@ -76,7 +76,7 @@ pub struct PullReport {
 
 /// A layer.
 #[derive(Clone, Debug, Serialize)]
-pub struct LayerLine {
+pub(crate) struct LayerLine {
     /// The digest of the blob, when the image promises one.
     pub digest: Option<String>,
     /// The digest of the archive in it: the one that the image promises, or the one that names a
@@ -109,7 +109,7 @@ impl LayerLine {
 
 /// What the layers held.
 #[derive(Clone, Debug, Serialize)]
-pub struct Content {
+pub(crate) struct Content {
     /// Entries of all kinds.
     pub entries: u64,
     /// What they are.
@@ -125,7 +125,7 @@ pub struct Content {
 
 /// How long everything took, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Stages {
+pub(crate) struct Stages {
     /// Finding the image and asking for every layer.
     pub resolve: u64,
     /// Fetching, decompressing and placing the layers.

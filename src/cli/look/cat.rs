@@ -32,7 +32,7 @@ impl Cat {
 
     pub(super) fn run(self, report: Report) -> Result<u8> {
         let image = self.place.open(report)?;
-        let mut out = report.output();
+        let mut out = Report::output();
         let done = self
             .paths
             .into_iter()

@@ -40,12 +40,12 @@ impl Export {
     }
 
     fn to_stdout(&self, report: Report) -> Result<u8> {
-        let mut out = report.output();
+        let mut out = Report::output();
         if self.output_options.format == Format::Json {
             return Err(Error::usage("--format json would print into the archive")
                 .with_hint("name a file by --output"));
         }
-        if out.is_terminal() {
+        if Output::is_terminal() {
             return Err(Error::usage("an archive is nothing for a terminal")
                 .with_hint("name a file by --output, or redirect standard output"));
         }

@@ -41,8 +41,8 @@ impl Counts {
 
 impl Report {
     /// Prints the differences of two images; the exit code: 0 without any, 1 with some.
-    pub fn differences(self, comparison: Comparison<'_>) -> Result<u8> {
-        let (mut out, counts) = (self.output(), Counts::default());
+    pub(crate) fn differences(self, comparison: Comparison<'_>) -> Result<u8> {
+        let (mut out, counts) = (Self::output(), Counts::default());
         let done = match self.format {
             Format::Json => differences_json(&mut out, comparison, &counts),
             Format::Text => differences_text(&mut out, comparison, &counts),

@@ -25,7 +25,7 @@ struct Text {
 
 impl Report {
     /// Says what an archive on standard output lacks.
-    pub fn lost(self, exported: &Exported) {
+    pub(crate) fn lost(self, exported: &Exported) {
         let mut text = String::new();
         push_notes(&mut text, LOSSES, &Note::all(&exported.losses), exported.losses.total());
         if !text.is_empty() && self.format == Format::Text {
@@ -34,7 +34,7 @@ impl Report {
     }
 
     /// Prints what is in an archive that has a file of its own.
-    pub fn exported(self, image: &Image, path: String, exported: &Exported) -> Result<()> {
+    pub(crate) fn exported(self, image: &Image, path: String, exported: &Exported) -> Result<()> {
         let value = Text {
             head: Head::of(image),
             path,

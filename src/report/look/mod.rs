@@ -23,7 +23,7 @@ use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::look::{Image, Status, flag_letters, kind_word, mode_text, time_text};
 
-pub use names::Style;
+pub(crate) use names::Style;
 pub(super) use names::{EntryText, names_text};
 
 /// The exit code of a program whose reader went away, as the shell tells it of one that SIGPIPE
@@ -32,7 +32,7 @@ const READER_LEFT: u8 = 141;
 
 /// Standard output, for results that are long or not text.
 #[derive(Debug)]
-pub struct Output {
+pub(crate) struct Output {
     out: BufWriter<Stdout>,
     reader_left: bool,
 }
@@ -40,12 +40,12 @@ pub struct Output {
 impl Report {
     /// Standard output for the bytes of a result.
     #[must_use]
-    pub fn output(self) -> Output {
+    pub(crate) fn output() -> Output {
         Output { out: BufWriter::with_capacity(64 << 10, io::stdout()), reader_left: false }
     }
 
     /// Says what has to be said of everything that is read from an image.
-    pub fn caveat(self, image: &Image) {
+    pub(crate) fn caveat(self, image: &Image) {
         for line in image.caveats() {
             self.step(&line);
         }
@@ -55,19 +55,19 @@ impl Report {
 impl Output {
     /// Whether a person would see the bytes.
     #[must_use]
-    pub fn is_terminal(&self) -> bool {
+    pub(crate) fn is_terminal() -> bool {
         io::stdout().is_terminal()
     }
 
     /// An error that writing answered.
     #[must_use]
-    pub fn unwritten(error: io::Error) -> Error {
+    pub(crate) fn unwritten(error: io::Error) -> Error {
         Error::io("cannot write to standard output").with_source(error)
     }
 
     /// Writes what is left; the exit code of the whole work. A reader that went away, as `head`
     /// does, is no error of ours.
-    pub fn end(mut self, done: Result<u8>) -> Result<u8> {
+    pub(crate) fn end(mut self, done: Result<u8>) -> Result<u8> {
         let flushed = self.flush();
         match done {
             _ if self.reader_left => Ok(READER_LEFT),

@@ -14,7 +14,7 @@ use crate::report::{Format, Report};
 
 /// How names are listed for people.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Style {
+pub(crate) struct Style {
     /// With what `ls -l` shows.
     pub long: bool,
     /// Of directories below directories too, each with a line before it.
@@ -25,13 +25,13 @@ pub struct Style {
 
 impl Report {
     /// Prints names; the exit code.
-    pub fn names(
+    pub(crate) fn names(
         self,
         image: &Image,
         steps: impl Iterator<Item = Result<Step>>,
         style: Style,
     ) -> Result<u8> {
-        let mut out = self.output();
+        let mut out = Self::output();
         let done = match self.format {
             Format::Json => names_json(&mut out, image, steps),
             Format::Text => names_text(&mut out, steps, style).map(|()| 0),

@@ -10,7 +10,7 @@ use super::{
     document, hex, shown,
 };
 use crate::error::Result;
-use crate::look::{Image, Meaning, Stat, meaning};
+use crate::look::{AttributeValue, Image, Stat, decode};
 use crate::report::{Format, Report};
 
 /// How much of a value that is no text people see.
@@ -18,8 +18,8 @@ const BYTES_SHOWN: usize = 128;
 
 impl Report {
     /// Prints what is known of an inode; the exit code.
-    pub fn stat(self, image: &Image, stat: &Stat<'_>) -> Result<u8> {
-        let mut out = self.output();
+    pub(crate) fn stat(self, image: &Image, stat: &Stat<'_>) -> Result<u8> {
+        let mut out = Self::output();
         let done = match self.format {
             Format::Json => stat_json(&mut out, image, stat),
             Format::Text => stat_text(&mut out, stat).map(|()| 0),
@@ -112,9 +112,9 @@ fn place(attribute: &Attribute) -> (&'static str, Option<u32>) {
 
 fn attribute_json(attribute: &Attribute) -> AttributeText {
     let (place, inode) = place(attribute);
-    let text = match meaning(&attribute.name, &attribute.value) {
-        Meaning::Words(text) | Meaning::Text(text) => Some(text),
-        Meaning::Bytes => None,
+    let text = match decode(&attribute.name, &attribute.value) {
+        AttributeValue::Decoded(text) | AttributeValue::Text(text) => Some(text),
+        AttributeValue::Bytes => None,
     };
     let name = NameText::new(&attribute.name);
     AttributeText { name, place, inode, text, hex: hex(&attribute.value) }
@@ -168,10 +168,10 @@ fn print_facts(out: &mut Output, stat: &Stat<'_>) -> io::Result<()> {
 }
 
 fn print_attribute(out: &mut Output, attribute: &Attribute) -> io::Result<()> {
-    let value = match meaning(&attribute.name, &attribute.value) {
-        Meaning::Words(words) => words,
-        Meaning::Text(text) => format!("\"{}\"", shown(text.as_bytes())),
-        Meaning::Bytes => bytes_text(&attribute.value, BYTES_SHOWN),
+    let value = match decode(&attribute.name, &attribute.value) {
+        AttributeValue::Decoded(words) => words,
+        AttributeValue::Text(text) => format!("\"{}\"", shown(text.as_bytes())),
+        AttributeValue::Bytes => bytes_text(&attribute.value, BYTES_SHOWN),
     };
     let place = match place(attribute) {
         ("inode", _) => String::new(),

@@ -11,8 +11,8 @@ use crate::report::{Format, Report, bytes};
 
 impl Report {
     /// Prints what is known of a filesystem; the exit code.
-    pub fn inspected(self, image: &Image, summary: &Summary) -> Result<u8> {
-        let mut out = self.output();
+    pub(crate) fn inspected(self, image: &Image, summary: &Summary) -> Result<u8> {
+        let mut out = Self::output();
         let value = Text::new(image, summary);
         let done = match self.format {
             Format::Json => document(&mut out, &value),
