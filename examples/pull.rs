@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use banger::pull::{Observer, Pulled, Request, pull};
-use banger::source::Origin;
+use banger::source::ImageReference;
 
 /// Tells what is passed over, and nothing else.
 struct Warnings;
@@ -21,7 +21,7 @@ impl Observer for Warnings {
 }
 
 pub(crate) fn disk_of(source: &OsStr, output: &Path) -> banger::error::Result<Pulled> {
-    let request = Request::new(Origin::parse(source)?, output);
+    let request = Request::new(ImageReference::parse(source)?, output);
     pull(&request, Arc::new(Warnings))
 }
 

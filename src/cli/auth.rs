@@ -38,10 +38,10 @@ impl Check {
         let directory = tempfile::tempdir()
             .map_err(|error| Error::io("cannot make a temporary directory").with_source(error))?;
         let cache = Cache::at(directory.path())?;
-        options.notices.listen(move |line| report.warn(line));
+        options.warnings.listen(move |line| report.warn(line));
         let check = Registry::connect(&reference, &cache, &options)
             .and_then(|registry| registry.check_login());
-        report.notices(&options.notices.take());
+        report.notices(&options.warnings.take());
         let check = check?;
         if let Some(refusal) = check.refusal {
             let shown = match (&check.source, check.kind) {
@@ -63,7 +63,7 @@ impl Check {
             kind: check.kind,
             schemes: check.schemes,
             exists: check.exists,
-            notices: options.notices.all(),
+            notices: options.warnings.all(),
         })
     }
 }

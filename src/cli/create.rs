@@ -25,7 +25,7 @@ use crate::pull::{Request, pull};
 use crate::report::Report;
 use crate::report::disk::Created;
 use crate::shown;
-use crate::source::Origin;
+use crate::source::ImageReference;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DiskCommand {
@@ -228,13 +228,13 @@ fn blank(disk: DiskSpec) -> Result<Created> {
     Ok(Created::blank(&blank.output, &made, &blank.filesystem.label))
 }
 
-fn seeded(disk: DiskSpec, seed: Seed, origin: Origin, report: Report) -> Result<Created> {
+fn seeded(disk: DiskSpec, seed: Seed, origin: ImageReference, report: Report) -> Result<Created> {
     let pulled = pull(&request(disk, seed, origin)?, report.observer())?;
     Ok(Created::pulled(&pulled))
 }
 
 /// The disk is to hold data, not to boot: nothing is looked for in it.
-fn request(disk: DiskSpec, seed: Seed, origin: Origin) -> Result<Request> {
+fn request(disk: DiskSpec, seed: Seed, origin: ImageReference) -> Result<Request> {
     seed.source_options.suits(&origin)?;
     let one = Owner { uid: seed.uid, gid: seed.gid };
     let one = Some(one).filter(|one| one.uid.is_some() || one.gid.is_some());
@@ -245,16 +245,16 @@ fn request(disk: DiskSpec, seed: Seed, origin: Origin) -> Result<Request> {
 }
 
 /// The source that `--from` names: a directory or an archive of that name, if there is one.
-fn source(argument: &OsStr) -> Result<Origin> {
-    let parsed = Origin::parse(argument);
+fn source(argument: &OsStr) -> Result<ImageReference> {
+    let parsed = ImageReference::parse(argument);
     let bytes = argument.as_bytes();
     match &parsed {
         Ok(origin) if origin.is_local() || bytes.starts_with(b"docker://") => return parsed,
         _ => {}
     }
     match fs::metadata(argument) {
-        Ok(found) if found.is_dir() => Ok(Origin::Directory(PathBuf::from(argument))),
-        Ok(_) => Ok(Origin::Tar(PathBuf::from(argument))),
+        Ok(found) if found.is_dir() => Ok(ImageReference::Directory(PathBuf::from(argument))),
+        Ok(_) => Ok(ImageReference::Tar(PathBuf::from(argument))),
         Err(error) if bytes.starts_with(b"/") || bytes.starts_with(b".") => {
             let message = format!("cannot read {}", shown::bytes(bytes));
             Err(match error.kind() {

@@ -14,8 +14,8 @@ use crate::image::ImageSize;
 use crate::layer::Memory;
 use crate::look::{Depth, Image, Listing, Wanted};
 use crate::pull::{Request, pull};
-use crate::source::hosts::Wishes;
-use crate::source::{Origin, Platform};
+use crate::source::hosts::HostOptions;
+use crate::source::{ImageReference, Platform};
 
 /// Pull a small built-in image from a registry inside this process, without a network
 #[derive(Debug, Args)]
@@ -38,7 +38,7 @@ impl Demo {
         let directory = tempfile::tempdir().map_err(|error| {
             Error::io("cannot make a temporary directory for the cache").with_source(error)
         })?;
-        let mut request = self.request(Origin::Registry(registry.reference().parse()?));
+        let mut request = self.request(ImageReference::Registry(registry.reference().parse()?));
         request.latest = source_date_epoch()?;
         request.cache = Some(Cache::at(directory.path())?);
         let pulled = pull(&request, report.observer())?;
@@ -47,9 +47,9 @@ impl Demo {
         report.demonstrated(&pulled, Listing::new(&image, b"/", wanted)?)
     }
 
-    fn request(&self, source: Origin) -> Request {
+    fn request(&self, source: ImageReference) -> Request {
         let mut request = Request::new(source, &self.output);
-        request.registry.hosts = Wishes { plain_http: true, ..Wishes::default() };
+        request.registry.hosts = HostOptions { plain_http: true, ..HostOptions::default() };
         request.disk.replace = self.force;
         request.disk.size = ImageSize::Fit(8 << 20);
         request.disk.filesystem.label = b"demo".to_vec();

@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::error::{Error, Result};
 use crate::inject::{Owner, OwnerMap, OwnerRange, Owners};
-use crate::source::Origin;
+use crate::source::ImageReference;
 
 /// Whose the files of a directory become.
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ pub(super) struct OwnerOptions {
 }
 
 impl OwnerOptions {
-    pub(super) fn owners(self, origin: &Origin) -> Result<Owners> {
+    pub(super) fn owners(self, origin: &ImageReference) -> Result<Owners> {
         let options = ("--owner and --owner-map", "dir:PATH takes them");
         owners(self.owner, self.owner_map, origin, options)
     }
@@ -31,11 +31,11 @@ impl OwnerOptions {
 pub(super) fn owners(
     one: Option<Owner>,
     map: Vec<OwnerRange>,
-    origin: &Origin,
+    origin: &ImageReference,
     (options, takes): (&str, &str),
 ) -> Result<Owners> {
     let is_given = one.is_some() || !map.is_empty();
-    if is_given && !matches!(origin, Origin::Directory(_)) {
+    if is_given && !matches!(origin, ImageReference::Directory(_)) {
         return Err(Error::usage(format!("{options} have no meaning for {origin}"))
             .with_hint(format!("an archive has its owners in it; {takes}")));
     }

@@ -19,7 +19,7 @@ use crate::inject::Addition;
 use crate::pull::{Request, pull};
 use crate::shown;
 use crate::source::local::kind::words_for;
-use crate::source::{Limits, Origin};
+use crate::source::{Limits, ImageReference};
 
 /// Write an image as an ext4 disk
 #[derive(Debug, Args)]
@@ -80,7 +80,7 @@ struct Inject {
 
 impl Inject {
     /// Refuses to read standard input twice.
-    fn suits(&self, origin: &Origin, is_login: bool) -> Result<()> {
+    fn suits(&self, origin: &ImageReference, is_login: bool) -> Result<()> {
         let added = self.add.iter().filter(|addition| addition.is_standard_input()).count();
         let source = usize::from(origin.is_standard_input());
         if added > 0 && added + source + usize::from(is_login) > 1 {
@@ -141,13 +141,13 @@ impl Pull {
     }
 
     /// What the argument names. What is on this host is asked for by a prefix.
-    pub(super) fn origin(&self) -> Result<Origin> {
-        let parsed = Origin::parse(&self.source);
+    pub(super) fn origin(&self) -> Result<ImageReference> {
+        let parsed = ImageReference::parse(&self.source);
         match (&parsed, self.unprefixed()) {
             (Err(_), Some(words)) => {
                 parsed.map_err(|error| error.with_hint(format!("write {words}")))
             }
-            (Ok(_), Some(words)) if Origin::is_archive(&self.source) => Err(Error::usage(format!(
+            (Ok(_), Some(words)) if ImageReference::is_archive(&self.source) => Err(Error::usage(format!(
                 "{} is a file of this host",
                 shown::bytes(self.source.as_bytes())
             ))
@@ -158,7 +158,7 @@ impl Pull {
 
     /// How a source is written that was given by its path alone.
     pub(super) fn unprefixed(&self) -> Option<String> {
-        match Origin::parse(&self.source) {
+        match ImageReference::parse(&self.source) {
             Ok(origin) if origin.is_local() => None,
             _ if self.names_a_registry() => None,
             _ => words_for(Path::new(&self.source), &Limits::default().layer),

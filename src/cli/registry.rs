@@ -9,8 +9,8 @@ use super::limits::Setting;
 use crate::error::{Error, Result};
 use crate::shown;
 use crate::source::credentials::{self, Search};
-use crate::source::hosts::{Identity, Wishes};
-use crate::source::{Options, Origin, Pull};
+use crate::source::hosts::{Identity, HostOptions};
+use crate::source::{Options, ImageReference, Pull};
 
 /// How a registry is asked.
 #[derive(Debug, Args)]
@@ -91,7 +91,7 @@ impl RegistryOptions {
     ];
 
     /// Refuses what was said about registries when none is asked.
-    pub(super) fn suits(&self, origin: &Origin) -> Result<()> {
+    pub(super) fn suits(&self, origin: &ImageReference) -> Result<()> {
         match self.given().first() {
             Some(flag) if origin.is_local() => {
                 Err(Error::usage(format!("{flag} has no meaning for {origin}"))
@@ -156,7 +156,7 @@ impl RegistryOptions {
             limit.apply(&mut usual.limits)?;
         }
         Ok(Options {
-            hosts: Wishes {
+            hosts: HostOptions {
                 plain_http: tls.plain_http,
                 insecure: tls.insecure,
                 authorities: tls.ca_file,
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(flags.len(), RegistryOptions::NAMES.len(), "{flags:?}");
         let origins = ["oci:d", "oci-archive:f", "docker-archive:f", "docker-daemon:x"];
         for origin in origins.into_iter().chain(["tar:f", "dir:d", "-"]) {
-            let origin = Origin::parse(origin.as_ref()).unwrap();
+            let origin = ImageReference::parse(origin.as_ref()).unwrap();
             registry(&[]).suits(&origin).unwrap();
             for words in &flags {
                 let given = registry(words);
@@ -245,7 +245,7 @@ mod tests {
                 assert!(message.contains(&origin.to_string()), "{message}");
             }
         }
-        let remote = Origin::parse("debian:12".as_ref()).unwrap();
+        let remote = ImageReference::parse("debian:12".as_ref()).unwrap();
         for words in &flags {
             registry(words).suits(&remote).unwrap();
         }
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn limits_of_images_are_for_what_reads_one() {
         let given = |words: [&str; 2]| registry(&words.map(str::to_owned));
-        let local = Origin::parse("dir:d".as_ref()).unwrap();
+        let local = ImageReference::parse("dir:d".as_ref()).unwrap();
         let blob = given(["--limit", "blob=1G"]);
         blob.suits(&local).unwrap();
         let error = blob.refuse_limits_of_images().unwrap_err();

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::image::DiskSpec;
 use crate::inject::Owners;
 use crate::pull::Request;
-use crate::source::Origin;
+use crate::source::ImageReference;
 
 /// Which image is taken of a source, and how its layers are fetched and read.
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub(super) struct SourceOptions {
 
 impl SourceOptions {
     /// Refuses options that have no meaning for an origin.
-    pub(super) fn suits(&self, origin: &Origin) -> Result<()> {
+    pub(super) fn suits(&self, origin: &ImageReference) -> Result<()> {
         if self.platform.is_some() && !origin.has_platform() {
             return Err(Error::usage(format!("--platform has no meaning for {origin}"))
                 .with_hint("a root filesystem is taken as it is"));
@@ -37,7 +37,7 @@ impl SourceOptions {
     }
 
     /// A disk with what the origin holds and nothing beside it.
-    pub(super) fn request(self, origin: Origin, owners: Owners, disk: DiskSpec) -> Result<Request> {
+    pub(super) fn request(self, origin: ImageReference, owners: Owners, disk: DiskSpec) -> Result<Request> {
         let Self { platform, registry, concurrency, layers } = self;
         let mut request = Request::for_disk(origin, disk);
         if let Some(platform) = platform {

@@ -8,19 +8,19 @@ use crate::error::{Error, Result};
 use crate::image::{Base, Ready, Recipe, build};
 use crate::inject::HostTree;
 use crate::layer::{LayerBlob, LayerStream, LookAhead};
-use crate::source::{Blobs, Flat, Found, Image, Transfer};
+use crate::source::{Blobs, Image, ResolvedImage, RootArchive, Transfer};
 
 /// Where an image's contents come from.
 pub(super) enum Contents<'a> {
     Layers,
-    Archive(Flat),
+    Archive(RootArchive),
     Directory(&'a HostTree),
 }
 
 /// A filesystem that is about to get its contents.
 pub(super) struct Filling<'a> {
     pub(super) recipe: &'a Recipe,
-    pub(super) found: &'a Found,
+    pub(super) found: &'a ResolvedImage,
     pub(super) observer: Arc<dyn Observer>,
 }
 
@@ -69,7 +69,7 @@ impl Filling<'_> {
         build(recipe, Base::Image(identity), layers)
     }
 
-    fn archive(&self, archive: Flat, span: &Span<'_>) -> Result<Ready> {
+    fn archive(&self, archive: RootArchive, span: &Span<'_>) -> Result<Ready> {
         let name = archive.name().to_owned();
         let reader = span.watch(archive.into_reader());
         let blob = LayerBlob { name: name.clone(), reader, verified: None, diff_id: None };

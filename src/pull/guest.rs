@@ -9,7 +9,7 @@ use crate::flatten::LayerSemantics;
 use crate::guest::{Bundle, Description, Guest};
 use crate::image::{ImageSize, Recipe, check_description};
 use crate::inject::Addition;
-use crate::source::{Image, Origin};
+use crate::source::{Image, ImageReference};
 
 /// What an image gets beside its layers.
 #[derive(Clone, Debug, Default)]
@@ -44,8 +44,14 @@ impl GuestOptions {
     }
 
     /// What the image gets, refused where it makes no sense for this one.
-    pub(super) fn guest(&self, image: &Image, origin: &Origin, recipe: &Recipe) -> Result<Guest> {
-        let has_name = matches!(origin, Origin::Registry(_) | Origin::DockerDaemon(_));
+    pub(super) fn guest(
+        &self,
+        image: &Image,
+        origin: &ImageReference,
+        recipe: &Recipe,
+    ) -> Result<Guest> {
+        let has_name =
+            matches!(origin, ImageReference::Registry(_) | ImageReference::DockerDaemon(_));
         let description = self
             .has_description()
             .then(|| Description::new(image, has_name, self.options(recipe)))

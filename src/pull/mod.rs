@@ -18,7 +18,7 @@ use crate::layer::{Limits, flag};
 use crate::lint::{Finding, lint_or_say_why};
 use crate::look::must_be_sound;
 use crate::source::local::kind::{check_archive, check_directory};
-use crate::source::{Config, Found, Image, Notices, Options, Origin, Transfer};
+use crate::source::{Config, Image, ImageReference, Options, ResolvedImage, Transfer, Warnings};
 
 use contents::{Contents, Filling};
 
@@ -56,9 +56,9 @@ pub struct Pulled {
 /// use std::sync::Arc;
 ///
 /// use banger::pull::{Request, pull};
-/// use banger::source::Origin;
+/// use banger::source::ImageReference;
 ///
-/// let source = Origin::parse("debian:bookworm-slim".as_ref())?;
+/// let source = ImageReference::parse("debian:bookworm-slim".as_ref())?;
 /// let pulled = pull(&Request::new(source, "debian.ext4"), Arc::new(()))?;
 /// assert_eq!(pulled.built.summary.block_size, 4096);
 /// # Ok::<(), banger::error::Error>(())
@@ -69,7 +69,7 @@ pub fn pull(request: &Request, observer: Arc<dyn Observer>) -> Result<Pulled> {
     let tree = host_tree(request)?;
     check(request, &recipe)?;
     observer.step(&format!("resolving {}", request.source));
-    let warnings = Notices::default();
+    let warnings = Warnings::default();
     let listener = Arc::clone(&observer);
     warnings.listen(move |line| listener.warning(line));
     let found = find(request, tree.as_ref(), &warnings);
@@ -116,7 +116,7 @@ pub fn pull(request: &Request, observer: Arc<dyn Observer>) -> Result<Pulled> {
 
 /// The directory that is the image's root, if it comes from one.
 fn host_tree(request: &Request) -> Result<Option<HostTree>> {
-    let Origin::Directory(root) = &request.source else { return Ok(None) };
+    let ImageReference::Directory(root) = &request.source else { return Ok(None) };
     check_directory(root)?;
     Ok(Some(HostTree::new(root.clone(), request.owners.clone())))
 }
@@ -130,17 +130,17 @@ fn check(request: &Request, recipe: &Recipe) -> Result<()> {
     request.guest.check_output(recipe)
 }
 
-fn find(request: &Request, tree: Option<&HostTree>, warnings: &Notices) -> Result<Found> {
+fn find(request: &Request, tree: Option<&HostTree>, warnings: &Warnings) -> Result<ResolvedImage> {
     let Request { source, platform, registry, .. } = request;
     if !source.is_local() {
         let cache = request.cache.clone().map_or_else(Cache::open, Ok)?;
-        let options = Options { notices: warnings.clone(), ..registry.clone() };
-        return Found::remote(source, platform, &cache, &options);
+        let options = Options { warnings: warnings.clone(), ..registry.clone() };
+        return ResolvedImage::remote(source, platform, &cache, &options);
     }
     let Some(tree) = tree else {
-        return Found::local(source, platform, &registry.limits);
+        return ResolvedImage::local(source, platform, &registry.limits);
     };
-    Ok(Found::tree(source, tree.bytes()?))
+    Ok(ResolvedImage::tree(source, tree.bytes()?))
 }
 
 /// Refuses what is larger than it may be before it is fetched.

@@ -10,13 +10,13 @@ use crate::flatten::LayerSemantics;
 use crate::image::{DiskSpec, ImageSize, Place, Recipe, Root};
 use crate::inject::{Addition, Owners};
 use crate::layer::Memory;
-use crate::source::{self, Origin, Platform};
+use crate::source::{self, ImageReference, Platform};
 
 /// An image, and the disk that is to be made of it.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Where the image comes from.
-    pub source: Origin,
+    pub source: ImageReference,
     /// Which image of several is taken.
     pub platform: Platform,
     /// How registries are spoken to, and how much an image may ask for, wherever it comes from.
@@ -53,7 +53,7 @@ impl Request {
     /// A disk of the image that `source` names, in a new file: what `banger image pull` asks for
     /// when no option is given.
     #[must_use]
-    pub fn new(source: Origin, output: impl Into<PathBuf>) -> Self {
+    pub fn new(source: ImageReference, output: impl Into<PathBuf>) -> Self {
         let size = Size::Fit { free_bytes: 0, free_inodes: 0 };
         let disk = DiskSpec {
             output: output.into(),
@@ -68,7 +68,7 @@ impl Request {
 
     /// The same for a disk that is described in full.
     #[must_use]
-    pub fn for_disk(source: Origin, disk: DiskSpec) -> Self {
+    pub fn for_disk(source: ImageReference, disk: DiskSpec) -> Self {
         Self {
             source,
             platform: Platform::host(),

@@ -1,29 +1,29 @@
 //! Where an image comes from: the image an origin resolves to, and its layers' blobs.
 
-pub mod blob;
+pub mod blob_reader;
 pub mod credentials;
-pub mod found;
 pub mod hosts;
+pub mod image_reference;
 pub mod limits;
 pub mod local;
 pub mod manifest;
-pub mod notices;
-pub mod origin;
 pub mod platform;
 pub mod reference;
 pub mod registry;
+pub mod resolved_image;
 mod select;
+pub mod warnings;
 
-pub use blob::BlobReader;
-pub use found::{Blobs, Found, Transfer};
+pub use blob_reader::BlobReader;
+pub use image_reference::ImageReference;
 pub use limits::Limits;
-pub use local::{Flat, Local, LocalImage, directory_of_copies};
+pub use local::{Local, LocalImage, RootArchive, directory_of_copies};
 pub use manifest::{Config, History};
-pub use notices::Notices;
-pub use origin::Origin;
 pub use platform::Platform;
 pub use reference::Reference;
 pub use registry::{BlobProgress, Downloads, LoginCheck, Options, Progress, Pull, Registry};
+pub use resolved_image::{Blobs, ResolvedImage, Transfer};
+pub use warnings::Warnings;
 
 use crate::digest::Digest;
 use crate::shown::excerpt;

@@ -1,7 +1,7 @@
 //! Which image of several is meant: by name, and by platform.
 
+use super::image_reference::Choice;
 use super::manifest::{Entry, Index};
-use super::origin::Choice;
 use super::platform::{self, Platform};
 use super::{Config, Reference, excerpt};
 use crate::error::{Error, Result};

@@ -14,11 +14,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::helper;
-use super::secret::{Credentials, Found, Secret};
+use super::secret::{Credentials, FoundCredentials, Secret};
 use crate::error::{Error, Result};
 use crate::json;
 use crate::open;
-use crate::source::Notices;
+use crate::source::Warnings;
 
 /// The longest file that is read.
 const MAX_LENGTH: u64 = 1 << 20;
@@ -71,16 +71,16 @@ impl std::fmt::Debug for Entry {
 impl AuthFile {
     /// Reads a file. One that nobody named need not be there, and need not be for us: `notices`
     /// hears of that.
-    pub(super) fn read(path: &Path, notices: Option<&Notices>) -> Result<Option<Self>> {
+    pub(super) fn read(path: &Path, warnings: Option<&Warnings>) -> Result<Option<Self>> {
         let name = path.display().to_string();
         let failed = || format!("cannot read credentials from {name}");
-        let open = if notices.is_some() { open::configuration } else { open::readable };
+        let open = if warnings.is_some() { open::configuration } else { open::readable };
         let file = match open(path) {
             Ok(file) => file,
-            Err(error) => match (error.kind(), notices) {
+            Err(error) => match (error.kind(), warnings) {
                 (ErrorKind::NotFound | ErrorKind::NotADirectory, Some(_)) => return Ok(None),
-                (ErrorKind::PermissionDenied, Some(notices)) => {
-                    notices.pass_over(path);
+                (ErrorKind::PermissionDenied, Some(warnings)) => {
+                    warnings.skip_unreadable(path);
                     return Ok(None);
                 }
                 (ErrorKind::NotFound, None) => {
@@ -121,7 +121,7 @@ impl AuthFile {
         registry: &str,
         repository: &str,
         limit: Duration,
-    ) -> Result<Option<Found>> {
+    ) -> Result<Option<FoundCredentials>> {
         let wanted = Wanted::new(registry, repository);
         let Content { cred_helpers, creds_store, .. } = &self.content;
         let own = wanted.best(cred_helpers.iter()).map(|(_, name)| (name, "credHelpers"));
@@ -133,7 +133,7 @@ impl AuthFile {
             let place = format!("{member} of {}", self.name);
             if let Some(credentials) = helper::get(name, &wanted.server(), &place, limit)? {
                 let source = format!("docker-credential-{name}, {place}");
-                return Ok(Some(Found { credentials, source }));
+                return Ok(Some(FoundCredentials { credentials, source }));
             }
         }
         let Some((key, entry)) = wanted.best(self.content.auths.iter()) else { return Ok(None) };
@@ -141,7 +141,7 @@ impl AuthFile {
         let credentials = entry.credentials().map_err(|why| {
             Error::bad_data(format!("cannot use the credentials in {source}: {why}"))
         })?;
-        Ok(credentials.map(|credentials| Found { credentials, source }))
+        Ok(credentials.map(|credentials| FoundCredentials { credentials, source }))
     }
 }
 

@@ -13,4 +13,4 @@ mod tests;
 
 pub use self::input::from_input;
 pub use self::search::Search;
-pub use self::secret::{Credentials, Found, Secret};
+pub use self::secret::{Credentials, FoundCredentials, Secret};

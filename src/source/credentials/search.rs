@@ -7,9 +7,9 @@ use std::time::Duration;
 use rustix::process::Uid;
 
 use super::file::AuthFile;
-use super::secret::{Credentials, Found};
+use super::secret::{Credentials, FoundCredentials};
 use crate::error::Result;
-use crate::source::Notices;
+use crate::source::Warnings;
 
 /// How long a credential helper may take.
 const HELPER_LIMIT: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ pub struct Search {
 
 /// One place that may know a registry.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum CredentialSource {
     /// A file; it must exist when the user named it.
     File { path: PathBuf, required: bool },
     /// The content of a variable.
@@ -40,22 +40,26 @@ impl Search {
         &self,
         registry: &str,
         repository: &str,
-        notices: &Notices,
-    ) -> Result<Option<Found>> {
+        warnings: &Warnings,
+    ) -> Result<Option<FoundCredentials>> {
         let places = self.places(|name| std::env::var_os(name), rustix::process::getuid());
-        Self::find_in(&places, (registry, repository), notices)
+        Self::find_in(&places, (registry, repository), warnings)
     }
 
     pub(super) fn find_in(
-        places: &[Place],
+        places: &[CredentialSource],
         (registry, repository): (&str, &str),
-        notices: &Notices,
-    ) -> Result<Option<Found>> {
+        warnings: &Warnings,
+    ) -> Result<Option<FoundCredentials>> {
         for place in places {
             let file = match place {
-                Place::Inline(text) => Some(AuthFile::parse("DOCKER_AUTH_CONFIG", text)?),
-                Place::File { path, required: true } => AuthFile::read(path, None)?,
-                Place::File { path, required: false } => AuthFile::read(path, Some(notices))?,
+                CredentialSource::Inline(text) => {
+                    Some(AuthFile::parse("DOCKER_AUTH_CONFIG", text)?)
+                }
+                CredentialSource::File { path, required: true } => AuthFile::read(path, None)?,
+                CredentialSource::File { path, required: false } => {
+                    AuthFile::read(path, Some(warnings))?
+                }
             };
             let found = file.map(|file| file.find(registry, repository, HELPER_LIMIT));
             if let Some(found) = found.transpose()?.flatten() {
@@ -70,22 +74,22 @@ impl Search {
         &self,
         variable: impl Fn(&str) -> Option<OsString>,
         user: Uid,
-    ) -> Vec<Place> {
+    ) -> Vec<CredentialSource> {
         let given = |name: &str| variable(name).filter(|value| !value.is_empty());
         let directory = |name: &str| given(name).map(PathBuf::from);
         let mut places = Vec::new();
         let mut file = |path: Option<PathBuf>, required: bool| {
-            places.extend(path.map(|path| Place::File { path, required }));
+            places.extend(path.map(|path| CredentialSource::File { path, required }));
         };
         file(self.authfile.clone(), true);
         file(directory("REGISTRY_AUTH_FILE"), true);
         if let Some(text) = given("DOCKER_AUTH_CONFIG").and_then(|text| text.into_string().ok()) {
-            places.push(Place::Inline(text));
+            places.push(CredentialSource::Inline(text));
         }
         let home = directory("HOME");
         let under_home = |name: &str| home.as_ref().map(|home| home.join(name));
         let mut file = |path: Option<PathBuf>| {
-            places.extend(path.map(|path| Place::File { path, required: false }));
+            places.extend(path.map(|path| CredentialSource::File { path, required: false }));
         };
         let containers = |directory: PathBuf| directory.join("containers").join("auth.json");
         let of_user = || PathBuf::from(format!("/run/containers/{}/auth.json", user.as_raw()));
@@ -105,8 +109,8 @@ impl Search {
         places
             .iter()
             .map(|place| match place {
-                Place::Inline(_) => "DOCKER_AUTH_CONFIG".to_owned(),
-                Place::File { path, .. } => path.display().to_string(),
+                CredentialSource::Inline(_) => "DOCKER_AUTH_CONFIG".to_owned(),
+                CredentialSource::File { path, .. } => path.display().to_string(),
             })
             .collect()
     }

@@ -51,7 +51,7 @@ impl Credentials {
 
     /// Whether a text repeats one of the secrets, as it is or as a header shows it.
     #[must_use]
-    pub fn are_told_by(&self, text: &str) -> bool {
+    pub fn are_repeated_in(&self, text: &str) -> bool {
         use base64::Engine as _;
         let tells = |secret: &str| !secret.is_empty() && text.contains(secret);
         let tells_pair = |user: &Secret, password: &Secret| {
@@ -81,7 +81,7 @@ impl Credentials {
 
 /// Credentials, and who knew them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundCredentials {
     /// The credentials.
     pub credentials: Credentials,
     /// The file with the key, or the helper with the file that names it.

@@ -4,19 +4,19 @@ use std::ffi::OsString;
 
 use rustix::process::Uid;
 
-use super::search::Place;
+use super::search::CredentialSource;
 use super::*;
-use crate::source::Notices;
+use crate::source::Warnings;
 
 fn places(search: &Search, environment: &[(&str, &str)]) -> Vec<String> {
     let variable = |name: &str| {
         let found = environment.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| OsString::from(value))
     };
-    let shown = |place: Place| match place {
-        Place::Inline(text) => format!("inline {text}"),
-        Place::File { path, required: true } => format!("{}!", path.display()),
-        Place::File { path, required: false } => path.display().to_string(),
+    let shown = |place: CredentialSource| match place {
+        CredentialSource::Inline(text) => format!("inline {text}"),
+        CredentialSource::File { path, required: true } => format!("{}!", path.display()),
+        CredentialSource::File { path, required: false } => path.display().to_string(),
     };
     search.places(variable, Uid::from_raw(7)).into_iter().map(shown).collect()
 }
@@ -62,19 +62,19 @@ fn the_first_place_that_knows_the_registry_answers() {
     let path = directory.path().join("auth.json");
     std::fs::write(&path, r#"{"auths":{"a.example":{"auth":"dTpmaWxl"}}}"#).unwrap();
     let places = [
-        Place::File { path: directory.path().join("none"), required: false },
-        Place::Inline(r#"{"auths":{"b.example":{"auth":"dTppbmxpbmU="}}}"#.to_owned()),
-        Place::File { path: path.clone(), required: false },
+        CredentialSource::File { path: directory.path().join("none"), required: false },
+        CredentialSource::Inline(r#"{"auths":{"b.example":{"auth":"dTppbmxpbmU="}}}"#.to_owned()),
+        CredentialSource::File { path: path.clone(), required: false },
     ];
     let source = |registry: &str| {
-        let found = Search::find_in(&places, (registry, "x"), &Notices::default()).unwrap();
+        let found = Search::find_in(&places, (registry, "x"), &Warnings::default()).unwrap();
         found.map(|found| found.source)
     };
     assert_eq!(source("b.example").unwrap(), "DOCKER_AUTH_CONFIG, key b.example");
     assert_eq!(source("a.example").unwrap(), format!("{}, key a.example", path.display()));
     assert_eq!(source("c.example"), None);
-    let missing = [Place::File { path: directory.path().join("none"), required: true }];
-    let error = Search::find_in(&missing, ("a.example", "x"), &Notices::default()).unwrap_err();
+    let missing = [CredentialSource::File { path: directory.path().join("none"), required: true }];
+    let error = Search::find_in(&missing, ("a.example", "x"), &Warnings::default()).unwrap_err();
     assert_eq!(error.exit_code(), 66, "{error}");
 }
 
@@ -98,7 +98,7 @@ fn credentials_are_read_from_the_first_line() {
 
 #[test]
 fn a_secret_shows_itself_to_nobody() {
-    let found = Found {
+    let found = FoundCredentials {
         credentials: Credentials::of_user("alice".into(), "hunter2".into()),
         source: "somewhere".into(),
     };

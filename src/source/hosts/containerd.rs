@@ -11,7 +11,7 @@ use reqwest::header::{
 };
 use serde::Deserialize;
 
-use super::files::{Files, Known, malformed};
+use super::files::{Expectation, Files, malformed};
 use super::host::{Host, Identity, Serves, Trust};
 use crate::error::Result;
 
@@ -26,12 +26,12 @@ pub(super) struct Directory {
     path: PathBuf,
     document: Document,
     /// What the certificates beside the file say of the host itself.
-    beside: Manner,
+    certificates: ConnectionSettings,
 }
 
 /// How a host is to be spoken with.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Manner {
+pub(super) struct ConnectionSettings {
     pub(super) insecure: bool,
     pub(super) authorities: Vec<PathBuf>,
     /// The certificates that can be shown, in the order in which they are tried.
@@ -84,37 +84,37 @@ impl Directory {
         for name in names_of(name).into_iter().chain(["_default".to_owned()]) {
             for directory in &directories.paths {
                 let path = directory.join(&name);
-                if directories.known.has_directory(&path)? {
-                    return Self::read(path, &directories.known);
+                if directories.expectation.has_directory(&path)? {
+                    return Self::read(path, &directories.expectation);
                 }
             }
         }
         Ok(Self::default())
     }
 
-    fn read(path: PathBuf, known: &Known) -> Result<Self> {
+    fn read(path: PathBuf, expectation: &Expectation) -> Result<Self> {
         let file = path.join("hosts.toml");
-        let document = match known.text_within(&file)? {
+        let document = match expectation.text_within(&file)? {
             Some(text) => {
                 toml::from_str(&text).map_err(|error| malformed(&file, place_of(&error, &text)))?
             }
             None => Document::default(),
         };
-        let beside = beside(&path, known)?;
-        Ok(Self { path, document, beside })
+        let certificates = certificates_in(&path, expectation)?;
+        Ok(Self { path, document, certificates })
     }
 
     /// The address of the API of the host itself, when the file gives another, and how it is
     /// spoken with.
-    pub(super) fn server(&self) -> Result<(Option<String>, Manner)> {
+    pub(super) fn server(&self) -> Result<(Option<String>, ConnectionSettings)> {
         let settings = &self.document.settings;
-        let manner = settings.manner(&self.path)?.after(self.beside.clone());
-        let Some(server) = &self.document.server else { return Ok((None, manner)) };
+        let connection = settings.connection(&self.path)?.after(self.certificates.clone());
+        let Some(server) = &self.document.server else { return Ok((None, connection)) };
         let url = address(server).ok_or_else(|| {
             let why = format!("{} is no address of a server", quoted(server));
             malformed(&self.path.join("hosts.toml"), why)
         })?;
-        Ok((Some(settings.api(&url)), manner))
+        Ok((Some(settings.api(&url)), connection))
     }
 
     /// The mirrors that the file names for `repository` of `registry`.
@@ -134,8 +134,8 @@ impl Directory {
             };
             let host = url.host_str().unwrap_or_default();
             let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-            let Manner { insecure, authorities, identities, headers, dial_timeout } =
-                settings.manner(&self.path)?;
+            let ConnectionSettings { insecure, authorities, identities, headers, dial_timeout } =
+                settings.connection(&self.path)?;
             let host = Host {
                 name: format!("{host}{port}"),
                 repository: repository.to_owned(),
@@ -173,7 +173,7 @@ impl Settings {
         format!("{address}/v2")
     }
 
-    fn manner(&self, directory: &Path) -> Result<Manner> {
+    fn connection(&self, directory: &Path) -> Result<ConnectionSettings> {
         let authorities = match &self.ca {
             None => Vec::new(),
             Some(OneOrMore::One(path)) => vec![directory.join(path)],
@@ -198,11 +198,11 @@ impl Settings {
         };
         let headers = headers(&self.header).map_err(refuse)?;
         let insecure = self.skip_verify;
-        Ok(Manner { insecure, authorities, identities, headers, dial_timeout })
+        Ok(ConnectionSettings { insecure, authorities, identities, headers, dial_timeout })
     }
 }
 
-impl Manner {
+impl ConnectionSettings {
     /// The same, and what is said elsewhere where it says nothing.
     fn after(mut self, other: Self) -> Self {
         self.authorities.splice(..0, other.authorities);
@@ -341,28 +341,28 @@ fn address(text: &str) -> Option<Url> {
 /// `*.crt` are trusted; each `NAME.cert` is shown, with the key in `NAME.key`.
 ///
 /// Source: docker, "Verify repository client with certificates"; containers-certs.d(5).
-fn beside(directory: &Path, known: &Known) -> Result<Manner> {
-    let mut files = known.entries(directory)?;
+fn certificates_in(directory: &Path, expectation: &Expectation) -> Result<ConnectionSettings> {
+    let mut files = expectation.entries(directory)?;
     files.sort();
-    let mut manner = Manner::default();
+    let mut settings = ConnectionSettings::default();
     for path in files {
         match path.extension().and_then(std::ffi::OsStr::to_str) {
-            Some("crt") if known.may_read(&path)? => manner.authorities.push(path),
+            Some("crt") if expectation.may_read(&path)? => settings.authorities.push(path),
             Some("cert") => {
                 let key = path.with_extension("key");
                 if !key.is_file() {
                     return Err(malformed(&path, "the key beside it is missing"));
                 }
-                if known.may_read(&path)? && known.may_read(&key)? {
-                    manner.identities.push(Identity { certificate: path, key });
+                if expectation.may_read(&path)? && expectation.may_read(&key)? {
+                    settings.identities.push(Identity { certificate: path, key });
                 }
             }
             _ => {}
         }
     }
-    if manner.identities.len() > MAX_IDENTITIES {
+    if settings.identities.len() > MAX_IDENTITIES {
         let why = format!("it has more than {MAX_IDENTITIES} certificates to show");
         return Err(malformed(directory, why));
     }
-    Ok(manner)
+    Ok(settings)
 }

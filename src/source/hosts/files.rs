@@ -5,10 +5,10 @@ use std::fs::Metadata;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::host::Wishes;
+use super::host::HostOptions;
 use crate::error::{Error, Result};
 use crate::open;
-use crate::source::Notices;
+use crate::source::Warnings;
 
 /// The longest file of configuration that is read.
 const MAX_LENGTH: u64 = 1 << 20;
@@ -17,7 +17,7 @@ const MAX_FILES: usize = 10_000;
 
 /// Where the configuration lies.
 #[derive(Clone, Debug, Default)]
-pub(in crate::source) struct Places {
+pub(in crate::source) struct ConfigurationPaths {
     /// The files of `registries.conf`, later ones over earlier ones.
     pub(in crate::source) registries: Files,
     /// Directories with a directory for each host.
@@ -28,25 +28,25 @@ pub(in crate::source) struct Places {
 #[derive(Clone, Debug, Default)]
 pub(in crate::source) struct Files {
     pub(in crate::source) paths: Vec<PathBuf>,
-    pub(in crate::source) known: Known,
+    pub(in crate::source) expectation: Expectation,
 }
 
 /// How it is known that there is configuration at a place.
 #[derive(Clone, Debug)]
-pub(in crate::source) enum Known {
+pub(in crate::source) enum Expectation {
     /// The user named it: it must be there, and for us to read.
     Named,
     /// It usually is there. What we may not read, another user's perhaps, is passed over.
-    Usual(Notices),
+    Usual(Warnings),
 }
 
-impl Default for Known {
+impl Default for Expectation {
     fn default() -> Self {
-        Self::Usual(Notices::default())
+        Self::Usual(Warnings::default())
     }
 }
 
-impl Known {
+impl Expectation {
     /// The text of a file of configuration; nothing when there is none.
     pub(in crate::source) fn text_of(&self, path: &Path) -> Result<Option<String>> {
         match (self.text_within(path)?, self) {
@@ -115,8 +115,8 @@ impl Known {
     fn excuse(&self, path: &Path, error: std::io::Error) -> Result<()> {
         match (error.kind(), self) {
             (ErrorKind::NotFound | ErrorKind::NotADirectory, _) => Ok(()),
-            (ErrorKind::PermissionDenied, Self::Usual(notices)) => {
-                notices.pass_over(path);
+            (ErrorKind::PermissionDenied, Self::Usual(warnings)) => {
+                warnings.skip_unreadable(path);
                 Ok(())
             }
             _ => Err(unreadable(path, error)),
@@ -124,14 +124,14 @@ impl Known {
     }
 }
 
-impl Places {
+impl ConfigurationPaths {
     /// The usual places.
     ///
     /// Source: containers-registries.conf(5), containers-registries.conf.d(5), containers-certs.d(5);
     /// containerd, docs/hosts.md; docker, "Verify repository client with certificates".
     pub(in crate::source) fn of_environment(
-        wishes: &Wishes,
-        notices: &Notices,
+        host_options: &HostOptions,
+        warnings: &Warnings,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self> {
         let given = |name: &str| variable(name).filter(|value| !value.is_empty());
@@ -141,40 +141,42 @@ impl Places {
             .map(|directory| directory.join("containers"));
         let system = PathBuf::from("/etc/containers");
         let roots: Vec<PathBuf> = [Some(system), own].into_iter().flatten().collect();
-        let usual = || Known::Usual(notices.clone());
+        let usual = || Expectation::Usual(warnings.clone());
         let registries = match given("CONTAINERS_REGISTRIES_CONF") {
-            Some(path) => Files { paths: vec![PathBuf::from(path)], known: Known::Named },
-            None => Files { paths: registries_of(&roots, &usual())?, known: usual() },
+            Some(path) => {
+                Files { paths: vec![PathBuf::from(path)], expectation: Expectation::Named }
+            }
+            None => Files { paths: registries_of(&roots, &usual())?, expectation: usual() },
         };
-        let directories = if let Some(paths) = &wishes.directories {
-            Files { paths: paths.clone(), known: Known::Named }
+        let directories = if let Some(paths) = &host_options.directories {
+            Files { paths: paths.clone(), expectation: Expectation::Named }
         } else {
             let docker = ["/etc/containerd/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
             let containers = roots.iter().rev().map(|root| root.join("certs.d"));
-            Files { paths: containers.chain(docker).collect(), known: usual() }
+            Files { paths: containers.chain(docker).collect(), expectation: usual() }
         };
         Ok(Self { registries, directories })
     }
 }
 
 /// The user's main file hides the system's; the fragments of both count.
-fn registries_of(roots: &[PathBuf], known: &Known) -> Result<Vec<PathBuf>> {
+fn registries_of(roots: &[PathBuf], expectation: &Expectation) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for main in roots.iter().rev().map(|root| root.join("registries.conf")) {
-        if known.has_file(&main)? {
+        if expectation.has_file(&main)? {
             files.push(main);
             break;
         }
     }
     for root in roots {
-        files.extend(fragments(&root.join("registries.conf.d"), known)?);
+        files.extend(fragments(&root.join("registries.conf.d"), expectation)?);
     }
     Ok(files)
 }
 
 /// The `.conf` files of a directory in the order of their names.
-pub(super) fn fragments(directory: &Path, known: &Known) -> Result<Vec<PathBuf>> {
-    let mut files = known.entries(directory)?;
+pub(super) fn fragments(directory: &Path, expectation: &Expectation) -> Result<Vec<PathBuf>> {
+    let mut files = expectation.entries(directory)?;
     files.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
     files.sort();
     Ok(files)

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::files::Places;
-use super::host::{Host, Trust, Wishes};
+use super::files::ConfigurationPaths;
+use super::host::{Host, HostOptions, Trust};
 use super::{containerd, registries_conf};
 use crate::error::Result;
 use crate::source::Reference;
@@ -15,28 +15,29 @@ const TLS_ON_LOOPBACK: Duration = Duration::from_secs(5);
 /// The hosts that may have the image, at least one; the last is the registry itself.
 pub(in crate::source) fn find(
     reference: &Reference,
-    wishes: &Wishes,
-    places: &Places,
+    host_options: &HostOptions,
+    places: &ConfigurationPaths,
 ) -> Result<Vec<Host>> {
     let found = registries_conf::find(reference, &places.registries)?;
     let mut hosts = Vec::new();
     for place in found {
         let is_origin = !place.is_mirror;
-        let is_local = is_local_by_custom(&place.name, wishes, places);
+        let is_local = is_local_by_custom(&place.name, host_options, places);
         let mut local = containerd::Directory::find(&place.name, &places.directories)?;
         if is_origin {
             hosts.append(&mut local.mirrors(&place.repository, &place.name)?);
         }
-        hosts.extend(stand(&place, wishes, &local, is_local)?);
+        hosts.extend(stand(&place, host_options, &local, is_local)?);
     }
     Ok(hosts)
 }
 
 /// On loopback TLS is tried and need not be proven, then http is spoken, unless something was said
 /// about TLS.
-fn is_local_by_custom(name: &str, wishes: &Wishes, places: &Places) -> bool {
-    let speaks_of_tls =
-        wishes.insecure || !wishes.authorities.is_empty() || wishes.identity.is_some();
+fn is_local_by_custom(name: &str, host_options: &HostOptions, places: &ConfigurationPaths) -> bool {
+    let speaks_of_tls = host_options.insecure
+        || !host_options.authorities.is_empty()
+        || host_options.identity.is_some();
     let names = containerd::names_of(name);
     let mut directories = places.directories.paths.iter();
     let configured =
@@ -47,15 +48,15 @@ fn is_local_by_custom(name: &str, wishes: &Wishes, places: &Places) -> bool {
 /// The host itself, by the ways in which it may be spoken to.
 fn stand(
     place: &registries_conf::Location,
-    wishes: &Wishes,
+    host_options: &HostOptions,
     local: &containerd::Directory,
     is_local: bool,
 ) -> Result<Vec<Host>> {
     let is_origin = !place.is_mirror;
-    let (server, mut manner) = local.server()?;
-    manner.authorities.extend(wishes.authorities.iter().cloned());
-    if is_origin && let Some(identity) = &wishes.identity {
-        manner.identities = vec![identity.clone()];
+    let (server, mut settings) = local.server()?;
+    settings.authorities.extend(host_options.authorities.iter().cloned());
+    if is_origin && let Some(identity) = &host_options.identity {
+        settings.identities = vec![identity.clone()];
     }
     let address = address_of(&place.name);
     let plain = format!("http://{address}/v2");
@@ -69,19 +70,19 @@ fn stand(
         namespace: namespace.clone(),
         serves: place.serves,
         trust: Trust {
-            insecure: (wishes.insecure && is_origin) || place.insecure || manner.insecure,
-            authorities: manner.authorities.clone(),
+            insecure: (host_options.insecure && is_origin) || place.insecure || settings.insecure,
+            authorities: settings.authorities.clone(),
             identity: None,
         },
-        headers: manner.headers.clone(),
-        dial_timeout: manner.dial_timeout,
+        headers: settings.headers.clone(),
+        dial_timeout: settings.dial_timeout,
         is_mirror: place.is_mirror,
     };
     let named = match server {
-        Some(api) if wishes.plain_http && is_origin => {
+        Some(api) if host_options.plain_http && is_origin => {
             return Ok(vec![host(without_tls(&api))]);
         }
-        None if wishes.plain_http && is_origin => return Ok(vec![host(plain)]),
+        None if host_options.plain_http && is_origin => return Ok(vec![host(plain)]),
         None if is_local => {
             // moby: registry/service_v2.go, lookupV2Endpoints. It need not prove who it is, and
             // what waits for a whole request before it says a word must not be waited for.
@@ -93,7 +94,7 @@ fn stand(
         server => server.unwrap_or_else(|| format!("https://{address}/v2")),
     };
     let secure = host(named);
-    let mut ways = secure.showing_each(manner.identities.clone());
+    let mut ways = secure.showing_each(settings.identities.clone());
     if place.insecure {
         // containers-registries.conf(5): an insecure location may also speak http.
         ways.push(host(plain));

@@ -7,7 +7,7 @@ use reqwest::header::HeaderMap;
 
 /// How the words of the command change what the configuration says.
 #[derive(Clone, Debug, Default)]
-pub struct Wishes {
+pub struct HostOptions {
     /// Speaks http where https would be spoken.
     pub plain_http: bool,
     /// Speaks https with whoever answers.
@@ -105,7 +105,7 @@ impl Host {
     }
 
     /// Whether a text repeats what hosts.toml has us say to the host, which may be secret.
-    pub(in crate::source) fn is_told_by(&self, text: &str) -> bool {
+    pub(in crate::source) fn is_repeated_in(&self, text: &str) -> bool {
         self.headers.values().filter_map(|value| value.to_str().ok()).any(|value| {
             // `Bearer x` is repeated by `x` too; a word as short as `1` is in every text.
             let secret = value.split_once(' ').map_or(value, |(_, behind)| behind);

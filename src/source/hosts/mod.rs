@@ -12,7 +12,7 @@ mod registries_conf;
 #[cfg(test)]
 mod tests;
 
-pub(super) use self::files::Places;
+pub(super) use self::files::ConfigurationPaths;
 pub(super) use self::find::find;
 pub(super) use self::host::{Host, Trust};
-pub use self::host::{Identity, Wishes};
+pub use self::host::{HostOptions, Identity};

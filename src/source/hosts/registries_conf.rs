@@ -141,7 +141,7 @@ pub(super) fn find(reference: &Reference, files: &Files) -> Result<Vec<Location>
 fn best(name: &str, files: &Files) -> Result<Option<(PathBuf, Registry)>> {
     let mut best: Option<(PathBuf, Registry)> = None;
     for path in &files.paths {
-        let Some(text) = files.known.text_of(path)? else { continue };
+        let Some(text) = files.expectation.text_of(path)? else { continue };
         for registry in parse(path, &text)? {
             let length = registry.prefix().len();
             let is_better = best.as_ref().is_none_or(|(_, best)| length >= best.prefix().len());

@@ -6,20 +6,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::files::{Files, Known, fragments};
+use super::files::{Expectation, Files, fragments};
 use super::*;
 use crate::error::Result;
-use crate::source::Notices;
+use crate::source::Warnings;
 
 /// Directories of configuration of a test's own.
 struct Fixture {
     directory: tempfile::TempDir,
-    wishes: Wishes,
+    host_options: HostOptions,
 }
 
 impl Fixture {
     fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), wishes: Wishes::default() }
+        Self { directory: tempfile::tempdir().unwrap(), host_options: HostOptions::default() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -33,11 +33,11 @@ impl Fixture {
     }
 
     fn find(&self, reference: &str) -> Result<Vec<Host>> {
-        let known = Known::default();
-        let registries = Files { paths: fragments(&self.path("conf"), &known)?, known };
+        let expectation = Expectation::default();
+        let registries = Files { paths: fragments(&self.path("conf"), &expectation)?, expectation };
         let directories = Files { paths: vec![self.path("certs.d")], ..Files::default() };
-        let places = Places { registries, directories };
-        find(&reference.parse().unwrap(), &self.wishes, &places)
+        let places = ConfigurationPaths { registries, directories };
+        find(&reference.parse().unwrap(), &self.host_options, &places)
     }
 
     /// `api repository`, with marks for what is special.
@@ -77,7 +77,7 @@ fn r25_a_server_at_another_host_is_told_for_which_registry_it_is_asked() {
         fixture.write(&format!("certs.d/{name}/hosts.toml"), &format!("server = '{server}'"));
         assert_eq!(fixture.asked(&format!("{name}/a/b")), [asked], "{name} at {server}");
         // The server that is named is the one that is asked, by http too.
-        fixture.wishes.plain_http = true;
+        fixture.host_options.plain_http = true;
         let plain = asked.replace("https://", "http://");
         assert_eq!(fixture.asked(&format!("{name}/a/b")), [plain], "{name} at {server}");
     }
@@ -97,9 +97,9 @@ fn without_configuration_the_registry_itself_is_asked() {
         let both = [format!("https://{host}/v2 a insecure"), format!("http://{host}/v2 a")];
         assert_eq!(fixture.asked(&format!("{host}/a")), both);
     }
-    fixture.wishes.insecure = true;
+    fixture.host_options.insecure = true;
     assert_eq!(fixture.asked("localhost:5000/a"), ["https://localhost:5000/v2 a insecure"]);
-    fixture.wishes = Wishes { plain_http: true, ..Wishes::default() };
+    fixture.host_options = HostOptions { plain_http: true, ..HostOptions::default() };
     assert_eq!(fixture.asked("h.example/a"), ["http://h.example/v2 a"]);
     assert_eq!(fixture.asked("localhost:5000/a"), ["http://localhost:5000/v2 a"]);
 }
@@ -336,7 +336,7 @@ fn certificates_beside_hosts_toml_are_used() {
     assert_eq!(hosts[0].trust.identity.as_ref().unwrap().certificate, place("client.cert"));
     let (certificate, key) = (PathBuf::from("/mine.pem"), PathBuf::from("/mine.key"));
     let mine = Identity { certificate, key };
-    fixture.wishes.identity = Some(mine.clone());
+    fixture.host_options.identity = Some(mine.clone());
     assert_eq!(fixture.find("localhost:5000/x").unwrap()[0].trust.identity, Some(mine));
     fs::remove_file(fixture.path("certs.d/localhost:5000/client.key")).unwrap();
     assert_eq!(fixture.find("localhost:5000/x").unwrap_err().exit_code(), 65);
@@ -349,7 +349,7 @@ fn the_words_of_the_command_are_about_the_registry_and_not_its_mirrors() {
         "conf/1.conf",
         "[[registry]]\nlocation='h.example'\n[[registry.mirror]]\nlocation='m.example'",
     );
-    fixture.wishes.plain_http = true;
+    fixture.host_options.plain_http = true;
     assert_eq!(fixture.asked("h.example/x"), ["https://m.example/v2 x", "http://h.example/v2 x"]);
 }
 
@@ -393,7 +393,9 @@ fn the_usual_places_follow_the_environment() {
     fixture.write("config/containers/registries.conf.d/c.txt", "");
     let config = fixture.path("config").into_os_string();
     let own = |name: &str| (name == "XDG_CONFIG_HOME").then(|| config.clone());
-    let places = Places::of_environment(&Wishes::default(), &Notices::default(), own).unwrap();
+    let places =
+        ConfigurationPaths::of_environment(&HostOptions::default(), &Warnings::default(), own)
+            .unwrap();
     let ours: Vec<_> =
         places.registries.paths.iter().filter(|path| path.starts_with(&user)).cloned().collect();
     let names = ["registries.conf", "registries.conf.d/a.conf", "registries.conf.d/b.conf"];
@@ -401,11 +403,13 @@ fn the_usual_places_follow_the_environment() {
     assert_eq!(places.directories.paths[0], user.join("certs.d"));
     assert_eq!(places.directories.paths.last().unwrap(), Path::new("/etc/docker/certs.d"));
     let mine = |name: &str| (name == "CONTAINERS_REGISTRIES_CONF").then(|| OsString::from("/mine"));
-    let wishes = Wishes { directories: Some(vec!["/d".into()]), ..Wishes::default() };
-    let places = Places::of_environment(&wishes, &Notices::default(), mine).unwrap();
+    let host_options =
+        HostOptions { directories: Some(vec!["/d".into()]), ..HostOptions::default() };
+    let places =
+        ConfigurationPaths::of_environment(&host_options, &Warnings::default(), mine).unwrap();
     let [registries, directories] = [places.registries, places.directories];
     assert_eq!((registries.paths, directories.paths), (vec!["/mine".into()], vec!["/d".into()]));
     // What is named must be there.
-    assert_eq!(registries.known.text_of(Path::new("/mine")).unwrap_err().exit_code(), 66);
-    assert_eq!(Known::default().text_of(Path::new("/mine")).unwrap(), None);
+    assert_eq!(registries.expectation.text_of(Path::new("/mine")).unwrap_err().exit_code(), 66);
+    assert_eq!(Expectation::default().text_of(Path::new("/mine")).unwrap(), None);
 }

@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 use crate::error::{Error, Result};
 use crate::json;
 use crate::source::excerpt;
-use crate::source::origin::DaemonImage;
+use crate::source::image_reference::DaemonImage;
 use crate::source::reference::without_login;
 
 /// Where the daemon listens when nothing else is said.

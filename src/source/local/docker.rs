@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer};
 
-use super::bundle::Bundle;
+use super::archive::IndexedArchive;
 use super::image::{LocalImage, Wanted};
-use super::piece::{Piece, verify};
+use super::section::{Section, verify};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 use crate::json::{self, fold};
+use crate::source::image_reference::Choice;
 use crate::source::manifest::{Config, Count};
-use crate::source::origin::Choice;
 use crate::source::{Image, Layer, Limits, excerpt, select};
 
 /// What a layer of such an archive is: told apart by its first bytes.
@@ -57,10 +57,10 @@ impl<'de> Deserialize<'de> for Sizes {
 }
 
 /// Finds the image that is wanted.
-pub(super) fn resolve(bundle: &Bundle, wanted: &Wanted<'_>) -> Result<LocalImage> {
+pub(super) fn resolve(archive: &IndexedArchive, wanted: &Wanted<'_>) -> Result<LocalImage> {
     let Wanted { platform, origin, limits, .. } = *wanted;
-    let item = choose(items(bundle, limits)?, bundle, wanted)?;
-    let (identity, body) = config(bundle, &item, limits)?;
+    let item = choose(items(archive, limits)?, archive, wanted)?;
+    let (identity, body) = config(archive, &item, limits)?;
     let config = Config::parse(body, limits)?;
     if item.layers.len() != config.diff_ids.len() {
         return Err(Error::bad_data(format!(
@@ -70,23 +70,23 @@ pub(super) fn resolve(bundle: &Bundle, wanted: &Wanted<'_>) -> Result<LocalImage
         )));
     }
     let mut known = BTreeMap::new();
-    let (mut layers, mut pieces) = (Vec::new(), Vec::new());
+    let (mut layers, mut sections) = (Vec::new(), Vec::new());
     for (index, (path, diff_id)) in item.layers.iter().zip(&config.diff_ids).enumerate() {
-        let piece = bundle.find(path)?.ok_or_else(|| lacking(bundle, path))?;
+        let section = archive.find(path)?.ok_or_else(|| lacking(archive, path))?;
         let digest = match known.get(path) {
             Some(digest) => Digest::clone(digest),
-            None => layer_digest(&piece, path, diff_id)?,
+            None => layer_digest(&section, path, diff_id)?,
         };
         known.insert(path, digest.clone());
         layers.push(Layer {
             index,
             digest,
-            size: piece.len(),
+            size: section.len(),
             media_type: LAYER_TYPE.to_owned(),
             diff_id: Some(diff_id.clone()),
             urls: Vec::new(),
         });
-        pieces.push(piece);
+        sections.push(section);
     }
     let image = Image {
         reference: origin.to_owned(),
@@ -97,14 +97,14 @@ pub(super) fn resolve(bundle: &Bundle, wanted: &Wanted<'_>) -> Result<LocalImage
         config,
         layers,
     };
-    LocalImage::new(image, pieces)
+    LocalImage::new(image, sections)
 }
 
-fn items(bundle: &Bundle, limits: &Limits) -> Result<Vec<Item>> {
-    let Some(list) = bundle.find("manifest.json")? else {
+fn items(archive: &IndexedArchive, limits: &Limits) -> Result<Vec<Item>> {
+    let Some(list) = archive.find("manifest.json")? else {
         return Err(Error::bad_data(format!(
             "{} has no manifest.json: it is not what docker save writes since version 1.10",
-            bundle.name()
+            archive.name()
         ))
         .with_hint("a root filesystem is tar:FILE, an image layout is oci-archive:FILE"));
     };
@@ -129,7 +129,7 @@ pub(super) fn is_list(body: &[u8], limits: &Limits) -> bool {
     parse(body, limits).is_ok_and(|items| !items.is_empty())
 }
 
-fn choose(items: Vec<Item>, bundle: &Bundle, wanted: &Wanted<'_>) -> Result<Item> {
+fn choose(items: Vec<Item>, archive: &IndexedArchive, wanted: &Wanted<'_>) -> Result<Item> {
     let Wanted { choice, origin, limits, .. } = *wanted;
     let place = match choice {
         Some(Choice::Number(number)) => *number,
@@ -138,7 +138,7 @@ fn choose(items: Vec<Item>, bundle: &Bundle, wanted: &Wanted<'_>) -> Result<Item
             let mut place = None;
             for (number, item) in items.iter().enumerate() {
                 // A hostile list could name one large config thousands of times.
-                if seen.insert(&item.config) && config(bundle, item, limits)?.0 == *wanted {
+                if seen.insert(&item.config) && config(archive, item, limits)?.0 == *wanted {
                     place = Some(number);
                     break;
                 }
@@ -166,20 +166,20 @@ fn choose(items: Vec<Item>, bundle: &Bundle, wanted: &Wanted<'_>) -> Result<Item
 }
 
 /// The config with its digest, which is the image's ID.
-fn config(bundle: &Bundle, item: &Item, limits: &Limits) -> Result<(Digest, Vec<u8>)> {
-    let piece = bundle.find(&item.config)?.ok_or_else(|| lacking(bundle, &item.config))?;
-    let body = piece.document(limits.of_config())?;
+fn config(archive: &IndexedArchive, item: &Item, limits: &Limits) -> Result<(Digest, Vec<u8>)> {
+    let section = archive.find(&item.config)?.ok_or_else(|| lacking(archive, &item.config))?;
+    let body = section.document(limits.of_config())?;
     let digest = Digest::sha256_of(&body);
     if let Some(promised) = digest_in(&item.config) {
-        verify(piece.name(), &digest, &promised)?;
+        verify(section.name(), &digest, &promised)?;
     }
     Ok((digest, body))
 }
 
 /// The digest of a layer's member as it is stored. A plain one is its own diff ID, which is
 /// verified when it is read; a compressed one has no digest in the archive but, maybe, its name.
-fn layer_digest(piece: &Piece, path: &str, diff_id: &Digest) -> Result<Digest> {
-    let head = piece.head::<4>()?;
+fn layer_digest(section: &Section, path: &str, diff_id: &Digest) -> Result<Digest> {
+    let head = section.head::<4>()?;
     let is_compressed = matches!(*head, [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd])
         || matches!(*head, [0x50..=0x5f, 0x2a, 0x4d, 0x18]);
     if !is_compressed {
@@ -187,7 +187,7 @@ fn layer_digest(piece: &Piece, path: &str, diff_id: &Digest) -> Result<Digest> {
     }
     match digest_in(path).filter(|_| path.starts_with("blobs/")) {
         Some(promised) => Ok(promised),
-        None => piece.digest(Algorithm::Sha256),
+        None => section.digest(Algorithm::Sha256),
     }
 }
 
@@ -198,7 +198,7 @@ fn digest_in(path: &str) -> Option<Digest> {
     format!("sha256:{hex}").parse().ok()
 }
 
-fn lacking(bundle: &Bundle, path: &str) -> Error {
-    Error::not_found(format!("{} lacks {}, which its image needs", bundle.name(), excerpt(path)))
+fn lacking(archive: &IndexedArchive, path: &str) -> Error {
+    Error::not_found(format!("{} lacks {}, which its image needs", archive.name(), excerpt(path)))
         .with_hint("save the image again, whole")
 }

@@ -1,8 +1,8 @@
 //! An image whose layers lie on this host, and which of several is wanted.
 
-use super::piece::{Piece, Proven};
+use super::section::{Section, VerifiedReader};
 use crate::error::{Error, Result};
-use crate::source::origin::Choice;
+use crate::source::image_reference::Choice;
 use crate::source::{BlobReader, Image, Layer, Limits, Platform};
 
 /// Which image of several is wanted, and how much of it is put up with.
@@ -20,34 +20,34 @@ pub struct LocalImage {
     /// The image.
     pub image: Image,
     /// The blobs of its layers, in their order.
-    pieces: Vec<Piece>,
+    sections: Vec<Section>,
 }
 
 impl LocalImage {
     /// Puts layers and their blobs together, as long as their descriptors say.
-    pub(super) fn new(image: Image, pieces: Vec<Piece>) -> Result<Self> {
-        for (layer, piece) in image.layers.iter().zip(&pieces) {
-            if piece.len() != layer.size {
+    pub(super) fn new(image: Image, sections: Vec<Section>) -> Result<Self> {
+        for (layer, section) in image.layers.iter().zip(&sections) {
+            if section.len() != layer.size {
                 return Err(Error::bad_data(format!(
                     "{} is {} bytes long where its descriptor declares {}",
-                    piece.name(),
-                    piece.len(),
+                    section.name(),
+                    section.len(),
                     layer.size
                 )));
             }
         }
-        Ok(Self { image, pieces })
+        Ok(Self { image, sections })
     }
 
     /// The blob of a layer from its first byte. A layer may be opened more than once.
     pub fn open(&self, layer: &Layer) -> Result<BlobReader> {
-        let piece = self.pieces.get(layer.index).cloned().ok_or_else(|| {
+        let section = self.sections.get(layer.index).cloned().ok_or_else(|| {
             Error::internal(format!(
                 "layer {} was asked for; the image has {}",
                 layer.index,
-                self.pieces.len()
+                self.sections.len()
             ))
         })?;
-        Ok(Proven::new(piece, &layer.digest).into())
+        Ok(VerifiedReader::new(section, &layer.digest).into())
     }
 }

@@ -5,16 +5,16 @@
 use serde::Deserialize;
 
 use super::image::{LocalImage, Wanted};
-use super::piece::{Piece, verify};
-use super::shelf::Shelf;
+use super::layout_files::LayoutFiles;
+use super::section::{Section, verify};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;
+use crate::source::image_reference::Choice;
 use crate::source::limits::Bound;
 use crate::source::manifest::{
     Config, Descriptor, Document, Entry, Index, Manifest, foreign_layer,
 };
-use crate::source::origin::Choice;
 use crate::source::{Image, Limits, excerpt, select};
 
 /// The longest `oci-layout` file that is read: a version is all that it holds.
@@ -27,14 +27,14 @@ struct Marker {
 }
 
 /// Finds the image that is wanted. `origin` is for messages.
-pub(super) fn resolve(shelf: &Shelf, wanted: &Wanted<'_>) -> Result<LocalImage> {
+pub(super) fn resolve(layout_files: &LayoutFiles, wanted: &Wanted<'_>) -> Result<LocalImage> {
     let Wanted { platform, origin, limits, .. } = *wanted;
-    check_version(shelf)?;
-    let mut entry = choose(root(shelf, limits)?, wanted)?;
+    check_version(layout_files)?;
+    let mut entry = choose(root(layout_files, limits)?, wanted)?;
     let (mut index_digest, mut promised) = (None, entry.platform.take());
     for _ in 0..=limits.nesting {
         let Entry { descriptor, .. } = entry;
-        let body = document(shelf, &descriptor, ("the manifest", limits.of_manifest()))?;
+        let body = document(layout_files, &descriptor, ("the manifest", limits.of_manifest()))?;
         let declared = Some(descriptor.media_type.as_str()).filter(|name| !name.is_empty());
         match Document::parse(&body, declared, limits)? {
             Document::Index(index) => {
@@ -44,7 +44,8 @@ pub(super) fn resolve(shelf: &Shelf, wanted: &Wanted<'_>) -> Result<LocalImage> 
             }
             Document::Manifest(manifest) => {
                 let bound = ("the config", limits.of_config());
-                let config = Config::parse(document(shelf, &manifest.config, bound)?, limits)?;
+                let config =
+                    Config::parse(document(layout_files, &manifest.config, bound)?, limits)?;
                 let image = Image {
                     reference: origin.to_owned(),
                     index_digest,
@@ -54,19 +55,19 @@ pub(super) fn resolve(shelf: &Shelf, wanted: &Wanted<'_>) -> Result<LocalImage> 
                     layers: manifest.layers(&config)?,
                     config,
                 };
-                return LocalImage::new(image, layers(shelf, &manifest)?);
+                return LocalImage::new(image, layers(layout_files, &manifest)?);
             }
         }
     }
     Err(limits.nested_too_deep("it"))
 }
 
-fn check_version(shelf: &Shelf) -> Result<()> {
+fn check_version(layout_files: &LayoutFiles) -> Result<()> {
     let no_layout = || {
-        Error::bad_data(format!("{} is not an OCI image layout", shelf.name()))
+        Error::bad_data(format!("{} is not an OCI image layout", layout_files.name()))
             .with_hint("a root filesystem is tar:FILE or dir:PATH, what docker save writes is docker-archive:FILE")
     };
-    let marker = shelf.find("oci-layout")?.ok_or_else(no_layout)?;
+    let marker = layout_files.find("oci-layout")?.ok_or_else(no_layout)?;
     let marker: Marker = json::from_slice(&marker.document(MAX_MARKER)?)
         .map_err(|error| no_layout().with_source(excerpt(&error.to_string())))?;
     if marker.image_layout_version.split('.').next() != Some("1") {
@@ -76,10 +77,10 @@ fn check_version(shelf: &Shelf) -> Result<()> {
     Ok(())
 }
 
-fn root(shelf: &Shelf, limits: &Limits) -> Result<Index> {
-    let file = shelf
+fn root(layout_files: &LayoutFiles, limits: &Limits) -> Result<Index> {
+    let file = layout_files
         .find("index.json")?
-        .ok_or_else(|| Error::bad_data(format!("{} has no index.json", shelf.name())))?;
+        .ok_or_else(|| Error::bad_data(format!("{} has no index.json", layout_files.name())))?;
     match Document::parse(&file.document(limits.of_list())?, None, limits)? {
         Document::Index(index) => Ok(index),
         Document::Manifest(_) => Err(Error::bad_data("its index.json is no index")),
@@ -120,39 +121,39 @@ fn path_of(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
 }
 
-fn blob(shelf: &Shelf, digest: &Digest, what: &str) -> Result<Piece> {
-    shelf.find(&path_of(digest))?.ok_or_else(|| {
-        Error::not_found(format!("{} lacks {what}, blob {digest}", shelf.name()))
+fn blob(layout_files: &LayoutFiles, digest: &Digest, what: &str) -> Result<Section> {
+    layout_files.find(&path_of(digest))?.ok_or_else(|| {
+        Error::not_found(format!("{} lacks {what}, blob {digest}", layout_files.name()))
             .with_hint("copy the image again, whole")
     })
 }
 
 /// The bytes of a manifest or a config, verified.
 fn document(
-    shelf: &Shelf,
+    layout_files: &LayoutFiles,
     descriptor: &Descriptor,
     (what, bound): (&str, Bound),
 ) -> Result<Vec<u8>> {
     let Descriptor { digest, size, .. } = descriptor;
-    let piece = blob(shelf, digest, what)?;
-    let body = piece.document(bound)?;
-    if piece.len() != *size {
-        let (name, length) = (piece.name(), piece.len());
+    let section = blob(layout_files, digest, what)?;
+    let body = section.document(bound)?;
+    if section.len() != *size {
+        let (name, length) = (section.name(), section.len());
         return Err(Error::bad_data(format!(
             "{name} is {length} bytes long where its descriptor declares {size}"
         )));
     }
-    verify(piece.name(), &Digest::of(digest.algorithm(), &body), digest)?;
+    verify(section.name(), &Digest::of(digest.algorithm(), &body), digest)?;
     Ok(body)
 }
 
-fn layers(shelf: &Shelf, manifest: &Manifest) -> Result<Vec<Piece>> {
+fn layers(layout_files: &LayoutFiles, manifest: &Manifest) -> Result<Vec<Section>> {
     let count = manifest.layers.len();
     let layers = manifest.layers.iter().enumerate();
     layers
         .map(|(index, layer)| {
             let what = format!("layer {} of {count}", index.saturating_add(1));
-            blob(shelf, &layer.digest, &what).map_err(|error| match error.kind() {
+            blob(layout_files, &layer.digest, &what).map_err(|error| match error.kind() {
                 ErrorKind::NotFound if !layer.urls.is_empty() => error.with_hint(format!(
                     "{}; put it at {} in the layout",
                     foreign_layer(&layer.urls),

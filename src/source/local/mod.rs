@@ -3,20 +3,20 @@
 //! Nothing is copied into the cache: layers are read where they lie, and proven while they are
 //! read as those of a registry are.
 
-mod bundle;
+mod archive;
 pub(in crate::source) mod daemon;
+mod directory;
 mod docker;
-mod flat;
-mod folder;
 mod image;
 pub mod kind;
 mod layout;
+mod layout_files;
 mod open;
-pub(in crate::source) mod piece;
-mod shelf;
+mod root_archive;
+pub(in crate::source) mod section;
 mod spool;
 
-pub use self::flat::Flat;
 pub use self::image::LocalImage;
 pub use self::open::{Local, Resolved};
+pub use self::root_archive::RootArchive;
 pub use self::spool::directory_of_copies;

@@ -3,31 +3,31 @@
 use std::fs::File;
 use std::io::{self, Read};
 
-use super::bundle::Bundle;
-use super::flat::{self, Flat};
-use super::folder::{self, Folder};
+use super::archive::IndexedArchive;
+use super::directory::{self, LayoutDirectory};
 use super::image::{LocalImage, Wanted};
-use super::shelf::Shelf;
+use super::layout_files::LayoutFiles;
+use super::root_archive::{self, RootArchive};
 use super::{daemon, docker, kind, layout, spool};
 use crate::error::{Error, ErrorKind, Result};
 use crate::shown::path as shown;
-use crate::source::origin::{Choice, DaemonImage, Origin, Place};
+use crate::source::image_reference::{Choice, DaemonImage, ImageReference, PathReference};
 use crate::source::{Limits, Platform};
 
 /// Something on this host that holds one image or several.
 #[derive(Debug)]
 pub struct Local {
     origin: String,
-    holding: Holding,
+    opened: Opened,
     choice: Option<Choice>,
     limits: Limits,
 }
 
 #[derive(Debug)]
-enum Holding {
-    Layout(Shelf),
-    Docker(Bundle),
-    Flat(Flat),
+enum Opened {
+    Layout(LayoutFiles),
+    Docker(IndexedArchive),
+    RootArchive(RootArchive),
 }
 
 /// What was found on this host.
@@ -36,57 +36,59 @@ pub enum Resolved {
     /// An image with its layers.
     Image(Box<LocalImage>),
     /// A root filesystem.
-    Archive(Flat),
+    Archive(RootArchive),
 }
 
 impl Local {
     /// Opens what `origin` names; streams and compressed archives of images are copied.
     ///
     /// A registry and a directory tree are not opened here.
-    pub fn open(origin: &Origin, limits: &Limits) -> Result<Self> {
-        let (holding, choice) = match origin {
-            Origin::OciDirectory(place) => {
-                (Holding::Layout(Shelf::Folder(Folder::open(&place.path)?)), place.choice.clone())
-            }
-            Origin::OciArchive(place) => {
-                (Holding::Layout(Shelf::Bundle(archive(place, limits)?)), place.choice.clone())
-            }
-            Origin::DockerArchive(place) => {
+    pub fn open(origin: &ImageReference, limits: &Limits) -> Result<Self> {
+        let (opened, choice) = match origin {
+            ImageReference::OciDirectory(place) => (
+                Opened::Layout(LayoutFiles::LayoutDirectory(LayoutDirectory::open(&place.path)?)),
+                place.choice.clone(),
+            ),
+            ImageReference::OciArchive(place) => (
+                Opened::Layout(LayoutFiles::IndexedArchive(archive(place, limits)?)),
+                place.choice.clone(),
+            ),
+            ImageReference::DockerArchive(place) => {
                 (docker_or_layout(archive(place, limits)?), place.choice.clone())
             }
-            Origin::DockerDaemon(image) => {
+            ImageReference::DockerDaemon(image) => {
                 let name = origin.to_string();
                 let spooled = spool::spool(daemon::export(image)?, &name, &limits.layer)?;
-                let holding = docker_or_layout(Bundle::scan(spooled, &name, &limits.layer)?);
-                (holding, chosen(image))
+                let opened = docker_or_layout(IndexedArchive::scan(spooled, &name, &limits.layer)?);
+                (opened, chosen(image))
             }
-            Origin::Tar(path) => {
+            ImageReference::Tar(path) => {
                 kind::check_archive(path, &limits.layer)?;
-                (Holding::Flat(Flat::open(path)?), None)
+                (Opened::RootArchive(RootArchive::open(path)?), None)
             }
-            Origin::Stdin(choice) => {
+            ImageReference::Stdin(choice) => {
                 (sniff(io::stdin(), "standard input", limits)?, choice.clone())
             }
-            Origin::Registry(_) | Origin::Directory(_) => {
+            ImageReference::Registry(_) | ImageReference::Directory(_) => {
                 return Err(Error::internal(format!("{origin} is no local image")));
             }
         };
-        Ok(Self { origin: origin.to_string(), holding, choice, limits: limits.clone() })
+        Ok(Self { origin: origin.to_string(), opened, choice, limits: limits.clone() })
     }
 
     /// Finds the image for `platform`: index, manifest and config, each verified, and the place of
     /// each layer.
     pub fn resolve(self, platform: &Platform) -> Result<Resolved> {
-        let Self { origin, holding, choice, limits } = self;
+        let Self { origin, opened, choice, limits } = self;
         let wanted = Wanted { choice: choice.as_ref(), platform, origin: &origin, limits: &limits };
-        let found = match holding {
-            Holding::Layout(layout) => layout::resolve(&layout, &wanted),
-            Holding::Docker(bundle) => docker::resolve(&bundle, &wanted),
-            Holding::Flat(flat) => match choice {
-                None => return Ok(Resolved::Archive(flat)),
+        let found = match opened {
+            Opened::Layout(layout) => layout::resolve(&layout, &wanted),
+            Opened::Docker(archive) => docker::resolve(&archive, &wanted),
+            Opened::RootArchive(root_archive) => match choice {
+                None => return Ok(Resolved::Archive(root_archive)),
                 Some(choice) => Err(Error::usage(format!(
                     "{} is a root filesystem, which has no image {choice}",
-                    flat.name()
+                    root_archive.name()
                 ))),
             },
         };
@@ -111,31 +113,31 @@ fn chosen(image: &DaemonImage) -> Option<Choice> {
     }
 }
 
-fn archive(place: &Place, limits: &Limits) -> Result<Bundle> {
+fn archive(place: &PathReference, limits: &Limits) -> Result<IndexedArchive> {
     let name = shown(&place.path);
     let limits = &limits.layer;
-    Bundle::scan(spool::archive(&place.path, &name, limits)?, &name, limits)
+    IndexedArchive::scan(spool::archive(&place.path, &name, limits)?, &name, limits)
 }
 
 /// An archive may hold both forms, as those of docker save since version 25 do: the one with
 /// digests is preferred.
-fn docker_or_layout(bundle: Bundle) -> Holding {
-    if bundle.has("oci-layout") && bundle.has("index.json") {
-        return Holding::Layout(Shelf::Bundle(bundle));
+fn docker_or_layout(archive: IndexedArchive) -> Opened {
+    if archive.has("oci-layout") && archive.has("index.json") {
+        return Opened::Layout(LayoutFiles::IndexedArchive(archive));
     }
-    Holding::Docker(bundle)
+    Opened::Docker(archive)
 }
 
 /// What a stream holds is told by its members.
-fn sniff<R>(stream: R, name: &str, limits: &Limits) -> Result<Holding>
+fn sniff<R>(stream: R, name: &str, limits: &Limits) -> Result<Opened>
 where
     R: Read + Send + 'static,
 {
     let spooled = spool::spool(spool::check_stream(stream, name)?, name, &limits.layer)?;
-    let file = |file: &File| file.try_clone().map_err(|error| folder::failed(name, error));
+    let file = |file: &File| file.try_clone().map_err(|error| directory::failed(name, error));
     let copy = file(&spooled)?;
-    if flat::holds_an_image(file(&spooled)?, name, limits)? {
-        return Ok(docker_or_layout(Bundle::scan(copy, name, &limits.layer)?));
+    if root_archive::holds_an_image(file(&spooled)?, name, limits)? {
+        return Ok(docker_or_layout(IndexedArchive::scan(copy, name, &limits.layer)?));
     }
-    Ok(Holding::Flat(Flat::spooled(spooled, name)?))
+    Ok(Opened::RootArchive(RootArchive::spooled(spooled, name)?))
 }

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::folder::failed;
+use super::directory::failed;
 use crate::error::{Error, Result};
 use crate::layer::{Compression, LayerBlob, LayerStream, Limits};
 

@@ -7,14 +7,14 @@ use reqwest::Response;
 use super::client::RepositoryClient;
 use super::errors::MORE_TIME;
 use super::object::Object;
-use super::response::{MIN_PACE, Pace, coding};
+use super::response::{MIN_THROUGHPUT, MinThroughput, coding};
 use super::retry::Failure;
 use crate::error::Error;
 
 impl RepositoryClient {
     pub(super) fn body<'a>(&'a self, object: &'a Object, response: Response) -> Body<'a> {
-        let pace = Pace::new(self.options.stall_timeout);
-        Body { client: self, object, response, pace }
+        let throughput = MinThroughput::new(self.options.stall_timeout);
+        Body { client: self, object, response, throughput }
     }
 }
 
@@ -23,7 +23,7 @@ pub(super) struct Body<'a> {
     client: &'a RepositoryClient,
     object: &'a Object,
     pub(super) response: Response,
-    pace: Pace,
+    throughput: MinThroughput,
 }
 
 impl Body<'_> {
@@ -42,11 +42,11 @@ impl Body<'_> {
             self.client.broken(self.object, error, connecting)
         })?;
         let length = chunk.as_deref().map_or(0, <[u8]>::len);
-        if chunk.is_some() && !self.pace.holds(u64::try_from(length).unwrap_or(u64::MAX)) {
-            let seconds = self.pace.window.as_secs_f32();
+        if chunk.is_some() && !self.throughput.holds(u64::try_from(length).unwrap_or(u64::MAX)) {
+            let seconds = self.throughput.window.as_secs_f32();
             return Err(Failure::transient(
                 Error::unavailable(format!(
-                    "cannot fetch {} of {}: fewer than {MIN_PACE} bytes came within {seconds} s",
+                    "cannot fetch {} of {}: fewer than {MIN_THROUGHPUT} bytes came within {seconds} s",
                     self.object, self.client.reference
                 ))
                 .with_hint(MORE_TIME),

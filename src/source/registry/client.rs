@@ -13,7 +13,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 
 use super::challenge;
 use super::endpoint::Endpoint;
-use super::object::{Extent, Object};
+use super::object::{Object, Requested};
 use super::options::{Options, Pull};
 use super::response::IDENTITY;
 use super::retry::{Failure, Tries};
@@ -21,7 +21,7 @@ use super::route::Route;
 use super::tls::refusal;
 use crate::error::{Error, Result};
 use crate::source::Reference;
-use crate::source::hosts::{self, Places};
+use crate::source::hosts::{self, ConfigurationPaths};
 use crate::source::manifest::ACCEPTED;
 
 /// How often a request is answered with another login: what another request got meanwhile may be
@@ -42,8 +42,10 @@ pub(super) struct RepositoryClient {
 
 impl RepositoryClient {
     pub(super) fn new(reference: &Reference, options: &Options) -> Result<Self> {
-        let (wishes, notices) = (&options.hosts, &options.notices);
-        let places = Places::of_environment(wishes, notices, |name| std::env::var_os(name))?;
+        let (host_options, warnings) = (&options.hosts, &options.warnings);
+        let places = ConfigurationPaths::of_environment(host_options, warnings, |name| {
+            std::env::var_os(name)
+        })?;
         let hosts = hosts::find(reference, &options.hosts, &places)?;
         let endpoints: Result<Vec<Endpoint>> =
             hosts.into_iter().map(|host| Endpoint::new(host, options)).collect();
@@ -64,7 +66,7 @@ impl RepositoryClient {
 
     /// Says what is going on.
     pub(super) fn announce(&self, line: &str) {
-        self.options.notices.announce(line);
+        self.options.warnings.announce(line);
     }
 
     /// Whether another host than the registry itself may be asked.
@@ -111,7 +113,7 @@ impl RepositoryClient {
     pub(super) async fn send(
         &self,
         endpoint: &Endpoint,
-        extent: Extent,
+        extent: Requested,
         object: &Object,
     ) -> Result<Response, Failure> {
         let address = address(endpoint, object);
@@ -155,7 +157,7 @@ impl RepositoryClient {
         &self,
         endpoint: &Endpoint,
         address: &str,
-        extent: Extent,
+        extent: Requested,
         object: &Object,
     ) -> Result<Response, Failure> {
         let mut shown = endpoint.shown().await;
@@ -179,7 +181,7 @@ impl RepositoryClient {
     async fn send_once(
         &self,
         endpoint: &Endpoint,
-        (address, extent): (&str, Extent),
+        (address, extent): (&str, Requested),
         object: &Object,
         login: Option<&HeaderValue>,
     ) -> Result<Response, Failure> {
@@ -196,7 +198,7 @@ impl RepositoryClient {
             None => request,
         };
         let broken = |error| self.broken(object, error, endpoint.connecting());
-        let request = asked(requested(&endpoint.http, address, extent).headers(headers));
+        let request = asked(request_for(&endpoint.http, address, extent).headers(headers));
         let response = request.send().await.map_err(broken)?;
         endpoint.is_found_up();
         let Some(onward) = &endpoint.onward else { return Ok(response) };
@@ -205,7 +207,7 @@ impl RepositoryClient {
             let doing = format!("cannot fetch {object} of {}", self.reference);
             return Err(Error::unavailable(format!("{doing}: {why}")).into());
         }
-        asked(requested(onward, next.as_str(), extent)).send().await.map_err(broken)
+        asked(request_for(onward, next.as_str(), extent)).send().await.map_err(broken)
     }
 }
 
@@ -229,12 +231,12 @@ fn sent_on(response: &Response) -> Option<Url> {
 
 /// A request for the bytes as they are: without a word about it every coding is welcome (RFC 9110,
 /// section 12.5.3).
-fn requested(http: &Client, address: &str, extent: Extent) -> RequestBuilder {
+fn request_for(http: &Client, address: &str, extent: Requested) -> RequestBuilder {
     let request = match extent {
-        Extent::Header => http.head(address),
-        Extent::FirstByte => http.get(address).header(RANGE, "bytes=0-0"),
-        Extent::From(0) => http.get(address),
-        Extent::From(start) => http.get(address).header(RANGE, format!("bytes={start}-")),
+        Requested::Header => http.head(address),
+        Requested::FirstByte => http.get(address).header(RANGE, "bytes=0-0"),
+        Requested::From(0) => http.get(address),
+        Requested::From(start) => http.get(address).header(RANGE, format!("bytes={start}-")),
     };
     request.header(ACCEPT_ENCODING, IDENTITY)
 }

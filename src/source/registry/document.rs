@@ -6,7 +6,7 @@ use super::body::Body;
 use super::client::RepositoryClient;
 use super::endpoint::Endpoint;
 use super::errors::coded;
-use super::object::{Extent, Length, Object};
+use super::object::{Length, Object, Requested};
 use super::response::{is_page, is_whole};
 use super::retry::Failure;
 use crate::digest::Digest;
@@ -122,7 +122,7 @@ impl RepositoryClient {
         endpoint: &Endpoint,
         object: &'a Object,
     ) -> Result<Body<'a>, Failure> {
-        let response = self.send(endpoint, Extent::From(0), object).await?;
+        let response = self.send(endpoint, Requested::From(0), object).await?;
         if !is_whole(response.status()) {
             return Err(self.refusal(endpoint, object, response).await);
         }

@@ -13,7 +13,7 @@ use super::object::Object;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::source::Layer;
-use crate::source::blob::{Arrival, BlobReader, Delivery, Tail};
+use crate::source::blob_reader::{BlobReader, DownloadGuard, InFlightDownload, InFlightReader};
 
 /// The layers of an image on their way into the cache.
 ///
@@ -21,15 +21,15 @@ use crate::source::blob::{Arrival, BlobReader, Delivery, Tail};
 pub struct Downloads {
     connection: Arc<Connection>,
     tasks: JoinSet<Result<()>>,
-    layers: Vec<Place>,
-    arrivals: Vec<Arc<Arrival>>,
+    layers: Vec<LayerState>,
+    in_flight: Vec<Arc<InFlightDownload>>,
     cached: u64,
 }
 
 /// Where the blob of a layer is.
-enum Place {
+enum LayerState {
     Cached { digest: Digest, size: u64 },
-    Arriving(Arc<Arrival>),
+    InFlight(Arc<InFlightDownload>),
 }
 
 /// The distinct blobs among `layers`, each by the first layer that has it.
@@ -42,7 +42,7 @@ impl fmt::Debug for Downloads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Downloads")
             .field("layers", &self.layers.len())
-            .field("arrivals", &self.arrivals)
+            .field("arrivals", &self.in_flight)
             .finish_non_exhaustive()
     }
 }
@@ -53,31 +53,31 @@ impl Downloads {
             connection: Arc::clone(connection),
             tasks: JoinSet::new(),
             layers: Vec::new(),
-            arrivals: Vec::new(),
+            in_flight: Vec::new(),
             cached: 0,
         };
         let permits = Arc::new(Semaphore::new(connection.jobs));
-        let mut arriving = HashMap::new();
+        let mut by_blob = HashMap::new();
         for layer in distinct(layers) {
             if connection.cache.contains(&layer.digest, layer.size) {
                 downloads.cached = downloads.cached.saturating_add(layer.size);
                 continue;
             }
-            let arrival = Arrival::new(layer.digest.clone(), layer.size);
-            arriving.insert((layer.digest.clone(), layer.size), Arc::clone(&arrival));
+            let in_flight = InFlightDownload::new(layer.digest.clone(), layer.size);
+            by_blob.insert((layer.digest.clone(), layer.size), Arc::clone(&in_flight));
             let fetch = Fetch {
                 connection: Arc::clone(connection),
                 object: Object::layer(layer, layers.len()),
-                delivery: Delivery(Arc::clone(&arrival)),
+                guard: DownloadGuard(Arc::clone(&in_flight)),
             };
             downloads.tasks.spawn_on(fetch.run(Arc::clone(&permits)), connection.runtime.handle());
-            downloads.arrivals.push(arrival);
+            downloads.in_flight.push(in_flight);
         }
         downloads.layers = layers
             .iter()
-            .map(|layer| match arriving.get(&(layer.digest.clone(), layer.size)) {
-                Some(arrival) => Place::Arriving(Arc::clone(arrival)),
-                None => Place::Cached { digest: layer.digest.clone(), size: layer.size },
+            .map(|layer| match by_blob.get(&(layer.digest.clone(), layer.size)) {
+                Some(in_flight) => LayerState::InFlight(Arc::clone(in_flight)),
+                None => LayerState::Cached { digest: layer.digest.clone(), size: layer.size },
             })
             .collect();
         downloads
@@ -87,10 +87,12 @@ impl Downloads {
     /// download. A layer may be opened more than once.
     pub fn open(&self, layer_index: usize) -> Result<BlobReader> {
         match self.layers.get(layer_index) {
-            Some(Place::Cached { digest, size }) => {
+            Some(LayerState::Cached { digest, size }) => {
                 Ok(self.connection.cache.blob(digest, *size)?.into())
             }
-            Some(Place::Arriving(arrival)) => Ok(Tail::new(Arc::clone(arrival)).into()),
+            Some(LayerState::InFlight(in_flight)) => {
+                Ok(InFlightReader::new(Arc::clone(in_flight)).into())
+            }
             None => Err(Error::internal(format!(
                 "layer {layer_index} was asked for; the image has {}",
                 self.layers.len()
@@ -101,7 +103,10 @@ impl Downloads {
     /// The state of the download, to be looked at while it goes on.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        Progress { arrivals: self.arrivals.as_slice().into(), cached: self.cached }
+        Progress {
+            in_flight: self.in_flight.as_slice().into(),
+            cached: self.cached,
+        }
     }
 
     /// Waits until every blob is safely in the cache.
@@ -112,7 +117,10 @@ impl Downloads {
         while let Some(joined) = connection.runtime.block_on(self.tasks.join_next()) {
             joined.map_err(|error| Error::internal("a download failed").with_source(error))??;
         }
-        self.arrivals.iter().find_map(|arrival| arrival.failure()).map_or(Ok(()), Err)
+        self.in_flight
+            .iter()
+            .find_map(|in_flight| in_flight.failure())
+            .map_or(Ok(()), Err)
     }
 }
 
@@ -125,7 +133,7 @@ impl Drop for Downloads {
 /// How far a download has come. Copies look at the same download.
 #[derive(Clone, Debug)]
 pub struct Progress {
-    arrivals: Arc<[Arc<Arrival>]>,
+    in_flight: Arc<[Arc<InFlightDownload>]>,
     cached: u64,
 }
 
@@ -145,24 +153,28 @@ pub struct BlobProgress {
 impl Progress {
     /// The blobs that were not in the cache, in the order of their layers.
     pub fn blobs(&self) -> impl Iterator<Item = BlobProgress> + '_ {
-        self.arrivals.iter().map(|arrival| BlobProgress {
-            digest: arrival.digest().clone(),
-            received: arrival.arrived(),
-            size: arrival.size(),
-            done: arrival.is_proven(),
+        self.in_flight.iter().map(|in_flight| BlobProgress {
+            digest: in_flight.digest().clone(),
+            received: in_flight.received_bytes(),
+            size: in_flight.size(),
+            done: in_flight.is_proven(),
         })
     }
 
     /// The bytes that have arrived, of all blobs.
     #[must_use]
     pub fn received(&self) -> u64 {
-        self.arrivals.iter().fold(0, |sum, arrival| sum.saturating_add(arrival.arrived()))
+        self.in_flight
+            .iter()
+            .fold(0, |sum, in_flight| sum.saturating_add(in_flight.received_bytes()))
     }
 
     /// The bytes to fetch, of all blobs.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.arrivals.iter().fold(0, |sum, arrival| sum.saturating_add(arrival.size()))
+        self.in_flight
+            .iter()
+            .fold(0, |sum, in_flight| sum.saturating_add(in_flight.size()))
     }
 
     /// The bytes of blobs that were in the cache already.

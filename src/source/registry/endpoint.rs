@@ -14,7 +14,7 @@ use super::retry::Failure;
 use super::tls;
 use super::token::Login;
 use crate::error::{Error, Result};
-use crate::source::credentials::{Found, Search};
+use crate::source::credentials::{FoundCredentials, Search};
 use crate::source::hosts::{Host, Trust};
 
 /// A host with its clients. Nothing is asked of it before it is needed: neither its token, nor
@@ -29,7 +29,7 @@ pub(super) struct Endpoint {
     options: Options,
     search: Search,
     tokens: OnceCell<Client>,
-    credentials: OnceCell<Option<Found>>,
+    credentials: OnceCell<Option<FoundCredentials>>,
     shown: Mutex<Shown>,
     down: AtomicBool,
     answered: AtomicBool,
@@ -107,14 +107,14 @@ impl Endpoint {
     }
 
     /// Whether a text repeats what the host was shown: it knows that, but no message tells it on.
-    pub(super) async fn is_told_by(&self, text: &str) -> bool {
+    pub(super) async fn is_repeated_in(&self, text: &str) -> bool {
         let shown = self.shown().await;
         let header = shown.as_ref().and_then(|header| header.to_str().ok());
         let token = header.and_then(|header| header.split_once(' ')).map(|(_, token)| token);
         let found = self.credentials.get().and_then(Option::as_ref);
         token.is_some_and(|token| text.contains(token))
-            || self.host.is_told_by(text)
-            || found.is_some_and(|found| found.credentials.are_told_by(text))
+            || self.host.is_repeated_in(text)
+            || found.is_some_and(|found| found.credentials.are_repeated_in(text))
     }
 
     /// The schemes that the host asked for; none when it did not ask.
@@ -124,15 +124,15 @@ impl Endpoint {
     }
 
     /// The credentials for the repository, and who knew them; asked for once.
-    pub(super) async fn credentials(&self) -> Result<Option<&Found>> {
+    pub(super) async fn credentials(&self) -> Result<Option<&FoundCredentials>> {
         let found = self.credentials.get_or_try_init(async || {
             if let Some(given) = &self.search.given {
                 let source = "standard input".to_owned();
-                return Ok(Some(Found { credentials: given.clone(), source }));
+                return Ok(Some(FoundCredentials { credentials: given.clone(), source }));
             }
             // Files are read and a helper may think for a while.
-            let notices = &self.options.notices;
-            block_in_place(|| self.search.find(&self.host.name, &self.host.repository, notices))
+            let warnings = &self.options.warnings;
+            block_in_place(|| self.search.find(&self.host.name, &self.host.repository, warnings))
         });
         Ok(found.await?.as_ref())
     }
@@ -168,7 +168,7 @@ impl Endpoint {
     }
 
     /// The credentials that the host has been shown, as they are or as a token.
-    pub(super) async fn found(&self) -> Option<&Found> {
+    pub(super) async fn found(&self) -> Option<&FoundCredentials> {
         self.shown().await?;
         self.credentials.get().and_then(Option::as_ref)
     }

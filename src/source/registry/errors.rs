@@ -8,9 +8,9 @@ use reqwest::{Response, StatusCode};
 use super::causes::{cause, tls_fault};
 use super::client::RepositoryClient;
 use super::endpoint::{Endpoint, host_of};
-use super::names::leads_inwards;
+use super::names::is_forbidden_address;
 use super::object::Object;
-use super::response::{Beginning, explained};
+use super::response::{BodyPrefix, explained};
 use super::retry::{Contact, Failure, may_pass, retry_after};
 use super::tls::TooManyRedirects;
 use super::token::of_refusal;
@@ -60,7 +60,7 @@ impl RepositoryClient {
                 failure = failure.with_hint("--ca-file names the certificates to trust");
                 (transient, contact) = (false, Contact::Tls);
             }
-            _ if leads_inwards(&error) => transient = false,
+            _ if is_forbidden_address(&error) => transient = false,
             _ if cause::<TooManyRedirects>(&error).is_some() => {
                 failure = failure.with_hint(flag::raise(flag::REDIRECTS));
             }
@@ -101,13 +101,13 @@ impl RepositoryClient {
         let status = response.status();
         let after = retry_after(response.headers(), SystemTime::now());
         let (limit, window) = (self.options.limits.refusal, self.options.stall_timeout);
-        let body = Beginning::of(&mut response, limit, window).await.body;
+        let body = BodyPrefix::of(&mut response, limit, window).await.body;
         let mut reason = explained(&body);
         let text = String::from_utf8_lossy(&body);
         let mut hint = of_refusal(None, status);
         let onward = self.onward_known().clone();
         for endpoint in std::iter::once(endpoint).chain(onward.iter().map(Arc::as_ref)) {
-            if endpoint.is_told_by(&text).await || endpoint.is_told_by(&reason).await {
+            if endpoint.is_repeated_in(&text).await || endpoint.is_repeated_in(&reason).await {
                 reason.clear();
             }
             if endpoint.is_at(response.url()) {

@@ -12,13 +12,13 @@ use super::object::Object;
 use super::retry::{Contact, Failure, Part};
 use crate::cache::{Incoming, Verified};
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::blob::{Arrival, Delivery};
+use crate::source::blob_reader::{DownloadGuard, InFlightDownload};
 
 /// The way of one blob into the cache.
 pub(super) struct Fetch {
     pub(super) connection: Arc<Connection>,
     pub(super) object: Object,
-    pub(super) delivery: Delivery,
+    pub(super) guard: DownloadGuard,
 }
 
 impl Fetch {
@@ -31,15 +31,15 @@ impl Fetch {
         match self.obtain().await {
             // Readers need not wait for the disk.
             Ok(Some(verified)) => {
-                self.arrival().proven();
+                self.in_flight().proven();
                 block_in_place(|| verified.publish())
             }
             Ok(None) => {
-                self.arrival().proven();
+                self.in_flight().proven();
                 Ok(())
             }
             Err(error) => {
-                self.arrival().failed(error);
+                self.in_flight().failed(error);
                 Ok(())
             }
         }
@@ -48,7 +48,7 @@ impl Fetch {
     /// The blob, fetched by us and not yet in its place, or found there because another process
     /// fetched it meanwhile.
     async fn obtain(&self) -> Result<Option<Verified>> {
-        let (digest, size) = (self.arrival().digest(), self.arrival().size());
+        let (digest, size) = (self.in_flight().digest(), self.in_flight().size());
         let cache = &self.connection.cache;
         loop {
             let claim = self.connection.claim(digest, size).await;
@@ -58,7 +58,7 @@ impl Fetch {
                     let proven = block_in_place(|| cache.proven(digest, size));
                     // One that is not what its name says has been moved out of the way.
                     if let Some(file) = proven.map_err(|error| self.unkept(error))? {
-                        self.arrival().grown(&file, size);
+                        self.in_flight().grown(&file, size);
                         return Ok(None);
                     }
                 }
@@ -92,7 +92,7 @@ impl Fetch {
                     let incoming = reception.incoming.take()?;
                     let verified = incoming.verify().map_err(|error| self.unkept(error));
                     let verified = verified.map_err(|error| reception.noted(error))?;
-                    self.arrival().grown(&file, size);
+                    self.in_flight().grown(&file, size);
                     return Ok(verified);
                 }
                 Err(error) => {
@@ -109,7 +109,7 @@ impl Fetch {
     /// Receives the missing bytes in as many tries as the way allows.
     async fn receive_rest(&self, reception: &mut Reception) -> Result<()> {
         let client = &self.connection.client;
-        if reception.incoming.get()?.written() == self.arrival().size() {
+        if reception.incoming.get()?.written() == self.in_flight().size() {
             return Ok(());
         }
         let mut route = client.route(&self.object)?;
@@ -139,7 +139,7 @@ impl Fetch {
         reception: &mut Reception,
         endpoint: &Endpoint,
     ) -> Result<(), Failure> {
-        let size = self.arrival().size();
+        let size = self.in_flight().size();
         let (hidden, ranges) = (reception.hidden, reception.ranges);
         let incoming = reception.incoming.get()?;
         let start = if ranges { incoming.written() } else { 0 };
@@ -154,9 +154,9 @@ impl Fetch {
             let (_, fresh) = chunk.split_at(skipped);
             // A write to the page cache and a hash of some KiB: too short to leave this thread.
             incoming.append(fresh).map_err(|error| self.too_long(error))?;
-            self.arrival().received(incoming.written());
+            self.in_flight().received(incoming.written());
             if !hidden {
-                self.arrival().grown(&file, incoming.written());
+                self.in_flight().grown(&file, incoming.written());
             }
         }
         if incoming.written() == size {
@@ -171,8 +171,8 @@ impl Fetch {
         ))))
     }
 
-    fn arrival(&self) -> &Arrival {
-        &self.delivery.0
+    fn in_flight(&self) -> &InFlightDownload {
+        &self.guard.0
     }
 
     /// An error of the cache while it took more bytes: too many are the server's fault.

@@ -13,7 +13,7 @@ use super::proxy;
 
 /// What there is at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Zone {
+pub(super) enum AddressScope {
     /// Anybody, in the world or in a network of somebody's own.
     World,
     /// This host.
@@ -22,7 +22,7 @@ pub(super) enum Zone {
     Link,
 }
 
-impl Zone {
+impl AddressScope {
     fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(address) => Self::of_v4(address),
@@ -85,12 +85,12 @@ impl Zone {
 
 /// Resolves the names that a registry sends us on to: its own leads anywhere, others not to this
 /// host, or its link, unless the registry's does so itself.
-pub(super) struct Guide {
+pub(super) struct Resolver {
     host: String,
     proxies: Vec<String>,
 }
 
-impl Guide {
+impl Resolver {
     /// For the registry with this API.
     pub(super) fn from(api: &str) -> Self {
         let api: Option<Url> = api.parse().ok();
@@ -99,7 +99,7 @@ impl Guide {
     }
 }
 
-impl Resolve for Guide {
+impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let host = self.host.clone();
         let is_proxy = self.proxies.iter().any(|proxy| proxy.eq_ignore_ascii_case(name.as_str()));
@@ -107,7 +107,7 @@ impl Resolve for Guide {
             let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             let addresses = found.iter().map(SocketAddr::ip);
             if !is_proxy && let Some(address) = refused(&host, name.as_str(), addresses).await {
-                return Err(Inward { name: name.as_str().to_owned(), address }.into());
+                return Err(ForbiddenAddress { name: name.as_str().to_owned(), address }.into());
             }
             let addresses: Addrs = Box::new(found.into_iter());
             Ok(addresses)
@@ -124,42 +124,45 @@ async fn refused(
     if host.eq_ignore_ascii_case(name) {
         return None;
     }
-    let near: Vec<_> = addresses.filter(|address| Zone::of(*address).is_near()).collect();
+    let near: Vec<_> = addresses.filter(|address| AddressScope::of(*address).is_near()).collect();
     if near.is_empty() {
         return None;
     }
-    let own = zones_of(host).await;
-    near.into_iter().find(|address| !own.contains(&Zone::of(*address)))
+    let own = scopes_of(host).await;
+    near.into_iter().find(|address| !own.contains(&AddressScope::of(*address)))
 }
 
 /// Where a host is, by name or number; a name may lead to several places.
-async fn zones_of(host: &str) -> Vec<Zone> {
+async fn scopes_of(host: &str) -> Vec<AddressScope> {
     if let Ok(address) = host.trim_matches(['[', ']']).parse() {
-        return vec![Zone::of(address)];
+        return vec![AddressScope::of(address)];
     }
     let found = tokio::net::lookup_host((host, 0)).await;
-    found.map_or_else(|_| Vec::new(), |found| found.map(|found| Zone::of(found.ip())).collect())
+    found.map_or_else(
+        |_| Vec::new(),
+        |found| found.map(|found| AddressScope::of(found.ip())).collect(),
+    )
 }
 
 /// A name that leads where its owner has no business.
 #[derive(Debug)]
-struct Inward {
+struct ForbiddenAddress {
     name: String,
     address: IpAddr,
 }
 
-impl fmt::Display for Inward {
+impl fmt::Display for ForbiddenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, address } = self;
         write!(f, "{name} is {address}, an address of this host or its link")
     }
 }
 
-impl StdError for Inward {}
+impl StdError for ForbiddenAddress {}
 
 /// Whether an error comes from a name that leads inwards.
-pub(super) fn leads_inwards(error: &(dyn StdError + 'static)) -> bool {
-    cause::<Inward>(error).is_some()
+pub(super) fn is_forbidden_address(error: &(dyn StdError + 'static)) -> bool {
+    cause::<ForbiddenAddress>(error).is_some()
 }
 
 #[cfg(test)]
@@ -169,11 +172,11 @@ mod tests {
     use super::*;
     use crate::source::hosts::Host;
 
-    async fn resolve(guide: Guide) -> Result<usize, String> {
-        let found = guide.resolve("localhost".parse().unwrap()).await;
+    async fn resolve(resolver: Resolver) -> Result<usize, String> {
+        let found = resolver.resolve("localhost".parse().unwrap()).await;
         found.map(Iterator::count).map_err(|error| {
             let error: Box<dyn StdError> = error;
-            assert!(leads_inwards(&*error), "{error}");
+            assert!(is_forbidden_address(&*error), "{error}");
             error.to_string()
         })
     }
@@ -181,18 +184,18 @@ mod tests {
     #[tokio::test]
     async fn the_name_of_a_proxy_may_lead_to_this_host() {
         let proxies = vec!["LocalHost".to_owned()];
-        let guide = Guide { host: "198.51.100.7".to_owned(), proxies };
-        assert!(resolve(guide).await.unwrap() > 0);
+        let resolver = Resolver { host: "198.51.100.7".to_owned(), proxies };
+        assert!(resolve(resolver).await.unwrap() > 0);
     }
 
     #[tokio::test]
     async fn a_registry_sends_us_to_this_host_only_when_it_is_here_itself() {
         for api in ["https://198.51.100.7/v2", "https://10.1.2.3:5000/v2"] {
-            let error = resolve(Guide::from(api)).await.unwrap_err();
+            let error = resolve(Resolver::from(api)).await.unwrap_err();
             assert!(error.ends_with("an address of this host or its link"), "{error}");
         }
         for api in ["http://127.0.0.1:5000/v2", "http://[::1]/v2", "http://LOCALHOST:1/v2"] {
-            assert!(resolve(Guide::from(api)).await.unwrap() > 0, "{api}");
+            assert!(resolve(Resolver::from(api)).await.unwrap() > 0, "{api}");
         }
     }
 
@@ -214,7 +217,7 @@ mod tests {
         for make in [tls::client, tls::token_client] {
             let client = make(&host, &host.api, &Options::default()).unwrap();
             let error = client.get("http://localhost:1/").send().await.unwrap_err();
-            assert!(leads_inwards(&error), "{error:?}");
+            assert!(is_forbidden_address(&error), "{error:?}");
         }
     }
 }

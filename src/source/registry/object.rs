@@ -67,7 +67,7 @@ impl fmt::Display for Object {
 
 /// How much of an object is asked for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Extent {
+pub(super) enum Requested {
     /// Whether it is there.
     Header,
     /// Its first byte, for the same purpose.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::source::credentials::Search;
-use crate::source::hosts::Wishes;
-use crate::source::{Limits, Notices};
+use crate::source::hosts::HostOptions;
+use crate::source::{Limits, Warnings};
 
 /// The longest pause that a registry may ask for; who asks for more is told to the user at once.
 pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -25,7 +25,7 @@ pub enum Pull {
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How TLS is spoken, and where mirrors are configured.
-    pub hosts: Wishes,
+    pub hosts: HostOptions,
     /// Where credentials are looked for.
     pub credentials: Search,
     /// When the registry is asked at all.
@@ -33,7 +33,7 @@ pub struct Options {
     /// How much the image and its registry may ask of us.
     pub limits: Limits,
     /// Hears what was passed over.
-    pub notices: Notices,
+    pub warnings: Warnings,
     /// How many requests run at the same time.
     pub jobs: usize,
     /// How often a request is repeated that failed in a way that may pass.
@@ -52,11 +52,11 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            hosts: Wishes::default(),
+            hosts: HostOptions::default(),
             credentials: Search::default(),
             pull: Pull::default(),
             limits: Limits::default(),
-            notices: Notices::default(),
+            warnings: Warnings::default(),
             jobs: 4,
             retries: 4,
             retry_delay: Duration::from_millis(250),

@@ -9,7 +9,7 @@ use super::client::RepositoryClient;
 use super::connection::Connection;
 use super::download::distinct;
 use super::endpoint::Endpoint;
-use super::object::{Extent, Object};
+use super::object::{Object, Requested};
 use super::response::{ContentRange, declared_length, is_whole};
 use super::retry::{Contact, Failure, may_refuse_range};
 use crate::error::{Error, Result};
@@ -75,7 +75,7 @@ impl RepositoryClient {
         object: &Object,
         size: u64,
     ) -> Result<(), Failure> {
-        match self.send(endpoint, Extent::Header, object).await {
+        match self.send(endpoint, Requested::Header, object).await {
             // A HEAD has no body to measure: only the header tells.
             Ok(response) if is_whole(response.status()) => {
                 if declared_length(response.headers()).is_none_or(|length| length == size) {
@@ -89,7 +89,7 @@ impl RepositoryClient {
             Err(failure) if matches!(failure.contact, Contact::Silent | Contact::Broken) => {}
             Err(failure) => return Err(failure),
         }
-        let response = self.send(endpoint, Extent::FirstByte, object).await?;
+        let response = self.send(endpoint, Requested::FirstByte, object).await?;
         let status = response.status();
         if status == StatusCode::PARTIAL_CONTENT {
             let whole = ContentRange::of(response.headers()).and_then(|range| range.whole);
@@ -101,7 +101,7 @@ impl RepositoryClient {
         } else if !may_refuse_range(status) {
             return Err(self.refusal(endpoint, object, response).await);
         }
-        let response = self.send(endpoint, Extent::From(0), object).await?;
+        let response = self.send(endpoint, Requested::From(0), object).await?;
         if is_whole(response.status()) {
             return self.check_length(object, &response, size);
         }
@@ -130,13 +130,13 @@ impl RepositoryClient {
         object: &Object,
     ) -> Result<(StatusCode, Option<Error>), Failure> {
         // A GET counts for Docker Hub's limit, a HEAD does not; but what it refuses may be the HEAD.
-        match self.send(endpoint, Extent::Header, object).await {
+        match self.send(endpoint, Requested::Header, object).await {
             Ok(response) if is_whole(response.status()) => return Ok((response.status(), None)),
             Ok(_) => {}
             Err(failure) if matches!(failure.contact, Contact::Silent | Contact::Broken) => {}
             Err(failure) => return Err(failure),
         }
-        let response = self.send(endpoint, Extent::From(0), object).await?;
+        let response = self.send(endpoint, Requested::From(0), object).await?;
         let status = response.status();
         if is_whole(status) {
             return Ok((status, None));

@@ -7,7 +7,7 @@ use super::body::Body;
 use super::client::RepositoryClient;
 use super::endpoint::Endpoint;
 use super::errors::coded;
-use super::object::{Extent, Object};
+use super::object::{Object, Requested};
 use super::response::{ContentRange, coding, declared_length, is_page, is_whole};
 use super::retry::{Failure, Part, may_refuse_range};
 use crate::error::Error;
@@ -22,7 +22,7 @@ impl RepositoryClient {
         object: &'a Object,
         (start, size): (u64, u64),
     ) -> Result<(Body<'a>, u64), Failure> {
-        let response = self.send(endpoint, Extent::From(start), object).await?;
+        let response = self.send(endpoint, Requested::From(start), object).await?;
         match response.status() {
             status if is_whole(status) => {
                 self.check_length(object, &response, size)?;

@@ -13,7 +13,7 @@ use crate::source::excerpt;
 
 /// A body that brings fewer bytes within the time that a server may be silent is as good as
 /// silent.
-pub(super) const MIN_PACE: u64 = 1 << 10;
+pub(super) const MIN_THROUGHPUT: u64 = 1 << 10;
 
 /// The coding of a body as it is.
 pub(super) const IDENTITY: &str = "identity";
@@ -69,13 +69,13 @@ impl ContentRange {
 }
 
 /// Whether enough bytes come.
-pub(super) struct Pace {
+pub(super) struct MinThroughput {
     pub(super) window: Duration,
     since: Instant,
     bytes: u64,
 }
 
-impl Pace {
+impl MinThroughput {
     pub(super) fn new(window: Duration) -> Self {
         Self { window, since: Instant::now(), bytes: 0 }
     }
@@ -85,46 +85,46 @@ impl Pace {
         if self.since.elapsed() < self.window {
             return true;
         }
-        let enough = self.bytes >= MIN_PACE;
+        let enough = self.bytes >= MIN_THROUGHPUT;
         (self.since, self.bytes) = (Instant::now(), 0);
         enough
     }
 }
 
 /// The beginning of a body.
-pub(super) struct Beginning {
+pub(super) struct BodyPrefix {
     pub(super) body: Vec<u8>,
     /// Why it is not all.
-    pub(super) cut: Option<Cut>,
+    pub(super) truncation: Option<Truncation>,
 }
 
 /// Why a body was not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(super) enum Truncation {
     /// It is longer than it may be.
     Long,
     /// It broke off, or came too slowly.
     Broken,
 }
 
-impl Beginning {
+impl BodyPrefix {
     /// At most `limit` bytes of a body that may be as slow as any other.
     pub(super) async fn of(response: &mut Response, limit: u64, window: Duration) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let (mut body, mut pace) = (Vec::new(), Pace::new(window));
+        let (mut body, mut throughput) = (Vec::new(), MinThroughput::new(window));
         loop {
             let chunk = match response.chunk().await {
                 Ok(Some(chunk)) => chunk,
-                Ok(None) => return Self { body, cut: None },
-                Err(_) => return Self { body, cut: Some(Cut::Broken) },
+                Ok(None) => return Self { body, truncation: None },
+                Err(_) => return Self { body, truncation: Some(Truncation::Broken) },
             };
             body.extend_from_slice(&chunk);
             if body.len() > limit {
                 body.truncate(limit);
-                return Self { body, cut: Some(Cut::Long) };
+                return Self { body, truncation: Some(Truncation::Long) };
             }
-            if !pace.holds(u64::try_from(chunk.len()).unwrap_or(u64::MAX)) {
-                return Self { body, cut: Some(Cut::Broken) };
+            if !throughput.holds(u64::try_from(chunk.len()).unwrap_or(u64::MAX)) {
+                return Self { body, truncation: Some(Truncation::Broken) };
             }
         }
     }

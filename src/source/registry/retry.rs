@@ -7,7 +7,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 use super::options::{MAX_RETRY_AFTER, Options};
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::Notices;
+use crate::source::Warnings;
 
 /// The longest pause between two tries that we choose.
 const MAX_DELAY: Duration = Duration::from_secs(30);
@@ -118,14 +118,14 @@ pub(super) struct Tries {
     first: Duration,
     delay: Duration,
     since: u64,
-    notices: Notices,
+    warnings: Warnings,
 }
 
 impl Tries {
     pub(super) fn new(options: &Options) -> Self {
         let (given, first) = (options.retries, options.retry_delay);
-        let notices = options.notices.clone();
-        Self { given, left: given, first, delay: first, since: 0, notices }
+        let warnings = options.warnings.clone();
+        Self { given, left: given, first, delay: first, since: 0, warnings }
     }
 
     /// Whether nothing is tried again after this failure.
@@ -152,7 +152,7 @@ impl Tries {
         }
         self.left = self.left.saturating_sub(1);
         let wait = jittered(self.delay, fastrand::f64()).max(failure.after.unwrap_or_default());
-        self.notices.announce(&format!(
+        self.warnings.announce(&format!(
             "{}; trying again in {:.1} s",
             failure.error.message(),
             wait.as_secs_f32()

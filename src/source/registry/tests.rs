@@ -407,8 +407,8 @@ fn c07_a_layer_of_other_bytes_or_another_size_does_not_enter_the_cache() {
 fn a_body_that_breaks_off_is_continued_in_the_next_try() {
     let mut fixture = Fixture::new();
     let whole = Reply::new(200, b"the first layer");
-    let cut = Reply::new(200, b"the fi").announcing(Some(15));
-    fixture.say_in_turn(&fixture.layer_path(0), vec![cut, whole]);
+    let truncation = Reply::new(200, b"the fi").announcing(Some(15));
+    fixture.say_in_turn(&fixture.layer_path(0), vec![truncation, whole]);
     let served = fixture.serve();
     assert_eq!(served.pull().unwrap(), served.layers);
 }
@@ -417,8 +417,8 @@ fn a_body_that_breaks_off_is_continued_in_the_next_try() {
 fn wrong_bytes_of_an_earlier_try_are_not_covered_up_by_a_later_one() {
     let mut fixture = Fixture::new();
     let whole = Reply::new(200, b"the first layer");
-    let cut = Reply::new(200, b"THE fi").announcing(Some(15));
-    fixture.say_in_turn(&fixture.layer_path(0), vec![cut, whole]);
+    let truncation = Reply::new(200, b"THE fi").announcing(Some(15));
+    fixture.say_in_turn(&fixture.layer_path(0), vec![truncation, whole]);
     let served = fixture.serve();
     assert_refused(served.pull(), 65, "its bytes are");
     served.assert_clean();

@@ -14,7 +14,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::names::{Guide, Zone};
+use super::names::{AddressScope, Resolver};
 use super::options::Options;
 use super::proxy::Proxies;
 use super::trust::{Anyone, Trusting};
@@ -40,7 +40,7 @@ pub(super) fn client(host: &Host, from: &str, options: &Options) -> Result<Clien
     let most = options.limits.redirects;
     let has_headers = !host.headers.is_empty();
     make(host, options, |builder| {
-        builder.dns_resolver(Guide::from(from)).redirect(Policy::custom(move |attempt| {
+        builder.dns_resolver(Resolver::from(from)).redirect(Policy::custom(move |attempt| {
             // What the host is told is not for the one that it sends us on to.
             if has_headers && leaves(&attempt) { attempt.stop() } else { follow(attempt, most) }
         }))
@@ -58,7 +58,7 @@ pub(super) fn token_client(host: &Host, from: &str, options: &Options) -> Result
     let most = options.limits.redirects;
     make(host, options, |builder| {
         let policy = Policy::custom(move |attempt| stay(attempt, most));
-        builder.dns_resolver(Guide::from(from)).redirect(policy)
+        builder.dns_resolver(Resolver::from(from)).redirect(policy)
     })
 }
 
@@ -204,7 +204,7 @@ fn follow(attempt: Attempt<'_>, most: u16) -> Action {
 pub(super) fn refusal(first: &Url, last: &Url, next: &Url) -> Option<&'static str> {
     if next.scheme() == "http" && last.scheme() == "https" {
         Some("the registry redirects from https to http")
-    } else if !Zone::named(first).may_lead_to(Zone::named(next)) {
+    } else if !AddressScope::named(first).may_lead_to(AddressScope::named(next)) {
         Some("the registry redirects to an address of this host or link")
     } else {
         None

@@ -11,14 +11,14 @@ use std::time::SystemTime;
 
 use super::causes::cause;
 use super::challenge::Challenge;
-use super::names::Zone;
+use super::names::AddressScope;
 use super::options::Options;
-use super::response::{Beginning, Cut, IDENTITY, explained};
+use super::response::{BodyPrefix, IDENTITY, Truncation, explained};
 use super::retry::{Failure, may_pass, retry_after};
 use super::tls::TooManyRedirects;
 use crate::error::Error;
 use crate::json;
-use crate::source::credentials::{Credentials, Found, Secret};
+use crate::source::credentials::{Credentials, FoundCredentials, Secret};
 use crate::source::excerpt;
 use crate::source::hosts::Host;
 use crate::source::limits::flag;
@@ -28,7 +28,7 @@ use crate::source::reference::without_login;
 pub(super) struct Login<'a> {
     pub(super) client: &'a Client,
     pub(super) host: &'a Host,
-    pub(super) found: Option<&'a Found>,
+    pub(super) found: Option<&'a FoundCredentials>,
     pub(super) options: &'a Options,
 }
 
@@ -41,7 +41,7 @@ struct Answer {
 }
 
 /// What to do about a refusal: it names where the credentials come from that were shown.
-pub(super) fn of_refusal(shown: Option<&Found>, status: StatusCode) -> String {
+pub(super) fn of_refusal(shown: Option<&FoundCredentials>, status: StatusCode) -> String {
     match shown.map(|found| &found.source) {
         Some(source) if status == StatusCode::UNAUTHORIZED => {
             format!("the credentials from {source} were refused")
@@ -140,9 +140,11 @@ impl Login<'_> {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(refuse("which has a user name in it"));
         }
-        let zone = own.as_ref().map_or(Zone::World, Zone::named);
-        let is_kin = zone.may_lead_to(Zone::named(&url))
-            && (!is_number(&url) || own.as_ref().is_some_and(is_number) || zone == Zone::Loopback);
+        let scope = own.as_ref().map_or(AddressScope::World, AddressScope::named);
+        let is_kin = scope.may_lead_to(AddressScope::named(&url))
+            && (!is_number(&url)
+                || own.as_ref().is_some_and(is_number)
+                || scope == AddressScope::Loopback);
         if !is_own && !is_kin {
             return Err(refuse("which is an address of no name"));
         }
@@ -228,9 +230,10 @@ impl Login<'_> {
         let reason = explained(body);
         let text = String::from_utf8_lossy(body);
         let repeats = self.credentials().is_some_and(|credentials| {
-            credentials.are_told_by(&text) || credentials.are_told_by(&reason)
+            credentials.are_repeated_in(&text) || credentials.are_repeated_in(&reason)
         });
-        let repeats = repeats || self.host.is_told_by(&text) || self.host.is_told_by(&reason);
+        let repeats =
+            repeats || self.host.is_repeated_in(&text) || self.host.is_repeated_in(&reason);
         if reason.is_empty() || repeats { String::new() } else { format!(": {reason}") }
     }
 
@@ -240,7 +243,7 @@ impl Login<'_> {
         let (limits, window) = (&self.options.limits, self.options.stall_timeout);
         let bound = limits.of_token();
         let limit = if status.is_success() { bound.bytes } else { limits.refusal };
-        let Beginning { body, cut } = Beginning::of(&mut response, limit, window).await;
+        let BodyPrefix { body, truncation } = BodyPrefix::of(&mut response, limit, window).await;
         let server = realm.host_str().unwrap_or_default();
         let repository = &self.host.repository;
         if !status.is_success() {
@@ -265,13 +268,13 @@ impl Login<'_> {
         }
         let name = &self.host.name;
         let none = |why: &str| format!("{name} gave no token for {repository}: {server} {why}");
-        match cut {
+        match truncation {
             None => {}
-            Some(Cut::Broken) => {
+            Some(Truncation::Broken) => {
                 let error = Error::unavailable(none("broke off its answer"));
                 return Err(Failure::transient(error));
             }
-            Some(Cut::Long) => {
+            Some(Truncation::Long) => {
                 let why = format!("answered with more than {limit} bytes");
                 return Err(bound.refuse(none(&why)).into());
             }
@@ -361,7 +364,8 @@ mod tests {
         let credentials = Credentials::Password(secret("u"), secret("hunter2"));
         let options = Options::default();
         let told = |credentials: &Credentials, reason: &str| {
-            let found = Found { credentials: credentials.clone(), source: "a file".to_owned() };
+            let found =
+                FoundCredentials { credentials: credentials.clone(), source: "a file".to_owned() };
             let found = Some(&found);
             let login = Login { client: &client, host: &host, found, options: &options };
             login.without_secrets(reason.as_bytes())

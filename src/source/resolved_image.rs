@@ -1,22 +1,22 @@
 //! An image that was found, and its layers' blobs, wherever they are.
 
-use super::blob::BlobReader;
-use super::local::{Flat, Local, LocalImage, Resolved};
+use super::blob_reader::BlobReader;
+use super::local::{Local, LocalImage, Resolved, RootArchive};
 use super::platform::Platform;
 use super::registry::{Downloads, Options, Registry};
-use super::{Config, Image, Layer, Limits, Origin};
+use super::{Config, Image, ImageReference, Layer, Limits};
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 
 /// An image ready to be read.
 #[derive(Debug)]
-pub struct Found {
+pub struct ResolvedImage {
     image: Image,
-    place: Place,
+    location: Location,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Location {
     /// In a registry and, as far as they have been fetched before, in the cache.
     Registry {
         registry: Registry,
@@ -27,7 +27,7 @@ enum Place {
     /// In one archive that is read once, and is not here any more then.
     Archive {
         bytes: u64,
-        archive: Option<Flat>,
+        archive: Option<RootArchive>,
     },
     /// There are no layers: a tree of so many bytes is read by itself.
     Tree {
@@ -35,16 +35,16 @@ enum Place {
     },
 }
 
-impl Found {
+impl ResolvedImage {
     /// Finds the image that `origin` names in a registry, and asks for every layer that the cache
     /// does not have, so that a missing one is found before the long work.
     pub fn remote(
-        origin: &Origin,
+        origin: &ImageReference,
         platform: &Platform,
         cache: &Cache,
         options: &Options,
     ) -> Result<Self> {
-        let Origin::Registry(reference) = origin else {
+        let ImageReference::Registry(reference) = origin else {
             return Err(Error::internal(format!("{origin} is not in a registry")));
         };
         let registry = Registry::connect(reference, cache, options)?;
@@ -53,35 +53,35 @@ impl Found {
         let layers = image.layers.iter();
         let trusted = layers.filter(|layer| cache.contains(&layer.digest, layer.size));
         let trusted = trusted.cloned().collect();
-        let place = Place::Registry { registry, cache: cache.clone(), trusted };
-        Ok(Self { image, place })
+        let location = Location::Registry { registry, cache: cache.clone(), trusted };
+        Ok(Self { image, location })
     }
 
     /// Finds the image that `origin` names on this host.
-    pub fn local(origin: &Origin, platform: &Platform, limits: &Limits) -> Result<Self> {
+    pub fn local(origin: &ImageReference, platform: &Platform, limits: &Limits) -> Result<Self> {
         Ok(match Local::open(origin, limits)?.resolve(platform)? {
             Resolved::Image(found) => {
-                Self { image: found.image.clone(), place: Place::Local(found) }
+                Self { image: found.image.clone(), location: Location::Local(found) }
             }
             Resolved::Archive(archive) => Self {
                 image: root_filesystem(origin),
-                place: Place::Archive { bytes: archive.length(), archive: Some(archive) },
+                location: Location::Archive { bytes: archive.length(), archive: Some(archive) },
             },
         })
     }
 
     /// A root filesystem without layers, whose files have so many bytes.
     #[must_use]
-    pub fn tree(origin: &Origin, bytes: u64) -> Self {
-        Self { image: root_filesystem(origin), place: Place::Tree { bytes } }
+    pub fn tree(origin: &ImageReference, bytes: u64) -> Self {
+        Self { image: root_filesystem(origin), location: Location::Tree { bytes } }
     }
 
     /// The archive that is the root filesystem, if it is in one and was not taken yet.
     #[must_use]
-    pub fn take_archive(&mut self) -> Option<Flat> {
-        match &mut self.place {
-            Place::Archive { archive, .. } => archive.take(),
-            Place::Registry { .. } | Place::Local(_) | Place::Tree { .. } => None,
+    pub fn take_archive(&mut self) -> Option<RootArchive> {
+        match &mut self.location {
+            Location::Archive { archive, .. } => archive.take(),
+            Location::Registry { .. } | Location::Local(_) | Location::Tree { .. } => None,
         }
     }
 
@@ -100,9 +100,9 @@ impl Found {
     /// The bytes that are read to make the image.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        match &self.place {
-            Place::Tree { bytes } | Place::Archive { bytes, .. } => *bytes,
-            Place::Registry { .. } | Place::Local(_) => {
+        match &self.location {
+            Location::Tree { bytes } | Location::Archive { bytes, .. } => *bytes,
+            Location::Registry { .. } | Location::Local(_) => {
                 self.image.layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size))
             }
         }
@@ -111,17 +111,17 @@ impl Found {
     /// Begins to fetch what is not here, several layers at a time, oldest first.
     #[must_use]
     pub fn blobs(&self) -> Blobs<'_> {
-        match &self.place {
-            Place::Registry { registry, .. } => Blobs::Arriving(registry.download(&self.image)),
-            Place::Local(local) => Blobs::Local(local),
-            Place::Tree { .. } | Place::Archive { .. } => Blobs::None,
+        match &self.location {
+            Location::Registry { registry, .. } => Blobs::InFlight(registry.download(&self.image)),
+            Location::Local(local) => Blobs::Local(local),
+            Location::Tree { .. } | Location::Archive { .. } => Blobs::None,
         }
     }
 
     /// After a failure: whether a layer that the cache had turned out to be damaged, so that
     /// another try fetches it again.
     pub fn was_damaged(&self) -> Result<bool> {
-        let Place::Registry { cache, trusted, .. } = &self.place else { return Ok(false) };
+        let Location::Registry { cache, trusted, .. } = &self.location else { return Ok(false) };
         for Layer { digest, size, .. } in trusted {
             if !cache.contains(digest, *size) || !cache.is_intact(digest, *size)? {
                 return Ok(true);
@@ -132,7 +132,7 @@ impl Found {
 }
 
 /// What nobody describes: neither a name, nor layers, nor how it is run.
-fn root_filesystem(origin: &Origin) -> Image {
+fn root_filesystem(origin: &ImageReference) -> Image {
     Image {
         reference: origin.to_string(),
         index_digest: None,
@@ -148,7 +148,7 @@ fn root_filesystem(origin: &Origin) -> Image {
 #[derive(Debug)]
 pub enum Blobs<'a> {
     /// Some come from a registry.
-    Arriving(Downloads),
+    InFlight(Downloads),
     /// All lie on this host.
     Local(&'a LocalImage),
     /// The image has no layers.
@@ -169,7 +169,7 @@ impl Blobs<'_> {
     /// download.
     pub fn open(&self, layer: &Layer) -> Result<BlobReader> {
         match self {
-            Self::Arriving(downloads) => downloads.open(layer.index),
+            Self::InFlight(downloads) => downloads.open(layer.index),
             Self::Local(local) => local.open(layer),
             Self::None => Err(Error::internal("a tree without layers was asked for one")),
         }
@@ -179,7 +179,7 @@ impl Blobs<'_> {
     #[must_use]
     pub fn transfer(&self) -> Transfer {
         match self {
-            Self::Arriving(downloads) => {
+            Self::InFlight(downloads) => {
                 let progress = downloads.progress();
                 Transfer { fetched: progress.total(), cached: progress.cached() }
             }
@@ -190,7 +190,7 @@ impl Blobs<'_> {
     /// Waits until every blob that was fetched is safely in the cache.
     pub fn finish(self) -> Result<()> {
         match self {
-            Self::Arriving(downloads) => downloads.finish(),
+            Self::InFlight(downloads) => downloads.finish(),
             Self::Local(_) | Self::None => Ok(()),
         }
     }

@@ -9,18 +9,18 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::piece::Piece;
+use super::section::Section;
 use crate::error::{Error, Result};
 use crate::source::excerpt;
 
 /// A directory whose files are asked for by name.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct LayoutDirectory {
     name: String,
     directory: OwnedFd,
 }
 
-impl Folder {
+impl LayoutDirectory {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let name = crate::shown::path(path);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -41,7 +41,7 @@ impl Folder {
     ///
     /// Symbolic links are followed wherever they lead, since build systems link layouts together:
     /// what is read is proven by its digest. Nothing but a regular file is opened.
-    pub(super) fn find(&self, path: &str) -> Result<Option<Piece>> {
+    pub(super) fn find(&self, path: &str) -> Result<Option<Section>> {
         let shown = format!("{} in {}", excerpt(path), self.name);
         if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
             return Err(Error::bad_data(format!("{shown} is no place in a layout")));
@@ -76,12 +76,12 @@ fn irregular(name: &str) -> Error {
     Error::bad_data(format!("{name} is not a regular file"))
 }
 
-fn regular(name: &str, file: File) -> Result<Piece> {
+fn regular(name: &str, file: File) -> Result<Section> {
     let metadata = file.metadata().map_err(|error| failed(name, error))?;
     if !metadata.is_file() {
         return Err(irregular(name));
     }
-    Ok(Piece::new(name, &Arc::new(file), 0, metadata.len()))
+    Ok(Section::new(name, &Arc::new(file), 0, metadata.len()))
 }
 
 /// A failed opening of a file that the user or a layout names.
@@ -120,7 +120,7 @@ mod tests {
             symlink(target, layout.join(link)).unwrap();
         }
         symlink(scratch.path().join("outside"), layout.join("blobs/sha256/absolute")).unwrap();
-        let folder = Folder::open(&layout).unwrap();
+        let directory = LayoutDirectory::open(&layout).unwrap();
         for (path, content) in [
             ("blobs/sha256/real", "real"),
             ("blobs/sha256/in", "real"),
@@ -128,12 +128,12 @@ mod tests {
             ("blobs/sha256/out", "outside"),
             ("blobs/sha256/absolute", "outside"),
         ] {
-            let found = folder.find(path).unwrap().unwrap();
+            let found = directory.find(path).unwrap().unwrap();
             let bound = crate::source::limits::Bound::fixed(9);
             assert_eq!(found.document(bound).unwrap(), content.as_bytes(), "{path}");
         }
         for path in ["blobs/sha256/none", "blobs/sha256/dangling"] {
-            assert!(folder.find(path).unwrap().is_none(), "{path}");
+            assert!(directory.find(path).unwrap().is_none(), "{path}");
         }
         for path in [
             "blobs/sha256/round",
@@ -144,7 +144,7 @@ mod tests {
             "",
             "blobs/sha256",
         ] {
-            assert_eq!(folder.find(path).unwrap_err().exit_code(), 65, "{path}");
+            assert_eq!(directory.find(path).unwrap_err().exit_code(), 65, "{path}");
         }
     }
 
@@ -155,9 +155,9 @@ mod tests {
         let pipe = scratch.path().join("index.json");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         symlink("index.json", scratch.path().join("link")).unwrap();
-        let folder = Folder::open(scratch.path()).unwrap();
+        let directory = LayoutDirectory::open(scratch.path()).unwrap();
         for path in ["index.json", "link"] {
-            assert_eq!(folder.find(path).unwrap_err().exit_code(), 65, "{path}");
+            assert_eq!(directory.find(path).unwrap_err().exit_code(), 65, "{path}");
         }
     }
 
@@ -166,7 +166,10 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let file = scratch.path().join("file");
         fs::write(&file, "").unwrap();
-        assert_eq!(Folder::open(&file).unwrap_err().exit_code(), 2);
-        assert_eq!(Folder::open(&scratch.path().join("none")).unwrap_err().exit_code(), 66);
+        assert_eq!(LayoutDirectory::open(&file).unwrap_err().exit_code(), 2);
+        assert_eq!(
+            LayoutDirectory::open(&scratch.path().join("none")).unwrap_err().exit_code(),
+            66
+        );
     }
 }

@@ -6,21 +6,21 @@ use std::io::{self, Read, Seek as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::piece::Piece;
-use super::{docker, folder, spool};
+use super::section::Section;
+use super::{directory, docker, spool};
 use crate::error::Result;
 use crate::layer::Archive;
 use crate::shown::path as shown;
 use crate::source::Limits;
 
 /// An archive that is read once, from its first byte to its last. What names it is known then.
-pub struct Flat {
+pub struct RootArchive {
     name: String,
     length: u64,
     reader: Box<dyn Read + Send>,
 }
 
-impl Flat {
+impl RootArchive {
     /// Opens a file, a pipe, or, as `-`, standard input.
     pub(super) fn open(path: &Path) -> Result<Self> {
         if path.as_os_str() == "-" {
@@ -28,7 +28,7 @@ impl Flat {
         }
         let name = shown(path);
         let file = spool::open(path, &name)?;
-        let metadata = file.metadata().map_err(|error| folder::failed(&name, error))?;
+        let metadata = file.metadata().map_err(|error| directory::failed(&name, error))?;
         if !metadata.is_file() || metadata.len() == 0 {
             // A file without a length may be one that the kernel makes up.
             return Self::stream(file, name);
@@ -39,7 +39,7 @@ impl Flat {
 
     /// What a stream held.
     pub(super) fn spooled(file: File, name: &str) -> Result<Self> {
-        let length = file.metadata().map_err(|error| folder::failed(name, error))?.len();
+        let length = file.metadata().map_err(|error| directory::failed(name, error))?.len();
         Ok(Self::file(file, name.to_owned(), length))
     }
 
@@ -49,7 +49,7 @@ impl Flat {
     }
 
     fn file(file: File, name: String, length: u64) -> Self {
-        let reader = Box::new(Piece::new(&name, &Arc::new(file), 0, length));
+        let reader = Box::new(Section::new(&name, &Arc::new(file), 0, length));
         Self { name, length, reader }
     }
 
@@ -72,7 +72,7 @@ impl Flat {
     }
 }
 
-impl fmt::Debug for Flat {
+impl fmt::Debug for RootArchive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flat").field("name", &self.name).finish_non_exhaustive()
     }
@@ -81,7 +81,7 @@ impl fmt::Debug for Flat {
 /// Whether the members of an archive are those of an image, in either form, rather than a root
 /// filesystem.
 pub(super) fn holds_an_image(mut file: File, name: &str, limits: &Limits) -> Result<bool> {
-    file.rewind().map_err(|error| folder::failed(name, error))?;
+    file.rewind().map_err(|error| directory::failed(name, error))?;
     let mut archive = Archive::new(file, name, &limits.layer);
     let (mut has_marker, mut has_index, mut has_list) = (false, false, false);
     while let Some(entry) = archive.next_entry()? {

@@ -18,15 +18,15 @@ use crate::shown;
 /// `tar:FILE` and `dir:PATH` for a root filesystem, and `-[:IMAGE]` for an archive of either kind
 /// on standard input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ImageReference {
     /// An image in a registry.
     Registry(Reference),
     /// An OCI image layout in a directory.
-    OciDirectory(Place),
+    OciDirectory(PathReference),
     /// An OCI image layout in an archive.
-    OciArchive(Place),
+    OciArchive(PathReference),
     /// What `docker save` writes.
-    DockerArchive(Place),
+    DockerArchive(PathReference),
     /// An image of the local Docker daemon.
     DockerDaemon(DaemonImage),
     /// One archive of a root filesystem.
@@ -39,7 +39,7 @@ pub enum Origin {
 
 /// A file or directory that may hold several images.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct PathReference {
     /// The file or directory.
     pub path: PathBuf,
     /// Which of its images is meant.
@@ -75,7 +75,7 @@ const SHORT_ID: usize = 12;
 /// The endings of archives that are no part of their names.
 const ARCHIVE_ENDINGS: [&str; 6] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.zstd"];
 
-impl Origin {
+impl ImageReference {
     /// Reads the words of the command line; a path in them need not be UTF-8.
     pub fn parse(words: &OsStr) -> Result<Self> {
         let bytes = words.as_bytes();
@@ -120,7 +120,7 @@ impl Origin {
 
     /// The file name to use when none is given: `<name>-<tag>.ext4`.
     pub fn default_output_name(&self) -> Result<String> {
-        let place = |place: &Place| match &place.choice {
+        let place = |place: &PathReference| match &place.choice {
             Some(Choice::Name(name)) => format!("{}-{}", stem(&place.path), flat(name)),
             Some(Choice::Number(number)) => format!("{}-{number}", stem(&place.path)),
             Some(Choice::Digest(digest)) => format!("{}-{}", stem(&place.path), digest.short()),
@@ -177,18 +177,22 @@ impl Origin {
     }
 }
 
-type Make = fn(&OsStr, &[u8]) -> Result<Origin>;
+type Make = fn(&OsStr, &[u8]) -> Result<ImageReference>;
 
 /// The origins that are paths, by their prefixes.
 const PATHS: [(&str, Make); 5] = [
-    ("oci:", |words, rest| Place::parse(words, rest).map(Origin::OciDirectory)),
-    ("oci-archive:", |words, rest| Place::parse(words, rest).map(Origin::OciArchive)),
-    ("docker-archive:", |words, rest| Place::parse(words, rest).map(Origin::DockerArchive)),
-    ("tar:", |words, rest| path(words, rest).map(Origin::Tar)),
-    ("dir:", |words, rest| path(words, rest).map(Origin::Directory)),
+    ("oci:", |words, rest| PathReference::parse(words, rest).map(ImageReference::OciDirectory)),
+    ("oci-archive:", |words, rest| {
+        PathReference::parse(words, rest).map(ImageReference::OciArchive)
+    }),
+    ("docker-archive:", |words, rest| {
+        PathReference::parse(words, rest).map(ImageReference::DockerArchive)
+    }),
+    ("tar:", |words, rest| path(words, rest).map(ImageReference::Tar)),
+    ("dir:", |words, rest| path(words, rest).map(ImageReference::Directory)),
 ];
 
-impl Place {
+impl PathReference {
     /// Reads `PATH[:IMAGE]`. As in skopeo the first colon ends the path: a name may have colons
     /// of its own.
     fn parse(words: &OsStr, rest: &[u8]) -> Result<Self> {
@@ -276,7 +280,7 @@ impl fmt::Display for Choice {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ImageReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (prefix, path, choice) = match self {
             Self::Registry(reference) => return reference.fmt(f),
@@ -304,8 +308,8 @@ impl fmt::Display for Origin {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Origin> {
-        Origin::parse(OsStr::new(text))
+    fn parse(text: &str) -> Result<ImageReference> {
+        ImageReference::parse(OsStr::new(text))
     }
 
     #[test]
@@ -393,10 +397,14 @@ mod tests {
 
     #[test]
     fn a_path_need_not_be_utf_8() {
-        let origin = Origin::parse(OsStr::from_bytes(b"dir:/srv/\xff")).unwrap();
-        assert_eq!(origin, Origin::Directory(PathBuf::from(OsStr::from_bytes(b"/srv/\xff"))));
+        let origin = ImageReference::parse(OsStr::from_bytes(b"dir:/srv/\xff")).unwrap();
+        assert_eq!(
+            origin,
+            ImageReference::Directory(PathBuf::from(OsStr::from_bytes(b"/srv/\xff")))
+        );
         assert_eq!(origin.to_string(), "dir:/srv/\\xff");
-        let error = Origin::parse(OsStr::from_bytes(b"user:hunter2@alpine\xff")).unwrap_err();
+        let error =
+            ImageReference::parse(OsStr::from_bytes(b"user:hunter2@alpine\xff")).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(!error.to_string().contains("hunter2"), "{error}");
         assert_eq!(parse("dir:it's \u{fc}").unwrap().to_string(), "dir:it's \u{fc}");

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::local::piece::Proven;
+use super::local::section::VerifiedReader;
 use crate::cache::CachedBlob;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -21,8 +21,8 @@ pub struct BlobReader(Source);
 #[derive(Debug)]
 enum Source {
     Cached(CachedBlob),
-    Arriving(Tail),
-    Local(Proven),
+    InFlight(InFlightReader),
+    Local(VerifiedReader),
 }
 
 impl From<CachedBlob> for BlobReader {
@@ -31,14 +31,14 @@ impl From<CachedBlob> for BlobReader {
     }
 }
 
-impl From<Tail> for BlobReader {
-    fn from(tail: Tail) -> Self {
-        Self(Source::Arriving(tail))
+impl From<InFlightReader> for BlobReader {
+    fn from(tail: InFlightReader) -> Self {
+        Self(Source::InFlight(tail))
     }
 }
 
-impl From<Proven> for BlobReader {
-    fn from(piece: Proven) -> Self {
+impl From<VerifiedReader> for BlobReader {
+    fn from(piece: VerifiedReader) -> Self {
         Self(Source::Local(piece))
     }
 }
@@ -47,7 +47,7 @@ impl Read for BlobReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             Source::Cached(blob) => blob.read(buffer),
-            Source::Arriving(tail) => tail.read(buffer),
+            Source::InFlight(tail) => tail.read(buffer),
             Source::Local(piece) => piece.read(buffer),
         }
     }
@@ -55,7 +55,7 @@ impl Read for BlobReader {
 
 /// A blob on its way: what the one that fetches it tells those that read it.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(super) struct InFlightDownload {
     digest: Digest,
     size: u64,
     state: Mutex<State>,
@@ -74,11 +74,11 @@ struct State {
 
 #[derive(Debug)]
 enum Outcome {
-    Proven,
+    Verified,
     Failed(Error),
 }
 
-impl Arrival {
+impl InFlightDownload {
     pub(super) fn new(digest: Digest, size: u64) -> Arc<Self> {
         Arc::new(Self { digest, size, state: Mutex::default(), changed: Condvar::new() })
     }
@@ -92,13 +92,13 @@ impl Arrival {
     }
 
     /// The bytes that have arrived.
-    pub(super) fn arrived(&self) -> u64 {
+    pub(super) fn received_bytes(&self) -> u64 {
         self.state().received
     }
 
     /// Whether the blob is whole and proven.
-    pub(super) fn is_proven(&self) -> bool {
-        matches!(self.state().outcome, Some(Outcome::Proven))
+    pub(super) fn is_verified(&self) -> bool {
+        matches!(self.state().outcome, Some(Outcome::Verified))
     }
 
     /// Why the blob did not arrive.
@@ -126,8 +126,8 @@ impl Arrival {
     }
 
     /// All bytes are there and are the right ones.
-    pub(super) fn proven(&self) {
-        self.end(Outcome::Proven);
+    pub(super) fn verified(&self) {
+        self.end(Outcome::Verified);
     }
 
     /// The blob will not arrive.
@@ -156,7 +156,7 @@ impl Arrival {
                 (_, Some(file)) if state.written > position => {
                     return Ok(Some((Arc::clone(file), state.written)));
                 }
-                (Some(Outcome::Proven), _) => return Ok(None),
+                (Some(Outcome::Verified), _) => return Ok(None),
                 (None, _) => {}
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -167,9 +167,9 @@ impl Arrival {
 /// Marks an arrival as failed when its fetcher is dropped before the end, so that no reader waits
 /// for ever.
 #[derive(Debug)]
-pub(super) struct Delivery(pub(super) Arc<Arrival>);
+pub(super) struct DownloadGuard(pub(super) Arc<InFlightDownload>);
 
-impl Drop for Delivery {
+impl Drop for DownloadGuard {
     fn drop(&mut self) {
         let digest = &self.0.digest;
         self.0.failed(Error::interrupted(format!("the download of {digest} was stopped")));
@@ -178,37 +178,37 @@ impl Drop for Delivery {
 
 /// Reads a blob behind the one that writes it.
 #[derive(Debug)]
-pub(super) struct Tail {
-    arrival: Arc<Arrival>,
+pub(super) struct InFlightReader {
+    in_flight: Arc<InFlightDownload>,
     position: u64,
 }
 
-impl Tail {
-    pub(super) fn new(arrival: Arc<Arrival>) -> Self {
-        Self { arrival, position: 0 }
+impl InFlightReader {
+    pub(super) fn new(in_flight: Arc<InFlightDownload>) -> Self {
+        Self { in_flight, position: 0 }
     }
 }
 
-impl Read for Tail {
+impl Read for InFlightReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
         }
-        let Some((file, written)) = self.arrival.wait_beyond(self.position)? else {
+        let Some((file, written)) = self.in_flight.wait_beyond(self.position)? else {
             return Ok(0);
         };
         let ready = usize::try_from(written.saturating_sub(self.position)).unwrap_or(usize::MAX);
         let (part, _) = buffer.split_at_mut(ready.min(buffer.len()));
         let count = file.read_at(part, self.position).map_err(|error| match error.kind() {
             io::ErrorKind::Interrupted => error,
-            _ => Error::io(format!("cannot read blob {} from the cache", self.arrival.digest))
+            _ => Error::io(format!("cannot read blob {} from the cache", self.in_flight.digest))
                 .with_source(error)
                 .into(),
         })?;
         if count == 0 {
             return Err(Error::io(format!(
                 "the temporary file of blob {} was cut at {} of {written} bytes",
-                self.arrival.digest, self.position
+                self.in_flight.digest, self.position
             ))
             .into());
         }
@@ -225,20 +225,23 @@ mod tests {
 
     use super::*;
 
-    fn arrival() -> (Arc<Arrival>, Arc<File>) {
-        (Arrival::new(Digest::sha256_of(b"hello"), 5), Arc::new(tempfile::tempfile().unwrap()))
+    fn in_flight() -> (Arc<InFlightDownload>, Arc<File>) {
+        (
+            InFlightDownload::new(Digest::sha256_of(b"hello"), 5),
+            Arc::new(tempfile::tempfile().unwrap()),
+        )
     }
 
-    fn write(arrival: &Arrival, file: &Arc<File>, bytes: &[u8]) {
+    fn write(in_flight: &InFlightDownload, file: &Arc<File>, bytes: &[u8]) {
         (&**file).write_all(bytes).unwrap();
-        arrival.grown(file, (&**file).stream_position().unwrap());
+        in_flight.grown(file, (&**file).stream_position().unwrap());
     }
 
     #[test]
     fn a_reader_waits_for_bytes_and_for_the_proof() {
-        let (arrival, file) = arrival();
+        let (in_flight, file) = in_flight();
         let reader = thread::spawn({
-            let mut tail = BlobReader::from(Tail::new(Arc::clone(&arrival)));
+            let mut tail = BlobReader::from(InFlightReader::new(Arc::clone(&in_flight)));
             move || {
                 let mut body = Vec::new();
                 tail.read_to_end(&mut body).map(|_| body)
@@ -246,22 +249,22 @@ mod tests {
         });
         for part in [&b"he"[..], b"llo"] {
             thread::sleep(Duration::from_millis(20));
-            write(&arrival, &file, part);
+            write(&in_flight, &file, part);
         }
         thread::sleep(Duration::from_millis(20));
         assert!(!reader.is_finished(), "the end came before the proof");
-        arrival.proven();
+        in_flight.verified();
         assert_eq!(reader.join().unwrap().unwrap(), b"hello");
     }
 
     #[test]
     fn every_reader_is_told_the_failure() {
-        let (arrival, file) = arrival();
-        write(&arrival, &file, b"hel");
-        arrival.failed(Error::not_found("gone").with_hint("look elsewhere"));
-        arrival.proven();
+        let (in_flight, file) = in_flight();
+        write(&in_flight, &file, b"hel");
+        in_flight.failed(Error::not_found("gone").with_hint("look elsewhere"));
+        in_flight.verified();
         for _ in 0..2 {
-            let error = Tail::new(Arc::clone(&arrival)).read(&mut [0; 8]).unwrap_err();
+            let error = InFlightReader::new(Arc::clone(&in_flight)).read(&mut [0; 8]).unwrap_err();
             let error = Error::from_io(error, |error| panic!("{error} carries nothing"));
             assert_eq!((error.exit_code(), &*error.to_string()), (66, "gone; look elsewhere"));
         }
@@ -269,9 +272,9 @@ mod tests {
 
     #[test]
     fn a_fetcher_that_vanishes_leaves_no_reader_waiting() {
-        let (arrival, _) = arrival();
-        drop(Delivery(Arc::clone(&arrival)));
-        let error = Tail::new(arrival).read(&mut [0; 8]).unwrap_err();
+        let (in_flight, _) = in_flight();
+        drop(DownloadGuard(Arc::clone(&in_flight)));
+        let error = InFlightReader::new(in_flight).read(&mut [0; 8]).unwrap_err();
         assert_eq!(Error::from_io(error, |error| panic!("{error}")).exit_code(), 130);
     }
 }

@@ -11,7 +11,7 @@ use crate::source::limits::Bound;
 
 /// Bytes of a file, read from the first. Copies read on their own.
 #[derive(Clone, Debug)]
-pub(super) struct Piece {
+pub(super) struct Section {
     /// How messages call it.
     name: Arc<str>,
     file: Arc<File>,
@@ -20,7 +20,7 @@ pub(super) struct Piece {
     position: u64,
 }
 
-impl Piece {
+impl Section {
     pub(super) fn new(name: &str, file: &Arc<File>, start: u64, length: u64) -> Self {
         Self { name: name.into(), file: Arc::clone(file), start, length, position: 0 }
     }
@@ -79,7 +79,7 @@ impl Piece {
     }
 }
 
-impl Read for Piece {
+impl Read for Section {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.length.saturating_sub(self.position);
         let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
@@ -103,8 +103,8 @@ impl Read for Piece {
 
 /// A piece whose end comes only after its digest has been found right.
 #[derive(Debug)]
-pub(in crate::source) struct Proven {
-    piece: Piece,
+pub(in crate::source) struct VerifiedReader {
+    section: Section,
     digest: Digest,
     state: State,
 }
@@ -112,40 +112,40 @@ pub(in crate::source) struct Proven {
 #[derive(Debug)]
 enum State {
     Open(Hasher),
-    Proven,
+    Verified,
     Refused,
 }
 
-impl Proven {
-    pub(super) fn new(piece: Piece, digest: &Digest) -> Self {
+impl VerifiedReader {
+    pub(super) fn new(section: Section, digest: &Digest) -> Self {
         let state = State::Open(Hasher::new(digest.algorithm()));
-        Self { piece, digest: digest.clone(), state }
+        Self { section, digest: digest.clone(), state }
     }
 
-    fn judge(&mut self) -> Result<()> {
+    fn verify_end(&mut self) -> Result<()> {
         let State::Open(hasher) = std::mem::replace(&mut self.state, State::Refused) else {
             return Ok(());
         };
-        verify(&self.piece.name, &hasher.finish(), &self.digest)?;
-        self.state = State::Proven;
+        verify(&self.section.name, &hasher.finish(), &self.digest)?;
+        self.state = State::Verified;
         Ok(())
     }
 }
 
-impl Read for Proven {
+impl Read for VerifiedReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let hasher = match &mut self.state {
             _ if buffer.is_empty() => return Ok(0),
-            State::Proven => return Ok(0),
+            State::Verified => return Ok(0),
             State::Refused => {
-                return Err(Error::bad_data(format!("{} is corrupt", self.piece.name)).into());
+                return Err(Error::bad_data(format!("{} is corrupt", self.section.name)).into());
             }
             State::Open(hasher) => hasher,
         };
-        let count = self.piece.read(buffer)?;
+        let count = self.section.read(buffer)?;
         hasher.update(buffer.get(..count).unwrap_or_default());
         if count == 0 {
-            self.judge()?;
+            self.verify_end()?;
         }
         Ok(count)
     }
@@ -167,33 +167,33 @@ mod tests {
 
     use super::*;
 
-    fn piece(content: &[u8], start: u64, length: u64) -> Piece {
+    fn section(content: &[u8], start: u64, length: u64) -> Section {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
-        Piece::new("the piece", &Arc::new(file), start, length)
+        Section::new("the piece", &Arc::new(file), start, length)
     }
 
     #[test]
     fn a_piece_is_its_stretch_and_nothing_else() {
-        let piece = piece(b"0123456789", 3, 4);
-        assert_eq!(piece.document(Bound::fixed(4)).unwrap(), b"3456");
-        assert_eq!(piece.head::<2>().unwrap(), b"34");
-        assert_eq!(piece.digest(Algorithm::Sha256).unwrap(), Digest::sha256_of(b"3456"));
-        assert_eq!(piece.document(Bound::fixed(3)).unwrap_err().exit_code(), 65);
+        let section = section(b"0123456789", 3, 4);
+        assert_eq!(section.document(Bound::fixed(4)).unwrap(), b"3456");
+        assert_eq!(section.head::<2>().unwrap(), b"34");
+        assert_eq!(section.digest(Algorithm::Sha256).unwrap(), Digest::sha256_of(b"3456"));
+        assert_eq!(section.document(Bound::fixed(3)).unwrap_err().exit_code(), 65);
     }
 
     #[test]
     fn a_file_that_was_cut_is_an_error() {
-        assert_eq!(piece(b"0123", 2, 4).document(Bound::fixed(9)).unwrap_err().exit_code(), 74);
+        assert_eq!(section(b"0123", 2, 4).document(Bound::fixed(9)).unwrap_err().exit_code(), 74);
     }
 
     #[test]
     fn the_end_of_a_proven_piece_is_a_proof() {
         let mut body = Vec::new();
         let right = Digest::sha256_of(b"12");
-        Proven::new(piece(b"0123", 1, 2), &right).read_to_end(&mut body).unwrap();
+        VerifiedReader::new(section(b"0123", 1, 2), &right).read_to_end(&mut body).unwrap();
         assert_eq!(body, b"12");
-        let mut wrong = Proven::new(piece(b"0123", 0, 2), &right);
+        let mut wrong = VerifiedReader::new(section(b"0123", 0, 2), &right);
         let error = wrong.read_to_end(&mut body).unwrap_err();
         assert_eq!(Error::from_io(error, |_| panic!("no error of ours")).exit_code(), 65);
         assert!(wrong.read(&mut [0; 4]).is_err());

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The lines that were said, each once. Copies share them.
 #[derive(Clone, Debug, Default)]
-pub struct Notices(Arc<Mutex<Said>>);
+pub struct Warnings(Arc<Mutex<Said>>);
 
 #[derive(Default)]
 struct Said {
@@ -28,9 +28,9 @@ impl fmt::Debug for Said {
     }
 }
 
-impl Notices {
+impl Warnings {
     /// Says that what is at `path`, where configuration usually is, may not be read by us.
-    pub(super) fn pass_over(&self, path: &Path) {
+    pub(super) fn skip_unreadable(&self, path: &Path) {
         let denied = first_denied(path);
         let shown = denied.display();
         self.add(format!("{shown} may not be read; the configuration there is passed over"));
@@ -91,29 +91,29 @@ mod tests {
 
     #[test]
     fn what_is_announced_is_heard_at_once_and_kept_nowhere() {
-        let notices = Notices::default();
-        notices.announce("nobody hears this");
+        let warnings = Warnings::default();
+        warnings.announce("nobody hears this");
         let heard = Arc::new(Mutex::new(Vec::new()));
         let ear = Arc::clone(&heard);
-        notices.clone().listen(move |line| ear.lock().unwrap().push(line.to_owned()));
-        notices.announce("a");
-        notices.announce("a");
+        warnings.clone().listen(move |line| ear.lock().unwrap().push(line.to_owned()));
+        warnings.announce("a");
+        warnings.announce("a");
         assert_eq!(*heard.lock().unwrap(), ["a", "a"]);
-        assert_eq!((notices.take(), notices.all()), (Vec::new(), Vec::new()));
+        assert_eq!((warnings.take(), warnings.all()), (Vec::new(), Vec::new()));
     }
 
     #[test]
     fn every_line_is_said_once() {
-        let notices = Notices::default();
-        let copy = notices.clone();
+        let warnings = Warnings::default();
+        let copy = warnings.clone();
         for path in ["/none/a", "/none/b", "/none/a"] {
-            copy.pass_over(Path::new(path));
+            copy.skip_unreadable(Path::new(path));
         }
         let lines = ["a", "b"].map(|name| {
             format!("/none/{name} may not be read; the configuration there is passed over")
         });
-        assert_eq!(notices.take(), lines);
-        assert_eq!(notices.take(), [""; 0]);
-        assert_eq!(notices.all(), lines);
+        assert_eq!(warnings.take(), lines);
+        assert_eq!(warnings.take(), [""; 0]);
+        assert_eq!(warnings.all(), lines);
     }
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Seek as _;
 use std::sync::Arc;
 
-use super::piece::Piece;
+use super::section::Section;
 use crate::error::{Error, Result};
 use crate::layer::{Archive, Entry, EntryKind, Limits};
 use crate::source::excerpt;
@@ -19,7 +19,7 @@ const MAX_HOPS: usize = 40;
 
 /// An archive whose members are asked for by name.
 #[derive(Debug)]
-pub(super) struct Bundle {
+pub(super) struct IndexedArchive {
     name: String,
     file: Arc<File>,
     members: BTreeMap<Vec<u8>, Member>,
@@ -36,21 +36,21 @@ enum Member {
     Directory,
 }
 
-impl Bundle {
+impl IndexedArchive {
     /// Reads the headers of the uncompressed archive in `file`; no content is read.
     pub(super) fn scan(file: File, name: &str, limits: &Limits) -> Result<Self> {
-        let failed = |error| super::folder::failed(name, error);
+        let failed = |error| super::directory::failed(name, error);
         let length = file.metadata().map_err(failed)?.len();
         let mut cursor = file.try_clone().map_err(failed)?;
         // Copies share their position, and somebody may have looked before.
         cursor.rewind().map_err(failed)?;
-        let mut bundle =
+        let mut indexed =
             Self { name: name.to_owned(), file: Arc::new(file), members: BTreeMap::new() };
         let mut archive = Archive::new(cursor, name, limits);
         let mut names = 0_usize;
         while let Some(entry) = archive.next_entry()? {
             names = names.saturating_add(entry.path.len()).saturating_add(entry.link.len());
-            if names > MAX_NAMES || bundle.members.len() >= MAX_MEMBERS {
+            if names > MAX_NAMES || indexed.members.len() >= MAX_MEMBERS {
                 return Err(Error::bad_data(format!(
                     "{name} has more than {MAX_MEMBERS} members or {MAX_NAMES} bytes of names: \
                      that is no archive of an image"
@@ -58,9 +58,9 @@ impl Bundle {
                 .with_hint("a root filesystem is tar:FILE"));
             }
             let start = archive.step_over()?;
-            bundle.add(&entry, start, length)?;
+            indexed.add(&entry, start, length)?;
         }
-        Ok(bundle)
+        Ok(indexed)
     }
 
     pub(super) fn name(&self) -> &str {
@@ -73,7 +73,7 @@ impl Bundle {
     }
 
     /// The file of this name, through the links of the archive; `None` where there is none.
-    pub(super) fn find(&self, path: &str) -> Result<Option<Piece>> {
+    pub(super) fn find(&self, path: &str) -> Result<Option<Section>> {
         let shown = format!("{} in {}", excerpt(path), self.name);
         let refuse = |why: &str| Error::bad_data(format!("{shown} {why}"));
         let mut wanted = clean(&[], path.as_bytes()).ok_or_else(|| refuse("leads out of it"))?;
@@ -82,7 +82,7 @@ impl Bundle {
                 None => return Ok(None),
                 Some(Member::Directory) => return Err(refuse("is a directory")),
                 Some(Member::File { start, length }) => {
-                    return Ok(Some(Piece::new(&shown, &self.file, *start, *length)));
+                    return Ok(Some(Section::new(&shown, &self.file, *start, *length)));
                 }
                 Some(Member::Link(target)) => wanted.clone_from(target),
             }
@@ -156,15 +156,15 @@ mod tests {
     use crate::layer::forge::Forge;
     use crate::source::limits::Bound;
 
-    fn scan(archive: &[u8]) -> Result<Bundle> {
+    fn scan(archive: &[u8]) -> Result<IndexedArchive> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(archive).unwrap();
         std::io::Seek::rewind(&mut file).unwrap();
-        Bundle::scan(file, "a.tar", &Limits::default())
+        IndexedArchive::scan(file, "a.tar", &Limits::default())
     }
 
-    fn content(bundle: &Bundle, path: &str) -> Vec<u8> {
-        bundle.find(path).unwrap().unwrap().document(Bound::fixed(1 << 20)).unwrap()
+    fn content(archive: &IndexedArchive, path: &str) -> Vec<u8> {
+        archive.find(path).unwrap().unwrap().document(Bound::fixed(1 << 20)).unwrap()
     }
 
     #[test]
@@ -177,14 +177,14 @@ mod tests {
             .file("/index.json", "{}")
             .file("empty", "")
             .finish();
-        let bundle = scan(&archive).unwrap();
-        assert_eq!(content(&bundle, "blobs/one"), vec![1; 1000]);
-        assert_eq!(content(&bundle, "index.json"), b"{}");
-        assert_eq!(content(&bundle, "./empty"), b"");
-        assert!(bundle.find("none").unwrap().is_none());
-        assert!(bundle.has("blobs") && !bundle.has("none"));
-        assert_eq!(bundle.find("blobs").unwrap_err().exit_code(), 65);
-        assert_eq!(bundle.find("../x").unwrap_err().exit_code(), 65);
+        let archive = scan(&archive).unwrap();
+        assert_eq!(content(&archive, "blobs/one"), vec![1; 1000]);
+        assert_eq!(content(&archive, "index.json"), b"{}");
+        assert_eq!(content(&archive, "./empty"), b"");
+        assert!(archive.find("none").unwrap().is_none());
+        assert!(archive.has("blobs") && !archive.has("none"));
+        assert_eq!(archive.find("blobs").unwrap_err().exit_code(), 65);
+        assert_eq!(archive.find("../x").unwrap_err().exit_code(), 65);
     }
 
     #[test]
@@ -198,12 +198,12 @@ mod tests {
             .symlink("one", "two")
             .symlink("two", "one")
             .finish();
-        let bundle = scan(&archive).unwrap();
+        let archive = scan(&archive).unwrap();
         for name in ["other/layer.tar", "hard", "again"] {
-            assert_eq!(content(&bundle, name), b"layer", "{name}");
+            assert_eq!(content(&archive, name), b"layer", "{name}");
         }
-        assert!(bundle.find("dangling").unwrap().is_none());
-        assert_eq!(bundle.find("one").unwrap_err().exit_code(), 65);
+        assert!(archive.find("dangling").unwrap().is_none());
+        assert_eq!(archive.find("one").unwrap_err().exit_code(), 65);
     }
 
     #[test]
@@ -219,11 +219,11 @@ mod tests {
             .file("d", "same")
             .hard_link("d", "d")
             .finish();
-        let bundle = scan(&archive).unwrap();
+        let archive = scan(&archive).unwrap();
         for (path, expected) in
             [("a", "last"), ("of-the-first", "first"), ("b", "file"), ("c", "file"), ("d", "same")]
         {
-            assert_eq!(content(&bundle, path), expected.as_bytes(), "{path}");
+            assert_eq!(content(&archive, path), expected.as_bytes(), "{path}");
         }
     }
 
