@@ -21,62 +21,62 @@ const LOCK: &str = "lock";
 pub(super) struct Access {
     /// Locked together with others; there is none where it cannot be made.
     lock: Option<File>,
-    below: Option<Below>,
+    below: Option<ReadOnlyCache>,
     /// Blobs that turned out to be corrupt, and cannot be moved aside.
     distrusted: Mutex<BTreeSet<Digest>>,
 }
 
 /// A cache that may only be read.
 #[derive(Debug)]
-struct Below {
+struct ReadOnlyCache {
     root: PathBuf,
     /// What it lacks, for as long as this process uses it.
-    _above: Passing,
+    _additions: TemporaryDirectory,
 }
 
 /// A directory that goes with the cache that it belongs to, or with an interrupted process: it is
 /// made and removed while no interruption looks.
 #[derive(Debug)]
-struct Passing(PathBuf);
+struct TemporaryDirectory(PathBuf);
 
 /// The directories that an interruption has to remove.
-static PASSING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+static TEMPORARY_DIRECTORIES: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
-fn passing() -> MutexGuard<'static, BTreeSet<PathBuf>> {
-    PASSING.lock().unwrap_or_else(PoisonError::into_inner)
+fn temporary_directories() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    TEMPORARY_DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Passing {
+impl TemporaryDirectory {
     fn make() -> Result<Self> {
-        let mut passing = passing();
+        let mut directories = temporary_directories();
         let made = tempfile::tempdir().map_err(|error| {
             Error::cannot_create("cannot make a directory for what the cache lacks")
                 .with_source(error)
         })?;
         let path = made.keep();
-        passing.insert(path.clone());
+        directories.insert(path.clone());
         Ok(Self(path))
     }
 }
 
-impl Drop for Passing {
+impl Drop for TemporaryDirectory {
     fn drop(&mut self) {
-        let mut passing = passing();
+        let mut directories = temporary_directories();
         // What cannot be removed is left in the directory for temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
-        passing.remove(&self.0);
+        directories.remove(&self.0);
     }
 }
 
 /// Removes the directories that would go at the end of the process, before it is ended early: no
 /// other is made any more.
 pub(super) fn end() {
-    let passing = passing();
-    for directory in &*passing {
+    let directories = temporary_directories();
+    for directory in &*directories {
         // The process ends: there is nobody left to tell.
         let _ = std::fs::remove_dir_all(directory);
     }
-    std::mem::forget(passing);
+    std::mem::forget(directories);
 }
 
 impl Access {
@@ -91,9 +91,9 @@ impl Access {
             Err(error)
                 if error.kind() == error::ErrorKind::Denied && root.join("blobs").is_dir() =>
             {
-                let above = Passing::make()?;
-                let (path, lock) = (above.0.clone(), lock(&root, false));
-                let below = Some(Below { root, _above: above });
+                let additions = TemporaryDirectory::make()?;
+                let (path, lock) = (additions.0.clone(), lock(&root, false));
+                let below = Some(ReadOnlyCache { root, _additions: additions });
                 Ok((path, Self { lock, below, distrusted: Mutex::default() }))
             }
             Err(error) => Err(error),
@@ -132,7 +132,7 @@ impl Access {
 
     /// Waits until nobody else uses the cache, and keeps everybody out; `busy` is told when there
     /// is somebody to wait for, and may refuse to.
-    pub(super) fn alone(&self, busy: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub(super) fn lock_exclusive(&self, busy: impl FnOnce() -> Result<()>) -> Result<()> {
         let Some(lock) = &self.lock else { return Ok(()) };
         match lock.try_lock() {
             // Without locks there is nobody to be told from others.
@@ -143,7 +143,7 @@ impl Access {
     }
 
     /// Lets others in again.
-    pub(super) fn together(&self) {
+    pub(super) fn lock_shared_again(&self) {
         if let Some(lock) = &self.lock {
             // A lock that cannot be shared ends with the process.
             let _ = lock.lock_shared();

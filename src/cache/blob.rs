@@ -27,7 +27,7 @@ pub struct CachedBlob {
 #[derive(Debug)]
 enum Reading {
     Open(Hasher),
-    Proven,
+    Verified,
     Refused,
 }
 
@@ -44,20 +44,20 @@ impl CachedBlob {
     }
 
     /// Judges the bytes read; a blob that is not what its name says is moved out of the way.
-    fn judge(&mut self) -> io::Result<()> {
+    fn verify_end(&mut self) -> io::Result<()> {
         let Reading::Open(hasher) = std::mem::replace(&mut self.state, Reading::Refused) else {
             return Ok(());
         };
         match check(&self.digest, self.size, self.read, hasher) {
             Ok(()) => {
-                self.state = Reading::Proven;
+                self.state = Reading::Verified;
                 Ok(())
             }
             Err(error) => {
                 let advice = if !is_at(&self.file, &self.path) {
                     // Another process has put a whole one in its place meanwhile.
                     "it has been replaced; run again".to_owned()
-                } else if let Ok(aside) = set_aside(&self.path) {
+                } else if let Ok(aside) = quarantine(&self.path) {
                     format!("moved to {}; run again to fetch it anew", shown(&aside))
                 } else {
                     self.access.distrust(&self.digest);
@@ -74,7 +74,7 @@ impl Read for CachedBlob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let hasher = match &mut self.state {
             _ if buffer.is_empty() => return Ok(0),
-            Reading::Proven => return Ok(0),
+            Reading::Verified => return Ok(0),
             Reading::Refused => {
                 return Err(Error::bad_data(format!("blob {} is corrupt", self.digest)).into());
             }
@@ -87,14 +87,14 @@ impl Read for CachedBlob {
         hasher.update(buffer.get(..count).unwrap_or_default());
         self.read = self.read.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
         if count == 0 || self.read > self.size {
-            self.judge()?;
+            self.verify_end()?;
         }
         Ok(count)
     }
 }
 
 /// Moves what is not the blob that its name says out of the way; where it is then.
-pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
+pub(super) fn quarantine(path: &Path) -> io::Result<PathBuf> {
     let aside = path.with_extension("corrupt");
     fs::rename(path, &aside)?;
     Ok(aside)

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::blob::{CachedBlob, set_aside};
+use super::blob::{CachedBlob, quarantine};
 use super::directory::{INGEST, failed};
 use super::store::Cache;
 use crate::digest::Digest;
@@ -28,13 +28,13 @@ const MAX_NAMES: usize = 1_000_000;
 
 /// A file of the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub struct CacheEntry {
     /// Where it is.
     pub path: PathBuf,
     /// The blob's digest; what is no blob has none.
     pub digest: Option<Digest>,
     /// What it is.
-    pub kind: Kind,
+    pub kind: CacheEntryKind,
     /// Its length in bytes.
     pub size: u64,
     /// When it was last used.
@@ -43,7 +43,7 @@ pub struct Stored {
 
 /// What a file of the cache is. Of a blob its first bytes tell; its digest is not asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum CacheEntryKind {
     /// A list of manifests.
     Index,
     /// The parts of an image.
@@ -60,7 +60,7 @@ pub enum Kind {
     Note,
 }
 
-impl Kind {
+impl CacheEntryKind {
     /// The word for it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -84,7 +84,7 @@ impl Kind {
 
 /// What [`Cache::prune`] takes out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
+pub struct PruneOptions {
     /// What was not used for so long.
     pub older_than: Option<Duration>,
     /// Of the blobs those unused for longest, until no more than so many bytes are left.
@@ -109,7 +109,7 @@ impl Cache {
     }
 
     /// Everything in the cache, blobs by their digests, the rest behind them.
-    pub fn stored(&self) -> Result<Vec<Stored>> {
+    pub fn stored(&self) -> Result<Vec<CacheEntry>> {
         let root = self.access.read_only().unwrap_or(&self.root);
         let mut stored = Vec::new();
         for algorithm in ["sha256", "sha512"] {
@@ -117,8 +117,10 @@ impl Cache {
                 stored.extend(blob(file, algorithm)?);
             }
         }
-        for (directory, kind) in
-            UNFINISHED.map(|name| (name, Kind::Unfinished)).into_iter().chain([(NOTES, Kind::Note)])
+        for (directory, kind) in UNFINISHED
+            .map(|name| (name, CacheEntryKind::Unfinished))
+            .into_iter()
+            .chain([(NOTES, CacheEntryKind::Note)])
         {
             let found = files(&root.join(directory))?;
             let found = found.into_iter().filter(|file| file.is_file);
@@ -129,8 +131,8 @@ impl Cache {
 
     /// Moves what has the name of a blob and is no file out of the way; whether it went.
     #[must_use]
-    pub fn set_aside(&self, stored: &Stored) -> bool {
-        set_aside(&stored.path).is_ok()
+    pub fn quarantine(&self, stored: &CacheEntry) -> bool {
+        quarantine(&stored.path).is_ok()
     }
 
     /// Opens a blob to see whether its end comes; nobody is said to have used it.
@@ -143,20 +145,24 @@ impl Cache {
     /// when somebody has to be waited for, and may refuse to.
     ///
     /// A file goes as a whole, so a crash leaves a cache like any other.
-    pub fn prune(&self, taken: Taken, busy: impl FnOnce() -> Result<()>) -> Result<Vec<Stored>> {
+    pub fn prune(
+        &self,
+        options: PruneOptions,
+        busy: impl FnOnce() -> Result<()>,
+    ) -> Result<Vec<CacheEntry>> {
         if let Some(root) = self.access.read_only() {
             let root = shown(root);
             return Err(Error::denied(format!(
                 "cannot take anything out of {root}: it is read-only"
             )));
         }
-        self.access.alone(busy)?;
-        let pruned = self.prune_alone(taken);
-        self.access.together();
+        self.access.lock_exclusive(busy)?;
+        let pruned = self.prune_locked(options);
+        self.access.lock_shared_again();
         pruned
     }
 
-    fn prune_alone(&self, taken: Taken) -> Result<Vec<Stored>> {
+    fn prune_locked(&self, options: PruneOptions) -> Result<Vec<CacheEntry>> {
         let mut stored = self.stored()?;
         // The longest unused first.
         stored.sort_by(|one, other| (one.used, &one.path).cmp(&(other.used, &other.path)));
@@ -165,11 +171,11 @@ impl Cache {
         let now = SystemTime::now();
         let mut gone = Vec::new();
         for file in stored {
-            let is_old = taken.older_than.is_some_and(|limit| {
+            let is_old = options.older_than.is_some_and(|limit| {
                 limit.is_zero() || now.duration_since(file.used).is_ok_and(|age| age > limit)
             });
-            let is_too_much = file.kind.is_blob() && taken.max_size.is_some_and(|max| left > max);
-            if !is_old && !is_too_much && file.kind != Kind::Damaged {
+            let is_too_much = file.kind.is_blob() && options.max_size.is_some_and(|max| left > max);
+            if !is_old && !is_too_much && file.kind != CacheEntryKind::Damaged {
                 continue;
             }
             match remove(&file.path) {
@@ -204,8 +210,8 @@ struct Listed {
 }
 
 impl Listed {
-    fn stored(self, digest: Option<Digest>, kind: Kind) -> Stored {
-        Stored { path: self.path, digest, kind, size: self.size, used: self.used }
+    fn stored(self, digest: Option<Digest>, kind: CacheEntryKind) -> CacheEntry {
+        CacheEntry { path: self.path, digest, kind, size: self.size, used: self.used }
     }
 }
 
@@ -235,33 +241,33 @@ fn files(directory: &Path) -> Result<Vec<Listed>> {
 }
 
 /// A file among the blobs; `None` for one that is none of ours.
-fn blob(file: Listed, algorithm: &str) -> Result<Option<Stored>> {
+fn blob(file: Listed, algorithm: &str) -> Result<Option<CacheEntry>> {
     let name = file.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if let Some((stem, CORRUPT)) = name.rsplit_once('.') {
         let digest = format!("{algorithm}:{stem}").parse().ok();
-        return Ok(digest.map(|digest| file.stored(Some(digest), Kind::Damaged)));
+        return Ok(digest.map(|digest| file.stored(Some(digest), CacheEntryKind::Damaged)));
     }
     let Ok(digest) = format!("{algorithm}:{name}").parse() else { return Ok(None) };
-    let kind = if file.is_file { kind_of(&file)? } else { Kind::Damaged };
+    let kind = if file.is_file { kind_of(&file)? } else { CacheEntryKind::Damaged };
     Ok(Some(file.stored(Some(digest), kind)))
 }
 
-fn kind_of(file: &Listed) -> Result<Kind> {
+fn kind_of(file: &Listed) -> Result<CacheEntryKind> {
     let fail = |error| failed("read", &file.path, error);
     let mut opened = match open::regular(&file.path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Kind::Layer),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(CacheEntryKind::Layer),
         opened => opened.map_err(fail)?,
     };
     let mut body = vec![0; 1];
     if file.size > MAX_DOCUMENT || opened.read(&mut body).map_err(fail)? == 0 || body != b"{" {
-        return Ok(Kind::Layer);
+        return Ok(CacheEntryKind::Layer);
     }
     opened.take(MAX_DOCUMENT).read_to_end(&mut body).map_err(fail)?;
     Ok(match serde_json::from_slice(&body) {
-        Ok(Shape { manifests: Some(_), .. }) => Kind::Index,
-        Ok(Shape { layers: Some(_), .. }) => Kind::Manifest,
-        Ok(Shape { rootfs: Some(_), .. }) => Kind::Config,
-        Ok(_) | Err(_) => Kind::Layer,
+        Ok(Shape { manifests: Some(_), .. }) => CacheEntryKind::Index,
+        Ok(Shape { layers: Some(_), .. }) => CacheEntryKind::Manifest,
+        Ok(Shape { rootfs: Some(_), .. }) => CacheEntryKind::Config,
+        Ok(_) | Err(_) => CacheEntryKind::Layer,
     })
 }
 
@@ -293,7 +299,7 @@ mod tests {
 
         fn prune(&self, older_than: Option<Duration>, max_size: Option<u64>) -> Vec<Digest> {
             let nobody = || panic!("nobody else uses the cache");
-            let gone = self.cache.prune(Taken { older_than, max_size }, nobody).unwrap();
+            let gone = self.cache.prune(PruneOptions { older_than, max_size }, nobody).unwrap();
             gone.into_iter().filter_map(|stored| stored.digest).collect()
         }
     }
@@ -402,13 +408,13 @@ mod tests {
         let digest = fixture.blob(b"hello", 40);
         let other = Cache::at(fixture.cache.root()).unwrap();
         let refuse = || Err(Error::try_again("busy"));
-        let taken = Taken { older_than: Some(Duration::ZERO), max_size: None };
-        let refused = fixture.cache.prune(taken, refuse).unwrap_err();
+        let options = PruneOptions { older_than: Some(Duration::ZERO), max_size: None };
+        let refused = fixture.cache.prune(options, refuse).unwrap_err();
         assert_eq!(refused.exit_code(), 75);
         assert!(fixture.cache.contains(&digest, 5));
         // What holds the lock is open files, which end with their process.
         drop(other);
-        assert_eq!(fixture.cache.prune(taken, refuse).unwrap().len(), 1);
+        assert_eq!(fixture.cache.prune(options, refuse).unwrap().len(), 1);
         // The cache is everybody's again.
         Cache::at(fixture.cache.root()).unwrap();
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::access::Access;
-use super::blob::{check, set_aside};
+use super::blob::{check, quarantine};
 use super::directory::{failed, make_directory};
 use super::temporary::Temporary;
 use crate::digest::{Digest, Hasher};
@@ -86,7 +86,7 @@ impl Verified {
         make_directory(directory)?;
         if fs::symlink_metadata(&self.target).is_ok_and(|found| found.is_dir()) {
             // A file cannot be renamed over it.
-            set_aside(&self.target).map_err(|error| failed("move", &self.target, error))?;
+            quarantine(&self.target).map_err(|error| failed("move", &self.target, error))?;
         }
         self.temporary.rename_to(&self.target)?;
         self.access.trust(&self.digest);

@@ -21,7 +21,7 @@ mod temporary;
 mod tests;
 
 pub(crate) use self::blob::CachedBlob;
-pub(crate) use self::gc::{Kind, Stored, Taken};
+pub(crate) use self::gc::{CacheEntry, CacheEntryKind, PruneOptions};
 pub(crate) use self::incoming::{Incoming, Verified};
 pub(crate) use self::part::Claim;
 pub use self::store::Cache;

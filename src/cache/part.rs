@@ -165,7 +165,7 @@ impl Incoming {
     }
 
     /// Whether all bytes are there and the right ones.
-    pub(crate) fn is_proven(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.written == self.size && self.hasher.clone().finish() == self.digest
     }
 
@@ -216,7 +216,7 @@ mod tests {
         let mut second = ours(cache.claim(&digest, 5).unwrap());
         assert_eq!(second.written(), 3);
         second.append(b"lo").unwrap();
-        assert!(second.is_proven());
+        assert!(second.is_complete());
         second.verify().unwrap().publish().unwrap();
         assert!(cache.is_intact(&digest, 5).unwrap());
     }
@@ -236,7 +236,7 @@ mod tests {
         let mut first = ours(cache.claim(&digest, 5).unwrap());
         let _reader = first.file();
         first.append(b"hellO").unwrap();
-        assert!(!first.is_proven());
+        assert!(!first.is_complete());
         assert_eq!(first.verify().unwrap_err().exit_code(), 65);
         assert!(!cache.part_path(&digest).exists());
         assert_eq!(ours(cache.claim(&digest, 5).unwrap()).written(), 0);

@@ -102,7 +102,7 @@ impl Cache {
 
     /// The file of a blob that has just been read as a whole and found to be what its name says;
     /// nothing when it is not, which has been moved out of the way.
-    pub(crate) fn proven(&self, digest: &Digest, size: u64) -> Result<Option<Arc<File>>> {
+    pub(crate) fn verified_file(&self, digest: &Digest, size: u64) -> Result<Option<Arc<File>>> {
         let mut blob = match self.blob(digest, size) {
             Ok(blob) => blob,
             Err(_) if !self.contains(digest, size) => return Ok(None),
@@ -120,7 +120,7 @@ impl Cache {
     /// Reads a whole blob and says whether it is what its name says; one that is not is moved out
     /// of the way.
     pub fn is_intact(&self, digest: &Digest, size: u64) -> Result<bool> {
-        Ok(self.proven(digest, size)?.is_some())
+        Ok(self.verified_file(digest, size)?.is_some())
     }
 
     /// The whole of a small blob, verified; nothing when the cache has none that is whole and at

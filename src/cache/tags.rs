@@ -28,7 +28,7 @@ struct Record {
 impl Cache {
     /// The index or manifest that this reference named when it was last resolved.
     #[must_use]
-    pub fn known(&self, reference: &str) -> Option<Digest> {
+    pub fn resolved_tag(&self, reference: &str) -> Option<Digest> {
         // What was learnt last, and then what a cache knows that may only be read.
         let roots = [Some(&*self.root), self.access.read_only()];
         roots.into_iter().flatten().find_map(|root| {
@@ -41,8 +41,8 @@ impl Cache {
     }
 
     /// Remembers what a reference names.
-    pub fn remember(&self, reference: &str, digest: &Digest) -> Result<()> {
-        if self.known(reference).as_ref() == Some(digest) {
+    pub fn record_tag(&self, reference: &str, digest: &Digest) -> Result<()> {
+        if self.resolved_tag(reference).as_ref() == Some(digest) {
             return Ok(());
         }
         let target = record_path(&self.root, reference);
@@ -69,13 +69,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path()).unwrap();
         let (first, second) = (Digest::sha256_of(b"1"), Digest::sha256_of(b"2"));
-        assert_eq!(cache.known("a/b:c"), None);
+        assert_eq!(cache.resolved_tag("a/b:c"), None);
         for digest in [&first, &first, &second] {
-            cache.remember("a/b:c", digest).unwrap();
-            assert_eq!(cache.known("a/b:c").as_ref(), Some(digest));
+            cache.record_tag("a/b:c", digest).unwrap();
+            assert_eq!(cache.resolved_tag("a/b:c").as_ref(), Some(digest));
         }
-        assert_eq!(cache.known("a/b:d"), None);
+        assert_eq!(cache.resolved_tag("a/b:d"), None);
         std::fs::write(record_path(cache.root(), "a/b:c"), "{").unwrap();
-        assert_eq!(cache.known("a/b:c"), None);
+        assert_eq!(cache.resolved_tag("a/b:c"), None);
     }
 }

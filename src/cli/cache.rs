@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Subcommand};
 
 use super::OutputOptions;
-use crate::cache::{Cache, CachedBlob, Kind, Stored, Taken};
+use crate::cache::{Cache, CachedBlob, CacheEntryKind, CacheEntry, PruneOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::parse_bytes;
 use crate::report::cache::{Amount, BlobLine, Listing, Location, Pruned, Usage, Verified};
@@ -88,7 +88,7 @@ fn place() -> Result<String> {
 }
 
 /// What is in the cache; nothing where there is none.
-fn stored() -> Result<Vec<Stored>> {
+fn stored() -> Result<Vec<CacheEntry>> {
     Cache::existing()?.map_or_else(|| Ok(Vec::new()), |cache| cache.stored())
 }
 
@@ -115,19 +115,19 @@ fn time(time: SystemTime) -> String {
 
 fn usage() -> Result<Usage> {
     let stored = stored()?;
-    let amount = |is_meant: &dyn Fn(Kind) -> bool| {
+    let amount = |is_meant: &dyn Fn(CacheEntryKind) -> bool| {
         let meant = stored.iter().filter(|stored| is_meant(stored.kind));
         meant.fold(Amount::default(), |sum, stored| sum.with(stored.size))
     };
     let of = |kind| amount(&move |found| found == kind);
     Ok(Usage {
         path: place()?,
-        layers: of(Kind::Layer),
-        configs: of(Kind::Config),
-        manifests: of(Kind::Manifest),
-        indexes: of(Kind::Index),
-        damaged: of(Kind::Damaged),
-        unfinished: of(Kind::Unfinished),
+        layers: of(CacheEntryKind::Layer),
+        configs: of(CacheEntryKind::Config),
+        manifests: of(CacheEntryKind::Manifest),
+        indexes: of(CacheEntryKind::Index),
+        damaged: of(CacheEntryKind::Damaged),
+        unfinished: of(CacheEntryKind::Unfinished),
         total: amount(&|_| true),
     })
 }
@@ -138,7 +138,7 @@ impl Prune {
         let Some(cache) = Cache::existing()? else {
             return Ok(Pruned { path, removed: Amount::default(), left: Amount::default() });
         };
-        let taken = Taken { older_than: self.older_than, max_size: self.max_size };
+        let taken = PruneOptions { older_than: self.older_than, max_size: self.max_size };
         let busy = || {
             if self.no_wait {
                 return Err(Error::try_again("another process uses the cache")
@@ -152,7 +152,7 @@ impl Prune {
     }
 }
 
-fn sum(stored: &[Stored]) -> Amount {
+fn sum(stored: &[CacheEntry]) -> Amount {
     stored.iter().fold(Amount::default(), |sum, stored| sum.with(stored.size))
 }
 
@@ -164,7 +164,7 @@ fn verify(report: Report) -> Result<Verified> {
     let blobs = stored.iter().filter(|stored| stored.kind.is_blob());
     let total = blobs.clone().fold(0, |sum: u64, blob| sum.saturating_add(blob.size));
     let progress = report.progress(total);
-    for Stored { digest, size, path, .. } in blobs {
+    for CacheEntry { digest, size, path, .. } in blobs {
         let Some(digest) = digest else { continue };
         let blob = match cache.examine(digest, *size) {
             // It has gone since it was listed.
@@ -178,11 +178,11 @@ fn verify(report: Report) -> Result<Verified> {
             verified.damaged.push(digest.to_string());
         }
     }
-    for other in stored.iter().filter(|stored| stored.kind == Kind::Damaged) {
+    for other in stored.iter().filter(|stored| stored.kind == CacheEntryKind::Damaged) {
         // What was set aside before has been told.
         let Some(digest) = &other.digest else { continue };
         if cache.blob_path(digest) == other.path {
-            verified.aside &= cache.set_aside(other);
+            verified.aside &= cache.quarantine(other);
             verified.damaged.push(digest.to_string());
         }
     }

@@ -103,10 +103,7 @@ impl Downloads {
     /// The state of the download, to be looked at while it goes on.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        Progress {
-            in_flight: self.in_flight.as_slice().into(),
-            cached: self.cached,
-        }
+        Progress { in_flight: self.in_flight.as_slice().into(), cached: self.cached }
     }
 
     /// Waits until every blob is safely in the cache.
@@ -117,10 +114,7 @@ impl Downloads {
         while let Some(joined) = connection.runtime.block_on(self.tasks.join_next()) {
             joined.map_err(|error| Error::internal("a download failed").with_source(error))??;
         }
-        self.in_flight
-            .iter()
-            .find_map(|in_flight| in_flight.failure())
-            .map_or(Ok(()), Err)
+        self.in_flight.iter().find_map(|in_flight| in_flight.failure()).map_or(Ok(()), Err)
     }
 }
 
@@ -157,7 +151,7 @@ impl Progress {
             digest: in_flight.digest().clone(),
             received: in_flight.received_bytes(),
             size: in_flight.size(),
-            done: in_flight.is_proven(),
+            done: in_flight.is_verified(),
         })
     }
 
@@ -172,9 +166,7 @@ impl Progress {
     /// The bytes to fetch, of all blobs.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.in_flight
-            .iter()
-            .fold(0, |sum, in_flight| sum.saturating_add(in_flight.size()))
+        self.in_flight.iter().fold(0, |sum, in_flight| sum.saturating_add(in_flight.size()))
     }
 
     /// The bytes of blobs that were in the cache already.

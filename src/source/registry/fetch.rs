@@ -31,11 +31,11 @@ impl Fetch {
         match self.obtain().await {
             // Readers need not wait for the disk.
             Ok(Some(verified)) => {
-                self.in_flight().proven();
+                self.in_flight().verified();
                 block_in_place(|| verified.publish())
             }
             Ok(None) => {
-                self.in_flight().proven();
+                self.in_flight().verified();
                 Ok(())
             }
             Err(error) => {
@@ -55,9 +55,9 @@ impl Fetch {
             match claim.map_err(|error| self.unkept(error))? {
                 Claimed::Ours(incoming) => return self.receive(*incoming).await.map(Some),
                 Claimed::Present => {
-                    let proven = block_in_place(|| cache.proven(digest, size));
+                    let verified = block_in_place(|| cache.verified_file(digest, size));
                     // One that is not what its name says has been moved out of the way.
-                    if let Some(file) = proven.map_err(|error| self.unkept(error))? {
+                    if let Some(file) = verified.map_err(|error| self.unkept(error))? {
                         self.in_flight().grown(&file, size);
                         return Ok(None);
                     }
@@ -82,7 +82,7 @@ impl Fetch {
             let received = self.receive_rest(&mut reception).await;
             let incoming = reception.incoming.get()?;
             match received {
-                Ok(()) if reception.hidden && !incoming.is_proven() => {
+                Ok(()) if reception.hidden && !incoming.is_complete() => {
                     incoming.restart().map_err(|error| self.unkept(error))?;
                     self.connection.client.leave_mirrors();
                     reception.hidden = false;

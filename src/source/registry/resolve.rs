@@ -37,7 +37,7 @@ impl Connection {
                 }
                 Document::Manifest(manifest) => {
                     let config = self.config(&manifest.config).await?;
-                    self.remember(index_digest.as_ref().unwrap_or(&found.digest))?;
+                    self.record_tag(index_digest.as_ref().unwrap_or(&found.digest))?;
                     let layers = manifest.layers(&config).map_err(|error| self.unusable(error))?;
                     return Ok(Image {
                         reference: origin.clone(),
@@ -59,7 +59,7 @@ impl Connection {
         let known = match self.reference.digest() {
             Some(digest) => Some(digest.clone()),
             None if self.pull == Pull::Always => None,
-            None => self.cache.known(&self.reference.to_string()),
+            None => self.cache.resolved_tag(&self.reference.to_string()),
         };
         if let Some(digest) = &known
             && let Some(body) = self.cache.document(digest, self.limits.manifest)?
@@ -89,10 +89,10 @@ impl Connection {
     }
 
     /// Writes down what the tag names, for the next time.
-    fn remember(&self, digest: &Digest) -> Result<()> {
+    fn record_tag(&self, digest: &Digest) -> Result<()> {
         match self.reference.digest() {
             Some(_) => Ok(()),
-            None => match self.cache.remember(&self.reference.to_string(), digest) {
+            None => match self.cache.record_tag(&self.reference.to_string(), digest) {
                 // A cache that may only be read serves all the same.
                 Err(error) if error.kind() == ErrorKind::Denied => Ok(()),
                 result => result,
