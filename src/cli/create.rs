@@ -19,7 +19,7 @@ use super::pull::SourceParser;
 use super::registry::RegistryOptions;
 use super::source::SourceOptions;
 use crate::error::{Error, Result};
-use crate::image::{Blank, DiskSpec, ImageSize, Place, PlaceKind, Root, Vacancy, random_uuid};
+use crate::image::{EmptyDisk, DiskSpec, ImageSize, OutputTarget, OutputKind, Root, CheckedOutput, random_uuid};
 use crate::inject::{Owner, OwnerRange};
 use crate::pull::{Request, pull};
 use crate::report::Report;
@@ -149,34 +149,34 @@ impl Create {
     pub(super) fn run(self) -> Result<()> {
         let start = Instant::now();
         let report = self.output_options.report();
-        let vacancy = Vacancy::look(&self.place, self.force)?;
-        let is_device = matches!(vacancy.kind, PlaceKind::Device(_));
+        let checked = CheckedOutput::look(&self.place, self.force)?;
+        let is_device = matches!(checked.kind, OutputKind::Device(_));
         if is_device {
-            report.step(&format!("writing to the device {}", vacancy.path.display()));
+            report.step(&format!("writing to the device {}", checked.path.display()));
         }
         let origin = self.seed.from.as_deref().map(source).transpose()?;
-        let (spec, seed) = self.spec(&vacancy)?;
+        let (spec, seed) = self.spec(&checked)?;
         let made = match origin {
             None => blank(spec)?,
             Some(origin) => seeded(spec, seed, origin, report)?,
         };
         report.created(&Created {
             is_device,
-            replaced: vacancy.occupant,
+            replaced: checked.existing_content,
             microseconds: u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
             ..made
         })
     }
 
-    fn spec(self, vacancy: &Vacancy) -> Result<(DiskSpec, Seed)> {
-        let place = match (&vacancy.kind, vacancy.length) {
-            (PlaceKind::Device(device), _) => Place::Device {
+    fn spec(self, checked: &CheckedOutput) -> Result<(DiskSpec, Seed)> {
+        let place = match (&checked.kind, checked.length) {
+            (OutputKind::Device(device), _) => OutputTarget::Device {
                 device: Arc::clone(device),
                 overwrite: self.force,
                 discard: !self.no_discard,
             },
-            (PlaceKind::File, Some(0)) if !self.force => Place::EmptyFile,
-            (PlaceKind::File, _) => Place::File,
+            (OutputKind::File, Some(0)) if !self.force => OutputTarget::EmptyFile,
+            (OutputKind::File, _) => OutputTarget::File,
         };
         let (given, usual) = (self.disk.given_size(), self.disk.size());
         let mut filesystem = self.disk.options()?;
@@ -184,8 +184,8 @@ impl Create {
         let usual = self.seed.from.as_ref().map(|_| usual);
         let size = match given {
             Some(size) => size,
-            None => size_of(vacancy, &filesystem)?.or(usual).ok_or_else(|| {
-                let path = vacancy.path.display();
+            None => size_of(checked, &filesystem)?.or(usual).ok_or_else(|| {
+                let path = checked.path.display();
                 Error::usage(format!("nobody says how large the filesystem {path} is to be"))
                     .with_hint("write --size 8G")
             })?,
@@ -195,9 +195,9 @@ impl Create {
             filesystem.uuid = Some(random_uuid()?);
         }
         let spec = DiskSpec {
-            output: vacancy.path.clone(),
+            output: checked.path.clone(),
             place,
-            replace: self.force && vacancy.length.is_some(),
+            replace: self.force && checked.length.is_some(),
             size,
             filesystem: filesystem.with_modest_growth(),
             root: Root { owner: self.owner, mode: self.mode },
@@ -207,13 +207,13 @@ impl Create {
 }
 
 /// The size that a place has by itself.
-fn size_of(vacancy: &Vacancy, filesystem: &Options) -> Result<Option<ImageSize>> {
-    let Some(length) = vacancy.length.filter(|length| *length > 0) else { return Ok(None) };
-    if matches!(vacancy.kind, PlaceKind::File) {
+fn size_of(checked: &CheckedOutput, filesystem: &Options) -> Result<Option<ImageSize>> {
+    let Some(length) = checked.length.filter(|length| *length > 0) else { return Ok(None) };
+    if matches!(checked.kind, OutputKind::File) {
         return Ok(Some(ImageSize::Fixed(length)));
     }
     let size = largest_size(filesystem, length).map_err(|error| {
-        let path = vacancy.path.display();
+        let path = checked.path.display();
         Error::usage(format!("cannot make a filesystem of the {length} bytes of {path}"))
             .with_source(error)
     })?;
@@ -223,7 +223,7 @@ fn size_of(vacancy: &Vacancy, filesystem: &Options) -> Result<Option<ImageSize>>
 fn blank(disk: DiskSpec) -> Result<Created> {
     let DiskSpec { output, place, replace, mut filesystem, root, size: _ } = disk;
     filesystem.epoch = source_date_epoch()?.unwrap_or_else(now);
-    let blank = Blank { output, place, replace, filesystem, root };
+    let blank = EmptyDisk { output, place, replace, filesystem, root };
     let made = blank.create()?;
     Ok(Created::blank(&blank.output, &made, &blank.filesystem.label))
 }

@@ -14,7 +14,7 @@ use super::guest::GuestArguments;
 use super::owners::OwnerOptions;
 use super::source::SourceOptions;
 use crate::error::{Error, Result};
-use crate::image::{DiskSpec, Place, Root};
+use crate::image::{DiskSpec, OutputTarget, Root};
 use crate::inject::Addition;
 use crate::pull::{Request, pull};
 use crate::shown;
@@ -185,7 +185,7 @@ impl Pull {
         };
         let disk = DiskSpec {
             output,
-            place: Place::File,
+            target: OutputTarget::File,
             replace: self.force,
             size: self.disk.size(),
             filesystem: self.disk.options()?,

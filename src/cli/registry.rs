@@ -9,8 +9,8 @@ use super::limits::Setting;
 use crate::error::{Error, Result};
 use crate::shown;
 use crate::source::credentials::{self, Search};
-use crate::source::hosts::{Identity, HostOptions};
-use crate::source::{Options, ImageReference, Pull};
+use crate::source::hosts::{HostOptions, Identity};
+use crate::source::{ImageReference, Options, Pull};
 
 /// How a registry is asked.
 #[derive(Debug, Args)]

@@ -64,7 +64,7 @@ struct Layer {
 
 /// The document beside the image.
 #[derive(Serialize)]
-struct Beside<'a> {
+struct Sidecar<'a> {
     #[serde(flatten)]
     content: &'a Content,
     #[serde(flatten)]
@@ -174,8 +174,8 @@ impl Description {
     }
 
     /// The document beside the image: the same, whence it came, and what is true of the file.
-    pub fn beside(&self, file: Value) -> Result<Vec<u8>> {
-        render(&Beside { content: &self.content, origin: &self.origin, file })
+    pub fn sidecar(&self, file: Value) -> Result<Vec<u8>> {
+        render(&Sidecar { content: &self.content, origin: &self.origin, file })
     }
 
     /// Whether a document is such a description.

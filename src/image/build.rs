@@ -5,10 +5,10 @@ use std::time::Instant;
 use ext4_writer::{Builder, Summary, WriteBehind};
 
 use super::output::{ImageSink, Output};
-use super::ready::{Built, Ready};
-use super::recipe::Recipe;
 use super::refused::refused;
 use super::size::ImageSize;
+use super::spec::ImageSpec;
+use super::staged_image::{Built, StagedImage};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::flatten::{Flattener, ReadableTarget};
@@ -38,38 +38,38 @@ pub enum Base<'a> {
 ///
 /// `layers` gives each layer when it is wanted, oldest first.
 pub fn build(
-    recipe: &Recipe,
+    spec: &ImageSpec,
     base: Base<'_>,
     layers: impl Iterator<Item = Result<LayerStream>>,
-) -> Result<Ready> {
+) -> Result<StagedImage> {
     let start = Instant::now();
-    let (output, sink) = Output::open(&recipe.output, recipe.place.clone(), recipe.replace)?;
+    let (output, sink) = Output::open(&spec.output, spec.target.clone(), spec.replace)?;
     let sink = WriteBehind::new(sink).map_err(|error| {
-        let output = recipe.output.display();
+        let output = spec.output.display();
         Error::no_thread(format!("cannot start a thread that writes {output}"), error)
     })?;
     let mut builder =
-        Builder::create(sink, recipe.options()).map_err(|error| refused(&recipe.output, error))?;
-    let mut layering = Flattener::new(&mut builder, recipe.flatten_options())?;
-    let (identity, layers) = recipe.apply_base(base, layers, &mut layering)?;
+        Builder::create(sink, spec.options()).map_err(|error| refused(&spec.output, error))?;
+    let mut layering = Flattener::new(&mut builder, spec.flatten_options())?;
+    let (identity, layers) = spec.apply_base(base, layers, &mut layering)?;
     let mut hasher = TreeHasher::default();
-    recipe.apply_additions(&mut layering, &mut hasher)?;
-    let mut description = recipe.guest.description.clone();
+    spec.apply_additions(&mut layering, &mut hasher)?;
+    let mut description = spec.guest.description.clone();
     if let Some(description) = &mut description {
         description.set_content(&identity, &layers);
     }
-    let description = recipe.guest.apply(&mut layering, description, recipe.epoch, &mut hasher)?;
+    let description = spec.guest.apply(&mut layering, description, spec.epoch, &mut hasher)?;
     let flattened = layering.finish()?;
-    recipe.root.apply(&mut builder).map_err(|error| refused(&recipe.output, error))?;
+    spec.root.apply(&mut builder).map_err(|error| refused(&spec.output, error))?;
     let added = hasher.finish()?;
-    if recipe.filesystem.uuid.is_none() {
-        builder.set_uuid(recipe.derived_uuid(&identity, &added));
+    if spec.filesystem.uuid.is_none() {
+        builder.set_uuid(spec.derived_uuid(&identity, &added));
     }
-    let root = builder.metadata(builder.root()).map_err(|error| refused(&recipe.output, error))?;
+    let root = builder.metadata(builder.root()).map_err(|error| refused(&spec.output, error))?;
     let flattening = start.elapsed();
-    let summary = finish(recipe, builder)?;
+    let summary = finish(spec, builder)?;
     let finishing = start.elapsed().saturating_sub(flattening);
-    let path = recipe.output.clone();
+    let path = spec.output.clone();
     let built = Built {
         path,
         summary,
@@ -82,19 +82,19 @@ pub fn build(
         flattening,
         finishing,
     };
-    Ok(Ready { output, replace: recipe.replace, built })
+    Ok(StagedImage { output, replace: spec.replace, built })
 }
 
-fn finish(recipe: &Recipe, mut builder: ImageBuilder) -> Result<Summary> {
-    let refused = |error| refused(&recipe.output, error);
-    if let Some(room) = recipe.size.room(builder.content_bytes()) {
+fn finish(spec: &ImageSpec, mut builder: ImageBuilder) -> Result<Summary> {
+    let refused = |error| refused(&spec.output, error);
+    if let Some(room) = spec.size.room(builder.content_bytes()) {
         builder.set_room(room, ImageSize::inodes_for(room)).map_err(refused)?;
     }
     let (summary, _) = builder.finish().map_err(refused)?;
     Ok(summary)
 }
 
-impl Recipe {
+impl ImageSpec {
     /// Applies what the image begins with; returns what names it, and what was read of each layer.
     fn apply_base<T: ReadableTarget>(
         &self,

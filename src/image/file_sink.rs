@@ -9,7 +9,7 @@ use ext4_writer::{Sink, zero_by_writing};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use super::behind::Behind;
+use super::background_sync::BackgroundSync;
 
 /// The magic of ext2, ext3 and ext4 (kernel: `include/uapi/linux/magic.h`). Other filesystems have
 /// nothing to gain: tmpfs would clear pages that are written anyway, btrfs would not compress.
@@ -20,12 +20,12 @@ const RESERVED: usize = 256 << 10;
 /// told of it (`mount -o discard`).
 const LONG: u64 = 16 << 20;
 
-/// The file of a [`Draft`], which gives storage back where the filesystem can.
+/// The file of a [`StagedFile`], which gives storage back where the filesystem can.
 #[derive(Debug)]
 pub struct FileSink {
     file: File,
     /// None where the file is not going to be synced.
-    behind: Option<Behind>,
+    background_sync: Option<BackgroundSync>,
     /// Whether storage is asked for before it is written.
     is_reserved: bool,
 }
@@ -34,13 +34,13 @@ impl FileSink {
     /// A sink over `file`.
     pub(super) fn new(file: File) -> Self {
         let is_reserved = rustix::fs::fstatfs(&file).is_ok_and(|found| found.f_type == EXT4);
-        Self { file, behind: Some(Behind::default()), is_reserved }
+        Self { file, background_sync: Some(BackgroundSync::default()), is_reserved }
     }
 
     /// The same, with the time of writing left to the kernel: for a file that is not synced.
     #[must_use]
     pub fn unhurried(self) -> Self {
-        Self { behind: None, ..self }
+        Self { background_sync: None, ..self }
     }
 
     /// Asks for the storage of what is about to be written. ext4 then has one extent to make
@@ -60,15 +60,15 @@ impl Sink for FileSink {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.reserve(offset, bytes.len());
         self.file.write_all_at(bytes, offset)?;
-        if let Some(behind) = &mut self.behind {
-            behind.wrote(&self.file, bytes.len());
+        if let Some(background_sync) = &mut self.background_sync {
+            background_sync.wrote(&self.file, bytes.len());
         }
         Ok(())
     }
 
     fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
-        if let Some(behind) = self.behind.as_mut().filter(|_| length >= LONG) {
-            behind.hurry(&self.file);
+        if let Some(background_sync) = self.background_sync.as_mut().filter(|_| length >= LONG) {
+            background_sync.hurry(&self.file);
         }
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         match rustix::fs::fallocate(&self.file, flags, offset, length) {
@@ -82,7 +82,7 @@ impl Sink for FileSink {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.behind.as_mut().map_or(Ok(()), Behind::end)?;
+        self.background_sync.as_mut().map_or(Ok(()), BackgroundSync::end)?;
         self.file.sync_all()
     }
 }

@@ -1,34 +1,34 @@
 //! Layers to an image file: flattened onto a filesystem, which is published when all is proven.
 
-mod behind;
-mod beside;
-mod blank;
+mod background_sync;
 mod build;
 mod busy;
+mod checked_output;
 mod device;
-mod file;
+mod empty_disk;
 mod file_sink;
 mod identity;
 mod interruption;
 mod names;
 mod output;
-mod ready;
-mod recipe;
 mod refused;
+mod sidecar;
 mod size;
-mod vacancy;
+mod spec;
+mod staged_file;
+mod staged_image;
 mod writable;
 
-pub use beside::check as check_description;
-pub use blank::{Blank, Made, random_uuid};
 pub use build::{Base, build};
+pub use checked_output::{CheckedOutput, OutputKind};
 pub use device::DiscardingSink;
-pub use file::Draft;
+pub use empty_disk::{EmptyDisk, MadeDisk, random_uuid};
 pub use file_sink::FileSink;
 pub use interruption::interrupt;
-pub use output::{ImageSink, Place};
-pub use ready::{Built, Ready};
-pub use recipe::{DiskSpec, Recipe, Root};
+pub use output::{ImageSink, OutputTarget};
+pub use sidecar::check as check_description;
 pub use size::{ImageSize, parse_bytes};
-pub use vacancy::{PlaceKind, Vacancy};
+pub use spec::{DiskSpec, ImageSpec, Root};
+pub use staged_file::StagedFile;
+pub use staged_image::{Built, StagedImage};
 pub use writable::check_output;

@@ -8,18 +8,18 @@ use std::sync::Arc;
 use ext4_writer::reader::Source;
 use ext4_writer::{InitialContents, Sink};
 
-use super::beside;
+use super::checked_output::{content_of_device, occupied};
 use super::device::DiscardingSink;
-use super::file::Draft;
 use super::file_sink::FileSink;
 use super::interruption::Uninterrupted;
-use super::vacancy::{occupant_of_device, occupied};
+use super::sidecar;
+use super::staged_file::StagedFile;
 use super::writable::{check_length, check_output};
 use crate::error::{Error, Result};
 
 /// What an output is.
 #[derive(Clone, Debug, Default)]
-pub enum Place {
+pub enum OutputTarget {
     /// A new file, or one in the place of another.
     #[default]
     File,
@@ -40,21 +40,25 @@ pub enum Place {
 /// An output that is being written.
 #[derive(Debug)]
 pub(super) enum Output {
-    File(Draft),
+    File(StagedFile),
     Device { path: PathBuf, device: Arc<File> },
 }
 
 impl Output {
     /// Opens an output, and a sink for its bytes.
-    pub(super) fn open(path: &Path, place: Place, replace: bool) -> Result<(Self, ImageSink)> {
-        let draft = match place {
-            Place::File => Draft::create(path, replace)?,
-            Place::EmptyFile => Draft::create(path, true)?.over_nothing(),
-            Place::Device { device, overwrite, discard } => {
+    pub(super) fn open(
+        path: &Path,
+        target: OutputTarget,
+        replace: bool,
+    ) -> Result<(Self, ImageSink)> {
+        let staged = match target {
+            OutputTarget::File => StagedFile::create(path, replace)?,
+            OutputTarget::EmptyFile => StagedFile::create(path, true)?.over_nothing(),
+            OutputTarget::Device { device, overwrite, discard } => {
                 let cannot = |error| cannot_read(path, error);
                 let sink = device.try_clone().and_then(DiscardingSink::new).map_err(cannot)?;
                 // Asked again, as it may have been changed since.
-                let found = occupant_of_device(&sink).map_err(cannot)?;
+                let found = content_of_device(&sink).map_err(cannot)?;
                 if let Some(found) = found.filter(|_| !overwrite) {
                     return Err(occupied(path, &found));
                 }
@@ -63,14 +67,14 @@ impl Output {
                 return Ok((output, ImageSink::Device(sink)));
             }
         };
-        let sink = ImageSink::File(draft.sink()?);
-        Ok((Self::File(draft), sink))
+        let sink = ImageSink::File(staged.sink()?);
+        Ok((Self::File(staged), sink))
     }
 
     /// The bytes that were written, to be read.
     pub(super) fn file(&self) -> Result<File> {
         match self {
-            Self::File(draft) => draft.file(),
+            Self::File(staged) => staged.file(),
             Self::Device { path, device } => {
                 device.try_clone().map_err(|error| cannot_read(path, error))
             }
@@ -81,31 +85,34 @@ impl Output {
     /// before goes, and comes back if the name cannot be given.
     ///
     /// No interruption comes between any two of these.
-    pub(super) fn publish(self, description: Option<Draft>) -> Result<(PathBuf, Option<PathBuf>)> {
-        let mut draft = match self {
-            Self::File(draft) => draft,
+    pub(super) fn publish(
+        self,
+        description: Option<StagedFile>,
+    ) -> Result<(PathBuf, Option<PathBuf>)> {
+        let mut staged = match self {
+            Self::File(staged) => staged,
             Self::Device { path, .. } => {
-                return Ok((path, description.map(Draft::publish).transpose()?));
+                return Ok((path, description.map(StagedFile::publish).transpose()?));
             }
         };
         let mut description = description;
-        draft.inherit()?;
-        description.as_ref().map_or(Ok(()), Draft::inherit)?;
-        // Behind the drafts, so that it ends before they do.
+        staged.inherit()?;
+        description.as_ref().map_or(Ok(()), StagedFile::inherit)?;
+        // Behind the staged files, so that it ends before they do.
         let mut section = Uninterrupted::begin();
-        draft.refuse_taken()?;
-        let before = beside::set_aside(draft.output())?;
-        if let Err(error) = draft.name(&mut section) {
+        staged.refuse_taken()?;
+        let before = sidecar::set_aside(staged.output())?;
+        if let Err(error) = staged.name(&mut section) {
             return Err(before.restore(error));
         }
-        let named = description.as_mut().map_or(Ok(()), |draft| draft.name(&mut section));
+        let named = description.as_mut().map_or(Ok(()), |staged| staged.name(&mut section));
         let gone = before.remove();
         drop(section);
-        let path = draft.output().to_owned();
-        named.and(gone).and_then(|()| draft.sync_directory()).map_err(|error| {
+        let path = staged.output().to_owned();
+        named.and(gone).and_then(|()| staged.sync_directory()).map_err(|error| {
             error.with_hint(format!("{} is complete all the same", path.display()))
         })?;
-        Ok((path, description.map(|draft| draft.output().to_owned())))
+        Ok((path, description.map(|staged| staged.output().to_owned())))
     }
 }
 
@@ -116,12 +123,17 @@ fn cannot_read(path: &Path, error: io::Error) -> Error {
 /// Refuses an output that cannot be written, before the long work.
 ///
 /// `length` is what it is going to have, if that is known.
-pub(super) fn check(path: &Path, place: &Place, replace: bool, length: Option<u64>) -> Result<()> {
-    match place {
-        Place::File => check_output(path, replace)?,
-        Place::EmptyFile => check_output(path, true)?,
+pub(super) fn check(
+    path: &Path,
+    target: &OutputTarget,
+    replace: bool,
+    length: Option<u64>,
+) -> Result<()> {
+    match target {
+        OutputTarget::File => check_output(path, replace)?,
+        OutputTarget::EmptyFile => check_output(path, true)?,
         // Who names a device has looked at it.
-        Place::Device { .. } => return Ok(()),
+        OutputTarget::Device { .. } => return Ok(()),
     }
     length.map_or(Ok(()), |length| check_length(path, length))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::observer::{Observer, Span};
 use crate::digest::Algorithm;
 use crate::error::{Error, Result};
-use crate::image::{Base, Ready, Recipe, build};
+use crate::image::{Base, ImageSpec, StagedImage, build};
 use crate::inject::HostTree;
 use crate::layer::{LayerBlob, LayerStream, LookAhead};
 use crate::source::{Blobs, Image, ResolvedImage, RootArchive, Transfer};
@@ -19,7 +19,7 @@ pub(super) enum Contents<'a> {
 
 /// A filesystem that is about to get its contents.
 pub(super) struct Filling<'a> {
-    pub(super) recipe: &'a Recipe,
+    pub(super) spec: &'a ImageSpec,
     pub(super) found: &'a ResolvedImage,
     pub(super) observer: Arc<dyn Observer>,
 }
@@ -27,18 +27,18 @@ pub(super) struct Filling<'a> {
 impl Filling<'_> {
     /// Applies the layers as they arrive. The image is ready for its name when all of them are
     /// verified and those that were fetched are safe in the cache.
-    pub(super) fn run(&self, contents: Contents<'_>) -> Result<(Ready, Transfer)> {
-        let Self { recipe, found, observer } = self;
+    pub(super) fn run(&self, contents: Contents<'_>) -> Result<(StagedImage, Transfer)> {
+        let Self { spec, found, observer } = self;
         let (image, blobs) = (found.image(), found.blobs());
         let transfer = blobs.transfer();
-        observer.step(&announcement(image, transfer.fetched, recipe));
+        observer.step(&announcement(image, transfer.fetched, spec));
         let span = Span::begin(observer, found.bytes());
         let ready = match contents {
             Contents::Layers => self.layers(image, &blobs, &span)?,
             Contents::Archive(archive) => self.archive(archive, &span)?,
             Contents::Directory(tree) => {
                 let seen = |count| observer.advance(count);
-                build(recipe, Base::Tree { tree, seen: &seen }, std::iter::empty())?
+                build(spec, Base::Tree { tree, seen: &seen }, std::iter::empty())?
             }
         };
         if !image.layers.is_empty() {
@@ -48,8 +48,8 @@ impl Filling<'_> {
         Ok((ready, transfer))
     }
 
-    fn layers(&self, image: &Image, blobs: &Blobs<'_>, span: &Span<'_>) -> Result<Ready> {
-        let Self { recipe, observer, .. } = self;
+    fn layers(&self, image: &Image, blobs: &Blobs<'_>, span: &Span<'_>) -> Result<StagedImage> {
+        let Self { spec, observer, .. } = self;
         let count = image.layers.len();
         let opened = image.layers.iter().map(|layer| {
             Ok(LayerBlob {
@@ -59,31 +59,31 @@ impl Filling<'_> {
                 diff_id: layer.diff_id.clone(),
             })
         });
-        let mut ahead = LookAhead::new(opened, &recipe.limits, recipe.memory);
+        let mut ahead = LookAhead::new(opened, &spec.limits, spec.memory);
         let layers = image.layers.iter().map_while(|layer| {
             observer.step(&format!("layer {} of {count}", layer.index + 1));
             ahead.next()
         });
         let identity = image.identity.as_ref();
         let identity = identity.ok_or_else(|| Error::internal("an image of layers has no name"))?;
-        build(recipe, Base::Image(identity), layers)
+        build(spec, Base::Image(identity), layers)
     }
 
-    fn archive(&self, archive: RootArchive, span: &Span<'_>) -> Result<Ready> {
+    fn archive(&self, archive: RootArchive, span: &Span<'_>) -> Result<StagedImage> {
         let name = archive.name().to_owned();
         let reader = span.watch(archive.into_reader());
         let blob = LayerBlob { name: name.clone(), reader, verified: None, diff_id: None };
-        let limits = &self.recipe.limits;
+        let limits = &self.spec.limits;
         let stream = LayerStream::open_to_identify(blob, Algorithm::Blake3, limits);
-        build(self.recipe, Base::Archive(&name), std::iter::once(stream))
+        build(self.spec, Base::Archive(&name), std::iter::once(stream))
     }
 }
 
-fn announcement(image: &Image, missing: u64, recipe: &Recipe) -> String {
+fn announcement(image: &Image, missing: u64, spec: &ImageSpec) -> String {
     let name = image.manifest_digest.as_ref().or(image.identity.as_ref());
     let platform = image.platform.as_ref().map(|platform| format!(" for {platform}"));
     let platform = platform.unwrap_or_default();
-    let output = recipe.output.display();
+    let output = spec.output.display();
     match name {
         None => format!("reading {} into {output}", image.reference),
         Some(name) => {

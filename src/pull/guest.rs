@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::error::Result;
 use crate::flatten::LayerSemantics;
 use crate::guest::{Bundle, Description, Guest};
-use crate::image::{ImageSize, Recipe, check_description};
+use crate::image::{ImageSize, ImageSpec, check_description};
 use crate::inject::Addition;
 use crate::source::{Image, ImageReference};
 
@@ -35,12 +35,8 @@ impl GuestOptions {
     }
 
     /// Refuses a place for the description that cannot be written to, before the long work.
-    pub(super) fn check_output(&self, recipe: &Recipe) -> Result<()> {
-        if self.has_description() {
-            check_description(&recipe.output, recipe.replace)
-        } else {
-            Ok(())
-        }
+    pub(super) fn check_output(&self, spec: &ImageSpec) -> Result<()> {
+        if self.has_description() { check_description(&spec.output, spec.replace) } else { Ok(()) }
     }
 
     /// What the image gets, refused where it makes no sense for this one.
@@ -48,13 +44,13 @@ impl GuestOptions {
         &self,
         image: &Image,
         origin: &ImageReference,
-        recipe: &Recipe,
+        spec: &ImageSpec,
     ) -> Result<Guest> {
         let has_name =
             matches!(origin, ImageReference::Registry(_) | ImageReference::DockerDaemon(_));
         let description = self
             .has_description()
-            .then(|| Description::new(image, has_name, self.options(recipe)))
+            .then(|| Description::new(image, has_name, self.options(spec)))
             .transpose()?;
         let start = self.init.then(|| image.config.clone());
         let guest = Guest { start, description, ..self.bundles() };
@@ -63,12 +59,12 @@ impl GuestOptions {
     }
 
     /// What was asked for, without paths of the host.
-    fn options(&self, recipe: &Recipe) -> Value {
-        let filesystem = &recipe.filesystem;
-        let additions = recipe.additions.iter().map(Addition::destination);
+    fn options(&self, spec: &ImageSpec) -> Value {
+        let filesystem = &spec.filesystem;
+        let additions = spec.additions.iter().map(Addition::destination);
         json!({
             "init": self.init,
-            "size": match recipe.size {
+            "size": match spec.size {
                 ImageSize::Automatic => "automatic".to_owned(),
                 ImageSize::Fit(room) => format!("fit+{room}"),
                 ImageSize::Fixed(size) => size.to_string(),
@@ -77,14 +73,14 @@ impl GuestOptions {
             "features": filesystem.features.names().collect::<Vec<_>>(),
             "block_size": filesystem.block_size,
             "inode_size": filesystem.inode_size,
-            "layer_semantics": match recipe.semantics {
+            "layer_semantics": match spec.semantics {
                 LayerSemantics::Follow => "follow",
                 LayerSemantics::Overlay => "overlay",
             },
-            "epoch": recipe.epoch.seconds,
+            "epoch": spec.epoch.seconds,
             "additions": additions.map(|path| path.escape_ascii().to_string()).collect::<Vec<_>>(),
-            "overlays": recipe.overlays.len(),
-            "guests": recipe
+            "overlays": spec.overlays.len(),
+            "guests": spec
                 .guest
                 .bundles
                 .iter()

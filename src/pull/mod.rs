@@ -12,7 +12,7 @@ use ext4_writer::Timestamp;
 
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::{Built, Recipe};
+use crate::image::{Built, ImageSpec};
 use crate::inject::HostTree;
 use crate::layer::{Limits, flag};
 use crate::lint::{Finding, lint_or_say_why};
@@ -65,9 +65,9 @@ pub struct Pulled {
 /// ```
 pub fn pull(request: &Request, observer: Arc<dyn Observer>) -> Result<Pulled> {
     let start = Instant::now();
-    let mut recipe = request.recipe();
+    let mut spec = request.spec();
     let tree = host_tree(request)?;
-    check(request, &recipe)?;
+    check(request, &spec)?;
     observer.step(&format!("resolving {}", request.source));
     let warnings = Warnings::default();
     let listener = Arc::clone(&observer);
@@ -76,18 +76,18 @@ pub fn pull(request: &Request, observer: Arc<dyn Observer>) -> Result<Pulled> {
     warnings.take().iter().for_each(|line| observer.warning(line));
     let mut found = found?;
     let archive = found.take_archive();
-    within_limits(found.image(), &recipe.limits)?;
+    within_limits(found.image(), &spec.limits)?;
     let resolving = start.elapsed();
 
     let created = || request.epoch.unwrap_or_else(|| created(&found.image().config));
-    recipe.epoch = recipe.latest.unwrap_or_else(created);
-    recipe.guest = request.guest.guest(found.image(), &request.source, &recipe)?;
+    spec.epoch = spec.latest.unwrap_or_else(created);
+    spec.guest = request.guest.guest(found.image(), &request.source, &spec)?;
     let contents = match (archive, &tree) {
         (Some(archive), _) => Contents::Archive(archive),
         (None, Some(tree)) => Contents::Directory(tree),
         (None, None) => Contents::Layers,
     };
-    let filling = Filling { recipe: &recipe, found: &found, observer };
+    let filling = Filling { spec: &spec, found: &found, observer };
     let mut filled = filling.run(contents);
     let is_bad = matches!(&filled, Err(error) if error.kind() == ErrorKind::BadData);
     if is_bad && found.was_damaged()? {
@@ -105,7 +105,7 @@ pub fn pull(request: &Request, observer: Arc<dyn Observer>) -> Result<Pulled> {
     Ok(Pulled {
         source: found.into_image(),
         built,
-        label: recipe.filesystem.label,
+        label: spec.filesystem.label,
         transfer,
         findings,
         warnings: warnings.all(),
@@ -122,12 +122,12 @@ fn host_tree(request: &Request) -> Result<Option<HostTree>> {
 }
 
 /// Refuses what cannot come to a good end, before the long work.
-fn check(request: &Request, recipe: &Recipe) -> Result<()> {
-    for overlay in &recipe.overlays {
-        check_archive(overlay, &recipe.limits)?;
+fn check(request: &Request, spec: &ImageSpec) -> Result<()> {
+    for overlay in &spec.overlays {
+        check_archive(overlay, &spec.limits)?;
     }
-    recipe.check()?;
-    request.guest.check_output(recipe)
+    spec.check()?;
+    request.guest.check_output(spec)
 }
 
 fn find(request: &Request, tree: Option<&HostTree>, warnings: &Warnings) -> Result<ResolvedImage> {

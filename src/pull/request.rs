@@ -7,7 +7,7 @@ use ext4_writer::{Options, Profile, Size, Timestamp};
 use super::guest::GuestOptions;
 use crate::cache::Cache;
 use crate::flatten::LayerSemantics;
-use crate::image::{DiskSpec, ImageSize, Place, Recipe, Root};
+use crate::image::{DiskSpec, ImageSize, ImageSpec, OutputTarget, Root};
 use crate::inject::{Addition, Owners};
 use crate::layer::Memory;
 use crate::source::{self, ImageReference, Platform};
@@ -57,7 +57,7 @@ impl Request {
         let size = Size::Fit { free_bytes: 0, free_inodes: 0 };
         let disk = DiskSpec {
             output: output.into(),
-            place: Place::File,
+            target: OutputTarget::File,
             replace: false,
             size: ImageSize::default(),
             filesystem: Options::for_profile(Profile::default(), size),
@@ -90,11 +90,11 @@ impl Request {
     }
 
     /// The image as far as it is known before its source was asked.
-    pub(super) fn recipe(&self) -> Recipe {
-        let DiskSpec { output, place, replace, size, filesystem, root } = self.disk.clone();
-        Recipe {
+    pub(super) fn spec(&self) -> ImageSpec {
+        let DiskSpec { output, target, replace, size, filesystem, root } = self.disk.clone();
+        ImageSpec {
             output,
-            place,
+            target,
             replace,
             root,
             size,

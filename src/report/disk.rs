@@ -10,7 +10,7 @@ use super::image::Image;
 use super::pull::PullReport;
 use super::{Report, bytes};
 use crate::error::Result;
-use crate::image::Made;
+use crate::image::MadeDisk;
 use crate::pull::Pulled;
 
 /// The result of `banger disk create`.
@@ -39,7 +39,7 @@ pub(crate) struct Created {
 impl Created {
     /// An empty filesystem in a new file.
     #[must_use]
-    pub(crate) fn blank(path: &Path, made: &Made, label: &[u8]) -> Self {
+    pub(crate) fn blank(path: &Path, made: &MadeDisk, label: &[u8]) -> Self {
         Self::new(Image::new(path, &made.summary, label), &made.root)
     }
 

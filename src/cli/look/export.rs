@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{OutputOptions, Place};
 use crate::error::{Error, Result};
-use crate::image::Draft;
+use crate::image::StagedFile;
 use crate::look::{Image, export};
 use crate::report::look::Output;
 use crate::report::{Format, Report};
@@ -65,7 +65,7 @@ impl Export {
             let message = format!("the archive {path} would replace the image {name} itself");
             return Err(Error::usage(message).with_hint("name another file by --output"));
         }
-        let draft = Draft::create(path, self.force)?;
+        let draft = StagedFile::create(path, self.force)?;
         let unwritten = |error: io::Error| {
             Error::of_write(format!("cannot write {}", path.display()), error.kind())
                 .with_source(error)

@@ -6,18 +6,18 @@ use ext4_writer::{Builder, Metadata, Options, Size, Summary};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::identity::Key;
-use super::output::{self, Output, Place};
-use super::recipe::Root;
+use super::output::{self, Output, OutputTarget};
 use super::refused::refused;
+use super::spec::Root;
 use crate::error::{Error, Result};
 
 /// Everything that decides an empty filesystem.
 #[derive(Clone, Debug)]
-pub struct Blank {
+pub struct EmptyDisk {
     /// Where it goes.
     pub output: PathBuf,
     /// What that is.
-    pub place: Place,
+    pub target: OutputTarget,
     /// Whether it may replace a file that is there.
     pub replace: bool,
     /// The filesystem's options.
@@ -26,11 +26,11 @@ pub struct Blank {
     pub root: Root,
 }
 
-impl Blank {
+impl EmptyDisk {
     /// Makes the filesystem; a file has its name only when it is on the disk.
     ///
     /// Without a UUID it gets one that follows from everything else that was asked for.
-    pub fn create(&self) -> Result<Made> {
+    pub fn create(&self) -> Result<MadeDisk> {
         let refused = |error| refused(&self.output, error);
         let mut options = self.filesystem.clone();
         options.uuid = options.uuid.or_else(|| Some(self.derived_uuid()));
@@ -38,14 +38,14 @@ impl Blank {
             Size::Fixed(length) => Some(length),
             Size::Fit { .. } => None,
         };
-        output::check(&self.output, &self.place, self.replace, length)?;
-        let (output, sink) = Output::open(&self.output, self.place.clone(), self.replace)?;
+        output::check(&self.output, &self.target, self.replace, length)?;
+        let (output, sink) = Output::open(&self.output, self.target.clone(), self.replace)?;
         let mut builder = Builder::create(sink, options).map_err(refused)?;
         self.root.apply(&mut builder).map_err(refused)?;
         let root = builder.metadata(builder.root()).map_err(refused)?;
         let (summary, _) = builder.finish().map_err(refused)?;
         output.publish(None)?;
-        Ok(Made { summary, root })
+        Ok(MadeDisk { summary, root })
     }
 
     fn derived_uuid(&self) -> [u8; 16] {
@@ -60,7 +60,7 @@ impl Blank {
 
 /// An empty filesystem that was made.
 #[derive(Clone, Copy, Debug)]
-pub struct Made {
+pub struct MadeDisk {
     /// What it holds.
     pub summary: Summary,
     /// Whose its root directory is.

@@ -17,11 +17,11 @@ use crate::error::{Error, Result};
 
 /// An image that has no name yet.
 ///
-/// Where the filesystem can, the file has no name at all before [`Draft::publish`], so that not
+/// Where the filesystem can, the file has no name at all before [`StagedFile::publish`], so that not
 /// even a killed process leaves anything behind. Elsewhere it has a temporary one beside the
 /// output.
 #[derive(Debug)]
-pub struct Draft {
+pub struct StagedFile {
     file: File,
     output: PathBuf,
     directory: PathBuf,
@@ -62,7 +62,7 @@ impl Access {
     }
 }
 
-impl Draft {
+impl StagedFile {
     /// A new file in the directory of `output`, which must not exist unless it may be replaced.
     pub fn create(output: &Path, replace: bool) -> Result<Self> {
         check_output(output, replace)?;
@@ -71,7 +71,7 @@ impl Draft {
         // What is replaced may be for its owner's eyes: so is the draft until it has its mode.
         let before = Access::of(output).filter(|_| replace);
         let mode = if before.is_some() { 0o600 } else { 0o666 };
-        let draft = |file, temporary| Self {
+        let staged = |file, temporary| Self {
             file,
             output: output.to_owned(),
             directory: directory.clone(),
@@ -82,13 +82,13 @@ impl Draft {
         };
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::open(&directory, flags, Mode::from_raw_mode(mode)) {
-            Ok(file) if can_be_named(&file) => Ok(draft(file.into(), None)),
+            Ok(file) if can_be_named(&file) => Ok(staged(file.into(), None)),
             // The kernel or the filesystem does not know files without names.
             Ok(_) | Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT)
                 if directory.is_dir() =>
             {
                 let (file, temporary) = named_file(output, mode)?;
-                Ok(draft(file, Some(temporary)))
+                Ok(staged(file, Some(temporary)))
             }
             Ok(_) => Err(cannot_create(output, Errno::NOENT.into())),
             Err(error) => Err(cannot_create(output, error.into())),
@@ -227,10 +227,10 @@ mod tests {
     fn a_draft_has_no_name_before_it_is_published() {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("a.ext4");
-        let draft = Draft::create(&output, false).unwrap();
-        draft.sink().unwrap().write_at(0, b"hello").unwrap();
+        let staged = StagedFile::create(&output, false).unwrap();
+        staged.sink().unwrap().write_at(0, b"hello").unwrap();
         assert!(!output.exists());
-        draft.publish().unwrap();
+        staged.publish().unwrap();
         assert_eq!(fs::read(&output).unwrap(), b"hello");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
@@ -239,13 +239,13 @@ mod tests {
     fn nothing_is_replaced_without_being_asked() {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("a.ext4");
-        let draft = Draft::create(&output, false).unwrap();
+        let staged = StagedFile::create(&output, false).unwrap();
         fs::write(&output, b"mine").unwrap();
-        assert_eq!(Draft::create(&output, false).unwrap_err().exit_code(), 73);
-        assert_eq!(draft.publish().unwrap_err().exit_code(), 73);
+        assert_eq!(StagedFile::create(&output, false).unwrap_err().exit_code(), 73);
+        assert_eq!(staged.publish().unwrap_err().exit_code(), 73);
         assert_eq!(fs::read(&output).unwrap(), b"mine");
 
-        let forced = Draft::create(&output, true).unwrap();
+        let forced = StagedFile::create(&output, true).unwrap();
         forced.sink().unwrap().write_at(0, b"new").unwrap();
         forced.publish().unwrap();
         assert_eq!(fs::read(&output).unwrap(), b"new");
@@ -257,9 +257,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("x".repeat(255));
         for content in [b"one", b"two"] {
-            let draft = Draft::create(&output, true).unwrap();
-            draft.sink().unwrap().write_at(0, content).unwrap();
-            draft.publish().unwrap();
+            let staged = StagedFile::create(&output, true).unwrap();
+            staged.sink().unwrap().write_at(0, content).unwrap();
+            staged.publish().unwrap();
             assert_eq!(fs::read(&output).unwrap(), content);
         }
         let (_file, temporary) = named_file(&output, 0o600).unwrap();
@@ -293,8 +293,8 @@ mod tests {
     fn an_output_that_cannot_be_is_refused_early() {
         let directory = tempfile::tempdir().unwrap();
         let missing = directory.path().join("no/such/a.ext4");
-        assert_eq!(Draft::create(&missing, false).unwrap_err().exit_code(), 73);
-        assert_eq!(Draft::create(directory.path(), true).unwrap_err().exit_code(), 73);
+        assert_eq!(StagedFile::create(&missing, false).unwrap_err().exit_code(), 73);
+        assert_eq!(StagedFile::create(directory.path(), true).unwrap_err().exit_code(), 73);
         assert_eq!(check_output(Path::new("/"), false).unwrap_err().exit_code(), 2);
     }
 }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use ext4_writer::{Builder, CountingSink, Options, Sink, Size, Timestamp};
 
-use super::beside;
 use super::identity::Key;
-use super::output::{self, Place};
+use super::output::{self, OutputTarget};
 use super::refused::refused;
+use super::sidecar;
 use super::size::ImageSize;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -22,7 +22,7 @@ pub struct DiskSpec {
     /// Where it goes.
     pub output: PathBuf,
     /// What that is.
-    pub place: Place,
+    pub target: OutputTarget,
     /// Whether it may replace what is there.
     pub replace: bool,
     /// How large it is to be.
@@ -56,11 +56,11 @@ impl Root {
 
 /// Everything that decides an image beside its layers.
 #[derive(Clone, Debug)]
-pub struct Recipe {
+pub struct ImageSpec {
     /// Where the image goes.
     pub output: PathBuf,
     /// What that is.
-    pub place: Place,
+    pub target: OutputTarget,
     /// Whether it may replace what is there.
     pub replace: bool,
     /// Whose the root directory is, if not what the layers say.
@@ -90,16 +90,16 @@ pub struct Recipe {
     pub memory: Memory,
 }
 
-impl Recipe {
+impl ImageSpec {
     /// Refuses what cannot come to a good end, before the long work.
     pub fn check(&self) -> Result<()> {
         let length = match self.size {
             ImageSize::Fixed(length) => Some(length),
             ImageSize::Automatic | ImageSize::Fit(_) => None,
         };
-        output::check(&self.output, &self.place, self.replace, length)?;
-        if !matches!(self.place, Place::Device { .. }) {
-            beside::check_old(&self.output)?;
+        output::check(&self.output, &self.target, self.replace, length)?;
+        if !matches!(self.target, OutputTarget::Device { .. }) {
+            sidecar::check_old(&self.output)?;
         }
         // A builder that nothing is given to refuses what no tree can make good.
         Builder::create(CountingSink::new(), self.options())

@@ -23,27 +23,27 @@ const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// The place of a new filesystem, which was looked at and may be taken.
 #[derive(Clone, Debug)]
-pub struct Vacancy {
+pub struct CheckedOutput {
     /// The place, with symbolic links followed.
     pub path: PathBuf,
     /// What kind of place it is.
-    pub kind: PlaceKind,
+    pub kind: OutputKind,
     /// The bytes of the device, or of the file that will go; `None` where there is nothing.
     pub length: Option<u64>,
     /// What is there now and will be lost, in words.
-    pub occupant: Option<String>,
+    pub existing_content: Option<String>,
 }
 
 /// A file that is to get its name when it is finished, or a device.
 #[derive(Clone, Debug)]
-pub enum PlaceKind {
+pub enum OutputKind {
     /// A new file, though its name may be taken by one that will go.
     File,
     /// A block device, written in place, and opened for this process alone.
     Device(Arc<File>),
 }
 
-impl Vacancy {
+impl CheckedOutput {
     /// Looks at a place: what is in use is refused, and what holds anything, too, unless it may be
     /// overwritten.
     pub fn look(path: &Path, overwrite: bool) -> Result<Self> {
@@ -54,14 +54,14 @@ impl Vacancy {
         };
         let resolved = fs::canonicalize(path).map_err(|error| cannot_look(path, error))?;
         let kind = found.file_type();
-        let (kind, length, occupant) = if kind.is_block_device() {
+        let (kind, length, existing_content) = if kind.is_block_device() {
             let device = open_device(&resolved)?;
-            let occupant = occupant_of_device(&device).map_err(|e| cannot_look(path, e))?;
+            let existing_content = content_of_device(&device).map_err(|e| cannot_look(path, e))?;
             let length = ext4_writer::Sink::capacity(&device)
                 .ok_or_else(|| Error::internal("a block device has a length"))?;
-            (PlaceKind::Device(Arc::new(device.into_file())), length, occupant)
+            (OutputKind::Device(Arc::new(device.into_file())), length, existing_content)
         } else if kind.is_file() {
-            (PlaceKind::File, found.len(), look_at_file(&resolved, &found)?)
+            (OutputKind::File, found.len(), look_at_file(&resolved, &found)?)
         } else {
             let what = if kind.is_dir() { "a directory" } else { "neither a file nor a device" };
             return Err(Error::cannot_create(format!(
@@ -70,9 +70,11 @@ impl Vacancy {
             ))
             .with_hint("name a file that is to be made, or a block device"));
         };
-        match occupant {
-            Some(occupant) if !overwrite => Err(occupied(path, &occupant)),
-            occupant => Ok(Self { path: resolved, kind, length: Some(length), occupant }),
+        match existing_content {
+            Some(existing_content) if !overwrite => Err(occupied(path, &existing_content)),
+            existing_content => {
+                Ok(Self { path: resolved, kind, length: Some(length), existing_content })
+            }
         }
     }
 }
@@ -104,7 +106,7 @@ fn lock(device: &File) -> bool {
 }
 
 /// A place where nothing is, unless it is one where files are no use.
-fn nothing_at(path: &Path) -> Result<Vacancy> {
+fn nothing_at(path: &Path) -> Result<CheckedOutput> {
     let shown = path.display();
     if path.file_name().is_none() {
         return Err(Error::usage(format!("{shown} is not the name of a file")));
@@ -119,8 +121,8 @@ fn nothing_at(path: &Path) -> Result<Vacancy> {
         return Err(Error::not_found(format!("there is no device {shown}"))
             .with_hint("a file there would be gone with the next start"));
     }
-    let kind = PlaceKind::File;
-    Ok(Vacancy { path: path.to_owned(), kind, length: None, occupant: None })
+    let kind = OutputKind::File;
+    Ok(CheckedOutput { path: path.to_owned(), kind, length: None, existing_content: None })
 }
 
 /// Whether a file of this name would lie among the nodes of devices: a misspelt one would fill the
@@ -141,18 +143,18 @@ fn look_at_file(path: &Path, found: &Metadata) -> Result<Option<String>> {
     if found.len() == 0 {
         return Ok(None);
     }
-    let occupant = occupant_of_file(&file, found.len());
-    occupant.map(Some).map_err(|error| cannot_look(path, error))
+    let existing_content = content_of_file(&file, found.len());
+    existing_content.map(Some).map_err(|error| cannot_look(path, error))
 }
 
 /// What a file that is not empty holds, in words.
-fn occupant_of_file(file: &File, length: u64) -> std::io::Result<String> {
+fn content_of_file(file: &File, length: u64) -> std::io::Result<String> {
     let length = format!("a file of {length} bytes");
     Ok(named(file)?.map_or_else(|| length.clone(), |found| format!("{length} with {found}")))
 }
 
 /// What a device holds, in words; nothing, if it has zeros wherever a format has its signature.
-pub(super) fn occupant_of_device(device: &DiscardingSink) -> std::io::Result<Option<String>> {
+pub(super) fn content_of_device(device: &DiscardingSink) -> std::io::Result<Option<String>> {
     if let Some(found) = named(device.file())? {
         return Ok(Some(found));
     }
@@ -185,9 +187,9 @@ fn is_zeros(file: &File, offset: u64, length: u64) -> std::io::Result<bool> {
     Ok(true)
 }
 
-pub(super) fn occupied(path: &Path, occupant: &str) -> Error {
+pub(super) fn occupied(path: &Path, existing_content: &str) -> Error {
     Error::cannot_create(format!(
-        "cannot create a filesystem at {}: {occupant} is there",
+        "cannot create a filesystem at {}: {existing_content} is there",
         path.display()
     ))
     .with_hint("--force overwrites it")
@@ -212,14 +214,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("disk");
         fs::write(&path, b"").unwrap();
-        let empty = Vacancy::look(&path, false).unwrap();
-        assert_eq!((empty.length, empty.occupant), (Some(0), None));
+        let empty = CheckedOutput::look(&path, false).unwrap();
+        assert_eq!((empty.length, empty.existing_content), (Some(0), None));
         fs::write(&path, b"x").unwrap();
-        let refusal = Vacancy::look(&path, false).unwrap_err();
+        let refusal = CheckedOutput::look(&path, false).unwrap_err();
         assert_eq!(refusal.exit_code(), 73);
         assert!(refusal.to_string().contains("a file of 1 bytes is there"), "{refusal}");
-        let forced = Vacancy::look(&path, true).unwrap();
-        assert_eq!(forced.occupant.as_deref(), Some("a file of 1 bytes"));
+        let forced = CheckedOutput::look(&path, true).unwrap();
+        assert_eq!(forced.existing_content.as_deref(), Some("a file of 1 bytes"));
     }
 
     #[test]
@@ -229,11 +231,11 @@ mod tests {
         fs::write(&path, b"x").unwrap();
         let holder = File::open(&path).unwrap();
         holder.lock().unwrap();
-        let refusal = Vacancy::look(&path, true).unwrap_err();
+        let refusal = CheckedOutput::look(&path, true).unwrap_err();
         assert_eq!(refusal.exit_code(), 73);
         assert!(refusal.to_string().contains("holds a lock"), "{refusal}");
         drop(holder);
-        Vacancy::look(&path, true).unwrap();
+        CheckedOutput::look(&path, true).unwrap();
     }
 
     #[test]
@@ -249,11 +251,11 @@ mod tests {
             (&link, 73),
             (Path::new(".."), 73),
         ] {
-            let refusal = Vacancy::look(path, true).unwrap_err();
+            let refusal = CheckedOutput::look(path, true).unwrap_err();
             assert_eq!(refusal.exit_code(), code, "{refusal}");
         }
         // The directory is missed when the file is made.
-        assert_eq!(Vacancy::look(&below, false).unwrap().length, None);
+        assert_eq!(CheckedOutput::look(&below, false).unwrap().length, None);
     }
 
     #[test]
@@ -262,7 +264,7 @@ mod tests {
         let (link, target) = (directory.path().join("link"), directory.path().join("target"));
         fs::write(&target, b"").unwrap();
         std::os::unix::fs::symlink("target", &link).unwrap();
-        let found = Vacancy::look(&link, false).unwrap();
+        let found = CheckedOutput::look(&link, false).unwrap();
         assert_eq!(found.path, fs::canonicalize(target).unwrap());
     }
 }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use ext4_writer::Sink as _;
 
-use super::file::Draft;
 use super::names::{rename_to_new, unused_name};
+use super::staged_file::StagedFile;
 use super::writable::check_output;
 use crate::error::{Error, Result};
 use crate::guest::{Description, MAX_DESCRIPTION};
@@ -19,7 +19,7 @@ use crate::open;
 
 /// What has the name of a description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
+enum ExistingSidecar {
     Nothing,
     /// A file that this program wrote.
     Description,
@@ -29,7 +29,7 @@ enum Found {
     Foreign,
 }
 
-impl Found {
+impl ExistingSidecar {
     fn at(path: &Path) -> io::Result<Self> {
         let is_link = match fs::symlink_metadata(path) {
             Ok(found) if found.is_symlink() => true,
@@ -73,9 +73,9 @@ pub fn check(output: &Path, replace: bool) -> Result<()> {
     let path = path(output);
     check_output(&path, replace)?;
     match find(&path)? {
-        Found::Nothing | Found::Description => Ok(()),
-        Found::Link => Err(linked(&path)),
-        Found::Foreign => Err(Error::cannot_create(format!(
+        ExistingSidecar::Nothing | ExistingSidecar::Description => Ok(()),
+        ExistingSidecar::Link => Err(linked(&path)),
+        ExistingSidecar::Foreign => Err(Error::cannot_create(format!(
             "cannot describe the image in {}: it is no description of an image, so --force does \
              not replace it",
             path.display()
@@ -89,22 +89,24 @@ pub fn check(output: &Path, replace: bool) -> Result<()> {
 pub(super) fn check_old(output: &Path) -> Result<()> {
     let path = path(output);
     match find(&path)? {
-        Found::Link => Err(linked(&path)),
-        Found::Nothing | Found::Description | Found::Foreign => Ok(()),
+        ExistingSidecar::Link => Err(linked(&path)),
+        ExistingSidecar::Nothing | ExistingSidecar::Description | ExistingSidecar::Foreign => {
+            Ok(())
+        }
     }
 }
 
 /// Writes a description that has no name yet.
-pub(super) fn prepare(output: &Path, replace: bool, document: &[u8]) -> Result<Draft> {
+pub(super) fn prepare(output: &Path, replace: bool, document: &[u8]) -> Result<StagedFile> {
     // Asked again, as it may have been changed since.
     check(output, replace)?;
     let path = path(output);
-    let draft = Draft::create(&path, replace)?;
-    let mut sink = draft.sink()?;
+    let staged = StagedFile::create(&path, replace)?;
+    let mut sink = staged.sink()?;
     sink.write_at(0, document).and_then(|()| sink.sync()).map_err(|error| {
         Error::of_write(format!("cannot write {}", path.display()), error.kind()).with_source(error)
     })?;
-    Ok(draft)
+    Ok(staged)
 }
 
 /// The description of the image that had the name before, out of the way.
@@ -120,9 +122,9 @@ pub(super) struct SetAside {
 pub(super) fn set_aside(output: &Path) -> Result<SetAside> {
     let path = path(output);
     let aside = match find(&path)? {
-        Found::Nothing | Found::Foreign => None,
-        Found::Link => return Err(linked(&path)),
-        Found::Description => {
+        ExistingSidecar::Nothing | ExistingSidecar::Foreign => None,
+        ExistingSidecar::Link => return Err(linked(&path)),
+        ExistingSidecar::Description => {
             let renamed = unused_name(&path, |aside| rename_to_new(&path, aside));
             let (aside, ()) = renamed.map_err(|error| {
                 let what = format!("cannot remove {}, of the image before", path.display());
@@ -155,8 +157,8 @@ impl SetAside {
     }
 }
 
-fn find(path: &Path) -> Result<Found> {
-    Found::at(path).map_err(|error| {
+fn find(path: &Path) -> Result<ExistingSidecar> {
+    ExistingSidecar::at(path).map_err(|error| {
         let path = path.display();
         let what = format!("cannot read {path}, which may describe another image of that name");
         Error::cannot_create(what).with_source(error).with_hint("move it away")
@@ -193,12 +195,12 @@ mod tests {
     fn the_description_of_an_image_that_stays_comes_back() {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("disk.ext4");
-        let beside = directory.path().join("disk.ext4.json");
-        fs::write(&beside, DESCRIPTION).unwrap();
+        let sidecar = directory.path().join("disk.ext4.json");
+        fs::write(&sidecar, DESCRIPTION).unwrap();
         let aside = set_aside(&output).unwrap();
-        assert!(!beside.exists());
+        assert!(!sidecar.exists());
         assert_eq!(aside.restore(Error::io("x")).to_string(), "x");
-        assert_eq!(fs::read_to_string(&beside).unwrap(), DESCRIPTION);
+        assert_eq!(fs::read_to_string(&sidecar).unwrap(), DESCRIPTION);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
@@ -206,17 +208,17 @@ mod tests {
     fn the_description_of_a_replaced_image_goes_and_other_files_stay() {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("disk.ext4");
-        let beside = directory.path().join("disk.ext4.json");
+        let sidecar = directory.path().join("disk.ext4.json");
         retire(&output);
         let long = " ".repeat(usize::try_from(MAX_DESCRIPTION).unwrap()) + DESCRIPTION;
         for foreign in [r#"{ "mine": 1 }"#, "", &long] {
-            fs::write(&beside, foreign).unwrap();
+            fs::write(&sidecar, foreign).unwrap();
             retire(&output);
-            assert_eq!(fs::read_to_string(&beside).unwrap(), foreign);
+            assert_eq!(fs::read_to_string(&sidecar).unwrap(), foreign);
         }
-        fs::write(&beside, DESCRIPTION).unwrap();
+        fs::write(&sidecar, DESCRIPTION).unwrap();
         retire(&output);
-        assert!(!beside.exists());
+        assert!(!sidecar.exists());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
@@ -224,16 +226,16 @@ mod tests {
     fn only_a_description_is_replaced_by_another() {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("disk.ext4");
-        let beside = directory.path().join("disk.ext4.json");
+        let sidecar = directory.path().join("disk.ext4.json");
         check(&output, true).unwrap();
-        fs::write(&beside, r#"{ "mine": 1 }"#).unwrap();
+        fs::write(&sidecar, r#"{ "mine": 1 }"#).unwrap();
         for refused in [check(&output, true), prepare(&output, true, b"{}").map(drop)] {
             let error = refused.unwrap_err();
             assert_eq!(error.exit_code(), 73, "{error}");
             assert!(error.to_string().contains("no description of an image"), "{error}");
         }
-        assert_eq!(fs::read_to_string(&beside).unwrap(), r#"{ "mine": 1 }"#);
-        fs::write(&beside, DESCRIPTION).unwrap();
+        assert_eq!(fs::read_to_string(&sidecar).unwrap(), r#"{ "mine": 1 }"#);
+        fs::write(&sidecar, DESCRIPTION).unwrap();
         check(&output, true).unwrap();
         assert_eq!(check(&output, false).unwrap_err().exit_code(), 73);
     }
@@ -242,9 +244,9 @@ mod tests {
     fn links_and_what_they_lead_to_stay() {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("disk.ext4");
-        let beside = directory.path().join("disk.ext4.json");
+        let sidecar = directory.path().join("disk.ext4.json");
         let target = directory.path().join("target");
-        symlink(&target, &beside).unwrap();
+        symlink(&target, &sidecar).unwrap();
         retire(&output);
         assert_eq!(check(&output, true).unwrap_err().exit_code(), 73);
         fs::write(&target, DESCRIPTION).unwrap();
@@ -253,7 +255,7 @@ mod tests {
             assert_eq!(error.exit_code(), 73, "{error}");
             assert!(error.to_string().contains("is a link to the description"), "{error}");
         }
-        assert!(beside.is_symlink());
+        assert!(sidecar.is_symlink());
         assert_eq!(fs::read_to_string(&target).unwrap(), DESCRIPTION);
     }
 

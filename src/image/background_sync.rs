@@ -11,7 +11,7 @@ const PIECE: u64 = 64 << 20;
 /// Syncs a file while it is still written to, on a thread of its own that never holds up the
 /// writer: it starts with the first piece, and while it is busy no other sync is begun.
 #[derive(Debug, Default)]
-pub(super) struct Behind {
+pub(super) struct BackgroundSync {
     running: Option<Running>,
     /// The bytes written since the last sync was begun.
     waiting: u64,
@@ -23,7 +23,7 @@ struct Running {
     thread: JoinHandle<io::Result<()>>,
 }
 
-impl Behind {
+impl BackgroundSync {
     /// Hears of bytes that `file` was given.
     pub(super) fn wrote(&mut self, file: &File, length: usize) {
         self.waiting = self.waiting.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
@@ -77,21 +77,21 @@ mod tests {
     #[test]
     fn a_thread_syncs_large_files_and_ends_without_an_error() {
         let mut file = tempfile::tempfile().unwrap();
-        let mut behind = Behind::default();
+        let mut background_sync = BackgroundSync::default();
         let bytes = vec![7; 1 << 20];
         for number in 1..=130 {
             file.write_all(&bytes).unwrap();
-            behind.wrote(&file, bytes.len());
-            assert_eq!(behind.running.is_some(), number >= 64, "after {number} MiB");
+            background_sync.wrote(&file, bytes.len());
+            assert_eq!(background_sync.running.is_some(), number >= 64, "after {number} MiB");
         }
-        behind.end().unwrap();
-        assert_eq!(behind.waiting, 2 << 20);
-        behind.hurry(&file);
-        assert!(behind.running.is_some() && behind.waiting == 0);
-        behind.end().unwrap();
-        behind.hurry(&file);
-        assert!(behind.running.is_none(), "nothing waits");
-        behind.end().unwrap();
+        background_sync.end().unwrap();
+        assert_eq!(background_sync.waiting, 2 << 20);
+        background_sync.hurry(&file);
+        assert!(background_sync.running.is_some() && background_sync.waiting == 0);
+        background_sync.end().unwrap();
+        background_sync.hurry(&file);
+        assert!(background_sync.running.is_none(), "nothing waits");
+        background_sync.end().unwrap();
     }
 
     #[test]
@@ -99,8 +99,8 @@ mod tests {
         // Nothing that is a pipe can be synced: EINVAL.
         let (_reader, writer) = io::pipe().unwrap();
         let file = File::from(std::os::fd::OwnedFd::from(writer));
-        let mut behind = Behind::default();
-        behind.wrote(&file, 64 << 20);
-        assert_eq!(behind.end().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        let mut background_sync = BackgroundSync::default();
+        background_sync.wrote(&file, 64 << 20);
+        assert_eq!(background_sync.end().unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use ext4_writer::{Metadata, Summary};
 use uuid::Uuid;
 
-use super::beside;
 use super::output::Output;
+use super::sidecar;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::flatten::Flattened;
@@ -42,13 +42,13 @@ pub struct Built {
 
 /// An image that is complete and synced, but has no name yet.
 #[derive(Debug)]
-pub struct Ready {
+pub struct StagedImage {
     pub(super) output: Output,
     pub(super) replace: bool,
     pub(super) built: Built,
 }
 
-impl Ready {
+impl StagedImage {
     /// The image's bytes.
     pub fn file(&self) -> Result<File> {
         self.output.file()
@@ -60,8 +60,8 @@ impl Ready {
         let output = &self.built.path;
         let described = match &self.built.description {
             Some(description) => {
-                let document = description.beside(self.facts())?;
-                Some(beside::prepare(output, self.replace, &document)?)
+                let document = description.sidecar(self.facts())?;
+                Some(sidecar::prepare(output, self.replace, &document)?)
             }
             None => None,
         };
