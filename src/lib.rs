@@ -21,6 +21,7 @@ mod lint;
 mod look;
 mod open;
 pub mod pull;
+mod read;
 mod report;
 mod shown;
 mod signature;

@@ -56,7 +56,6 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("src/image/", "stem.get(..MAX_STEM).unwrap_or(stem)", "a short name is whole"),
     ("src/image/", "u64::try_from(length).unwrap_or(u64::MAX)", "asks for storage early"),
     ("src/image/", "elapsed()", "a duration in a report"),
-    ("src/image/", "self.room(0).unwrap_or_default()", "an option"),
     ("src/image/", "u32::try_from(room / BYTES_PER_INODE)", "the format's own limit"),
     ("src/image/", "text.find(", "a number without a unit"),
     ("src/image/", "fraction.unwrap_or_default()", "a number without a fraction"),

@@ -15,7 +15,7 @@ const ORDER: &[&[&str]] = &[
     &["flatten"],
     &["source"],
     &["layer", "cache"],
-    &["digest", "signature"],
+    &["digest", "read", "signature"],
     &["error", "shown", "json", "open"],
 ];
 

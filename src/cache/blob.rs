@@ -10,6 +10,7 @@ use super::directory::failed;
 use super::temporary::is_at;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
+use crate::read::filled;
 use crate::shown::path as shown;
 
 /// A blob of the cache being read; the end comes only when size and digest are right.
@@ -84,7 +85,7 @@ impl Read for CachedBlob {
             ErrorKind::Interrupted => error,
             _ => failed("read", &self.path, error).into(),
         })?;
-        hasher.update(buffer.get(..count).unwrap_or_default());
+        hasher.update(filled(buffer, count)?);
         self.read = self.read.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
         if count == 0 || self.read > self.size {
             self.verify_end()?;

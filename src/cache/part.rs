@@ -18,6 +18,7 @@ use super::temporary::{Temporary, is_at};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::open;
+use crate::read::filled;
 
 /// Where blobs stand until they have arrived.
 const PARTIAL: &str = "partial";
@@ -142,10 +143,9 @@ impl Incoming {
         let mut chunk = vec![0; CHUNK];
         let mut file = &*self.file;
         loop {
-            let count = file
-                .read(&mut chunk)
-                .map_err(|error| failed("read", &self.temporary.path, error))?;
-            self.hasher.update(chunk.get(..count).unwrap_or_default());
+            let unreadable = |error| failed("read", &self.temporary.path, error);
+            let count = file.read(&mut chunk).map_err(unreadable)?;
+            self.hasher.update(filled(&chunk, count).map_err(unreadable)?);
             self.written = self.written.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
             if count == 0 || self.written > self.size {
                 return Ok(());

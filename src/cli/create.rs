@@ -169,7 +169,7 @@ impl Create {
     }
 
     fn spec(self, checked: &CheckedOutput) -> Result<(DiskSpec, Seed)> {
-        let place = match (&checked.kind, checked.length) {
+        let target = match (&checked.kind, checked.length) {
             (OutputKind::Device(device), _) => OutputTarget::Device {
                 device: Arc::clone(device),
                 overwrite: self.force,
@@ -196,7 +196,7 @@ impl Create {
         }
         let spec = DiskSpec {
             output: checked.path.clone(),
-            place,
+            target,
             replace: self.force && checked.length.is_some(),
             size,
             filesystem: filesystem.with_modest_growth(),
@@ -221,9 +221,9 @@ fn size_of(checked: &CheckedOutput, filesystem: &Options) -> Result<Option<Image
 }
 
 fn blank(disk: DiskSpec) -> Result<Created> {
-    let DiskSpec { output, place, replace, mut filesystem, root, size: _ } = disk;
+    let DiskSpec { output, target, retarget, mut filesystem, root, size: _ } = disk;
     filesystem.epoch = source_date_epoch()?.unwrap_or_else(now);
-    let blank = EmptyDisk { output, place, replace, filesystem, root };
+    let blank = EmptyDisk { output, target, retarget, filesystem, root };
     let made = blank.create()?;
     Ok(Created::blank(&blank.output, &made, &blank.filesystem.label))
 }

@@ -40,13 +40,12 @@ impl ImageSize {
     /// The size of a filesystem with nothing in it.
     #[must_use]
     pub fn of_nothing(self) -> Size {
-        match self {
-            Self::Fixed(bytes) => Size::Fixed(bytes),
-            Self::Automatic | Self::Fit(_) => {
-                let free_bytes = self.room(0).unwrap_or_default();
-                Size::Fit { free_bytes, free_inodes: Self::inodes_for(free_bytes) }
-            }
-        }
+        let free_bytes = match self {
+            Self::Fixed(bytes) => return Size::Fixed(bytes),
+            Self::Automatic => LEAST_ROOM,
+            Self::Fit(room) => room,
+        };
+        Size::Fit { free_bytes, free_inodes: Self::inodes_for(free_bytes) }
     }
 
     /// The inodes that a guest needs for files in so much room.

@@ -9,6 +9,7 @@ use ext4_writer::Timestamp;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::layer::{Entry, EntryKind};
+use crate::read::filled;
 
 /// The bytes that are handed over at once. What has fewer needs no thread.
 const CHUNK: usize = 1 << 20;
@@ -159,7 +160,7 @@ impl Hashed<'_> {
 impl Read for Hashed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = self.reader.read(buffer)?;
-        let bytes = buffer.get(..got).unwrap_or_default();
+        let bytes = filled(buffer, got)?;
         self.hasher.feed(bytes)?;
         self.count = self.count.saturating_add(length(bytes)?);
         Ok(got)

@@ -76,11 +76,13 @@ impl Stored {
     }
 }
 
-/// The bytes that a file takes on its disk.
+/// The bytes that a file takes on its disk. The host's filesystem says so, and may say anything:
+/// less than nothing is nothing.
 pub(super) fn bytes(stat: &Stat) -> u64 {
     u64::try_from(stat.st_blocks).unwrap_or_default().saturating_mul(SECTOR)
 }
 
+/// The length of a file, as the host's filesystem says it; its bytes are counted when they are read.
 pub(super) fn size(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or_default()
 }
@@ -161,7 +163,7 @@ pub(super) fn copy_of(
             let message = format!("cannot add {name}: it has more than {limit} bytes");
             return Err(Error::bad_data(message).with_hint(flag::raise(flag::LAYER)));
         }
-        copy.write_all(buffer.get(..count).unwrap_or_default()).map_err(unwritable)?;
+        copy.write_all(filled(&buffer, count).map_err(failed)?).map_err(unwritable)?;
     }
     copy.rewind().map_err(unwritable)?;
     Ok((copy, length))

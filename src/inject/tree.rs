@@ -87,7 +87,8 @@ impl HostTree {
         };
         let is_device = matches!(kind, EntryKind::CharacterDevice | EntryKind::BlockDevice);
         let device = (rustix::fs::major(met.stat.st_rdev), rustix::fs::minor(met.stat.st_rdev));
-        let mode = u16::try_from(met.stat.st_mode & 0o7777).unwrap_or_default();
+        let mode = u16::try_from(met.stat.st_mode & 0o7777)
+            .map_err(|error| Error::internal("a mode has more than 12 bits").with_source(error))?;
         Ok(Entry {
             uid,
             gid,
@@ -265,6 +266,8 @@ impl Links {
     }
 }
 
+/// The time of the last change; a part of a second that is none, from a filesystem that says
+/// anything, is no part.
 fn modified(stat: &Stat) -> Timestamp {
     let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or_default();
     Timestamp { seconds: stat.st_mtime, nanoseconds }

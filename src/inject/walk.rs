@@ -170,7 +170,9 @@ impl Met<'_> {
         }
         let mut list = vec![0; MAX_XATTR];
         let length = self.list(&mut list).map_err(fail)?;
-        let names = list.get(..length).unwrap_or_default();
+        let names = list.get(..length).ok_or_else(|| {
+            Error::internal(format!("the kernel gave {length} bytes of {MAX_XATTR} of attributes"))
+        })?;
         let mut xattrs = Vec::new();
         for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
             let mut value = vec![0; MAX_XATTR];

@@ -94,7 +94,7 @@ impl<W: Write> ArchiveWriter<W> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            self.out.write_all(piece.get(..count).unwrap_or_default())?;
+            self.out.write_all(filled(piece, count)?)?;
             left = left.saturating_sub(widen(count));
         }
         Ok(())
@@ -277,6 +277,7 @@ fn decimal(time: Timestamp) -> String {
 mod tests {
     use super::*;
     use crate::layer::{Archive, Limits};
+    use crate::read::filled;
 
     fn entry(kind: EntryKind, path: &[u8]) -> Entry {
         Entry::new(path, kind, 0o644, Timestamp::from_seconds(1_700_000_000))

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, Result};
+use crate::read::filled;
 use crate::source::limits::Bound;
 
 /// Bytes of a file, read from the first. Copies read on their own.
@@ -55,7 +56,9 @@ impl Section {
         loop {
             match rest.read(&mut buffer) {
                 Ok(0) => return Ok(hasher.finish()),
-                Ok(count) => hasher.update(buffer.get(..count).unwrap_or_default()),
+                Ok(count) => {
+                    hasher.update(filled(&buffer, count).map_err(|error| self.failed(error))?);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.failed(error)),
             }
@@ -143,7 +146,7 @@ impl Read for VerifiedReader {
             State::Open(hasher) => hasher,
         };
         let count = self.section.read(buffer)?;
-        hasher.update(buffer.get(..count).unwrap_or_default());
+        hasher.update(filled(buffer, count)?);
         if count == 0 {
             self.verify_end()?;
         }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::directory::failed;
 use crate::error::{Error, Result};
 use crate::layer::{Compression, LayerBlob, LayerStream, Limits};
+use crate::read::filled;
 
 /// Copies a stream, decompressed, into a temporary file, which is at its beginning.
 pub(super) fn spool<R>(reader: R, name: &str, limits: &Limits) -> Result<File>
@@ -30,8 +31,9 @@ where
                 return Err(Error::from_io(error, |error| failed(name, error)));
             }
         };
-        file.write_all(buffer.get(..count).unwrap_or_default())
-            .map_err(|error| unwritable(&directory, error))?;
+        let bytes =
+            filled(&buffer, count).map_err(|error| Error::from_io(error, |e| failed(name, e)))?;
+        file.write_all(bytes).map_err(|error| unwritable(&directory, error))?;
     }
     stream.finish()?;
     file.rewind().map_err(|error| unwritable(&directory, error))?;
