@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::open;
 use crate::shown::path as shown;
 
-/// Where blobs stand that have not arrived as a whole, and what is known of names.
+/// Where blobs stand that are not complete, and what is known of names.
 const UNFINISHED: [&str; 2] = [INGEST, "partial"];
 const NOTES: &str = "references";
 /// The ending of a blob that turned out to be corrupt.
@@ -54,7 +54,7 @@ pub enum CacheEntryKind {
     Layer,
     /// A blob that was not what its name says, set aside, or no file at all.
     Damaged,
-    /// A blob that has not arrived as a whole.
+    /// A blob that is not complete.
     Unfinished,
     /// What a name was last seen to mean.
     Note,

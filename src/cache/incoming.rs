@@ -65,7 +65,7 @@ impl Incoming {
     }
 }
 
-/// A blob that has proven to be what its name says, not yet in its place.
+/// A blob that has been verified, not yet in its place.
 #[derive(Debug)]
 pub(crate) struct Verified {
     temporary: Temporary,

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::open;
 use crate::read::filled;
 
-/// Where blobs stand until they have arrived.
+/// Where blobs stand until they are complete.
 const PARTIAL: &str = "partial";
 
 /// A part that nobody went on with for so long is removed.

@@ -62,7 +62,7 @@ struct Layer {
     size: u64,
 }
 
-/// The document beside the image.
+/// The sidecar of the image.
 #[derive(Serialize)]
 struct Sidecar<'a> {
     #[serde(flatten)]
@@ -154,7 +154,7 @@ impl Description {
             directory: program.directory.clone(),
             uid: user.uid,
             gid: user.gid,
-            // Nothing precedes a program of root's, which has no groups beside its own then.
+            // Nothing precedes a program of root's, which has no groups besides its own then.
             groups: if tools.step_down.is_empty() { Vec::new() } else { user.groups.clone() },
             home: user.home.clone(),
             step_down: tools.step_down.clone(),
@@ -173,7 +173,7 @@ impl Description {
         render(&self.content)
     }
 
-    /// The document beside the image: the same, whence it came, and what is true of the file.
+    /// The sidecar of the image: the same, whence it came, and what is true of the file.
     pub fn sidecar(&self, file: Value) -> Result<Vec<u8>> {
         render(&Sidecar { content: &self.content, origin: &self.origin, file })
     }

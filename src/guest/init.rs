@@ -16,7 +16,7 @@ const MAX_WORD: usize = (128 << 10) - 1;
 /// the stack, of which a process has 8 MiB (kernel: `fs/exec.c`, `bprm_stack_limits`). The rest is
 /// for the words that the init adds, of which HOME may be long.
 const MAX_WORDS: usize = (2 << 20) - (256 << 10);
-/// What a word takes beside its bytes: a NUL and a pointer.
+/// What a word takes besides its bytes: a NUL and a pointer.
 const WORD_OVERHEAD: usize = 9;
 /// The first real-time signal that programs have; the C library keeps two for itself.
 const SIGRTMIN: u8 = 34;

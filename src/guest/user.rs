@@ -44,7 +44,7 @@ struct Group {
 pub(super) struct User {
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// The groups beside the one above.
+    /// The groups besides the one above.
     pub(super) groups: Vec<u32>,
     pub(super) home: String,
     /// The name with which a login would give the same user and groups.

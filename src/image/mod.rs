@@ -1,4 +1,4 @@
-//! Layers to an image file: flattened onto a filesystem, which is published when all is proven.
+//! Layers to an image file: flattened onto a filesystem, which is published when all is verified.
 
 mod background_sync;
 mod build;

@@ -1,4 +1,4 @@
-//! What lies beside an image and describes it: `OUTPUT.json`.
+//! What describes an image, in a sidecar file: `OUTPUT.json`.
 //!
 //! Its file is complete before the image gets its name, and gets its own after it; the description
 //! of an image that is replaced is set aside before. A signal that ends the program waits for all

@@ -54,7 +54,7 @@ impl Root {
     }
 }
 
-/// Everything that decides an image beside its layers.
+/// Everything that decides an image besides its layers.
 #[derive(Clone, Debug)]
 pub struct ImageSpec {
     /// Where the image goes.
@@ -134,7 +134,7 @@ impl ImageSpec {
     }
 
     /// A UUID that follows from what names the image's content, from what is added to it and from
-    /// what was asked for beside: the same image gives the same disk from wherever it comes and
+    /// what was asked for besides: the same image gives the same disk from wherever it comes and
     /// however its layers are packed, another one has another UUID.
     pub(super) fn derived_uuid(&self, identity: &Digest, added: &Digest) -> [u8; 16] {
         let mut key = Key::new(Some(identity));

@@ -68,7 +68,7 @@ impl StagedFile {
         check_output(output, replace)?;
         Uninterrupted::begin().unpublish();
         let directory = directory_of(output).to_owned();
-        // What is replaced may be for its owner's eyes: so is the draft until it has its mode.
+        // What is replaced may be for its owner's eyes: so is the staged file until it has its mode.
         let before = Access::of(output).filter(|_| replace);
         let mode = if before.is_some() { 0o600 } else { 0o666 };
         let staged = |file, temporary| Self {

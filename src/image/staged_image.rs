@@ -32,7 +32,7 @@ pub struct Built {
     pub layers: Vec<LayerTotals>,
     /// What the image says of itself.
     pub description: Option<Description>,
-    /// Where the same lies beside it.
+    /// Where its sidecar is.
     pub described: Option<PathBuf>,
     /// How long the layers took.
     pub flattening: Duration,
@@ -70,7 +70,7 @@ impl StagedImage {
         Ok(Built { path, described, finishing, ..self.built })
     }
 
-    /// What the description beside the image says of its file.
+    /// What the sidecar says of its file.
     fn facts(&self) -> serde_json::Value {
         let Summary { size, block_size, inodes, uuid, .. } = self.built.summary;
         serde_json::json!({

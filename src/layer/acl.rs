@@ -137,7 +137,7 @@ impl Acl {
         self.mask.is_none()
     }
 
-    /// The permissions that a mode has beside this ACL: the group's are the mask
+    /// The permissions that a mode has besides this ACL: the group's are the mask
     /// (kernel: `posix_acl_equiv_mode`).
     pub(crate) fn mode(&self) -> u16 {
         self.owner << 6 | self.mask.unwrap_or(self.group) << 3 | self.other

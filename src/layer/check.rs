@@ -14,7 +14,7 @@ use crate::error::Result;
 /// that there is still something to do when all of the memory is filled.
 const NICENESS: i32 = 19;
 
-/// What is done to the decompressed bytes beside handing them on.
+/// What is done to the decompressed bytes besides handing them on.
 pub(super) struct Check<'a> {
     pub(super) name: &'a str,
     pub(super) share: &'a Share,

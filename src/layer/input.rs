@@ -8,10 +8,10 @@ use super::ahead::ReadAhead;
 use super::buffer::{allocate, read_some};
 use super::widen;
 
-/// Large enough that a read from a file or a socket costs little beside the inflating of it.
+/// Large enough that a read from a file or a socket costs little compared with the inflating of it.
 pub(super) const CAPACITY: usize = 128 << 10;
 
-/// Reads `R` in large pieces and shows them without copying.
+/// Reads `R` in large parts and shows them without copying.
 pub(super) struct Input<R> {
     reader: Reader<R>,
     buffer: Buffer,

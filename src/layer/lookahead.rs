@@ -8,7 +8,7 @@ use super::pool::{CHUNK, OWN, Pool};
 use super::{LayerBlob, LayerStream, Limits, ahead, input, widen, xz, zstandard};
 use crate::error::Result;
 
-/// What a stream takes beside its chunks: a window and compressed bytes. bzip2 takes less.
+/// What a stream takes besides its chunks: a window and compressed bytes. bzip2 takes less.
 const BESIDE: usize = zstandard::USUAL_WINDOW + xz::BESIDE_WINDOW + input::CAPACITY + ahead::AHEAD;
 
 /// How much decompressing ahead of the reader may take.

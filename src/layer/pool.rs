@@ -19,7 +19,7 @@ pub(super) const OWN: usize = 4;
 pub(super) struct Pool {
     state: Mutex<State>,
     changed: Condvar,
-    /// The chunks there are beside those of each stream.
+    /// The chunks there are besides those of each stream.
     shared: usize,
 }
 

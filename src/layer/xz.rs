@@ -21,7 +21,7 @@ pub(super) fn is_magic(bytes: &[u8]) -> bool {
     bytes.starts_with(&MAGIC)
 }
 
-/// What the decoder takes beside its window, generously: 64 KiB and the filters.
+/// What the decoder takes besides its window, generously: 64 KiB and the filters.
 pub(super) const BESIDE_WINDOW: usize = 256 << 10;
 
 /// Decompresses a stream.

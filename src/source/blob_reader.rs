@@ -1,4 +1,4 @@
-//! A layer's blob as a stream of bytes, whether it lies in the cache or is still arriving.
+//! A layer's blob as a stream of bytes, whether it lies in the cache or is still being fetched.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// The bytes of a blob, compressed as they are.
 ///
-/// The end of the stream is a proof: it comes only after size and digest have been found right.
+/// The end of the stream comes only after size and digest have been found right.
 /// Any other end is an [`io::Error`] from which [`Error::from_io`] takes the
 /// [`Error`]. Who stops before the end knows nothing about what was read.
 #[derive(Debug)]
@@ -91,17 +91,17 @@ impl InFlightDownload {
         self.size
     }
 
-    /// The bytes that have arrived.
+    /// The bytes that have been received.
     pub(super) fn received_bytes(&self) -> u64 {
         self.state().received
     }
 
-    /// Whether the blob is whole and proven.
+    /// Whether the blob is complete and verified.
     pub(super) fn is_verified(&self) -> bool {
         matches!(self.state().outcome, Some(Outcome::Verified))
     }
 
-    /// Why the blob did not arrive.
+    /// Why the blob could not be fetched.
     pub(super) fn failure(&self) -> Option<Error> {
         match &self.state().outcome {
             Some(Outcome::Failed(error)) => Some(error.clone()),
@@ -109,7 +109,7 @@ impl InFlightDownload {
         }
     }
 
-    /// So many bytes have arrived, whether they may be read or not.
+    /// So many bytes have been received, whether they may be read or not.
     pub(super) fn received(&self, received: u64) {
         self.state().received = received;
     }
@@ -130,7 +130,7 @@ impl InFlightDownload {
         self.end(Outcome::Verified);
     }
 
-    /// The blob will not arrive.
+    /// The blob will not be fetched.
     pub(super) fn failed(&self, error: Error) {
         self.end(Outcome::Failed(error));
     }
@@ -147,7 +147,7 @@ impl InFlightDownload {
     }
 
     /// Waits until there is more than `position`: the file and its readable length, or nothing at
-    /// the proven end.
+    /// the verified end.
     fn wait_beyond(&self, position: u64) -> Result<Option<(Arc<File>, u64)>> {
         let mut state = self.state();
         loop {
@@ -164,7 +164,7 @@ impl InFlightDownload {
     }
 }
 
-/// Marks an arrival as failed when its fetcher is dropped before the end, so that no reader waits
+/// Marks a download as failed when its fetcher is dropped before the end, so that no reader waits
 /// for ever.
 #[derive(Debug)]
 pub(super) struct DownloadGuard(pub(super) Arc<InFlightDownload>);

@@ -1,4 +1,4 @@
-//! The words that say where an image comes from: one grammar for every origin.
+//! The words that say where an image comes from: one grammar for every transport.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::shown;
 /// Where an image comes from.
 ///
 /// The words are those of containers-transports(5): `REF` or `docker://REF`, `oci:DIR[:IMAGE]`,
-/// `oci-archive:FILE[:IMAGE]`, `docker-archive:FILE[:IMAGE]`, `docker-daemon:IMAGE`; beside them
+/// `oci-archive:FILE[:IMAGE]`, `docker-archive:FILE[:IMAGE]`, `docker-daemon:IMAGE`; besides them
 /// `tar:FILE` and `dir:PATH` for a root filesystem, and `-[:IMAGE]` for an archive of either kind
 /// on standard input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,7 +179,7 @@ impl ImageReference {
 
 type Make = fn(&OsStr, &[u8]) -> Result<ImageReference>;
 
-/// The origins that are paths, by their prefixes.
+/// The transports that name paths, by their prefixes.
 const PATHS: [(&str, Make); 5] = [
     ("oci:", |words, rest| PathReference::parse(words, rest).map(ImageReference::OciDirectory)),
     ("oci-archive:", |words, rest| {

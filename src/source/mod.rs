@@ -1,4 +1,4 @@
-//! Where an image comes from: the image an origin resolves to, and its layers' blobs.
+//! Where an image comes from: the image that a reference resolves to, and its layers' blobs.
 
 pub mod blob_reader;
 pub mod credentials;

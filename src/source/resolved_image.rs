@@ -165,7 +165,7 @@ pub struct Transfer {
 }
 
 impl Blobs<'_> {
-    /// The blob of a layer from its first byte; one that is still arriving is read behind the
+    /// The blob of a layer from its first byte; one that is still being fetched is read behind the
     /// download.
     pub fn open(&self, layer: &Layer) -> Result<BlobReader> {
         match self {

@@ -69,7 +69,7 @@ impl std::fmt::Debug for Entry {
 }
 
 impl AuthFile {
-    /// Reads a file. One that nobody named need not be there, and need not be for us: `notices`
+    /// Reads a file. One that nobody named need not be there, and need not be for us: `warnings`
     /// hears of that.
     pub(super) fn read(path: &Path, warnings: Option<&Warnings>) -> Result<Option<Self>> {
         let name = path.display().to_string();

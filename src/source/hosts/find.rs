@@ -32,7 +32,7 @@ pub(in crate::source) fn find(
     Ok(hosts)
 }
 
-/// On loopback TLS is tried and need not be proven, then http is spoken, unless something was said
+/// On loopback TLS is tried without verifying who answers, then http is spoken, unless something was said
 /// about TLS.
 fn is_local_by_custom(name: &str, host_options: &HostOptions, places: &ConfigurationPaths) -> bool {
     let speaks_of_tls = host_options.insecure

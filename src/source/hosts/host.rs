@@ -12,7 +12,7 @@ pub struct HostOptions {
     pub plain_http: bool,
     /// Speaks https with whoever answers.
     pub insecure: bool,
-    /// Files of certificates to trust beside the system's.
+    /// Files of certificates to trust besides the system's.
     pub authorities: Vec<PathBuf>,
     /// The certificate to show to the registry, and its key.
     pub identity: Option<Identity>,
@@ -34,7 +34,7 @@ pub struct Identity {
 pub(in crate::source) struct Trust {
     /// Believes whoever answers.
     pub(in crate::source) insecure: bool,
-    /// Files of certificates to trust beside the system's.
+    /// Files of certificates to trust besides the system's.
     pub(in crate::source) authorities: Vec<PathBuf>,
     /// The certificate to show.
     pub(in crate::source) identity: Option<Identity>,

@@ -118,7 +118,7 @@ impl IndexedArchive {
             kind => return Err(refuse(&format!("a {kind} has no place in it"))),
         };
         // Of two with one name the last counts, as for tar, docker load and podman: `tar -r`
-        // replaces so. What is read is proven by its digest, or by its diff ID.
+        // replaces so. What is read is verified by its digest, or by its diff ID.
         self.members.insert(path, member);
         Ok(())
     }

@@ -40,7 +40,7 @@ impl LayoutDirectory {
     /// The file of this name, given with slashes; `None` where there is none.
     ///
     /// Symbolic links are followed wherever they lead, since build systems link layouts together:
-    /// what is read is proven by its digest. Nothing but a regular file is opened.
+    /// what is read is verified by its digest. Nothing but a regular file is opened.
     pub(super) fn find(&self, path: &str) -> Result<Option<Section>> {
         let shown = format!("{} in {}", excerpt(path), self.name);
         if path.split('/').any(|part| matches!(part, "" | "." | "..")) {

@@ -1,6 +1,6 @@
 //! Images on this host: in layouts, in archives, as one flat archive, on a stream.
 //!
-//! Nothing is copied into the cache: layers are read where they lie, and proven while they are
+//! Nothing is copied into the cache: layers are read where they lie, and verified while they are
 //! read as those of a registry are.
 
 mod archive;

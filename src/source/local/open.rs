@@ -1,4 +1,4 @@
-//! What an origin on this host names: opened, and resolved to an image.
+//! What an image reference of this host names: opened, and resolved to an image.
 
 use std::fs::File;
 use std::io::{self, Read};

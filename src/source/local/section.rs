@@ -34,7 +34,7 @@ impl Section {
         self.length
     }
 
-    /// All bytes of a small piece.
+    /// All bytes of a small section.
     pub(super) fn document(&self, bound: Bound) -> Result<Vec<u8>> {
         if self.length > bound.bytes {
             let (name, length, limit) = (&self.name, self.length, bound.bytes);
@@ -104,7 +104,7 @@ impl Read for Section {
     }
 }
 
-/// A piece whose end comes only after its digest has been found right.
+/// A section whose end comes only after its digest has been found right.
 #[derive(Debug)]
 pub(in crate::source) struct VerifiedReader {
     section: Section,

@@ -19,7 +19,7 @@ use crate::source::{Limits, Reference};
 /// `runtime/blocking/pool.rs`.
 const WHOLE_RUN: Duration = Duration::from_secs(24 * 3600);
 
-/// The threads of the runtime. Both work only when blobs arrive faster than one can hash them.
+/// The threads of the runtime. Both work only when blobs come faster than one can hash them.
 const WORKERS: usize = 2;
 
 /// How often a process that waits for another's download looks whether it is done.

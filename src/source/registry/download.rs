@@ -83,7 +83,7 @@ impl Downloads {
         downloads
     }
 
-    /// The blob of a layer from its first byte; a blob that is still arriving is read behind the
+    /// The blob of a layer from its first byte; a blob that is still being fetched is read behind the
     /// download. A layer may be opened more than once.
     pub fn open(&self, layer_index: usize) -> Result<BlobReader> {
         match self.layers.get(layer_index) {
@@ -108,7 +108,7 @@ impl Downloads {
 
     /// Waits until every blob is safely in the cache.
     ///
-    /// A reader's end proves the bytes; it does not say that the cache has kept them.
+    /// A reader's end verifies the bytes; it does not say that the cache has kept them.
     pub fn finish(mut self) -> Result<()> {
         let connection = Arc::clone(&self.connection);
         while let Some(joined) = connection.runtime.block_on(self.tasks.join_next()) {
@@ -136,7 +136,7 @@ pub struct Progress {
 pub struct BlobProgress {
     /// The blob.
     pub digest: Digest,
-    /// The bytes that have arrived.
+    /// The bytes that have been received.
     pub received: u64,
     /// The bytes that it has.
     pub size: u64,
@@ -155,7 +155,7 @@ impl Progress {
         })
     }
 
-    /// The bytes that have arrived, of all blobs.
+    /// The bytes that have been received, of all blobs.
     #[must_use]
     pub fn received(&self) -> u64 {
         self.in_flight

@@ -22,7 +22,7 @@ pub(super) struct Fetch {
 }
 
 impl Fetch {
-    /// Brings the blob into the cache. What goes wrong before it is proven is told to its readers;
+    /// Brings the blob into the cache. What goes wrong before it is verified is told to its readers;
     /// the result is about the cache alone.
     pub(super) async fn run(self, permits: Arc<Semaphore>) -> Result<()> {
         let Ok(_permit) = permits.acquire().await else {
@@ -70,7 +70,7 @@ impl Fetch {
     /// next run to go on with.
     async fn receive(&self, incoming: Incoming) -> Result<Verified> {
         let mut reception = Reception {
-            // What an earlier run left, or a mirror sends, is shown to nobody before it is proven:
+            // What an earlier run left, or a mirror sends, is shown to nobody before it is verified:
             // when it is wrong, it can still be taken back and fetched from the registry itself.
             hidden: incoming.written() > 0 || self.connection.client.asks_mirrors(),
             ranges: true,
@@ -194,7 +194,7 @@ impl Fetch {
 /// A blob being received.
 struct Reception {
     incoming: Remaining,
-    /// Whether readers see nothing of it before it is proven.
+    /// Whether readers see nothing of it before it is verified.
     hidden: bool,
     /// Whether the middle of it may be asked for.
     ranges: bool,

@@ -133,7 +133,7 @@ impl Tries {
         !failure.transient || self.left == 0
     }
 
-    /// Says how many bytes have arrived: enough of them, and the counting begins anew.
+    /// Says how many bytes have been received: enough of them, and the counting begins anew.
     pub(super) fn progressed_to(&mut self, received: u64) {
         if received.saturating_sub(self.since) >= PROGRESS {
             (self.left, self.delay, self.since) = (self.given, self.first, received);

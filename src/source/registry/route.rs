@@ -39,7 +39,7 @@ impl<'a> Route<'a> {
         Ok(self.next(failure.contact)?.is_none() && self.tries.end_with(failure))
     }
 
-    /// Says how many bytes have arrived.
+    /// Says how many bytes have been received.
     pub(super) fn progressed_to(&mut self, received: u64) {
         self.tries.progressed_to(received);
     }
