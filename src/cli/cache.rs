@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use clap::{Args, Subcommand};
 
 use super::OutputOptions;
-use crate::cache::{Cache, CachedBlob, CacheEntryKind, CacheEntry, PruneOptions};
+use crate::cache::{Cache, CacheEntry, CacheEntryKind, CachedBlob, PruneOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::parse_bytes;
 use crate::report::cache::{Amount, BlobLine, Listing, Location, Pruned, Usage, Verified};

@@ -19,7 +19,9 @@ use super::pull::SourceParser;
 use super::registry::RegistryOptions;
 use super::source::SourceOptions;
 use crate::error::{Error, Result};
-use crate::image::{EmptyDisk, DiskSpec, ImageSize, OutputTarget, OutputKind, Root, CheckedOutput, random_uuid};
+use crate::image::{
+    CheckedOutput, DiskSpec, EmptyDisk, ImageSize, OutputKind, OutputTarget, Root, random_uuid,
+};
 use crate::inject::{Owner, OwnerRange};
 use crate::pull::{Request, pull};
 use crate::report::Report;
@@ -221,9 +223,9 @@ fn size_of(checked: &CheckedOutput, filesystem: &Options) -> Result<Option<Image
 }
 
 fn blank(disk: DiskSpec) -> Result<Created> {
-    let DiskSpec { output, target, retarget, mut filesystem, root, size: _ } = disk;
+    let DiskSpec { output, target, replace, mut filesystem, root, size: _ } = disk;
     filesystem.epoch = source_date_epoch()?.unwrap_or_else(now);
-    let blank = EmptyDisk { output, target, retarget, filesystem, root };
+    let blank = EmptyDisk { output, target, replace, filesystem, root };
     let made = blank.create()?;
     Ok(Created::blank(&blank.output, &made, &blank.filesystem.label))
 }

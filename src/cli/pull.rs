@@ -19,7 +19,7 @@ use crate::inject::Addition;
 use crate::pull::{Request, pull};
 use crate::shown;
 use crate::source::local::kind::words_for;
-use crate::source::{Limits, ImageReference};
+use crate::source::{ImageReference, Limits};
 
 /// Write an image as an ext4 disk
 #[derive(Debug, Args)]
@@ -147,10 +147,9 @@ impl Pull {
             (Err(_), Some(words)) => {
                 parsed.map_err(|error| error.with_hint(format!("write {words}")))
             }
-            (Ok(_), Some(words)) if ImageReference::is_archive(&self.source) => Err(Error::usage(format!(
-                "{} is a file of this host",
-                shown::bytes(self.source.as_bytes())
-            ))
+            (Ok(_), Some(words)) if ImageReference::is_archive(&self.source) => Err(Error::usage(
+                format!("{} is a file of this host", shown::bytes(self.source.as_bytes())),
+            )
             .with_hint(format!("write {words}, or docker:// before an image in a registry"))),
             _ => parsed,
         }

@@ -37,7 +37,12 @@ impl SourceOptions {
     }
 
     /// A disk with what the origin holds and nothing beside it.
-    pub(super) fn request(self, origin: ImageReference, owners: Owners, disk: DiskSpec) -> Result<Request> {
+    pub(super) fn request(
+        self,
+        origin: ImageReference,
+        owners: Owners,
+        disk: DiskSpec,
+    ) -> Result<Request> {
         let Self { platform, registry, concurrency, layers } = self;
         let mut request = Request::for_disk(origin, disk);
         if let Some(platform) = platform {

@@ -11,6 +11,7 @@ use tempfile::SpooledTempFile;
 
 use crate::error::{Error, Result};
 use crate::layer::{Entry, flag};
+use crate::read::filled;
 use crate::source::directory_of_copies;
 
 /// How many stretches of data of one file are told apart; behind them holes become zeros.

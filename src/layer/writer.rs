@@ -13,6 +13,7 @@ use ext4_writer::{Segment, Timestamp};
 
 use super::header::{BLOCK, BLOCK_BYTES};
 use super::{Entry, EntryKind, Xattr, widen};
+use crate::read::filled;
 
 /// The largest numbers of the fields of seven and eleven octal digits.
 const OCTAL_7: u32 = 0o777_7777;
@@ -277,7 +278,6 @@ fn decimal(time: Timestamp) -> String {
 mod tests {
     use super::*;
     use crate::layer::{Archive, Limits};
-    use crate::read::filled;
 
     fn entry(kind: EntryKind, path: &[u8]) -> Entry {
         Entry::new(path, kind, 0o644, Timestamp::from_seconds(1_700_000_000))
