@@ -1,12 +1,11 @@
 //! Hard links: to this layer's files and those below, taken away or still to come.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use ext4_writer::FileKind;
 
 use super::history::EntryKey;
-use super::path::{CleanPath, LINK_STORE, Meaning, stored_name};
+use super::path::{CleanPath, Meaning};
 use super::target::Target;
 use super::walk::Missing;
 use super::{Flattener, shown};
@@ -45,7 +44,10 @@ impl<T: Target> Flattener<'_, T> {
         let target = CleanPath::parse(&entry.link).map_err(|why| refuse(self, &why))?;
         match self.meaning(&target).map_err(|why| refuse(self, &why))? {
             Meaning::Root => return Err(refuse(self, "a directory has one name only")),
-            Meaning::Name { .. } | Meaning::LinkStore { .. } => {}
+            Meaning::Name { .. } => {}
+            Meaning::Reserved => {
+                return Err(refuse(self, "what AUFS keeps for itself is no file of an image"));
+            }
             _ => return Err(refuse(self, "no file of an image can have that name")),
         }
         self.outcome.counts.hard_links += 1;
@@ -94,38 +96,6 @@ impl<T: Target> Flattener<'_, T> {
         Ok(())
     }
 
-    /// Keeps a file that has a name in AUFS's store only, until the layer ends.
-    pub(super) fn store_for_links(
-        &mut self,
-        name: &[u8],
-        entry: &Entry,
-        body: &mut dyn Read,
-    ) -> Result<()> {
-        let root = self.target.root();
-        let place = stored_name(name);
-        if self.tombstones.get(root, &place).is_some() {
-            return Err(self.refuse("AUFS has one file of a name"));
-        }
-        // No file of an image can have the store's own name, so it is free.
-        let node = self.add_file(root, LINK_STORE, entry, body)?;
-        self.add_xattrs(node, entry)?;
-        self.target.detach(root, LINK_STORE).map_err(|error| self.fail(error))?;
-        self.tombstones.add((root, place), node);
-        self.kept_by_aufs.push((node, self.current.clone()));
-        Ok(())
-    }
-
-    /// Notes the files of AUFS's store that no link named.
-    pub(super) fn settle_store(&mut self) -> Result<()> {
-        for (node, path) in std::mem::take(&mut self.kept_by_aufs) {
-            if self.target.link_count(node).map_err(|error| self.fail(error))? == 0 {
-                self.current = path;
-                self.lose("it is bookkeeping of AUFS".to_owned())?;
-            }
-        }
-        Ok(())
-    }
-
     /// Whether a pending link can still have its name.
     fn is_vacant(&mut self, (directory, name): &EntryKey<T::Node>) -> Result<bool> {
         if self.lookup(*directory, name)?.is_some() {
@@ -144,13 +114,6 @@ impl<T: Target> Flattener<'_, T> {
 
     /// The target's own name is not followed: a link to a symbolic link is its second name.
     fn find_target(&mut self, target: &CleanPath) -> Result<Found<T::Node>> {
-        if let Ok(Meaning::LinkStore { name }) = target.meaning() {
-            let (directory, name) = (self.target.root(), stored_name(name));
-            return Ok(match self.tombstones.get(directory, &name) {
-                Some(node) => Found::Node { directory, node },
-                None => Found::Missing(None),
-            });
-        }
         let Some(directory) = self.find(target.parent(), Missing::Removed)? else {
             return Ok(Found::Missing(None));
         };

@@ -88,8 +88,6 @@ pub struct Flattener<'b, T: Target> {
     pending: PendingLinks<T::Node>,
     pending_acls: PendingAcls<T::Node>,
     followed: BTreeSet<T::Node>,
-    /// Files that AUFS keeps for the hard links of this layer.
-    kept_by_aufs: Vec<(T::Node, Vec<u8>)>,
     /// The directory of the last entry: nearly always that of the next one too.
     last_parent: Option<(Vec<u8>, T::Node)>,
 }
@@ -125,7 +123,6 @@ impl<'b, T: Target> Flattener<'b, T> {
             pending: PendingLinks::new(),
             pending_acls: PendingAcls::new(),
             followed: BTreeSet::new(),
-            kept_by_aufs: Vec::new(),
             last_parent: None,
         })
     }
@@ -148,7 +145,6 @@ impl<'b, T: Target> Flattener<'b, T> {
         let bytes = &mut self.outcome.counts.layer_bytes;
         *bytes = bytes.saturating_add(totals.uncompressed);
         self.settle_links()?;
-        self.settle_store()?;
         if !self.pending_acls.is_empty() {
             let names = read_names(self)?;
             self.settle_acls(&names)?;
@@ -214,12 +210,7 @@ impl<'b, T: Target> Flattener<'b, T> {
                 self.note_contents_of_whiteout(entry)?;
                 self.apply_opaque(directory)
             }
-            Meaning::LinkStore { name } if entry.kind == EntryKind::Regular => {
-                self.store_for_links(name, entry, body)
-            }
-            Meaning::Reserved | Meaning::LinkStore { .. } => {
-                self.lose("it is bookkeeping of AUFS".to_owned())
-            }
+            Meaning::Reserved => self.lose("it is bookkeeping of AUFS".to_owned()),
             Meaning::Name { parent, name } => self.place(parent, name, entry, body),
         }
     }
@@ -228,7 +219,6 @@ impl<'b, T: Target> Flattener<'b, T> {
     /// taken away.
     pub fn end_layer(&mut self) -> Result<()> {
         self.settle_links()?;
-        self.settle_store()?;
         // Those of a layer that is read elsewhere: the image's names are not to be read here.
         self.settle_acls(&Names::default())?;
         let mut directories = Vec::new();

@@ -5,16 +5,8 @@ const WHITEOUT: &[u8] = b".wh.";
 /// What AUFS keeps for itself begins with the prefix twice.
 const RESERVED: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
-/// Where AUFS keeps files that have several names ("pseudo-links"). Layers of old Dockers name
-/// them in their hard links.
-pub(super) const LINK_STORE: &[u8] = b".wh..wh.plnk";
 /// The longest name that a directory can hold: `EXT4_NAME_LEN`.
 const MAX_NAME: usize = 255;
-
-/// The name below which [`Meaning::LinkStore`]'s files are remembered; no file can have it.
-pub(super) fn stored_name(name: &[u8]) -> Vec<u8> {
-    [LINK_STORE, b"/", name].concat()
-}
 
 /// A path below the root without empty, `.` and `..` parts and without a leading slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +27,7 @@ pub(super) enum Meaning<'a> {
     Whiteout { parent: &'a [u8], name: &'a [u8] },
     /// A directory whose lower contents are to be hidden.
     Opaque { directory: &'a [u8] },
-    /// A file that AUFS keeps for hard links.
-    LinkStore { name: &'a [u8] },
-    /// Other bookkeeping of AUFS.
+    /// Bookkeeping of AUFS.
     Reserved,
 }
 
@@ -94,9 +84,6 @@ impl CleanPath {
     /// What the path asks for; the name decides, whatever the entry's type is.
     pub(super) fn meaning(&self) -> Result<Meaning<'_>, String> {
         let (parent, name) = (self.parent(), self.name());
-        if parent == LINK_STORE {
-            return Ok(Meaning::LinkStore { name });
-        }
         if parent.split(|byte| *byte == b'/').any(|part| part.starts_with(RESERVED)) {
             return Ok(Meaning::Reserved);
         }
@@ -179,7 +166,7 @@ mod tests {
             (".wh..wh.aufs", Ok(Meaning::Reserved)),
             (".wh..wh.plnk", Ok(Meaning::Reserved)),
             ("a/.wh..wh.plnk/1.2", Ok(Meaning::Reserved)),
-            ("/.wh..wh.plnk/1.2", Ok(Meaning::LinkStore { name: b"1.2" })),
+            ("/.wh..wh.plnk/1.2", Ok(Meaning::Reserved)),
             ("/", Ok(Meaning::Root)),
         ] {
             assert_eq!(CleanPath::parse(raw.as_bytes()).unwrap().meaning(), expected, "{raw}");

@@ -20,11 +20,7 @@ rows! {
     w10_a_directory_in_a_path_is_no_whiteout:
         ["etc/ etc/x=1", ".wh.etc/file=2"] => ".wh.etc/ .wh.etc/file=2 etc/ etc/x=1",
         "warning .wh.etc/file: a directory in its path is called like a whiteout, but is none";
-    w13_a_link_into_the_store_of_aufs_gets_its_file:
-        [".wh..wh.plnk/1.2=data a=>.wh..wh.plnk/1.2 b=>/.wh..wh.plnk/1.2"] => "a=data b==a";
-    w13_a_link_before_the_file_of_aufs_gets_it:
-        ["a=>.wh..wh.plnk/1.2 .wh..wh.plnk/1.2=data"] => "a=data";
-    w13_a_file_of_aufs_that_nothing_links_to_is_left_out:
+    w13_a_file_in_the_link_store_of_aufs_is_left_out:
         [".wh..wh.plnk/1.2=data f=1"] => "f=1",
         "loss .wh..wh.plnk/1.2: it is bookkeeping of AUFS";
     w13_bookkeeping_of_aufs_is_left_out:
@@ -103,8 +99,9 @@ failures! {
     w12_a_whiteout_of_the_roots_parent_is_refused: [".wh..."] => "\"..\" is no name";
     w12_a_whiteout_of_its_directory_is_refused: ["d/.wh.."] => "\".\" is no name";
     w12_a_whiteout_of_its_directorys_parent_is_refused: ["d/.wh..."] => "\"..\" is no name";
-    w13_a_link_into_the_store_of_aufs_without_a_file_is_refused:
-        ["a=>.wh..wh.plnk/1.2"] => "target \".wh..wh.plnk/1.2\" is missing";
+    w13_a_link_into_the_link_store_of_aufs_is_refused:
+        [".wh..wh.plnk/1.2=data a=>.wh..wh.plnk/1.2"]
+        => "target \".wh..wh.plnk/1.2\": what AUFS keeps for itself is no file of an image";
     w13_a_link_to_other_bookkeeping_is_refused: ["a=>.wh..wh.orph/1"] => "no file of an image";
     w13_a_link_to_a_whiteout_is_refused: ["f=1 a=>.wh.f"] => "no file of an image";
 }
