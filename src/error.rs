@@ -72,6 +72,8 @@ impl ErrorKind {
     }
 }
 
+const MORE_MEMORY: &str = "allow more memory (ulimit -v), or end what uses it";
+
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -123,6 +125,7 @@ impl Error {
             }
             io::ErrorKind::FileTooLarge => Self::cannot_create(message)
                 .with_hint("the filesystem of the output holds no file that large; take another"),
+            io::ErrorKind::OutOfMemory => Self::try_again(message).with_hint(MORE_MEMORY),
             _ => Self::io(message),
         }
     }

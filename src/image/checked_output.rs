@@ -198,8 +198,10 @@ pub(super) fn occupied(path: &Path, existing_content: &str) -> Error {
 fn cannot_look(path: &Path, error: std::io::Error) -> Error {
     let refusal = format!("cannot create a filesystem at {}", path.display());
     match error.kind() {
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Error::denied(refusal),
-        ErrorKind::NotADirectory | ErrorKind::InvalidFilename => Error::cannot_create(refusal),
+        ErrorKind::PermissionDenied => Error::denied(refusal),
+        ErrorKind::NotADirectory | ErrorKind::InvalidFilename | ErrorKind::ReadOnlyFilesystem => {
+            Error::cannot_create(refusal)
+        }
         _ => Error::io(refusal),
     }
     .with_source(error)

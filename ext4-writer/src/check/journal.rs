@@ -20,8 +20,8 @@ use crate::reader::inode::Inode;
 use crate::reader::map::Map;
 use crate::reader::{ReadError, ReadResult, Recovery, Source, inode, journal};
 use crate::record::journal::{
-    CHECKSUM_CRC32C, COMPAT_CHECKSUM, Incompatible, JournalSuperblock, MAGIC, MIN_BLOCKS,
-    SUPERBLOCK_V1, SUPERBLOCK_V2, TAIL_SIZE,
+    CHECKSUM_CRC32C, COMPAT_CHECKSUM, FAST_COMMIT_BLOCKS, Incompatible, JournalSuperblock, MAGIC,
+    MIN_BLOCKS, SUPERBLOCK_V1, SUPERBLOCK_V2, TAIL_SIZE,
 };
 use crate::units::BlockSize;
 
@@ -75,7 +75,7 @@ fn in_inode<S: Source>(
 ) -> ReadResult<()> {
     let (image, layout) = (&context.image, &context.layout);
     let number = inode.number();
-    let Some(first) = first_block(image, inode) else {
+    let Some((first, mapped)) = mapped(image, inode) else {
         let finding = Finding::new(Kind::JournalInode).inode(number);
         findings.push(finding.found("no first block"));
         return Ok(());
@@ -86,6 +86,9 @@ fn in_inode<S: Source>(
     if blocks < MIN_BLOCKS {
         let finding = Finding::new(Kind::JournalInode).inode(number).field("i_size");
         findings.push(finding.found(inode.size()));
+    } else if inode.size() > mapped.saturating_mul(layout.block.bytes()) {
+        let finding = Finding::new(Kind::JournalInode).inode(number).field("i_size");
+        findings.push(finding.found(inode.size()).expected(format!("at most {mapped} blocks")));
     }
     numbers(&record, (layout.block, blocks), findings);
     let is_pending = is_replayed || layout.has(Feature::NEEDS_RECOVERY);
@@ -99,11 +102,16 @@ fn in_inode<S: Source>(
     Ok(())
 }
 
-/// The first block; every block of a journal must be there.
-fn first_block<S: Source>(image: &Image<S>, inode: &Inode) -> Option<u64> {
+/// The first block, which must be there, and the blocks of the file up to the last that is mapped.
+fn mapped<S: Source>(image: &Image<S>, inode: &Inode) -> Option<(u64, u64)> {
     let mut map = Map::new(image.device(), inode, 0).ok()?;
     let first = map.next_run(image.device(), inode)?.ok()?;
-    (first.file_block == 0).then_some(first.block)
+    let mut last = first;
+    while let Some(Ok(run)) = map.next_run(image.device(), inode) {
+        last = run;
+    }
+    let end = last.file_block.saturating_add(last.length);
+    (first.file_block == 0).then_some((first.block, end))
 }
 
 fn numbers(record: &JournalSuperblock, (block, blocks): (BlockSize, u64), findings: &mut Findings) {
@@ -141,6 +149,10 @@ fn features(record: &JournalSuperblock, wrong: &mut impl FnMut(&'static str, Str
     if read_only != 0 {
         wrong("s_feature_ro_compat", format!("{read_only:#x}"));
     }
+    let known = Incompatible::from_bits_truncate(bits);
+    if known.contains(Incompatible::FAST_COMMIT) {
+        fast_commits(record, wrong);
+    }
     if Incompatible::from_bits(bits).is_none() {
         wrong("s_feature_incompat", format!("{bits:#x}"));
     }
@@ -162,6 +174,18 @@ fn features(record: &JournalSuperblock, wrong: &mut impl FnMut(&'static str, Str
     let stored = record.checksum.get();
     if stored != computed {
         wrong("s_checksum", format!("{stored:#x}, expected {computed:#x}"));
+    }
+}
+
+/// The blocks of fast commits stand behind those of the log, which must keep some.
+fn fast_commits(record: &JournalSuperblock, wrong: &mut impl FnMut(&'static str, String)) {
+    let blocks = match record.num_fc_blocks.get() {
+        0 => FAST_COMMIT_BLOCKS,
+        blocks => blocks,
+    };
+    let (first, length) = (record.first.get(), record.maxlen.get());
+    if length.checked_sub(blocks).is_none_or(|end| end < first) {
+        wrong("s_num_fc_blks", format!("{blocks} of {length} blocks"));
     }
 }
 

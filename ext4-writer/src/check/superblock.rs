@@ -144,7 +144,12 @@ fn limits(opened: &Opened, findings: &mut Findings) {
     limit("s_reserved_gdt_blocks", layout.reserved_descriptor_blocks, 0, block / 4);
     limit("s_rev_level", revision, 0, 1);
     let clusters = superblock.clusters_per_group.get().into();
-    limit("s_clusters_per_group", clusters, 8, (8 * block).min(65_528));
+    if layout.has(Feature::BIGALLOC) {
+        limit("s_clusters_per_group", clusters, 8, (8 * block).min(65_528));
+    } else {
+        let blocks = layout.blocks_per_group;
+        limit("s_clusters_per_group", clusters, blocks, blocks);
+    }
     let per_block = block / crate::units::widen(layout.inode_len);
     let most = per_block.saturating_mul(layout.blocks_per_group.saturating_sub(4));
     limit("s_inodes_per_group", layout.inodes_per_group.into(), per_block, most.min(65_536));
