@@ -52,7 +52,7 @@ impl<S> std::fmt::Debug for WriteBuffer<S> {
 impl<S: Sink> WriteBuffer<S> {
     /// An empty buffer before `sink`, in which no byte was written but what `initial` says.
     pub(crate) fn new(sink: S, initial: InitialContents, block_size: BlockSize) -> Result<Self> {
-        let buffer = pages(FIRST_PAGES)?;
+        let buffer = pages(FIRST_PAGES, 0)?;
         let start = BlockIndex::new(0);
         Ok(Self {
             sink,
@@ -285,7 +285,8 @@ impl<S: Sink> WriteBuffer<S> {
 
     /// Makes the buffer larger and keeps what is in it.
     fn grow(&mut self) -> Result<()> {
-        let mut larger = pages(PAGES.min(self.buffer.pages() * 2))?;
+        let offset = self.block_size.offset(self.start);
+        let mut larger = pages(PAGES.min(self.buffer.pages() * 2), offset)?;
         let filled = self.buffer.bytes().get(..self.filled).ok_or(BUFFER_HAS_ROOM)?;
         let place = larger.bytes_mut().get_mut(..filled.len()).ok_or(BUFFER_HAS_ROOM)?;
         place.copy_from_slice(filled);
@@ -305,11 +306,9 @@ impl<S: Sink> WriteBuffer<S> {
     }
 }
 
-fn pages(count: usize) -> Result<Buffer> {
-    Buffer::new(count).map_err(|_| Error::InvalidOption {
-        option: "memory",
-        reason: "there is none for a buffer of 1 MiB".to_owned(),
-    })
+/// A buffer for what stands at `offset`.
+fn pages(count: usize, offset: u64) -> Result<Buffer> {
+    Buffer::new(count).map_err(|source| Error::WriteImage { offset, length: 0, source })
 }
 
 /// What came of [`WriteBuffer::append_from`].

@@ -35,7 +35,8 @@ pub(super) struct Disk {
     /// The bytes of an inode: 128, 256, 512 or 1024
     #[arg(long, value_name = "BYTES")]
     inode_size: Option<u16>,
-    /// How many inodes there are at least [default: one for 16 KiB, or a tenth more than needed]
+    /// How many inodes are made, rounded up to full blocks of them [default: one for 16 KiB, or a
+    /// tenth more than needed]
     #[arg(long, value_name = "COUNT")]
     inodes: Option<u32>,
     /// The bytes of disk for which there is one inode

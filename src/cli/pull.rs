@@ -62,8 +62,8 @@ Sources:
   dir:PATH                      a root filesystem as a directory
   -[:IMAGE]                     an archive of any of these kinds on standard input
 IMAGE is a name, @N for the N-th image from 0, or @DIGEST; one of the daemon may be named by its
-ID, whole or its first 12 digits. Archives may be compressed by gzip or
-zstd. An image in a registry whose name is one of these words is docker://tar:latest.";
+ID, whole or its first 12 digits. Archives may be compressed by gzip,
+zstd, xz or bzip2. An image in a registry whose name is one of these words is docker://tar:latest.";
 
 /// What the user adds to the image.
 #[derive(Debug, Args)]

@@ -1,7 +1,6 @@
 //! Layers onto a filesystem that is being built.
 
 use std::borrow::Cow;
-use std::io;
 
 use ext4_writer::reader::Source;
 use ext4_writer::{Builder, FileContent, FileKind, Metadata, NodeId, Sink, Special};
@@ -154,10 +153,9 @@ pub(crate) fn explain(message: String, error: ext4_writer::Error) -> Error {
         E::TooFewInodes { .. } => {
             Error::cannot_create(message).with_source(error).with_hint("raise --inodes")
         }
-        E::WriteImage { ref source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-            Error::cannot_create(message).with_source(error)
+        E::WriteImage { ref source, .. } => {
+            Error::of_write(message, source.kind()).with_source(error)
         }
-        E::WriteImage { .. } => Error::io(message).with_source(error),
         E::InvalidName { .. }
         | E::Protected { .. }
         | E::TooManyLinks { .. }

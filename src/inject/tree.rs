@@ -113,8 +113,11 @@ impl HostTree {
 }
 
 fn unknown(met: &Met<'_>, id: u32) -> Error {
-    Error::bad_data(format!("{} has owner {id}, which no --owner-map speaks of", met.shown()))
-        .with_hint(format!("add --owner-map {id}:N, or give everything one owner by --owner"))
+    Error::bad_data(format!(
+        "{} belongs to {id}, or its ACL names {id}, which no --owner-map speaks of",
+        met.shown()
+    ))
+    .with_hint(format!("add --owner-map {id}:N, or give everything one owner by --owner"))
 }
 
 /// Applies a directory as one layer that is the whole root.

@@ -125,7 +125,8 @@ impl Records {
         }
         let mut read = |keyword: &str, access: Option<&[u8]>, default: Option<&[u8]>| {
             Acls::parse(access, default).map_err(|why| {
-                let instead = if access.is_some() { ", so the mode gives its group nothing" } else { "" };
+                let instead =
+                    if access.is_some() { ", so the mode gives its group nothing" } else { "" };
                 lost.push(Unsupported::new(keyword, format!("is no POSIX ACL{instead}: {why}")));
             })
         };

@@ -73,7 +73,19 @@ pub enum DaemonImage {
 const SHORT_ID: usize = 12;
 
 /// The endings of archives that are no part of their names.
-const ARCHIVE_ENDINGS: [&str; 6] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.zstd"];
+const ARCHIVE_ENDINGS: [&str; 11] = [
+    ".tar",
+    ".tar.gz",
+    ".tgz",
+    ".tar.zst",
+    ".tzst",
+    ".tar.zstd",
+    ".tar.xz",
+    ".txz",
+    ".tar.bz2",
+    ".tbz2",
+    ".tbz",
+];
 
 impl ImageReference {
     /// Reads the words of the command line; a path in them need not be UTF-8.

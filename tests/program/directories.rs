@@ -354,13 +354,13 @@ fn owners_are_given_to_one_or_numbered_anew() {
     assert_eq!(mapped, [(0, 0), (0, 0), (1, 42), (0, 0)]);
     assert_eq!(list, acl(5));
     let message = bench.build_fails(&source.origin(), &map[..2], 65);
-    assert!(message.contains("daemon has owner 100000"), "{message}");
+    assert!(message.contains("daemon belongs to 100000"), "{message}");
     let message = bench.build_fails(
         &source.origin(),
         &[&map[..2], &["--owner-map", "u:100000:1", "--owner-map", "g:100041:1"]].concat(),
         65,
     );
-    assert!(message.contains("owner 100004"), "{message}");
+    assert!(message.contains("its ACL names 100004"), "{message}");
     for options in
         [&["--owner", "0", "--owner-map", "0:1"][..], &["--owner-map", "0:1", "--owner-map", "0:2"]]
     {

@@ -267,7 +267,8 @@ fn too_little_memory_is_no_bug() {
         let output = limited.args(program.get_args()).current_dir(bench.path("")).output().unwrap();
         let said = judge::text(&output);
         assert_ne!(output.status.code(), Some(1), "{mebibytes} MiB: {said}");
-        assert!(!said.contains("a bug"), "{mebibytes} MiB: {said}");
+        let is_memory = said.contains("memory") || output.status.code() != Some(75);
+        assert!(is_memory, "{mebibytes} MiB: {said}");
         worked += usize::from(output.status.success());
     }
     assert!(worked > 0);

@@ -65,8 +65,8 @@ rows! {
          /etc/group has a number";
     m17_text_that_is_no_acl_is_lost_and_widens_nothing:
         ["mode:674 pax:SCHILY.acl.access=u::rw,g:5:rx f="] => "f=[604]",
-        "loss f: attribute \"SCHILY.acl.access\" of the archive is no POSIX ACL: it lacks the entry \
-         of the owner, the group or others";
+        "loss f: attribute \"SCHILY.acl.access\" of the archive is no POSIX ACL, so the mode gives \
+         its group nothing: it lacks the entry of the owner, the group or others";
     m17_an_acl_of_nfs4_is_lost_and_widens_nothing:
         ["mode:666 pax:SCHILY.acl.ace=owner@:rw:-:allow,user:joe:-w-:-------:deny:5 f="]
         => "f=",
