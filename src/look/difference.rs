@@ -2,25 +2,31 @@
 
 use ext4_writer::FileKind;
 use ext4_writer::reader::{Attribute, DeviceNumber};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::flags::settable_flags;
-use super::{AttributeValue, Status, decode, flag_letters, kind_word, time_text};
+use super::{AttributeValue, Status, decode, flag_letters, kind_word, text, time_text};
+use crate::digest::hex;
 
 /// A path in which two trees differ.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Difference {
     /// The path from the root on.
+    #[serde(flatten, serialize_with = "text::path")]
     pub path: Vec<u8>,
     /// Which tree has it.
+    #[serde(rename = "change")]
     pub kind: Kind,
     /// What it is, in the second tree where that has it.
+    #[serde(rename = "type", serialize_with = "kind")]
     pub what: FileKind,
     /// In what it differs.
     pub details: Vec<Detail>,
 }
 
 /// Which of two trees has a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     /// Only the second.
     Added,
@@ -31,11 +37,12 @@ pub(crate) enum Kind {
 }
 
 /// One fact in which two inodes differ.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Detail {
     /// Which fact.
     pub fact: &'static str,
     /// The name of an extended attribute.
+    #[serde(flatten, serialize_with = "text::name")]
     pub attribute: Option<Vec<u8>>,
     /// What the first has.
     pub from: Option<Value>,
@@ -56,6 +63,29 @@ pub(crate) enum Value {
     Name(Vec<u8>),
     /// Other bytes.
     Bytes(Vec<u8>),
+}
+
+/// Numbers as numbers, text as strings, and what is no text as `{ "hex": … }`.
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let bytes = match self {
+            Self::Number(number) => return serializer.serialize_u64(*number),
+            Self::Text(text) | Self::Quoted(text) => return serializer.serialize_str(text),
+            Self::Name(name) => match str::from_utf8(name) {
+                Ok(name) => return serializer.serialize_str(name),
+                Err(_) => name,
+            },
+            Self::Bytes(bytes) => bytes,
+        };
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry("hex", &hex(bytes))?;
+        map.end()
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over fields by reference")]
+fn kind<S: Serializer>(kind: &FileKind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind_word(*kind))
 }
 
 /// The differences of two inodes while they are gathered.

@@ -6,8 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ext4_writer::FileKind;
 use ext4_writer::reader::{DirectoryEntry, Inode, Links};
+use serde::Serialize;
 
-use super::{Image, Status};
+use super::{Image, Status, text};
 use crate::error::{Error, Result};
 
 /// The longest path that is listed, in bytes; programs cannot name longer ones, but make them.
@@ -41,17 +42,22 @@ pub(crate) struct Wanted {
 }
 
 /// A name.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Line {
     /// The whole path, from the root on.
+    #[serde(flatten, serialize_with = "text::path")]
     pub path: Vec<u8>,
     /// The name in its directory, or the path as it was asked for.
+    #[serde(skip)]
     pub name: Vec<u8>,
     /// What the inode says.
+    #[serde(flatten)]
     pub status: Status,
     /// The target of a symbolic link.
+    #[serde(flatten, serialize_with = "text::target")]
     pub target: Option<Vec<u8>>,
     /// The names of the extended attributes.
+    #[serde(serialize_with = "text::names")]
     pub attributes: Vec<Vec<u8>>,
 }
 
@@ -62,6 +68,16 @@ pub(crate) enum Step {
     Directory(Vec<u8>),
     /// A name.
     Name(Box<Line>),
+}
+
+impl Step {
+    /// The name, if it is one.
+    pub(crate) fn into_line(self) -> Option<Line> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Name(line) => Some(*line),
+        }
+    }
 }
 
 /// A listing while it is made: the names of one directory are held, and those of its directories

@@ -18,6 +18,7 @@ mod names;
 mod stat;
 mod status;
 mod summary;
+pub(crate) mod text;
 mod values;
 
 pub(crate) use check::{Judged, judge, must_be_sound};

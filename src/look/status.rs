@@ -3,7 +3,9 @@
 use chrono::{DateTime, SecondsFormat};
 use ext4_writer::reader::{DeviceNumber, Inode};
 use ext4_writer::{FileKind, Timestamp};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
+use super::flag_letters;
 use crate::error::{Error, Result};
 
 /// What `stat` tells of an inode.
@@ -68,6 +70,36 @@ impl Status {
             generation: inode.generation(),
             project: inode.project(),
         })
+    }
+
+    /// The numbers of the device that it stands for: `MAJOR:MINOR`.
+    pub(crate) fn device_text(&self) -> Option<String> {
+        self.device.map(|device| format!("{}:{}", device.major, device.minor))
+    }
+}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("inode", &self.inode)?;
+        map.serialize_entry("type", kind_word(self.kind))?;
+        map.serialize_entry("permissions", &mode_text(self.kind, self.mode))?;
+        map.serialize_entry("mode", &format_args!("{:04o}", self.mode))?;
+        map.serialize_entry("uid", &self.uid)?;
+        map.serialize_entry("gid", &self.gid)?;
+        map.serialize_entry("links", &self.links)?;
+        map.serialize_entry("size", &self.size)?;
+        map.serialize_entry("blocks", &self.sectors)?;
+        map.serialize_entry("device", &self.device_text())?;
+        map.serialize_entry("modified", &time_text(self.modified))?;
+        map.serialize_entry("accessed", &time_text(self.accessed))?;
+        map.serialize_entry("changed", &time_text(self.changed))?;
+        map.serialize_entry("created", &self.created.map(time_text))?;
+        map.serialize_entry("flags", &flag_letters(self.flags))?;
+        map.serialize_entry("flags_word", &self.flags)?;
+        map.serialize_entry("generation", &self.generation)?;
+        map.serialize_entry("project", &self.project)?;
+        map.end()
     }
 }
 

@@ -4,18 +4,18 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
-use super::look::{EntryText, Output, Style, names_text};
+use super::look::{Output, Style, names_text};
 use super::pull::PullReport;
 use super::{Format, Report};
 use crate::error::Result;
-use crate::look::Step;
+use crate::look::{Line, Step};
 use crate::pull::Pulled;
 
 /// The result of `banger demo` for machines.
 #[derive(Serialize)]
 struct Document<'a> {
     pull: &'a PullReport,
-    tree: Vec<EntryText>,
+    tree: Vec<Line>,
 }
 
 impl Report {
@@ -27,7 +27,7 @@ impl Report {
     ) -> Result<u8> {
         let pull = PullReport::new(pulled);
         if self.format == Format::Json {
-            let entries = names.filter_map(|step| step.map(EntryText::of).transpose());
+            let entries = names.filter_map(|step| step.map(Step::into_line).transpose());
             let document = Document { pull: &pull, tree: entries.collect::<Result<_>>()? };
             return self.result(&document, String::new).map(|()| 0);
         }

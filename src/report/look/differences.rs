@@ -5,9 +5,9 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Failure, Head, NameText, Output, PathText, Stream, bytes_text, document, hex, shown};
+use super::{Failure, Head, Output, Stream, bytes_text, document, shown};
 use crate::error::Result;
-use crate::look::{Comparison, Detail, Difference, Kind, Value, kind_word};
+use crate::look::{Comparison, Detail, Difference, Kind, Value};
 use crate::report::{Format, Report};
 
 /// The exit code of a comparison that found differences, as `diff` has it.
@@ -72,69 +72,12 @@ where
     error: &'a Failure,
 }
 
-#[derive(Serialize)]
-struct DifferenceText {
-    #[serde(flatten)]
-    path: PathText,
-    change: &'static str,
-    r#type: &'static str,
-    details: Vec<DetailText>,
-}
-
-#[derive(Serialize)]
-struct DetailText {
-    fact: &'static str,
-    #[serde(flatten)]
-    attribute: Option<NameText>,
-    from: Option<ValueText>,
-    to: Option<ValueText>,
-}
-
-/// Numbers as numbers, text as strings, and what is no text as its bytes.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum ValueText {
-    Number(u64),
-    Text(String),
-    Bytes { hex: String },
-}
-
-impl From<&Value> for ValueText {
-    fn from(value: &Value) -> Self {
-        match value {
-            Value::Number(number) => Self::Number(*number),
-            Value::Text(text) | Value::Quoted(text) => Self::Text(text.clone()),
-            Value::Bytes(bytes) => Self::Bytes { hex: hex(bytes) },
-            Value::Name(name) => match str::from_utf8(name) {
-                Ok(name) => Self::Text(name.to_owned()),
-                Err(_) => Self::Bytes { hex: hex(name) },
-            },
-        }
-    }
-}
-
 fn differences_json(out: &mut Output, comparison: Comparison<'_>, counts: &Counts) -> Result<u8> {
     let failure = Failure::default();
-    let differences = comparison.differences()?.map(|difference| {
-        difference.map(|difference| {
+    let differences = comparison.differences()?.inspect(|difference| {
+        if let Ok(difference) = difference {
             counts.count(difference.kind);
-            let detail = |detail: &Detail| DetailText {
-                fact: detail.fact,
-                attribute: detail.attribute.as_deref().map(NameText::new),
-                from: detail.from.as_ref().map(ValueText::from),
-                to: detail.to.as_ref().map(ValueText::from),
-            };
-            DifferenceText {
-                path: PathText::new(&difference.path),
-                change: match difference.kind {
-                    Kind::Added => "added",
-                    Kind::Removed => "removed",
-                    Kind::Changed => "changed",
-                },
-                r#type: kind_word(difference.what),
-                details: difference.details.iter().map(detail).collect(),
-            }
-        })
+        }
     });
     let value = Document {
         a: Head::of(comparison.a),

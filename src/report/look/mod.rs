@@ -21,10 +21,10 @@ use serde::ser::{SerializeSeq as _, Serializer};
 use super::{Report, described};
 use crate::digest::hex;
 use crate::error::{Error, Result};
-use crate::look::{Image, Status, flag_letters, kind_word, mode_text, time_text};
+use crate::look::Image;
 
 pub(crate) use names::Style;
-pub(super) use names::{EntryText, names_text};
+pub(super) use names::names_text;
 
 /// The exit code of a program whose reader went away, as the shell tells it of one that SIGPIPE
 /// ended.
@@ -179,90 +179,11 @@ fn shown(bytes: &[u8]) -> String {
     crate::shown::bytes(bytes).to_string()
 }
 
-/// The bytes of a text that is not UTF-8.
-fn hex_of(bytes: &[u8]) -> Option<String> {
-    str::from_utf8(bytes).is_err().then(|| hex(bytes))
-}
-
 /// A value that is no text, for people: at most so many of its bytes.
 fn bytes_text(value: &[u8], most: usize) -> String {
     match value.get(..most) {
         Some(start) if value.len() > most => format!("0x{}… ({} bytes)", hex(start), value.len()),
         _ => format!("0x{}", hex(value)),
-    }
-}
-
-macro_rules! names {
-    ($($type:ident { $text:ident, $hex:ident }),* $(,)?) => {$(
-        /// Bytes as members of a JSON object.
-        #[derive(Debug, Serialize)]
-        struct $type {
-            $text: String,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            $hex: Option<String>,
-        }
-
-        impl $type {
-            fn new(bytes: &[u8]) -> Self {
-                Self { $text: String::from_utf8_lossy(bytes).into_owned(), $hex: hex_of(bytes) }
-            }
-        }
-    )*};
-}
-
-names! {
-    PathText { path, path_hex },
-    TargetText { target, target_hex },
-    NameText { name, name_hex },
-    LabelText { label, label_hex },
-    LastMountedText { last_mounted, last_mounted_hex },
-}
-
-/// What an inode says, for machines.
-#[derive(Debug, Serialize)]
-struct StatusText {
-    inode: u32,
-    r#type: &'static str,
-    permissions: String,
-    mode: String,
-    uid: u32,
-    gid: u32,
-    links: u16,
-    size: u64,
-    blocks: u64,
-    device: Option<String>,
-    modified: String,
-    accessed: String,
-    changed: String,
-    created: Option<String>,
-    flags: String,
-    flags_word: u32,
-    generation: u32,
-    project: u32,
-}
-
-impl StatusText {
-    fn new(status: &Status) -> Self {
-        Self {
-            inode: status.inode,
-            r#type: kind_word(status.kind),
-            permissions: mode_text(status.kind, status.mode),
-            mode: format!("{:04o}", status.mode),
-            uid: status.uid,
-            gid: status.gid,
-            links: status.links,
-            size: status.size,
-            blocks: status.sectors,
-            device: status.device.map(|device| format!("{}:{}", device.major, device.minor)),
-            modified: time_text(status.modified),
-            accessed: time_text(status.accessed),
-            changed: time_text(status.changed),
-            created: status.created.map(time_text),
-            flags: flag_letters(status.flags),
-            flags_word: status.flags,
-            generation: status.generation,
-            project: status.project,
-        }
     }
 }
 

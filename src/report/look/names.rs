@@ -5,9 +5,7 @@ use std::io::{self, Write};
 use ext4_writer::Timestamp;
 use serde::Serialize;
 
-use super::{
-    Failure, Head, NameText, Output, PathText, StatusText, Stream, TargetText, document, shown,
-};
+use super::{Failure, Head, Output, Stream, document, shown};
 use crate::error::Result;
 use crate::look::{Image, Line, Step, mode_text, time_text};
 use crate::report::{Format, Report};
@@ -52,38 +50,13 @@ where
     error: &'a Failure,
 }
 
-/// A name for machines.
-#[derive(Serialize)]
-pub(in crate::report) struct EntryText {
-    #[serde(flatten)]
-    path: PathText,
-    #[serde(flatten)]
-    status: StatusText,
-    #[serde(flatten)]
-    target: Option<TargetText>,
-    attributes: Vec<NameText>,
-}
-
-impl EntryText {
-    /// The name that a step of a listing is, if it is one.
-    pub(in crate::report) fn of(step: Step) -> Option<Self> {
-        let Step::Name(line) = step else { return None };
-        Some(Self {
-            path: PathText::new(&line.path),
-            status: StatusText::new(&line.status),
-            target: line.target.as_deref().map(TargetText::new),
-            attributes: line.attributes.iter().map(|name| NameText::new(name)).collect(),
-        })
-    }
-}
-
 fn names_json(
     out: &mut Output,
     image: &Image,
     steps: impl Iterator<Item = Result<Step>>,
 ) -> Result<u8> {
     let failure = Failure::default();
-    let entries = steps.filter_map(|step| step.map(EntryText::of).transpose());
+    let entries = steps.filter_map(|step| step.map(Step::into_line).transpose());
     let entries = Stream::new(entries, &failure);
     document(out, &Document { head: Head::of(image), entries, error: &failure })?;
     Ok(failure.code())

@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use ext4_writer::reader::{Attribute, AttributePlace, Extent};
 use serde::Serialize;
 
-use super::{
-    Failure, Head, NameText, Output, PathText, StatusText, Stream, TargetText, bytes_text,
-    document, hex, shown,
-};
+use super::{Failure, Head, Output, Stream, bytes_text, document, hex, shown};
 use crate::error::Result;
-use crate::look::{AttributeValue, Image, Stat, decode};
+use crate::look::text::{NameText, PathText, TargetText};
+use crate::look::{
+    AttributeValue, Image, Stat, Status, decode, flag_letters, kind_word, mode_text, time_text,
+};
 use crate::report::{Format, Report};
 
 /// How much of a value that is no text people see.
@@ -40,7 +40,7 @@ where
     #[serde(flatten)]
     path: PathText,
     #[serde(flatten)]
-    status: StatusText,
+    status: &'a Status,
     #[serde(flatten)]
     target: Option<TargetText>,
     attributes: Vec<AttributeText>,
@@ -84,7 +84,7 @@ fn stat_json(out: &mut Output, image: &Image, stat: &Stat<'_>) -> Result<u8> {
     let value = Document {
         head: Head::of(image),
         path: PathText::new(&stat.path),
-        status: StatusText::new(&stat.status),
+        status: &stat.status,
         target: stat.target.as_deref().map(TargetText::new),
         attributes: stat.attributes.iter().map(attribute_json).collect(),
         offset: stat.place,
@@ -137,27 +137,27 @@ fn stat_text(out: &mut Output, stat: &Stat<'_>) -> Result<()> {
 }
 
 fn print_facts(out: &mut Output, stat: &Stat<'_>) -> io::Result<()> {
-    let status = StatusText::new(&stat.status);
+    let status = &stat.status;
     let mut line = |name: &str, value: &str| writeln!(out, "{name:<12}{value}");
     line("path", &shown(&stat.path))?;
     line("inode", &format!("{} (at byte {})", status.inode, stat.place))?;
-    line("type", status.r#type)?;
+    line("type", kind_word(status.kind))?;
     if let Some(target) = &stat.target {
         line("target", &shown(target))?;
     }
-    line("mode", &format!("{} {}", status.mode, status.permissions))?;
+    line("mode", &format!("{:04o} {}", status.mode, mode_text(status.kind, status.mode)))?;
     line("owner", &format!("{}:{}", status.uid, status.gid))?;
     line("links", &status.links.to_string())?;
     line("size", &status.size.to_string())?;
-    line("blocks", &format!("{} of 512 bytes", status.blocks))?;
-    if let Some(device) = &status.device {
-        line("device", device)?;
+    line("blocks", &format!("{} of 512 bytes", status.sectors))?;
+    if let Some(device) = status.device_text() {
+        line("device", &device)?;
     }
-    line("modified", &status.modified)?;
-    line("accessed", &status.accessed)?;
-    line("changed", &status.changed)?;
-    line("created", status.created.as_deref().unwrap_or("not recorded"))?;
-    line("flags", &format!("{:#x} {}", status.flags_word, status.flags))?;
+    line("modified", &time_text(status.modified))?;
+    line("accessed", &time_text(status.accessed))?;
+    line("changed", &time_text(status.changed))?;
+    line("created", &status.created.map_or_else(|| "not recorded".to_owned(), time_text))?;
+    line("flags", &format!("{:#x} {}", status.flags, flag_letters(status.flags)))?;
     line("generation", &status.generation.to_string())?;
     line("project", &status.project.to_string())?;
     line("checksum", checksum(stat))?;

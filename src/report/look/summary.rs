@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Head, LabelText, LastMountedText, Output, document, shown};
+use super::{Head, Output, document, shown};
 use crate::error::Result;
+use crate::look::text::{LabelText, LastMountedText};
 use crate::look::{Image, Oci, Summary, time_text};
 use crate::report::{Format, Report, bytes};
 
