@@ -92,7 +92,7 @@ pub struct PruneOptions {
 }
 
 #[derive(Deserialize)]
-struct Shape {
+struct DocumentMembers {
     manifests: Option<IgnoredAny>,
     layers: Option<IgnoredAny>,
     rootfs: Option<IgnoredAny>,
@@ -264,9 +264,9 @@ fn kind_of(file: &Listed) -> Result<CacheEntryKind> {
     }
     opened.take(MAX_DOCUMENT).read_to_end(&mut body).map_err(fail)?;
     Ok(match serde_json::from_slice(&body) {
-        Ok(Shape { manifests: Some(_), .. }) => CacheEntryKind::Index,
-        Ok(Shape { layers: Some(_), .. }) => CacheEntryKind::Manifest,
-        Ok(Shape { rootfs: Some(_), .. }) => CacheEntryKind::Config,
+        Ok(DocumentMembers { manifests: Some(_), .. }) => CacheEntryKind::Index,
+        Ok(DocumentMembers { layers: Some(_), .. }) => CacheEntryKind::Manifest,
+        Ok(DocumentMembers { rootfs: Some(_), .. }) => CacheEntryKind::Config,
         Ok(_) | Err(_) => CacheEntryKind::Layer,
     })
 }

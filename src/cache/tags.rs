@@ -20,7 +20,7 @@ const MAX_LENGTH: u64 = 16 << 10;
 
 /// One file's content. The reference is repeated since the file's name is only its hash.
 #[derive(Serialize, Deserialize)]
-struct Record {
+struct TagRecord {
     reference: String,
     digest: String,
 }
@@ -35,7 +35,7 @@ impl Cache {
             let mut body = Vec::new();
             let file = open::regular(&record_path(root, reference)).ok()?;
             file.take(MAX_LENGTH).read_to_end(&mut body).ok()?;
-            let record: Record = serde_json::from_slice(&body).ok()?;
+            let record: TagRecord = serde_json::from_slice(&body).ok()?;
             record.digest.parse().ok().filter(|_| record.reference == reference)
         })
     }
@@ -47,7 +47,7 @@ impl Cache {
         }
         let target = record_path(&self.root, reference);
         make_directory(&self.root.join(REFERENCES))?;
-        let record = Record { reference: reference.to_owned(), digest: digest.to_string() };
+        let record = TagRecord { reference: reference.to_owned(), digest: digest.to_string() };
         let body = serde_json::to_vec(&record).map_err(|error| {
             crate::error::Error::internal("cannot write down a reference").with_source(error)
         })?;

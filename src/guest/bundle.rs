@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::units::{Wanted, enable};
+use super::units::{UnitToEnable, enable};
 use crate::error::{Error, Result};
 use crate::flatten::{Flattener, ReadableTarget, Target};
 use crate::inject::{Adding, Addition, TreeHasher, add_below, open_overlay};
@@ -99,11 +99,11 @@ impl Bundle {
             return Err(self.refuse(format!("it enables {count} units, {MAX_UNITS} are the most")));
         }
         let units = manifest.enable.into_iter().map(|unit| match unit {
-            Unit::Name(unit) => Wanted { unit, by: None },
-            Unit::Wanted(Named { unit, wanted_by }) => Wanted { unit, by: Some(wanted_by) },
+            Unit::Name(unit) => UnitToEnable { unit, by: None },
+            Unit::Wanted(Named { unit, wanted_by }) => UnitToEnable { unit, by: Some(wanted_by) },
         });
-        let units: Vec<Wanted> = units.collect();
-        for Wanted { unit, by } in &units {
+        let units: Vec<UnitToEnable> = units.collect();
+        for UnitToEnable { unit, by } in &units {
             adding.hasher.field(b"unit")?;
             adding.hasher.field(unit.as_bytes())?;
             adding.hasher.field(by.as_deref().unwrap_or_default().as_bytes())?;

@@ -24,13 +24,13 @@ const VERSION: u32 = 1;
 /// What an image says of itself: the same wherever and whenever it is made, so nothing of the host.
 #[derive(Clone, Debug)]
 pub struct Description {
-    content: Content,
-    origin: Origin,
+    content: DescribedContent,
+    origin: Provenance,
 }
 
 /// What follows from the image alone, however it was packed and wherever it came from.
 #[derive(Clone, Debug, Serialize)]
-struct Content {
+struct DescribedContent {
     version: u32,
     banger: &'static str,
     identity: String,
@@ -46,16 +46,16 @@ struct Content {
 
 /// Where the image came from, and how it was packed there.
 #[derive(Clone, Debug, Serialize)]
-struct Origin {
+struct Provenance {
     /// The image's name; what comes from a path of the host has none.
     reference: Option<String>,
     index: Option<String>,
     manifest: Option<String>,
-    layers: Vec<Layer>,
+    layers: Vec<DescribedLayer>,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Layer {
+struct DescribedLayer {
     digest: String,
     diff_id: Option<String>,
     media_type: String,
@@ -66,9 +66,9 @@ struct Layer {
 #[derive(Serialize)]
 struct Sidecar<'a> {
     #[serde(flatten)]
-    content: &'a Content,
+    content: &'a DescribedContent,
     #[serde(flatten)]
-    origin: &'a Origin,
+    origin: &'a Provenance,
     /// What is true of the file.
     file: Value,
 }
@@ -102,7 +102,7 @@ impl Description {
     pub fn new(image: &Image, has_name: bool, options: Value) -> Result<Self> {
         let diff_id =
             |layer: &crate::source::Layer| layer.diff_id.as_ref().map(ToString::to_string);
-        let layers = image.layers.iter().map(|layer| Layer {
+        let layers = image.layers.iter().map(|layer| DescribedLayer {
             digest: layer.digest.to_string(),
             diff_id: diff_id(layer),
             media_type: layer.media_type.clone(),
@@ -114,7 +114,7 @@ impl Description {
                 Error::bad_data("the image's config is no JSON that can be kept").with_source(error)
             })?),
         };
-        let content = Content {
+        let content = DescribedContent {
             version: VERSION,
             banger: env!("CARGO_PKG_VERSION"),
             identity: image.identity.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -124,7 +124,7 @@ impl Description {
             start: None,
             config,
         };
-        let origin = Origin {
+        let origin = Provenance {
             reference: has_name.then(|| image.reference.clone()),
             index: image.index_digest.as_ref().map(ToString::to_string),
             manifest: image.manifest_digest.as_ref().map(ToString::to_string),

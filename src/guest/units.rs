@@ -33,7 +33,7 @@ const MAX_TOTAL: usize = 2000;
 
 /// A unit to enable, for somebody or for whom its file names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Wanted {
+pub(super) struct UnitToEnable {
     pub(super) unit: String,
     pub(super) by: Option<String>,
 }
@@ -52,7 +52,7 @@ struct Install {
 pub(super) fn enable<T: ReadableTarget>(
     image: &mut Flattener<'_, T>,
     bundle: &str,
-    units: Vec<Wanted>,
+    units: Vec<UnitToEnable>,
     time: Timestamp,
 ) -> Result<()> {
     if units.is_empty() {
@@ -69,11 +69,11 @@ pub(super) fn enable<T: ReadableTarget>(
     }
     let mut enabler = Enabler { image, bundle, time };
     // Each is counted and enabled once, also one that wants itself by Also=.
-    let mut known: BTreeSet<Wanted> = units.iter().cloned().collect();
-    let mut waiting: VecDeque<Wanted> = units.into();
+    let mut known: BTreeSet<UnitToEnable> = units.iter().cloned().collect();
+    let mut waiting: VecDeque<UnitToEnable> = units.into();
     while let Some(wanted) = waiting.pop_front() {
         for unit in enabler.enable(&wanted)? {
-            let also = Wanted { unit, by: None };
+            let also = UnitToEnable { unit, by: None };
             if known.insert(also.clone()) {
                 waiting.push_back(also);
             }
@@ -95,7 +95,7 @@ struct Enabler<'a, 'b, T: Target> {
 
 impl<T: ReadableTarget> Enabler<'_, '_, T> {
     /// Enables one unit; returns those that it takes with it.
-    fn enable(&mut self, wanted: &Wanted) -> Result<Vec<String>> {
+    fn enable(&mut self, wanted: &UnitToEnable) -> Result<Vec<String>> {
         let unit = self.name(&wanted.unit)?.to_owned();
         let Some(path) = self.file(&unit)? else {
             let what = self.message(&unit);
@@ -284,10 +284,10 @@ mod tests {
     fn links(image: &str, units: &[&str]) -> Result<Vec<String>> {
         let image = format!("usr/lib/systemd/systemd=x {image}");
         let wanted = units.iter().map(|unit| match unit.split_once('<') {
-            Some((unit, by)) => Wanted { unit: unit.to_owned(), by: Some(by.to_owned()) },
-            None => Wanted { unit: (*unit).to_owned(), by: None },
+            Some((unit, by)) => UnitToEnable { unit: unit.to_owned(), by: Some(by.to_owned()) },
+            None => UnitToEnable { unit: (*unit).to_owned(), by: None },
         });
-        let wanted: Vec<Wanted> = wanted.collect();
+        let wanted: Vec<UnitToEnable> = wanted.collect();
         let outcome = flatten_and(vec![layer(&image)], 5, |flattener| {
             flattener.begin_addition("test")?;
             enable(flattener, "test", wanted, Timestamp::from_seconds(5))?;
@@ -396,7 +396,7 @@ mod tests {
         let link = links(&format!("{alias} etc/systemd/system/b.service->/old"), &["a.service"]);
         assert_eq!(link.unwrap(), ["b.service->/lib/systemd/system/a.service"]);
         let none = flatten_and(vec![layer("etc/")], 5, |flattener| {
-            let wanted = vec![Wanted { unit: "a.service".to_owned(), by: None }];
+            let wanted = vec![UnitToEnable { unit: "a.service".to_owned(), by: None }];
             enable(flattener, "test", wanted, Timestamp::from_seconds(5))
         });
         assert!(none.unwrap_err().to_string().contains("the image has no systemd"));

@@ -58,9 +58,9 @@ impl Uninterrupted {
 /// The temporary name of an unfinished file, which goes when this is dropped, or by an
 /// interruption.
 #[derive(Debug)]
-pub(super) struct Temporary(PathBuf);
+pub(super) struct TemporaryName(PathBuf);
 
-impl Temporary {
+impl TemporaryName {
     /// Makes a file by `make`, which says its name, so that no interruption comes between the file
     /// and the note of its name.
     pub(super) fn make<T>(
@@ -84,7 +84,7 @@ impl Temporary {
     }
 }
 
-impl Drop for Temporary {
+impl Drop for TemporaryName {
     fn drop(&mut self) {
         if self.0.as_os_str().is_empty() {
             return;

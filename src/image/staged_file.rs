@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, fchmod, fchown};
 use rustix::io::Errno;
 
 use super::file_sink::FileSink;
-use super::interruption::{Temporary, Uninterrupted};
+use super::interruption::{TemporaryName, Uninterrupted};
 use super::names::{directory_of, move_or_remove, rename_to_new, replace_by, unused_name};
 use super::writable::{check_output, exists, refuse_users};
 use crate::error::{Error, Result};
@@ -25,23 +25,23 @@ pub struct StagedFile {
     file: File,
     output: PathBuf,
     directory: PathBuf,
-    temporary: Option<Temporary>,
+    temporary: Option<TemporaryName>,
     replace: bool,
     /// Whose the file is that was there in the beginning.
-    before: Option<Access>,
+    before: Option<Ownership>,
     /// Whether what is replaced must be an empty file.
     over_nothing: bool,
 }
 
 /// Whose a file is, and who may use it.
 #[derive(Clone, Copy, Debug)]
-struct Access {
+struct Ownership {
     uid: u32,
     gid: u32,
     mode: u32,
 }
 
-impl Access {
+impl Ownership {
     /// That of a regular file; `None` where there is none.
     fn of(path: &Path) -> Option<Self> {
         let found = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
@@ -69,7 +69,7 @@ impl StagedFile {
         Uninterrupted::begin().unpublish();
         let directory = directory_of(output).to_owned();
         // What is replaced may be for its owner's eyes: so is the staged file until it has its mode.
-        let before = Access::of(output).filter(|_| replace);
+        let before = Ownership::of(output).filter(|_| replace);
         let mode = if before.is_some() { 0o600 } else { 0o666 };
         let staged = |file, temporary| Self {
             file,
@@ -129,7 +129,7 @@ impl StagedFile {
 
     /// Makes the file the owner's, and for the eyes, of what it replaces.
     pub(super) fn inherit(&self) -> Result<()> {
-        let access = Access::of(&self.output).or(self.before).filter(|_| self.replace);
+        let access = Ownership::of(&self.output).or(self.before).filter(|_| self.replace);
         access
             .map_or(Ok(()), |access| access.give(&self.file))
             .map_err(|error| cannot_create(&self.output, error))
@@ -209,11 +209,12 @@ fn cannot_create(output: &Path, error: io::Error) -> Error {
     Error::cannot_create(format!("cannot create {}", output.display())).with_source(error)
 }
 
-fn named_file(output: &Path, mode: u32) -> Result<(File, Temporary)> {
+fn named_file(output: &Path, mode: u32) -> Result<(File, TemporaryName)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(mode);
     let make = || unused_name(output, |path| options.open(path));
-    let (temporary, file) = Temporary::make(make).map_err(|error| cannot_create(output, error))?;
+    let (temporary, file) =
+        TemporaryName::make(make).map_err(|error| cannot_create(output, error))?;
     Ok((file, temporary))
 }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-use super::addition::{Addition, Kind};
+use super::addition::{Addition, SourceKind};
 use super::overlay::host;
 use super::tree::{Adding, Copying, HostTree};
 use super::walk::{look_at, walk};
@@ -43,12 +43,12 @@ pub(crate) fn add_below<T: Target>(
     copying.keeps_directories = true;
     copying.mode = addition.mode;
     match kind {
-        Kind::Directory => walk(source, &mut |met| copying.put(met)),
-        Kind::File => look_at(source, &mut |met| copying.put(met)),
-        Kind::Stream if addition.is_standard_input() => {
+        SourceKind::Directory => walk(source, &mut |met| copying.put(met)),
+        SourceKind::File => look_at(source, &mut |met| copying.put(met)),
+        SourceKind::Stream if addition.is_standard_input() => {
             copying.put_stream("standard input", &mut io::stdin().lock())
         }
-        Kind::Stream => {
+        SourceKind::Stream => {
             let mut stream = host("add", source, File::open(source))?;
             copying.put_stream(&shown(source), &mut stream)
         }

@@ -85,23 +85,25 @@ impl Addition {
     /// Fails when the source cannot be read, before any long work begins.
     pub fn check(&self) -> Result<()> {
         match self.kind()? {
-            Kind::Directory => host("add", &self.source, fs::read_dir(&self.source)).map(drop),
-            Kind::File => host("add", &self.source, File::open(&self.source)).map(drop),
+            SourceKind::Directory => {
+                host("add", &self.source, fs::read_dir(&self.source)).map(drop)
+            }
+            SourceKind::File => host("add", &self.source, File::open(&self.source)).map(drop),
             // Opening a pipe would wait for somebody at its other end.
-            Kind::Stream => Ok(()),
+            SourceKind::Stream => Ok(()),
         }
     }
 
     /// What the source is. It may be a link to what is meant; links below it are kept.
-    pub(super) fn kind(&self) -> Result<Kind> {
+    pub(super) fn kind(&self) -> Result<SourceKind> {
         if self.is_standard_input() {
-            return Ok(Kind::Stream);
+            return Ok(SourceKind::Stream);
         }
         let found = host("add", &self.source, fs::metadata(&self.source))?.file_type();
         match found {
-            found if found.is_dir() => Ok(Kind::Directory),
-            found if found.is_file() => Ok(Kind::File),
-            found if found.is_fifo() || found.is_char_device() => Ok(Kind::Stream),
+            found if found.is_dir() => Ok(SourceKind::Directory),
+            found if found.is_file() => Ok(SourceKind::File),
+            found if found.is_fifo() || found.is_char_device() => Ok(SourceKind::Stream),
             _ => Err(Error::bad_data(format!(
                 "cannot add {}: it is neither a file, a directory nor a pipe",
                 shown(&self.source)
@@ -137,7 +139,7 @@ impl Addition {
 }
 
 /// How a source is read.
-pub(super) enum Kind {
+pub(super) enum SourceKind {
     File,
     Directory,
     /// To its end.

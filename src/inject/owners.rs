@@ -49,7 +49,7 @@ enum Whom {
 
 /// A kind of number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub(super) enum IdKind {
     User,
     Group,
 }
@@ -72,23 +72,23 @@ impl OwnerMap {
 }
 
 impl OwnerRange {
-    fn speaks_of(&self, class: Class) -> bool {
+    fn speaks_of(&self, class: IdKind) -> bool {
         match (self.whom, class) {
-            (Whom::Both, _) | (Whom::Users, Class::User) | (Whom::Groups, Class::Group) => true,
-            (Whom::Users, Class::Group) | (Whom::Groups, Class::User) => false,
+            (Whom::Both, _) | (Whom::Users, IdKind::User) | (Whom::Groups, IdKind::Group) => true,
+            (Whom::Users, IdKind::Group) | (Whom::Groups, IdKind::User) => false,
         }
     }
 
     fn overlaps(&self, other: &Self) -> bool {
         let last = |range: &Self| range.host.saturating_add(range.count.saturating_sub(1));
         let share = |class| self.speaks_of(class) && other.speaks_of(class);
-        (share(Class::User) || share(Class::Group))
+        (share(IdKind::User) || share(IdKind::Group))
             && self.host <= last(other)
             && other.host <= last(self)
     }
 
     /// The number in the image of one of the host's.
-    fn find(&self, class: Class, id: u32) -> Option<u32> {
+    fn find(&self, class: IdKind, id: u32) -> Option<u32> {
         let place = id.checked_sub(self.host).filter(|place| *place < self.count);
         place.filter(|_| self.speaks_of(class))?.checked_add(self.image)
     }
@@ -96,11 +96,11 @@ impl OwnerRange {
 
 impl Owners {
     /// The number in the image for one of the host's; `None` when nobody said.
-    pub(super) fn number(&self, class: Class, id: u32) -> Option<u32> {
+    pub(super) fn number(&self, class: IdKind, id: u32) -> Option<u32> {
         match (self, class) {
             (Self::Kept, _) => Some(id),
-            (Self::One(owner), Class::User) => Some(owner.uid.unwrap_or(id)),
-            (Self::One(owner), Class::Group) => Some(owner.gid.unwrap_or(id)),
+            (Self::One(owner), IdKind::User) => Some(owner.uid.unwrap_or(id)),
+            (Self::One(owner), IdKind::Group) => Some(owner.gid.unwrap_or(id)),
             (Self::Mapped(OwnerMap(ranges)), _) => {
                 ranges.iter().find_map(|range| range.find(class, id))
             }
@@ -128,8 +128,8 @@ impl Owners {
         let (entries, _) = entries.as_chunks_mut::<8>();
         for [tag, _, _, _, id @ ..] in entries {
             let class = match *tag {
-                2 => Class::User,
-                8 => Class::Group,
+                2 => IdKind::User,
+                8 => IdKind::Group,
                 _ => continue,
             };
             let host = u32::from_le_bytes(*id);
@@ -151,7 +151,7 @@ impl Owners {
             return Ok(value);
         }
         let host = u32::from_le_bytes([*a, *b, *c, *d]);
-        let image = self.number(Class::User, host).ok_or(host)?;
+        let image = self.number(IdKind::User, host).ok_or(host)?;
         [*a, *b, *c, *d] = image.to_le_bytes();
         if image == 0 {
             *revision = REVISION_2;
@@ -220,14 +220,14 @@ mod tests {
         let one = Owners::One("5:6".parse().unwrap());
         let map = mapped(&["1000:0", "100000:1:65535", "g:50:100000:2"]).unwrap();
         for (class, host, kept, single, numbered) in [
-            (Class::User, 1000, 1000, 5, Some(0)),
-            (Class::Group, 1000, 1000, 6, Some(0)),
-            (Class::User, 100_000, 100_000, 5, Some(1)),
-            (Class::User, 165_534, 165_534, 5, Some(65_535)),
-            (Class::User, 165_535, 165_535, 5, None),
-            (Class::Group, 51, 51, 6, Some(100_001)),
-            (Class::User, 51, 51, 5, None),
-            (Class::User, 0, 0, 5, None),
+            (IdKind::User, 1000, 1000, 5, Some(0)),
+            (IdKind::Group, 1000, 1000, 6, Some(0)),
+            (IdKind::User, 100_000, 100_000, 5, Some(1)),
+            (IdKind::User, 165_534, 165_534, 5, Some(65_535)),
+            (IdKind::User, 165_535, 165_535, 5, None),
+            (IdKind::Group, 51, 51, 6, Some(100_001)),
+            (IdKind::User, 51, 51, 5, None),
+            (IdKind::User, 0, 0, 5, None),
         ] {
             assert_eq!(Owners::Kept.number(class, host), Some(kept));
             assert_eq!(one.number(class, host), Some(single));
@@ -235,7 +235,7 @@ mod tests {
         }
         assert_eq!("7".parse::<Owner>().unwrap(), Owner { uid: Some(7), gid: Some(7) });
         let user = Owners::One(Owner { uid: Some(7), gid: None });
-        assert_eq!([Class::User, Class::Group].map(|c| user.number(c, 50)), [Some(7), Some(50)]);
+        assert_eq!([IdKind::User, IdKind::Group].map(|c| user.number(c, 50)), [Some(7), Some(50)]);
     }
 
     #[test]

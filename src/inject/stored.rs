@@ -89,14 +89,14 @@ pub(super) fn size(stat: &Stat) -> u64 {
 }
 
 /// The stored bytes of a file, those of its segments one after the other.
-pub(super) struct Content<'a> {
+pub(super) struct StoredContent<'a> {
     file: &'a File,
     /// The segments that are still to be read, the next one last.
     rest: Vec<Segment>,
     seen: &'a dyn Fn(u64),
 }
 
-impl<'a> Content<'a> {
+impl<'a> StoredContent<'a> {
     pub(super) fn new(file: &'a File, entry: &Entry, seen: &'a dyn Fn(u64)) -> Self {
         let mut rest = match &entry.segments {
             Some(segments) => segments.clone(),
@@ -107,7 +107,7 @@ impl<'a> Content<'a> {
     }
 }
 
-impl Read for Content<'_> {
+impl Read for StoredContent<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let segment = loop {
             match self.rest.last_mut() {

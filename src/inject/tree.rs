@@ -9,8 +9,8 @@ use ext4_writer::Timestamp;
 use rustix::fs::{FileType, Stat};
 
 use super::hasher::TreeHasher;
-use super::owners::{Class, Owners};
-use super::stored::{Content, Stored, bytes, copy_of, size};
+use super::owners::{IdKind, Owners};
+use super::stored::{Stored, StoredContent, bytes, copy_of, size};
 use super::walk::{Met, walk};
 use crate::error::{Error, Result};
 use crate::flatten::{Flattener, Target};
@@ -67,7 +67,7 @@ impl HostTree {
     fn entry(&self, met: &Met<'_>, links: &mut Links) -> Result<Entry> {
         let Stat { st_uid, st_gid, .. } = met.stat;
         let (uid, gid) =
-            (self.owner(met, Class::User, st_uid)?, self.owner(met, Class::Group, st_gid)?);
+            (self.owner(met, IdKind::User, st_uid)?, self.owner(met, IdKind::Group, st_gid)?);
         let kind = match met.kind {
             FileType::Directory => EntryKind::Directory,
             FileType::RegularFile => EntryKind::Regular,
@@ -99,7 +99,7 @@ impl HostTree {
         })
     }
 
-    fn owner(&self, met: &Met<'_>, class: Class, id: u32) -> Result<u32> {
+    fn owner(&self, met: &Met<'_>, class: IdKind, id: u32) -> Result<u32> {
         self.owners.number(class, id).ok_or_else(|| unknown(met, id))
     }
 
@@ -202,7 +202,7 @@ impl<'c, 'a, 'f, 'b, T: Target> Copying<'c, 'a, 'f, 'b, T> {
             let owner = self.tree.owners.number(class, 0);
             owner.ok_or_else(|| Error::internal("nobody says who owns what is added"))
         };
-        let (uid, gid) = (owner(Class::User)?, owner(Class::Group)?);
+        let (uid, gid) = (owner(IdKind::User)?, owner(IdKind::Group)?);
         let entry = Entry::new(self.target.clone(), EntryKind::Regular, mode, time);
         self.apply(&Entry { uid, gid, size, ..entry }, &mut copy)
     }
@@ -224,7 +224,7 @@ impl<'c, 'a, 'f, 'b, T: Target> Copying<'c, 'a, 'f, 'b, T> {
             }
         }
         let seen = self.adding.seen;
-        self.apply(&entry, &mut Content::new(&file, &entry, seen))?;
+        self.apply(&entry, &mut StoredContent::new(&file, &entry, seen))?;
         let after = rustix::fs::fstat(&file).map_err(failed)?;
         if (size(&after), modified(&after)) != (size(&met.stat), modified(&met.stat)) {
             self.flattener.lose("it changed while it was read".to_owned())?;

@@ -45,7 +45,7 @@ enum Subject {
 
 /// The entries of an ACL as far as they were read.
 #[derive(Default)]
-struct Draft {
+struct PartialAcl {
     owner: Option<u16>,
     group: Option<u16>,
     other: Option<u16>,
@@ -72,7 +72,7 @@ impl Acls {
     /// Reads the text of a file's ACL, or of a directory's default ACL. An entry that says of
     /// itself that it is a default belongs to the latter in either.
     pub(super) fn parse(access: Option<&[u8]>, default: Option<&[u8]>) -> Result<Self, Reason> {
-        let (mut for_access, mut for_default) = (Draft::default(), Draft::default());
+        let (mut for_access, mut for_default) = (PartialAcl::default(), PartialAcl::default());
         for (text, is_default) in [(access, false), (default, true)] {
             for entry in entries(text.unwrap_or_default()) {
                 let refuse = |why: Reason| format!("\"{}\" {why}", shown::name(entry));
@@ -103,7 +103,7 @@ impl Acls {
     }
 }
 
-impl Draft {
+impl PartialAcl {
     /// What the entry was before.
     fn set(&mut self, tag: Tag, permissions: u16) -> Option<u16> {
         match tag {

@@ -69,7 +69,7 @@ impl Records {
     /// Adds the records of an extended header's body, later ones over earlier ones.
     pub(super) fn read(&mut self, mut body: &[u8], scope: Scope) -> Result<(), Reason> {
         while !body.is_empty() {
-            let Record { key, value, rest } = split_record(body)?;
+            let PaxRecord { key, value, rest } = split_record(body)?;
             self.set(key, value, scope)
                 .map_err(|why| format!("its record \"{}\" {why}", crate::shown::bytes(&key)))?;
             body = rest;
@@ -195,14 +195,14 @@ impl Records {
     }
 }
 
-struct Record<'a> {
+struct PaxRecord<'a> {
     key: &'a [u8],
     value: &'a [u8],
     rest: &'a [u8],
 }
 
 /// The first record, `LENGTH KEY=VALUE\n`, where the length counts the whole record.
-fn split_record(body: &[u8]) -> Result<Record<'_>, Reason> {
+fn split_record(body: &[u8]) -> Result<PaxRecord<'_>, Reason> {
     let parse = || {
         let space = body.iter().position(|byte| *byte == b' ')?;
         let digits = body.get(..space).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
@@ -211,7 +211,7 @@ fn split_record(body: &[u8]) -> Result<Record<'_>, Reason> {
         let record = record.get(space.checked_add(1)?..)?.strip_suffix(b"\n")?;
         let equals = record.iter().position(|byte| *byte == b'=')?;
         let (key, value) = record.split_at_checked(equals)?;
-        Some(Record { key, value: value.strip_prefix(b"=")?, rest })
+        Some(PaxRecord { key, value: value.strip_prefix(b"=")?, rest })
     };
     let record = parse().ok_or_else(|| {
         let start = body.get(..body.len().min(40)).unwrap_or_default();

@@ -121,7 +121,7 @@ fn sparse_map(segments: &[Segment]) -> Vec<u8> {
 
 /// The header of an entry of so many stored bytes, and the records that go before it.
 fn headers(entry: &Entry, size: u64) -> io::Result<(tar::Header, Vec<u8>)> {
-    let mut records = Records::default();
+    let mut records = PaxText::default();
     let mut header = tar::Header::new_ustar();
     header.set_entry_type(entry_type(entry.kind)?);
     header.set_mode(entry.mode.into());
@@ -182,9 +182,9 @@ fn last_name(path: &[u8]) -> &[u8] {
 
 /// The body of an extended header.
 #[derive(Default)]
-struct Records(Vec<u8>);
+struct PaxText(Vec<u8>);
 
-impl Records {
+impl PaxText {
     /// `LENGTH KEY=VALUE\n`, where the length counts itself.
     fn put(&mut self, key: &[u8], value: &[u8]) {
         // The blank, the equals sign and the newline.

@@ -1,7 +1,7 @@
 //! Which image of several is meant: by name, and by platform.
 
 use super::image_reference::Choice;
-use super::manifest::{Entry, Index};
+use super::manifest::{Index, IndexEntry};
 use super::platform::{self, Platform};
 use super::{Config, Reference, excerpt};
 use crate::error::{Error, Result};
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 const MAX_LISTED: usize = 20;
 
 /// The entry of an index that suits the platform best. `origin` is for messages.
-pub(super) fn by_platform(index: Index, platform: &Platform, origin: &str) -> Result<Entry> {
+pub(super) fn by_platform(index: Index, platform: &Platform, origin: &str) -> Result<IndexEntry> {
     let entries = index.entries;
     let offers = || entries.iter().map(|entry| entry.platform.as_ref());
     let chosen = platform.choose(offers()).or_else(|| {
@@ -28,7 +28,7 @@ pub(super) fn by_platform(index: Index, platform: &Platform, origin: &str) -> Re
 
 /// What the image runs on. The index is believed before the config: builders are known to leave
 /// their own architecture in the configs of other platforms.
-pub(super) fn settle(
+pub(super) fn resolve_platform(
     wanted: &Platform,
     promised: Option<Platform>,
     config: &Config,

@@ -13,7 +13,7 @@ use crate::layer::pax::{Records, Rights, Scope};
 use crate::layer::sparse::{self, Layout, SparseError};
 
 /// A regular file's size, stored bytes and segments.
-struct Content {
+struct BodyLayout {
     size: u64,
     segments: Option<Vec<Segment>>,
 }
@@ -49,7 +49,7 @@ impl<R: Read> Archive<R> {
         header: &Header,
         kind: EntryKind,
         records: &mut Records,
-    ) -> Result<Content> {
+    ) -> Result<BodyLayout> {
         let sparse = std::mem::take(&mut records.sparse);
         let old_sparse = header.typeflag() == b'S';
         // Go ignores the size of header-only types, and a directory is one if its flag says so; one
@@ -73,7 +73,7 @@ impl<R: Read> Archive<R> {
         } else {
             self.begin_body(stored);
             let size = if slashed { 0 } else { stored };
-            return Ok(Content { size, segments: None });
+            return Ok(BodyLayout { size, segments: None });
         };
         let layout = layout.map_err(|error| match error {
             SparseError::Refused(why) => self.refuse(&why),
@@ -84,7 +84,7 @@ impl<R: Read> Archive<R> {
             self.begin_body(stored);
         }
         let layout = layout.verify(self.remaining).map_err(|why| self.refuse(&why))?;
-        Ok(Content { size: layout.size, segments: Some(layout.segments) })
+        Ok(BodyLayout { size: layout.size, segments: Some(layout.segments) })
     }
 
     fn read_old_sparse(&mut self, header: &Header) -> Result<Layout, SparseError> {

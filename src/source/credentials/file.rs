@@ -33,14 +33,14 @@ const HUB_SERVER: &str = "https://index.docker.io/v1/";
 #[derive(Debug)]
 pub(super) struct AuthFile {
     name: String,
-    content: Content,
+    content: AuthFileContent,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Content {
+struct AuthFileContent {
     #[serde(default)]
-    auths: BTreeMap<String, Entry>,
+    auths: BTreeMap<String, AuthEntry>,
     #[serde(default)]
     cred_helpers: BTreeMap<String, String>,
     #[serde(default)]
@@ -49,7 +49,7 @@ struct Content {
 
 /// One entry; what it holds is secret, so it has no `Debug` of its own that would show it.
 #[derive(Default, Deserialize)]
-struct Entry {
+struct AuthEntry {
     #[serde(default)]
     auth: String,
     #[serde(default)]
@@ -62,7 +62,7 @@ struct Entry {
     registry_token: String,
 }
 
-impl std::fmt::Debug for Entry {
+impl std::fmt::Debug for AuthEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Entry")
     }
@@ -104,7 +104,10 @@ impl AuthFile {
         if is_old {
             // The file before config.json is what became its member `auths`.
             let auths = parse(&name, &text)?;
-            return Ok(Some(Self { name, content: Content { auths, ..Content::default() } }));
+            return Ok(Some(Self {
+                name,
+                content: AuthFileContent { auths, ..AuthFileContent::default() },
+            }));
         }
         Self::parse(&name, &text).map(Some)
     }
@@ -122,8 +125,8 @@ impl AuthFile {
         repository: &str,
         limit: Duration,
     ) -> Result<Option<FoundCredentials>> {
-        let wanted = Wanted::new(registry, repository);
-        let Content { cred_helpers, creds_store, .. } = &self.content;
+        let wanted = AuthKey::new(registry, repository);
+        let AuthFileContent { cred_helpers, creds_store, .. } = &self.content;
         let own = wanted.best(cred_helpers.iter()).map(|(_, name)| (name, "credHelpers"));
         // docker/cli: an entry without a name says that the file knows, not the general helper.
         let is_file = own.is_some_and(|(name, _)| name.is_empty());
@@ -160,7 +163,7 @@ fn parse<T: Default + DeserializeOwned>(name: &str, text: &str) -> Result<T> {
     })
 }
 
-impl Entry {
+impl AuthEntry {
     /// Nothing when the entry is empty: docker leaves such where a helper has the rest.
     fn credentials(&self) -> Result<Option<Credentials>, &'static str> {
         if !self.registry_token.is_empty() {
@@ -193,12 +196,12 @@ impl Entry {
 }
 
 /// The keys under which a repository may stand, the longest first.
-struct Wanted {
+struct AuthKey {
     keys: Vec<String>,
     is_hub: bool,
 }
 
-impl Wanted {
+impl AuthKey {
     fn new(registry: &str, repository: &str) -> Self {
         let mut keys = Vec::new();
         let mut rest = Some(repository);

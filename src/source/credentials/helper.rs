@@ -30,7 +30,7 @@ const UNKNOWN: &str = "credentials not found in native keychain";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer {
+struct HelperAnswer {
     #[serde(default)]
     username: String,
     #[serde(default)]
@@ -84,7 +84,7 @@ pub(super) fn get(
         };
         return Err(failed(why).with_hint(format!("echo {server} | {program} get shows how")));
     }
-    let answer: Answer = json::from_slice(&output)
+    let answer: HelperAnswer = json::from_slice(&output)
         .map_err(|_| failed("its answer is not what helpers answer".to_owned()))?;
     if answer.username.is_empty() && answer.secret.is_empty() {
         return Ok(None);

@@ -22,9 +22,9 @@ const MAX_HEADERS: usize = 100;
 
 /// What the first directory that knows a host says of it.
 #[derive(Debug, Default)]
-pub(super) struct Directory {
+pub(super) struct HostDirectory {
     path: PathBuf,
-    document: Document,
+    document: HostsToml,
     /// What the certificates beside the file say of the host itself.
     certificates: ConnectionSettings,
 }
@@ -41,7 +41,7 @@ pub(super) struct ConnectionSettings {
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct Document {
+struct HostsToml {
     server: Option<String>,
     /// In the order of the file, which is the order of asking.
     #[serde(default)]
@@ -78,7 +78,7 @@ enum OneOrMore {
     More(Vec<PathBuf>),
 }
 
-impl Directory {
+impl HostDirectory {
     /// The first of the directories that has one for `name`, or one for every host.
     pub(super) fn find(name: &str, directories: &Files) -> Result<Self> {
         for name in names_of(name).into_iter().chain(["_default".to_owned()]) {
@@ -98,7 +98,7 @@ impl Directory {
             Some(text) => {
                 toml::from_str(&text).map_err(|error| malformed(&file, place_of(&error, &text)))?
             }
-            None => Document::default(),
+            None => HostsToml::default(),
         };
         let certificates = certificates_in(&path, expectation)?;
         Ok(Self { path, document, certificates })

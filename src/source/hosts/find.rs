@@ -23,7 +23,7 @@ pub(in crate::source) fn find(
     for place in found {
         let is_origin = !place.is_mirror;
         let is_local = is_local_by_custom(&place.name, host_options, places);
-        let mut local = containerd::Directory::find(&place.name, &places.directories)?;
+        let mut local = containerd::HostDirectory::find(&place.name, &places.directories)?;
         if is_origin {
             hosts.append(&mut local.mirrors(&place.repository, &place.name)?);
         }
@@ -49,7 +49,7 @@ fn is_local_by_custom(name: &str, host_options: &HostOptions, places: &Configura
 fn stand(
     place: &registries_conf::Location,
     host_options: &HostOptions,
-    local: &containerd::Directory,
+    local: &containerd::HostDirectory,
     is_local: bool,
 ) -> Result<Vec<Host>> {
     let is_origin = !place.is_mirror;

@@ -22,16 +22,16 @@ pub(super) struct Location {
 }
 
 #[derive(Deserialize)]
-struct Document {
+struct RegistriesConf {
     #[serde(default)]
-    registry: Vec<Registry>,
+    registry: Vec<RegistryTable>,
     /// Version 1 of the format.
     registries: Option<toml::Table>,
 }
 
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Registry {
+struct RegistryTable {
     #[serde(default)]
     prefix: String,
     #[serde(default)]
@@ -64,7 +64,7 @@ enum Kind {
     TagOnly,
 }
 
-impl Registry {
+impl RegistryTable {
     fn prefix(&self) -> &str {
         if self.prefix.is_empty() { &self.location } else { &self.prefix }
     }
@@ -138,8 +138,8 @@ pub(super) fn find(reference: &Reference, files: &Files) -> Result<Vec<Location>
 
 /// The entry with the longest prefix, and its file. A later file's replaces an earlier one's of
 /// the same prefix.
-fn best(name: &str, files: &Files) -> Result<Option<(PathBuf, Registry)>> {
-    let mut best: Option<(PathBuf, Registry)> = None;
+fn best(name: &str, files: &Files) -> Result<Option<(PathBuf, RegistryTable)>> {
+    let mut best: Option<(PathBuf, RegistryTable)> = None;
     for path in &files.paths {
         let Some(text) = files.expectation.text_of(path)? else { continue };
         for registry in parse(path, &text)? {
@@ -153,8 +153,8 @@ fn best(name: &str, files: &Files) -> Result<Option<(PathBuf, Registry)>> {
     Ok(best)
 }
 
-fn parse(path: &Path, text: &str) -> Result<Vec<Registry>> {
-    let document: Document = toml::from_str(text).map_err(|error| {
+fn parse(path: &Path, text: &str) -> Result<Vec<RegistryTable>> {
+    let document: RegistriesConf = toml::from_str(text).map_err(|error| {
         // It shows the line, over several lines.
         let why = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
         malformed(path, crate::source::excerpt(&why))

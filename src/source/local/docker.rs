@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Deserializer};
 
 use super::archive::IndexedArchive;
-use super::image::{LocalImage, Wanted};
+use super::image::{ImageSelection, LocalImage};
 use super::section::{Section, verify};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ const LAYER_TYPE: &str = "application/vnd.docker.image.rootfs.diff.tar";
 /// One image of `manifest.json`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Item {
+struct ArchiveManifest {
     config: String,
     repo_tags: Option<Vec<String>>,
     layers: Vec<String>,
@@ -57,8 +57,8 @@ impl<'de> Deserialize<'de> for Sizes {
 }
 
 /// Finds the image that is wanted.
-pub(super) fn resolve(archive: &IndexedArchive, wanted: &Wanted<'_>) -> Result<LocalImage> {
-    let Wanted { platform, origin, limits, .. } = *wanted;
+pub(super) fn resolve(archive: &IndexedArchive, wanted: &ImageSelection<'_>) -> Result<LocalImage> {
+    let ImageSelection { platform, origin, limits, .. } = *wanted;
     let item = choose(items(archive, limits)?, archive, wanted)?;
     let (identity, body) = config(archive, &item, limits)?;
     let config = Config::parse(body, limits)?;
@@ -93,14 +93,14 @@ pub(super) fn resolve(archive: &IndexedArchive, wanted: &Wanted<'_>) -> Result<L
         index_digest: None,
         manifest_digest: None,
         identity: Some(identity),
-        platform: Some(select::settle(platform, None, &config, origin)?),
+        platform: Some(select::resolve_platform(platform, None, &config, origin)?),
         config,
         layers,
     };
     LocalImage::new(image, sections)
 }
 
-fn items(archive: &IndexedArchive, limits: &Limits) -> Result<Vec<Item>> {
+fn items(archive: &IndexedArchive, limits: &Limits) -> Result<Vec<ArchiveManifest>> {
     let Some(list) = archive.find("manifest.json")? else {
         return Err(Error::bad_data(format!(
             "{} has no manifest.json: it is not what docker save writes since version 1.10",
@@ -111,7 +111,7 @@ fn items(archive: &IndexedArchive, limits: &Limits) -> Result<Vec<Item>> {
     parse(&list.document(limits.of_list())?, limits)
 }
 
-fn parse(body: &[u8], limits: &Limits) -> Result<Vec<Item>> {
+fn parse(body: &[u8], limits: &Limits) -> Result<Vec<ArchiveManifest>> {
     let malformed = |error: serde_json::Error| {
         // The parser repeats values of the document, whatever their length.
         let why = excerpt(&error.to_string());
@@ -129,8 +129,12 @@ pub(super) fn is_list(body: &[u8], limits: &Limits) -> bool {
     parse(body, limits).is_ok_and(|items| !items.is_empty())
 }
 
-fn choose(items: Vec<Item>, archive: &IndexedArchive, wanted: &Wanted<'_>) -> Result<Item> {
-    let Wanted { choice, origin, limits, .. } = *wanted;
+fn choose(
+    items: Vec<ArchiveManifest>,
+    archive: &IndexedArchive,
+    wanted: &ImageSelection<'_>,
+) -> Result<ArchiveManifest> {
+    let ImageSelection { choice, origin, limits, .. } = *wanted;
     let place = match choice {
         Some(Choice::Number(number)) => *number,
         Some(Choice::Digest(wanted)) => {
@@ -166,7 +170,11 @@ fn choose(items: Vec<Item>, archive: &IndexedArchive, wanted: &Wanted<'_>) -> Re
 }
 
 /// The config with its digest, which is the image's ID.
-fn config(archive: &IndexedArchive, item: &Item, limits: &Limits) -> Result<(Digest, Vec<u8>)> {
+fn config(
+    archive: &IndexedArchive,
+    item: &ArchiveManifest,
+    limits: &Limits,
+) -> Result<(Digest, Vec<u8>)> {
     let section = archive.find(&item.config)?.ok_or_else(|| lacking(archive, &item.config))?;
     let body = section.document(limits.of_config())?;
     let digest = Digest::sha256_of(&body);

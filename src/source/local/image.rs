@@ -6,7 +6,7 @@ use crate::source::image_reference::Choice;
 use crate::source::{BlobReader, Image, Layer, Limits, Platform};
 
 /// Which image of several is wanted, and how much of it is put up with.
-pub(super) struct Wanted<'a> {
+pub(super) struct ImageSelection<'a> {
     pub(super) choice: Option<&'a Choice>,
     pub(super) platform: &'a Platform,
     /// For messages.

@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::image::{LocalImage, Wanted};
+use super::image::{ImageSelection, LocalImage};
 use super::layout_files::LayoutFiles;
 use super::section::{Section, verify};
 use crate::digest::Digest;
@@ -13,7 +13,7 @@ use crate::json;
 use crate::source::image_reference::Choice;
 use crate::source::limits::Bound;
 use crate::source::manifest::{
-    Config, Descriptor, Document, Entry, Index, Manifest, foreign_layer,
+    Config, Descriptor, Document, Index, IndexEntry, Manifest, foreign_layer,
 };
 use crate::source::{Image, Limits, excerpt, select};
 
@@ -27,13 +27,16 @@ struct Marker {
 }
 
 /// Finds the image that is wanted. `origin` is for messages.
-pub(super) fn resolve(layout_files: &LayoutFiles, wanted: &Wanted<'_>) -> Result<LocalImage> {
-    let Wanted { platform, origin, limits, .. } = *wanted;
+pub(super) fn resolve(
+    layout_files: &LayoutFiles,
+    wanted: &ImageSelection<'_>,
+) -> Result<LocalImage> {
+    let ImageSelection { platform, origin, limits, .. } = *wanted;
     check_version(layout_files)?;
     let mut entry = choose(root(layout_files, limits)?, wanted)?;
     let (mut index_digest, mut promised) = (None, entry.platform.take());
     for _ in 0..=limits.nesting {
-        let Entry { descriptor, .. } = entry;
+        let IndexEntry { descriptor, .. } = entry;
         let body = document(layout_files, &descriptor, ("the manifest", limits.of_manifest()))?;
         let declared = Some(descriptor.media_type.as_str()).filter(|name| !name.is_empty());
         match Document::parse(&body, declared, limits)? {
@@ -51,7 +54,7 @@ pub(super) fn resolve(layout_files: &LayoutFiles, wanted: &Wanted<'_>) -> Result
                     index_digest,
                     manifest_digest: Some(descriptor.digest),
                     identity: Some(manifest.config.digest.clone()),
-                    platform: Some(select::settle(platform, promised, &config, origin)?),
+                    platform: Some(select::resolve_platform(platform, promised, &config, origin)?),
                     layers: manifest.layers(&config)?,
                     config,
                 };
@@ -88,8 +91,8 @@ fn root(layout_files: &LayoutFiles, limits: &Limits) -> Result<Index> {
 }
 
 /// The entry that the words mean, and among those of one name the one for the platform.
-fn choose(index: Index, wanted: &Wanted<'_>) -> Result<Entry> {
-    let Wanted { choice, platform, origin, .. } = *wanted;
+fn choose(index: Index, wanted: &ImageSelection<'_>) -> Result<IndexEntry> {
+    let ImageSelection { choice, platform, origin, .. } = *wanted;
     let missing = |what: String| Error::not_found(format!("{origin} has no image {what}"));
     match choice {
         Some(Choice::Number(number)) => {
@@ -109,8 +112,8 @@ fn choose(index: Index, wanted: &Wanted<'_>) -> Result<Entry> {
     let places = select::by_name(&names, select::name_of(choice), origin)?;
     let mut entries: Vec<_> = index.entries.into_iter().map(Some).collect();
     let mut take = |place: usize| entries.get_mut(place).and_then(Option::take);
-    let entries: Vec<Entry> = places.into_iter().filter_map(&mut take).collect();
-    match <[Entry; 1]>::try_from(entries) {
+    let entries: Vec<IndexEntry> = places.into_iter().filter_map(&mut take).collect();
+    match <[IndexEntry; 1]>::try_from(entries) {
         // Its own platform is judged when it is known.
         Ok([only]) => Ok(only),
         Err(entries) => select::by_platform(Index { entries }, platform, origin),

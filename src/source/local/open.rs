@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use super::archive::IndexedArchive;
 use super::directory::{self, LayoutDirectory};
-use super::image::{LocalImage, Wanted};
+use super::image::{ImageSelection, LocalImage};
 use super::layout_files::LayoutFiles;
 use super::root_archive::{self, RootArchive};
 use super::{daemon, docker, kind, layout, spool};
@@ -80,7 +80,8 @@ impl Local {
     /// each layer.
     pub fn resolve(self, platform: &Platform) -> Result<Resolved> {
         let Self { origin, opened, choice, limits } = self;
-        let wanted = Wanted { choice: choice.as_ref(), platform, origin: &origin, limits: &limits };
+        let wanted =
+            ImageSelection { choice: choice.as_ref(), platform, origin: &origin, limits: &limits };
         let found = match opened {
             Opened::Layout(layout) => layout::resolve(&layout, &wanted),
             Opened::Docker(archive) => docker::resolve(&archive, &wanted),

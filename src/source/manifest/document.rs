@@ -28,12 +28,12 @@ pub enum Document {
 #[derive(Debug)]
 pub struct Index {
     /// What there is to choose from.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<IndexEntry>,
 }
 
 /// One choice of an index.
 #[derive(Debug)]
-pub struct Entry {
+pub struct IndexEntry {
     /// The manifest, or a nested index.
     pub descriptor: Descriptor,
     /// What it runs on, when the index says so.
@@ -54,7 +54,7 @@ pub struct Manifest {
 /// The members that tell an index, a manifest and the schema 1 of old apart.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Shape {
+struct DocumentMembers {
     schema_version: Option<u64>,
     media_type: Option<String>,
     #[serde(default, deserialize_with = "named")]
@@ -123,16 +123,16 @@ impl Document {
     ///
     /// A document that could be read in two ways is refused (CVE-2021-41190).
     pub fn parse(body: &[u8], content_type: Option<&str>, limits: &Limits) -> Result<Self> {
-        let shape: Shape = from_json(body, "manifest")?;
+        let shape: DocumentMembers = from_json(body, "manifest")?;
         let count = |list: &Member| list.flatten().map_or(0, |Count(count)| count);
         match shape.kind(content_type)? {
-            Kind::Index => {
+            DocumentKind::Index => {
                 limits.check_entries("the image's index", count(&shape.manifests))?;
                 let document: IndexDocument = from_json(body, "index")?;
-                let entries = document.manifests.into_iter().map(Entry::from).collect();
+                let entries = document.manifests.into_iter().map(IndexEntry::from).collect();
                 Ok(Self::Index(Index { entries }))
             }
-            Kind::Manifest => {
+            DocumentKind::Manifest => {
                 limits.check_layers("the manifest", count(&shape.layers))?;
                 let document: ManifestDocument = from_json(body, "manifest")?;
                 let manifest = Manifest { config: document.config, layers: document.layers };
@@ -143,7 +143,7 @@ impl Document {
     }
 }
 
-impl From<EntryDocument> for Entry {
+impl From<EntryDocument> for IndexEntry {
     fn from(document: EntryDocument) -> Self {
         let platform = document.platform.map(|platform| {
             Platform::new(&platform.os, &platform.architecture, platform.variant.as_deref())
@@ -158,13 +158,13 @@ impl From<EntryDocument> for Entry {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum DocumentKind {
     Index,
     Manifest,
 }
 
-impl Shape {
-    fn kind(&self, content_type: Option<&str>) -> Result<Kind> {
+impl DocumentMembers {
+    fn kind(&self, content_type: Option<&str>) -> Result<DocumentKind> {
         let served = content_type.map(essence).filter(|media_type| !is_generic(media_type));
         let written = self.media_type.as_deref().map(essence).filter(|name| !name.is_empty());
         if let (Some(served), Some(written)) = (&served, &written)
@@ -186,13 +186,13 @@ impl Shape {
         }
         let (manifests, layers) = (self.manifests, self.layers);
         let shaped = match (manifests.flatten(), layers.flatten(), &self.config) {
-            (Some(_), None, None) => Kind::Index,
-            (None, Some(_), Some(_)) => Kind::Manifest,
+            (Some(_), None, None) => DocumentKind::Index,
+            (None, Some(_), Some(_)) => DocumentKind::Manifest,
             (Some(_), _, _) => {
                 return Err(Error::bad_data("the document is an index and a manifest at once"));
             }
-            (None, None, Some(_)) if layers.is_some() => Kind::Manifest,
-            (None, None, None) if manifests.is_some() => Kind::Index,
+            (None, None, Some(_)) if layers.is_some() => DocumentKind::Manifest,
+            (None, None, None) if manifests.is_some() => DocumentKind::Index,
             (None, _, _) => {
                 let kind = declared.map_or_else(String::new, |t| format!(" (\"{}\")", excerpt(t)));
                 return Err(Error::bad_data(format!(
@@ -202,8 +202,8 @@ impl Shape {
         };
         let named = match declared {
             None => return Ok(shaped),
-            Some(OCI_INDEX | DOCKER_INDEX) => Kind::Index,
-            Some(OCI_MANIFEST | DOCKER_MANIFEST) => Kind::Manifest,
+            Some(OCI_INDEX | DOCKER_INDEX) => DocumentKind::Index,
+            Some(OCI_MANIFEST | DOCKER_MANIFEST) => DocumentKind::Manifest,
             Some(other) => {
                 return Err(Error::bad_data(format!(
                     "not a container image: the manifest's type is \"{}\"",

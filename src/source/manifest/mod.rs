@@ -14,6 +14,6 @@ mod tests;
 pub use self::config::{Config, History};
 pub use self::descriptor::Descriptor;
 pub(super) use self::descriptor::foreign_layer;
-pub use self::document::{Document, Entry, Index, Manifest};
+pub use self::document::{Document, Index, IndexEntry, Manifest};
 pub(super) use self::lists::Count;
 pub use self::media_types::ACCEPTED;

@@ -77,7 +77,7 @@ impl RepositoryClient {
     /// Asks no mirror any more: one of them may have sent wrong bytes.
     pub(super) fn leave_mirrors(&self) {
         let mirrors = self.endpoints.iter().filter(|endpoint| endpoint.host.is_mirror);
-        mirrors.for_each(Endpoint::is_found_down);
+        mirrors.for_each(Endpoint::mark_down);
     }
 
     /// The way to an object; none when no registry may be asked.
@@ -200,7 +200,7 @@ impl RepositoryClient {
         let broken = |error| self.broken(object, error, endpoint.connecting());
         let request = asked(request_for(&endpoint.http, address, extent).headers(headers));
         let response = request.send().await.map_err(broken)?;
-        endpoint.is_found_up();
+        endpoint.mark_up();
         let Some(onward) = &endpoint.onward else { return Ok(response) };
         let Some(next) = sent_on(&response) else { return Ok(response) };
         if let Some(why) = refusal(response.url(), response.url(), &next) {

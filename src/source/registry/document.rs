@@ -17,7 +17,7 @@ use crate::source::limits::Bound;
 const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 /// A small body and what came with it.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct FetchedBody {
     pub(super) body: Vec<u8>,
     pub(super) content_type: Option<String>,
     pub(super) digest: Option<String>,
@@ -25,7 +25,7 @@ pub(super) struct Answer {
 
 impl RepositoryClient {
     /// Fetches a document, verified when it is asked for by its digest.
-    pub(super) async fn document(&self, object: &Object, length: Length) -> Result<Answer> {
+    pub(super) async fn document(&self, object: &Object, length: Length) -> Result<FetchedBody> {
         let mut route = self.route(object)?;
         loop {
             match self.try_document(route.endpoint()?, object, length).await {
@@ -40,7 +40,7 @@ impl RepositoryClient {
         endpoint: &Endpoint,
         object: &Object,
         length: Length,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<FetchedBody, Failure> {
         let mut body = self.get(endpoint, object).await?;
         let header = |name: HeaderName| {
             let value = body.response.headers().get(name);
@@ -62,7 +62,7 @@ impl RepositoryClient {
                 Err(coded(Error::bad_data(error), &coding).into())
             }
             (Err(error), None) => Err(error.into()),
-            (Ok(()), _) => Ok(Answer { body: bytes, content_type, digest }),
+            (Ok(()), _) => Ok(FetchedBody { body: bytes, content_type, digest }),
         }
     }
 

@@ -193,7 +193,7 @@ impl Endpoint {
     }
 
     /// An answer has come from there.
-    pub(super) fn is_found_up(&self) {
+    pub(super) fn mark_up(&self) {
         self.answered.store(true, Ordering::Relaxed);
     }
 
@@ -203,7 +203,7 @@ impl Endpoint {
     }
 
     /// Nobody answers there: it is not asked again.
-    pub(super) fn is_found_down(&self) {
+    pub(super) fn mark_down(&self) {
         self.down.store(true, Ordering::Relaxed);
     }
 }

@@ -44,7 +44,9 @@ impl Connection {
                         index_digest,
                         manifest_digest: Some(found.digest),
                         identity: Some(manifest.config.digest.clone()),
-                        platform: Some(select::settle(platform, promised, &config, &origin)?),
+                        platform: Some(select::resolve_platform(
+                            platform, promised, &config, &origin,
+                        )?),
                         config,
                         layers,
                     });

@@ -28,7 +28,7 @@ impl<'a> Route<'a> {
             return self.tries.again_after(failure).await;
         };
         if failure.contact.is_down() {
-            self.endpoint()?.is_found_down();
+            self.endpoint()?.mark_down();
         }
         self.place = next;
         Ok(())

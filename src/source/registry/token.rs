@@ -33,7 +33,7 @@ pub(super) struct Login<'a> {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct TokenAnswer {
     #[serde(default)]
     token: String,
     #[serde(default)]
@@ -281,7 +281,7 @@ impl Login<'_> {
         }
         let nonsense = || Failure::from(Error::unavailable(none("answered with nonsense")));
         // What the parser would repeat may be the token.
-        let answer: Answer = json::from_slice(&body).map_err(|_| nonsense())?;
+        let answer: TokenAnswer = json::from_slice(&body).map_err(|_| nonsense())?;
         let token = [answer.access_token, answer.token].into_iter().find(|token| !token.is_empty());
         token.and_then(|token| bearer(&token)).ok_or_else(nonsense)
     }
