@@ -117,12 +117,14 @@ const LIMITS: [Limit; 25] = [
     of_image(layers::SPARSE, Count, "data segments of a sparse file", |l| {
         Usize(&mut l.layer.sparse_segments)
     }),
-    of_image(layers::HOPS, Count, "symbolic links in a path", |l| U32(&mut l.layer.hops)),
+    of_image(layers::SYMLINK_DEPTH, Count, "symbolic links in a path", |l| {
+        U32(&mut l.layer.symlink_depth)
+    }),
     of_image(
-        layers::DETOURS,
+        layers::TRAVERSALS,
         Count,
         "directories that symbolic links lead through, all paths together",
-        |l| U64(&mut l.layer.detours),
+        |l| U64(&mut l.layer.traversals),
     ),
     of_image(documents::MANIFEST, Bytes, "bytes of an index or a manifest", |l| {
         U64(&mut l.manifest)

@@ -103,7 +103,7 @@ impl<T: Target> Flattener<'_, T> {
         }
         let mut above = *directory;
         while above != self.target.root() {
-            self.detour()?;
+            self.count_traversal()?;
             if self.tombstones.holds(above) {
                 return Ok(false);
             }
@@ -161,7 +161,7 @@ impl<T: Target> Flattener<'_, T> {
             if above == self.target.root() {
                 return Ok(false);
             }
-            self.detour()?;
+            self.count_traversal()?;
             above = self.parent(above)?;
         }
     }

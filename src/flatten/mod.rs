@@ -82,8 +82,8 @@ pub struct Flattener<'b, T: Target> {
     semantics: LayerSemantics,
     /// Bytes of names, targets and attributes so far.
     metadata_bytes: u64,
-    /// Directories that were passed because of symbolic links, see [`Limits::detours`].
-    detours: u64,
+    /// Directories that were passed because of symbolic links, see [`Limits::traversals`].
+    traversals: u64,
     tombstones: Tombstones<T::Node>,
     pending: PendingLinks<T::Node>,
     pending_acls: PendingAcls<T::Node>,
@@ -118,7 +118,7 @@ impl<'b, T: Target> Flattener<'b, T> {
             current: Vec::new(),
             semantics: LayerSemantics::default(),
             metadata_bytes: 0,
-            detours: 0,
+            traversals: 0,
             tombstones: Tombstones::default(),
             pending: PendingLinks::new(),
             pending_acls: PendingAcls::new(),
@@ -280,12 +280,12 @@ impl<'b, T: Target> Flattener<'b, T> {
     /// Counts a directory that is passed because of a symbolic link. Each link is short and each
     /// path too, but without a bound every entry of a hostile image could lead through forty links
     /// of two thousand directories.
-    fn detour(&mut self) -> Result<()> {
-        self.detours = self.detours.saturating_add(1);
-        let limit = self.options.limits.detours;
-        if self.detours > limit {
+    fn count_traversal(&mut self) -> Result<()> {
+        self.traversals = self.traversals.saturating_add(1);
+        let limit = self.options.limits.traversals;
+        if self.traversals > limit {
             let why = format!("symbolic links of the image lead through over {limit} directories");
-            return Err(self.refuse(why).with_hint(flag::raise(flag::DETOURS)));
+            return Err(self.refuse(why).with_hint(flag::raise(flag::TRAVERSALS)));
         }
         Ok(())
     }

@@ -35,7 +35,7 @@ struct Walk<'p, N> {
     /// What is walked, and how far it has been.
     text: Cow<'p, [u8]>,
     position: usize,
-    hops: u32,
+    symlink_depth: u32,
 }
 
 impl<N> Walk<'_, N> {
@@ -100,7 +100,10 @@ impl<T: Target> Flattener<'_, T> {
     fn walk(&mut self, path: &[u8], missing: Missing) -> Result<Option<T::Node>> {
         let root = self.target.root();
         let text = Cow::Borrowed(path);
-        self.walk_on(Walk { at: root, trail: Vec::new(), text, position: 0, hops: 0 }, missing)
+        self.walk_on(
+            Walk { at: root, trail: Vec::new(), text, position: 0, symlink_depth: 0 },
+            missing,
+        )
     }
 
     fn walk_on(
@@ -109,8 +112,8 @@ impl<T: Target> Flattener<'_, T> {
         missing: Missing,
     ) -> Result<Option<T::Node>> {
         while let Some(part) = walk.next_part() {
-            if walk.hops > 0 {
-                self.detour()?;
+            if walk.symlink_depth > 0 {
+                self.count_traversal()?;
             }
             if part == b".." {
                 // Only a link's target has it; at the root it stays there, as in a chroot.
@@ -141,7 +144,9 @@ impl<T: Target> Flattener<'_, T> {
                     {
                         self.outcome.followed.push(link);
                     }
-                    if missing == Missing::Leaf && walk.hops >= self.options.limits.hops {
+                    if missing == Missing::Leaf
+                        && walk.symlink_depth >= self.options.limits.symlink_depth
+                    {
                         return Ok(None);
                     }
                     self.follow(&mut walk, node)?;
@@ -167,11 +172,11 @@ impl<T: Target> Flattener<'_, T> {
 
     /// Goes where a symbolic link points to: the only place where one is followed.
     fn follow(&mut self, walk: &mut Walk<'_, T::Node>, symlink: T::Node) -> Result<()> {
-        walk.hops = walk.hops.saturating_add(1);
-        let limit = self.options.limits.hops;
-        if walk.hops > limit {
+        walk.symlink_depth = walk.symlink_depth.saturating_add(1);
+        let limit = self.options.limits.symlink_depth;
+        if walk.symlink_depth > limit {
             let error = self.refuse(format!("more than {limit} symbolic links lead to it"));
-            return Err(error.with_hint(flag::raise(flag::HOPS)));
+            return Err(error.with_hint(flag::raise(flag::SYMLINK_DEPTH)));
         }
         let target = self.target.symlink_target(symlink).map_err(|error| self.fail(error))?;
         let target = target.into_owned();
@@ -189,9 +194,9 @@ impl<T: Target> Flattener<'_, T> {
     /// has the attributes of the directory that the link leads to (containerd: archive/tar.go,
     /// `mkparent`).
     fn hide(&mut self, walk: &Walk<'_, T::Node>, name: &[u8], symlink: T::Node) -> Result<T::Node> {
-        let Walk { at, ref trail, hops, .. } = *walk;
+        let Walk { at, ref trail, symlink_depth, .. } = *walk;
         let text = Cow::Borrowed(name);
-        let sight = Walk { at, trail: trail.clone(), text, position: 0, hops };
+        let sight = Walk { at, trail: trail.clone(), text, position: 0, symlink_depth };
         let model = self.walk_on(sight, Missing::Look)?;
         if let Some(link) = self.lower_link(walk, name, symlink) {
             self.outcome.hidden.push(link);

@@ -39,10 +39,10 @@ pub struct Limits {
     /// Data segments of one sparse file.
     pub sparse_segments: usize,
     /// Symbolic links in one path.
-    pub hops: u32,
+    pub symlink_depth: u32,
     /// Directories that are passed because of symbolic links, not because an entry's own path
     /// names them, over a whole image.
-    pub detours: u64,
+    pub traversals: u64,
 }
 
 /// The longest target of a symbolic link that a kernel follows: `PATH_MAX` without the NUL.
@@ -82,10 +82,10 @@ pub mod flag {
     pub const XATTR: &str = "xattr-value";
     /// Sets [`Limits::sparse_segments`](super::Limits::sparse_segments).
     pub const SPARSE: &str = "sparse";
-    /// Sets [`Limits::hops`](super::Limits::hops).
-    pub const HOPS: &str = "symlink-depth";
-    /// Sets [`Limits::detours`](super::Limits::detours).
-    pub const DETOURS: &str = "traversal";
+    /// Sets [`Limits::symlink_depth`](super::Limits::symlink_depth).
+    pub const SYMLINK_DEPTH: &str = "symlink-depth";
+    /// Sets [`Limits::traversals`](super::Limits::traversals).
+    pub const TRAVERSALS: &str = "traversal";
 
     /// The advice that ends the error of a bound.
     #[must_use]
@@ -138,8 +138,8 @@ impl Default for Limits {
             xattrs: 64 * KIB,
             xattr: MAX_XATTR,
             sparse_segments: 10_000,
-            hops: 40,
-            detours: 10_000_000,
+            symlink_depth: 40,
+            traversals: 10_000_000,
         }
     }
 }

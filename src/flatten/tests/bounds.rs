@@ -73,8 +73,12 @@ fn every_limit_is_kept_and_its_error_names_it() {
             Limits { sparse_segments: 1, ..usual() },
             &["pax:GNU.sparse.size=9 pax:GNU.sparse.map=1,1,3,1 f=ab"],
         ),
-        (flag::HOPS, Limits { hops: 1, ..usual() }, &["a->b b->c a/x=1"]),
-        (flag::DETOURS, Limits { detours: 5, ..usual() }, &["l->a/b/c l/x=1 y=1 l/z=1 y=1 l/u=1"]),
+        (flag::SYMLINK_DEPTH, Limits { symlink_depth: 1, ..usual() }, &["a->b b->c a/x=1"]),
+        (
+            flag::TRAVERSALS,
+            Limits { traversals: 5, ..usual() },
+            &["l->a/b/c l/x=1 y=1 l/z=1 y=1 l/u=1"],
+        ),
     ];
     for (flag, limits, words) in hits {
         let bytes = || layers(words).into_iter().map(Forge::finish).collect::<Vec<_>>();
@@ -290,7 +294,7 @@ fn p14_thousands_of_paths_of_4096_bytes_are_walked() {
         let name = entry(format!("other/{round}"), EntryKind::Symlink);
         [entry(path(round % 26), EntryKind::Symlink), name]
     });
-    let limits = Limits { detours: 0, ..Limits::default() };
+    let limits = Limits { traversals: 0, ..Limits::default() };
     let options = FlattenOptions { limits, ..FlattenOptions::default() };
     let (flattened, _) = count(options, FIT, |flattener| apply(flattener, entries)).unwrap();
     assert_eq!(flattened.counts.implied_directories, 2048);
