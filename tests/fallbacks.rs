@@ -28,6 +28,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("deferred_error.rs", "error.downcast().unwrap_or_else", "both are errors"),
     ("ext4-writer/src/device.rs", "end.unwrap_or(u64::MAX)", "a number in an error's text"),
     ("threads.rs", "spares.try_recv().unwrap_or_default()", "a new piece where none is spare"),
+    ("emit/render.rs", "group.unwrap_or(0)", "0 stands for no backup"),
     ("geometry.rs", "options.max_size.unwrap_or(default)", "an option"),
     ("options.rs", "bytes.saturating_mul(", "the caller's size, with a limit of its own"),
     ("identity.rs", "options.uuid.unwrap_or_else", "an option"),

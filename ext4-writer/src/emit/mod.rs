@@ -12,11 +12,12 @@ use crate::options::Options;
 use crate::plan::Plan;
 use crate::plan::groups::UnusedTables;
 use crate::plan::internal_file::InternalFile;
+use crate::plan::places::Placed;
 use crate::record::inode::Inode;
 use crate::record::superblock::Superblock;
 use crate::render::journal;
 use crate::render::resize::ResizeMap;
-use crate::render::superblock::{self, Sources};
+use crate::render::superblock;
 use crate::sink::{InitialContents, Sink};
 use crate::tree::Tree;
 use crate::units::{BlockCount, BlockIndex, InodeNumber, Run, index};
@@ -139,7 +140,8 @@ impl<S: Sink> Emitter<'_, S> {
             InitialContents::Unknown | InitialContents::Zeros => journal::OtherBlocks::Zeros,
         };
         let uuid = self.from.plan.identity.uuid;
-        let block = journal::render(&self.from.plan.placed.geometry, uuid, others)?;
+        let length = self.from.plan.placed.geometry.journal;
+        let block = journal::render(self.from.format.block, length, uuid, others)?;
         self.write_buffer.write_block(first.run.start, block.block())?;
         if others == journal::OtherBlocks::Zeros {
             let first = Run::new(first.run.start + ONE, first.run.length - ONE);
@@ -181,13 +183,19 @@ impl<S: Sink> Emitter<'_, S> {
     }
 
     fn resize_inode(&self) -> Result<Option<Inode>> {
-        self.resize().map(|map| map.inode(self.from.options.epoch)).transpose()
+        self.resize().map(|map| map.inode(&self.from.format, self.from.options.epoch)).transpose()
     }
 
     fn resize(&self) -> Option<ResizeMap<'_>> {
-        let placed = &self.from.plan.placed;
-        let place = placed.places.resize_map?;
-        Some(ResizeMap::new(&placed.geometry, placed.allocator.layout(), place))
+        let Placed { geometry, places, allocator } = &self.from.plan.placed;
+        Some(ResizeMap {
+            layout: allocator.layout(),
+            groups: geometry.groups,
+            block_size: geometry.format.block,
+            descriptor_blocks: geometry.descriptor_blocks,
+            reserved_descriptors: geometry.reserved_descriptors,
+            place: places.resize_map?,
+        })
     }
 
     fn resize_map(&mut self) -> Result<()> {
@@ -260,20 +268,8 @@ impl<S: Sink> Emitter<'_, S> {
         let boot = self.from.format.block.first_data_block() - BlockIndex::new(0);
         self.write_buffer.clear(Run::new(BlockIndex::new(0), boot))?;
         let journal = self.journal_inode()?;
-        let sources = Sources {
-            options: self.from.options,
-            geometry: &plan.placed.geometry,
-            uuid: plan.identity.uuid,
-            hash_seed: plan.identity.hash_seed,
-            free_blocks: plan.groups.free_blocks,
-            free_inodes: plan.groups.free_inodes,
-            overhead: plan.overhead(),
-            journal: journal.as_ref(),
-            orphan_file: self.from.plan.orphan_file,
-            layout: plan.placed.allocator.layout(),
-            seed: self.from.seed,
-            written: self.write_buffer.written(),
-        };
+        let from = self.from;
+        let sources = from.superblock_sources(journal.as_ref(), self.write_buffer.written());
         let layout = plan.placed.allocator.layout();
         let backups: Vec<u64> =
             layout.backups_below(u64::from(plan.placed.geometry.groups)).collect();

@@ -17,6 +17,7 @@ use crate::render::directory::{Layout, Named};
 use crate::render::extents::{self, ExtentTree};
 use crate::render::inline::InlineData;
 use crate::render::inode::{internal_file, render, set_extents, value_file};
+use crate::render::superblock::Sources;
 use crate::render::xattr::Lists;
 use crate::tree::{Content, Node, NodeId, Tree};
 use crate::units::{BlockCount, BlockIndex, InodeNumber, widen};
@@ -241,6 +242,44 @@ impl Renderer<'_> {
     /// An inode of the filesystem's own with its checksum.
     pub(super) fn seal_own(&self, number: InodeNumber, inode: &Inode) -> Result<Sealed<Vec<u8>>> {
         self.seed.inode(number, 0).seal_inode(inode, &[], self.format.inode_len())
+    }
+
+    /// What the superblock says, in all of its backups.
+    pub(super) fn superblock_sources<'s>(
+        &'s self,
+        journal: Option<&'s Inode>,
+        written: u64,
+    ) -> Sources<'s> {
+        let (plan, options) = (self.plan, self.options);
+        let geometry = &plan.placed.geometry;
+        let mut backups = plan.placed.allocator.layout().backups_below(geometry.groups.into());
+        // The superblock itself is in group 0, which means no group here.
+        backups.next();
+        Sources {
+            format: geometry.format,
+            features: geometry.features(),
+            blocks: geometry.blocks,
+            reserved: geometry.reserved,
+            inodes: geometry.inodes(),
+            inodes_per_group: geometry.inodes_per_group,
+            groups_per_flex: geometry.groups_per_flex,
+            reserved_descriptors: geometry.reserved_descriptors,
+            backups: [backups.next(), backups.next()].map(|group| group.unwrap_or(0)),
+            label: &options.label,
+            last_mounted: &options.last_mounted,
+            mount_options: options.mount_options,
+            on_error: options.on_error,
+            epoch: options.epoch,
+            uuid: plan.identity.uuid,
+            hash_seed: plan.identity.hash_seed,
+            free_blocks: plan.groups.free_blocks,
+            free_inodes: plan.groups.free_inodes,
+            overhead: plan.overhead(),
+            journal,
+            orphan_file: plan.orphan_file,
+            seed: self.seed,
+            written,
+        }
     }
 }
 

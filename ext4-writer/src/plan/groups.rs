@@ -52,6 +52,19 @@ pub(crate) struct Groups {
     inodes_per_block: u64,
 }
 
+/// Which blocks are in use: those of the allocator.
+fn block_map(placed: &Placed) -> BlockMap {
+    let Placed { geometry, allocator, .. } = placed;
+    BlockMap {
+        layout: allocator.layout().clone(),
+        free: allocator.free_runs().collect(),
+        end_of_use: allocator.end(),
+        end: geometry.end(),
+        groups: geometry.groups,
+        bitmap_size: geometry.format.block.len(),
+    }
+}
+
 const EVERY_GROUP: Error = internal("every group has its bitmaps, its table and its counts");
 
 impl Groups {
@@ -63,7 +76,7 @@ impl Groups {
         unused_tables: UnusedTables,
         seed: FsSeed,
     ) -> Result<Self> {
-        let blocks = BlockMap::new(&placed.geometry, &placed.allocator);
+        let blocks = block_map(placed);
         let length = placed.geometry.format.descriptor_len();
         let mut groups = Self {
             descriptors: Vec::with_capacity(directories.len()),

@@ -151,7 +151,8 @@ impl<'a> Plan<'a> {
         let last = nodes.values.last()?;
         let demand = InodeDemand { used: u64::from(last.get()) };
         let placed = Placed::new(options, format, demand, allocator, file)?;
-        let inodes = InodeMap::new(&placed.geometry, last);
+        let per_group = placed.geometry.inodes_per_group;
+        let inodes = InodeMap { last, per_group, bitmap_size: format.block.len() };
         let directories = directories(tree, &numbering, &placed)?;
         let unused_tables = UnusedTables::new(options, format, initial);
         let groups = Groups::new(&placed, inodes, &directories, unused_tables, seed)?;

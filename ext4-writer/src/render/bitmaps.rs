@@ -1,36 +1,27 @@
 //! Which blocks and inodes of a group are in use, as counts and as bitmaps.
 
-use crate::alloc::Allocator;
 use crate::error::{Error, Result, internal};
 use crate::format::group_layout::GroupLayout;
-use crate::geometry::Geometry;
 use crate::record::low32;
 use crate::units::{BlockCount, BlockIndex, InodeNumber, Run, index, length};
 
 /// The blocks of the filesystem, seen group by group.
 #[derive(Debug)]
 pub(crate) struct BlockMap {
-    layout: GroupLayout,
-    free: Vec<Run>,
-    end_of_use: BlockIndex,
-    end: BlockIndex,
-    groups: u32,
-    bitmap_size: usize,
+    /// What the groups keep for themselves.
+    pub layout: GroupLayout,
+    /// The free runs before `end_of_use`, ascending.
+    pub free: Vec<Run>,
+    /// The block behind the last one in use.
+    pub end_of_use: BlockIndex,
+    /// The block behind the last one of the filesystem.
+    pub end: BlockIndex,
+    pub groups: u32,
+    /// The bytes of a bitmap.
+    pub bitmap_size: usize,
 }
 
 impl BlockMap {
-    /// The map of a filesystem whose blocks in use are all in `space`.
-    pub(crate) fn new(geometry: &Geometry, allocator: &Allocator) -> Self {
-        Self {
-            layout: allocator.layout().clone(),
-            free: allocator.free_runs().collect(),
-            end_of_use: allocator.end(),
-            end: geometry.end(),
-            groups: geometry.groups,
-            bitmap_size: geometry.format.block.len(),
-        }
-    }
-
     /// The blocks of a group that are free.
     pub(crate) fn free_in(&self, group: u32) -> BlockCount {
         self.free_runs(group).map(|run| run.length).sum()
@@ -90,18 +81,14 @@ impl BlockMap {
 /// The inodes of the filesystem, seen group by group: those in use are the first.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InodeMap {
-    last: InodeNumber,
-    per_group: u32,
-    bitmap_size: usize,
+    /// The last inode in use.
+    pub last: InodeNumber,
+    pub per_group: u32,
+    /// The bytes of a bitmap.
+    pub bitmap_size: usize,
 }
 
 impl InodeMap {
-    /// The map of a filesystem whose inodes up to `last` are in use.
-    pub(crate) fn new(geometry: &Geometry, last: InodeNumber) -> Self {
-        let bitmap_size = geometry.format.block.len();
-        Self { last, per_group: geometry.inodes_per_group, bitmap_size }
-    }
-
     /// The inodes of a group that are in use.
     pub(crate) fn used_in(&self, group: u32) -> u32 {
         let before = u64::from(group) * u64::from(self.per_group);

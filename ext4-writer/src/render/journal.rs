@@ -5,8 +5,8 @@ use zerocopy::big_endian::U32;
 
 use crate::checksum::{Sealed, unsummed};
 use crate::error::{Result, internal};
-use crate::geometry::Geometry;
 use crate::record::journal::{JournalSuperblock, MAGIC, SUPERBLOCK_V2};
+use crate::units::{BlockCount, BlockSize};
 
 /// What the journal's other blocks hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +30,12 @@ impl OtherBlocks {
     }
 }
 
-/// The journal's first block: empty, and without features, which the kernel adds when it mounts.
+/// The first block of a journal of so many blocks: empty, and without features, which the kernel adds when it mounts.
 ///
 /// Source: e2fsprogs, `lib/ext2fs/mkjournal.c`, `ext2fs_create_journal_superblock2`.
 pub(crate) fn render(
-    geometry: &Geometry,
+    block_size: BlockSize,
+    length: BlockCount,
     uuid: [u8; 16],
     others: OtherBlocks,
 ) -> Result<Sealed<Vec<u8>>> {
@@ -42,8 +43,8 @@ pub(crate) fn render(
     let mut superblock = JournalSuperblock::empty();
     superblock.header_magic = U32::new(MAGIC);
     superblock.header_blocktype = U32::new(SUPERBLOCK_V2);
-    superblock.blocksize = U32::new(u32::try_from(geometry.format.block.len()).map_err(|_| FITS)?);
-    superblock.maxlen = U32::new(u32::try_from(geometry.journal.get()).map_err(|_| FITS)?);
+    superblock.blocksize = U32::new(u32::try_from(block_size.len()).map_err(|_| FITS)?);
+    superblock.maxlen = U32::new(u32::try_from(length.get()).map_err(|_| FITS)?);
     superblock.first = U32::new(1);
     superblock.sequence = U32::new(others.first_transaction(uuid));
     superblock.uuid = uuid;

@@ -10,12 +10,12 @@ use zerocopy::little_endian::U32;
 
 use crate::checksum::{Sealed, unsummed};
 use crate::error::{Result, internal};
+use crate::format::Format;
 use crate::format::group_layout::GroupLayout;
-use crate::geometry::Geometry;
 use crate::metadata::Timestamp;
 use crate::record::inode::Inode;
 use crate::render::inode::internal_file;
-use crate::units::{BlockCount, BlockIndex};
+use crate::units::{BlockCount, BlockIndex, BlockSize};
 
 /// The place of the double indirect block in `i_block`: `EXT4_DIND_BLOCK`.
 const DOUBLE_INDIRECT: usize = 13;
@@ -24,31 +24,31 @@ const DIRECT: u64 = 12;
 
 /// The resize inode's blocks.
 pub(crate) struct ResizeMap<'a> {
-    geometry: &'a Geometry,
-    layout: &'a GroupLayout,
-    place: BlockIndex,
+    pub layout: &'a GroupLayout,
+    pub groups: u32,
+    pub block_size: BlockSize,
+    pub descriptor_blocks: BlockCount,
+    /// The reserved GDT blocks, behind the descriptors.
+    pub reserved_descriptors: BlockCount,
+    /// Where the double indirect block is.
+    pub place: BlockIndex,
 }
 
 const ADDRESSES_FIT: crate::error::Error =
     internal("the reserved GDT blocks have 32-bit addresses");
 
-impl<'a> ResizeMap<'a> {
-    /// The map whose double indirect block is at `place`.
-    pub(crate) fn new(geometry: &'a Geometry, layout: &'a GroupLayout, place: BlockIndex) -> Self {
-        Self { geometry, layout, place }
-    }
-
+impl ResizeMap<'_> {
     /// The inode.
-    pub(crate) fn inode(&self, epoch: Timestamp) -> Result<Inode> {
-        let block_size = self.geometry.format.block;
+    pub(crate) fn inode(&self, format: &Format, epoch: Timestamp) -> Result<Inode> {
+        let block_size = self.block_size;
         let addresses = block_size.addresses();
         // As if all blocks up to the end of the double indirect one were there.
         let reach = BlockCount::new(addresses * addresses + addresses + DIRECT);
         let backups = crate::units::widen(self.backup_groups().count()) + 1;
-        let reserved = self.geometry.reserved_descriptors.get() * backups;
+        let reserved = self.reserved_descriptors.get() * backups;
         let blocks = BlockCount::new(reserved + 1);
         let size = block_size.bytes_in(reach);
-        let mut inode = internal_file(&self.geometry.format, epoch, size, blocks);
+        let mut inode = internal_file(format, epoch, size, blocks);
         let mut map = [U32::ZERO; 15];
         if let Some(entry) = map.get_mut(DOUBLE_INDIRECT) {
             *entry = address(self.place)?;
@@ -59,12 +59,12 @@ impl<'a> ResizeMap<'a> {
 
     /// All blocks of the map that are not zeros, with their places.
     pub(crate) fn blocks(&self) -> Result<Vec<(BlockIndex, Sealed<Vec<u8>>)>> {
-        let first = self.geometry.descriptor_blocks;
+        let first = self.descriptor_blocks;
         let start = self.layout.group_start(0) + BlockCount::new(1);
-        let addresses = self.geometry.format.block.addresses();
+        let addresses = self.block_size.addresses();
         let mut top = vec![U32::ZERO; usize::try_from(addresses).map_err(|_| ADDRESSES_FIT)?];
         let mut blocks = Vec::new();
-        for number in first.get()..(first + self.geometry.reserved_descriptors).get() {
+        for number in first.get()..(first + self.reserved_descriptors).get() {
             let block = start + BlockCount::new(number);
             let slot = usize::try_from(number % addresses).map_err(|_| ADDRESSES_FIT)?;
             *top.get_mut(slot).ok_or(ADDRESSES_FIT)? = address(block)?;
@@ -80,7 +80,7 @@ impl<'a> ResizeMap<'a> {
     }
 
     fn backup_groups(&self) -> impl Iterator<Item = u64> {
-        self.layout.backups_below(u64::from(self.geometry.groups)).filter(|group| *group > 0)
+        self.layout.backups_below(u64::from(self.groups)).filter(|group| *group > 0)
     }
 }
 

@@ -5,13 +5,13 @@ use zerocopy::little_endian::{U16, U32};
 
 use crate::checksum::{FsSeed, Sealed};
 use crate::error::{Result, internal};
+use crate::format::Format;
 use crate::format::dirhash::seed_words;
 use crate::format::features::Features;
-use crate::format::group_layout::GroupLayout;
 use crate::format::hash::HashedBytes;
 use crate::format::numbers::{FIRST_FREE_INODE, JOURNAL};
-use crate::geometry::Geometry;
-use crate::options::{OnError, Options};
+use crate::metadata::Timestamp;
+use crate::options::{MountOptions, OnError};
 use crate::record::inode::{EXTRA_SIZE, Inode};
 use crate::record::superblock::{
     CHECKSUM_CRC32C, DYNAMIC_REVISION, ERRORS_CONTINUE, ERRORS_PANIC, ERRORS_READ_ONLY,
@@ -24,8 +24,24 @@ use crate::units::{BlockCount, InodeNumber};
 
 /// What the superblock is made of.
 pub(crate) struct Sources<'a> {
-    pub options: &'a Options,
-    pub geometry: &'a Geometry,
+    pub format: Format,
+    /// Those that the filesystem has: of a small one less than the format's.
+    pub features: Features,
+    pub blocks: BlockCount,
+    /// The blocks that only root may fill.
+    pub reserved: BlockCount,
+    pub inodes: u32,
+    pub inodes_per_group: u32,
+    pub groups_per_flex: u32,
+    /// The reserved GDT blocks.
+    pub reserved_descriptors: BlockCount,
+    /// The groups with a backup under `sparse_super2`; 0 stands for none.
+    pub backups: [u64; 2],
+    pub label: &'a [u8],
+    pub last_mounted: &'a [u8],
+    pub mount_options: MountOptions,
+    pub on_error: OnError,
+    pub epoch: Timestamp,
     pub uuid: [u8; 16],
     pub hash_seed: [u8; 16],
     pub free_blocks: BlockCount,
@@ -34,7 +50,6 @@ pub(crate) struct Sources<'a> {
     pub overhead: BlockCount,
     pub journal: Option<&'a Inode>,
     pub orphan_file: Option<InodeNumber>,
-    pub layout: &'a GroupLayout,
     pub seed: FsSeed,
     pub written: u64,
 }
@@ -57,13 +72,12 @@ pub(crate) fn render(sources: &Sources<'_>, group: u64) -> Result<Sealed<Superbl
 }
 
 fn set_counts(superblock: &mut Superblock, sources: &Sources<'_>) {
-    let geometry = sources.geometry;
-    let blocks = geometry.blocks.get();
-    superblock.inodes_count = U32::new(geometry.inodes());
+    let (blocks, reserved) = (sources.blocks.get(), sources.reserved.get());
+    superblock.inodes_count = U32::new(sources.inodes);
     superblock.blocks_count_lo = U32::new(low32(blocks));
     superblock.blocks_count_hi = U32::new(high32(blocks));
-    superblock.r_blocks_count_lo = U32::new(low32(geometry.reserved.get()));
-    superblock.r_blocks_count_hi = U32::new(high32(geometry.reserved.get()));
+    superblock.r_blocks_count_lo = U32::new(low32(reserved));
+    superblock.r_blocks_count_hi = U32::new(high32(reserved));
     let free = sources.free_blocks.get();
     superblock.free_blocks_count_lo = U32::new(low32(free));
     superblock.free_blocks_count_hi = U32::new(high32(free));
@@ -74,15 +88,14 @@ fn set_counts(superblock: &mut Superblock, sources: &Sources<'_>) {
 }
 
 fn set_sizes(superblock: &mut Superblock, sources: &Sources<'_>) -> Result<()> {
-    let geometry = sources.geometry;
-    let (format, block_size) = (&geometry.format, geometry.format.block);
+    let (format, block_size) = (&sources.format, sources.format.block);
     superblock.first_data_block = U32::new(low32(block_size.first_data_block().get()));
     superblock.log_block_size = U32::new(block_size.superblock_log());
     superblock.log_cluster_size = U32::new(block_size.superblock_log());
     superblock.blocks_per_group = U32::new(block_size.blocks_per_group());
     superblock.clusters_per_group = U32::new(block_size.blocks_per_group());
-    superblock.inodes_per_group = U32::new(geometry.inodes_per_group);
-    let reserved = low32(geometry.reserved_descriptors.get());
+    superblock.inodes_per_group = U32::new(sources.inodes_per_group);
+    let reserved = low32(sources.reserved_descriptors.get());
     superblock.reserved_gdt_blocks = U16::new(low16(reserved));
     superblock.first_ino = U32::new(FIRST_FREE_INODE);
     superblock.inode_size = U16::new(format.inode_size);
@@ -94,20 +107,18 @@ fn set_sizes(superblock: &mut Superblock, sources: &Sources<'_>) -> Result<()> {
         superblock.desc_size = U16::new(format.descriptor_size());
     }
     if format.has(Features::FLEX_BG) {
-        let log = sources.options.groups_per_flex.trailing_zeros();
+        let log = sources.groups_per_flex.trailing_zeros();
         let log = u8::try_from(log).map_err(|_| internal("a number of 32 bits has a logarithm"))?;
         superblock.log_groups_per_flex = log;
     }
     if format.has(Features::SPARSE_SUPER2) {
-        let mut backups = sources.layout.backups_below(u64::from(geometry.groups)).skip(1);
-        superblock.backup_bgs =
-            [backups.next(), backups.next()].map(|group| U32::new(group.map_or(0, low32)));
+        superblock.backup_bgs = sources.backups.map(|group| U32::new(low32(group)));
     }
     Ok(())
 }
 
 fn set_features(superblock: &mut Superblock, sources: &Sources<'_>) {
-    let features = sources.geometry.features();
+    let features = sources.features;
     superblock.feature_compat = U32::new(features.compatible());
     superblock.feature_incompat = U32::new(features.incompatible());
     superblock.feature_ro_compat = U32::new(features.read_only());
@@ -117,8 +128,8 @@ fn set_features(superblock: &mut Superblock, sources: &Sources<'_>) {
     if features.contains(Features::METADATA_CSUM_SEED) {
         superblock.checksum_seed = U32::new(sources.seed.get());
     }
-    superblock.default_mount_opts = U32::new(sources.options.mount_options.bits());
-    superblock.flags = U32::new(match sources.options.hashed_bytes {
+    superblock.default_mount_opts = U32::new(sources.mount_options.bits());
+    superblock.flags = U32::new(match sources.format.hashed_bytes {
         HashedBytes::Signed => FLAG_SIGNED_HASH,
         HashedBytes::Unsigned => FLAG_UNSIGNED_HASH,
     });
@@ -126,22 +137,22 @@ fn set_features(superblock: &mut Superblock, sources: &Sources<'_>) {
 
 fn set_identity(superblock: &mut Superblock, sources: &Sources<'_>) {
     superblock.uuid = sources.uuid;
-    for (place, byte) in superblock.volume_name.iter_mut().zip(&sources.options.label) {
+    for (place, byte) in superblock.volume_name.iter_mut().zip(sources.label) {
         *place = *byte;
     }
-    for (place, byte) in superblock.last_mounted.iter_mut().zip(&sources.options.last_mounted) {
+    for (place, byte) in superblock.last_mounted.iter_mut().zip(sources.last_mounted) {
         *place = *byte;
     }
     superblock.hash_seed = seed_words(sources.hash_seed).map(U32::new);
-    superblock.def_hash_version = hash_version(sources.options.directory_hash);
+    superblock.def_hash_version = hash_version(sources.format.hash);
 }
 
 fn set_state(superblock: &mut Superblock, sources: &Sources<'_>) {
-    let seconds = sources.options.epoch.clamped().seconds.max(0).cast_unsigned();
+    let seconds = sources.epoch.clamped().seconds.max(0).cast_unsigned();
     let [_, _, _, _, high, ..] = seconds.to_le_bytes();
     superblock.magic = U16::new(MAGIC);
     superblock.state = U16::new(STATE_VALID);
-    superblock.errors = U16::new(match sources.options.on_error {
+    superblock.errors = U16::new(match sources.on_error {
         OnError::Continue => ERRORS_CONTINUE,
         OnError::RemountReadOnly => ERRORS_READ_ONLY,
         OnError::Panic => ERRORS_PANIC,
