@@ -10,6 +10,7 @@ use crate::error::{Error, Result, internal};
 use crate::format::Format;
 use crate::format::features::Features;
 use crate::format::group_layout::GroupLayout;
+use crate::format::limits::{LOST_AND_FOUND, check_device, check_target};
 use crate::geometry::{self, Geometry, InodeDemand};
 use crate::metadata::{FileContent, FileFlags, FileKind, Metadata, Segment, Special};
 use crate::options::{Options, Size};
@@ -19,7 +20,7 @@ use crate::plan::{Allocated, Plan};
 use crate::readback;
 use crate::reader::Source;
 use crate::sink::Sink;
-use crate::tree::{Content, EMPTY, LOST_AND_FOUND, NodeId, Tree, empty_directory};
+use crate::tree::{Content, EMPTY, NodeId, Tree, empty_directory};
 use crate::units::{self, BlockCount, BlockIndex, at_most};
 use crate::write_buffer::WriteBuffer;
 
@@ -74,12 +75,6 @@ pub struct Summary {
     /// The features that it has: those asked for, less those of which its size leaves nothing.
     pub features: Features,
 }
-
-/// The longest target of a symbolic link: `PATH_MAX` with its NUL.
-const MAX_TARGET: usize = 4095;
-/// The largest device numbers: 12 bits of major, 20 of minor.
-const MAX_MAJOR: u32 = 0xfff;
-const MAX_MINOR: u32 = 0xf_ffff;
 
 impl<S: Sink> Builder<S> {
     /// Starts a filesystem on an empty sink, or on one that says that it is
@@ -261,17 +256,8 @@ impl<S: Sink> Builder<S> {
         target: &[u8],
     ) -> Result<NodeId> {
         self.write_buffer.check_usable()?;
-        let reason = match target {
-            [] => "is empty",
-            _ if target.len() > MAX_TARGET => "is longer than 4095",
-            // Source: kernel, fs/ext4/namei.c, ext4_symlink.
-            _ if target.len() >= self.format.block.len() => {
-                "does not fit into a block with a NUL behind it; take larger blocks"
-            }
-            _ if target.contains(&0) => "has a NUL",
-            _ => return self.tree.add(directory, name, Content::Symlink(target.into()), metadata),
-        };
-        Err(Error::InvalidTarget { length: target.len(), reason })
+        check_target(target, self.format.block)?;
+        self.tree.add(directory, name, Content::Symlink(target.into()), metadata)
     }
 
     /// Adds a device, pipe or socket.
@@ -286,12 +272,7 @@ impl<S: Sink> Builder<S> {
         special: Special,
     ) -> Result<NodeId> {
         self.write_buffer.check_usable()?;
-        if let Special::CharacterDevice { major, minor } | Special::BlockDevice { major, minor } =
-            special
-            && (major > MAX_MAJOR || minor > MAX_MINOR)
-        {
-            return Err(Error::InvalidDevice { major, minor });
-        }
+        check_device(special)?;
         self.tree.add(directory, name, Content::Special(special), metadata)
     }
 

@@ -6,10 +6,11 @@ use std::ops::Range;
 use crate::alloc::Allocator;
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
+use crate::format::extent::Extent;
 use crate::format::features::Features;
 use crate::metadata::Segment;
 use crate::sink::Sink;
-use crate::tree::{Extent, Extents};
+use crate::tree::Extents;
 use crate::units::{BlockCount, BlockSize, FileBlock, Run};
 use crate::write_buffer::{Appended, WriteBuffer, lying_reader};
 

@@ -1,8 +1,8 @@
 //! Contents read back from the sink, before the filesystem is finished.
 
 use crate::error::{Error, Result, internal};
+use crate::format::extent::Extent;
 use crate::reader::Source;
-use crate::tree::Extent;
 use crate::units::{BlockCount, BlockSize, at_most, length, widen};
 
 /// Fills `buffer` from the byte `offset` of a file on, which it must not pass the end of.

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::attributes::{Attribute, Attributes};
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
+use crate::format::extent::Extent;
 use crate::format::features::Features;
+use crate::format::limits::{LOST_AND_FOUND, MAX_LINKS, check_name};
 use crate::metadata::{FileFlags, FileKind, Metadata, Special, Timestamp};
 use crate::names::Names;
-use crate::record::directory::MAX_NAME;
-use crate::units::{FileBlock, Run, index};
+use crate::units::index;
 
 /// A node of the tree: an inode to be.
 ///
@@ -29,24 +30,6 @@ impl NodeId {
             needed: crate::units::widen(index),
             available: u64::from(u32::MAX),
         })
-    }
-}
-
-/// A mapping of a part of a file to blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Extent {
-    /// Where in the file.
-    pub at: FileBlock,
-    /// Where on disk; at most 2³² blocks long.
-    pub run: Run,
-    /// The blocks are the file's, but what is in them is not: they read as zeros.
-    pub unwritten: bool,
-}
-
-impl Extent {
-    /// A mapping to blocks that hold the file's bytes.
-    pub(crate) const fn written(at: FileBlock, run: Run) -> Self {
-        Self { at, run, unwritten: false }
     }
 }
 
@@ -143,11 +126,6 @@ pub(crate) struct Extra {
     pub generation: u32,
     pub project: u32,
 }
-
-/// The most names that a file can have: `EXT4_LINK_MAX` of `fs/ext4/ext4.h`.
-pub(crate) const MAX_LINKS: u32 = 65_000;
-/// The name of the directory where e2fsck puts what it finds.
-pub(crate) const LOST_AND_FOUND: &[u8] = b"lost+found";
 
 /// All nodes.
 #[derive(Debug)]
@@ -471,15 +449,3 @@ const NOT_ONE_NAME: Error =
     Error::WrongKind { operation: "make a hard link", needs: "anything but a directory" };
 const NOT_A_FILE: Error =
     Error::WrongKind { operation: "give the node content", needs: "a regular file" };
-
-pub(crate) fn check_name(name: &[u8]) -> Result<()> {
-    let reason = match name {
-        [] => "is empty",
-        b"." | b".." => "is one that every directory has",
-        _ if name.len() > MAX_NAME => "is longer than 255 bytes",
-        _ if name.contains(&b'/') => "has a slash",
-        _ if name.contains(&0) => "has a NUL",
-        _ => return Ok(()),
-    };
-    Err(Error::InvalidName { name: name.to_vec(), reason })
-}

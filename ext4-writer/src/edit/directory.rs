@@ -15,6 +15,7 @@ use crate::edit::filesystem::Filesystem;
 use crate::edit::inode::Inode;
 use crate::edit::map::FileMap;
 use crate::error::{Error, internal};
+use crate::format::extent::Extent;
 use crate::metadata::FileKind;
 use crate::reader::directory::{record_length, verify_entries};
 use crate::reader::{Part, ReadError};
@@ -22,7 +23,6 @@ use crate::record::directory::{DOT_ENTRY, ENTRY_HEAD, Entry, entry_size};
 use crate::record::feature::Feature;
 use crate::record::inode::Flags;
 use crate::render::directory as plan;
-use crate::tree::Extent;
 use crate::units::{BlockCount, BlockIndex, FileBlock, Run};
 
 /// A directory that is changed.

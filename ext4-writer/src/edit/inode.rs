@@ -10,6 +10,7 @@ use crate::edit::device::Device;
 use crate::edit::error::EditResult;
 use crate::edit::filesystem::Filesystem;
 use crate::error::{Error, internal};
+use crate::format::limits::MAX_LINKS;
 use crate::format::time::encode;
 use crate::metadata::{FileKind, Metadata, Timestamp};
 use crate::reader::extent::MapItem;
@@ -17,7 +18,6 @@ use crate::reader::{Inode as Found, Part, ReadError, inode, map};
 use crate::record::feature::Feature;
 use crate::record::inode::{EXTRA_SIZE, Flags, GOOD_OLD_SIZE, Inode as Record};
 use crate::record::{high16, high32, low16, low32};
-use crate::tree::MAX_LINKS;
 use crate::units::InodeNumber;
 
 /// An inode that is changed.

@@ -79,6 +79,7 @@ pub use undo::{Undo, UndoFile};
 use std::fmt;
 
 use crate::error::Error;
+use crate::format::limits::{check_device, check_target};
 use crate::metadata::{FileContent, FileKind, Metadata, Special, Timestamp};
 use crate::options::{MountOptions, OnError, Reserved};
 use crate::reader::{Attribute, DirectoryEntry, Inode, ROOT_INODE};
@@ -87,12 +88,6 @@ use crate::record::inode::Flags;
 use crate::render::inode::device_block;
 use crate::units::BlockCount;
 use filesystem::Filesystem;
-
-/// The longest target of a symbolic link: `PATH_MAX` with its NUL.
-const MAX_TARGET: usize = 4095;
-/// The largest device numbers: 12 bits of major, 20 of minor.
-const MAX_MAJOR: u32 = 0xfff;
-const MAX_MINOR: u32 = 0xf_ffff;
 
 /// A finished image that is changed. Nodes are called by the numbers of their inodes.
 ///
@@ -251,18 +246,7 @@ impl<D: Device> Editor<D> {
         metadata: &Metadata,
         target: &[u8],
     ) -> EditResult<u32> {
-        let reason = match target {
-            [] => Some("is empty"),
-            _ if target.len() > MAX_TARGET => Some("is longer than 4095"),
-            _ if target.len() >= self.filesystem.layout.block.len() => {
-                Some("does not fit into a block with a NUL behind it")
-            }
-            _ if target.contains(&0) => Some("has a NUL"),
-            _ => None,
-        };
-        if let Some(reason) = reason {
-            return Err(Error::InvalidTarget { length: target.len(), reason }.into());
-        }
+        check_target(target, self.filesystem.layout.block)?;
         self.check_new(directory, name)?;
         self.change(|filesystem| {
             let kind = FileKind::Symlink;
@@ -284,12 +268,7 @@ impl<D: Device> Editor<D> {
         metadata: &Metadata,
         special: Special,
     ) -> EditResult<u32> {
-        if let Special::CharacterDevice { major, minor } | Special::BlockDevice { major, minor } =
-            special
-            && (major > MAX_MAJOR || minor > MAX_MINOR)
-        {
-            return Err(Error::InvalidDevice { major, minor }.into());
-        }
+        check_device(special)?;
         let kind = match special {
             Special::CharacterDevice { .. } => FileKind::CharacterDevice,
             Special::BlockDevice { .. } => FileKind::BlockDevice,

@@ -9,12 +9,12 @@ use crate::edit::filesystem::Filesystem;
 use crate::edit::inode::Inode;
 use crate::edit::map::FileMap;
 use crate::error::{Error, internal};
+use crate::format::limits::{LOST_AND_FOUND, MAX_LINKS, check_name};
 use crate::metadata::{FileContent, FileKind, Metadata};
 use crate::reader::directory::ReadDirectory;
 use crate::reader::{DirectoryEntry, ROOT_INODE, ReadError};
 use crate::record::feature::Feature;
 use crate::record::inode::Flags;
-use crate::tree::{LOST_AND_FOUND, MAX_LINKS};
 
 /// `i_flags`: the content has a hash beside it that no other content has.
 const VERITY: u32 = 0x0010_0000;
@@ -287,7 +287,7 @@ impl<D: Device> Filesystem<D> {
 
     /// Refuses names that cannot be added.
     pub(crate) fn check_new(&self, parent: u32, name: &[u8]) -> EditResult<()> {
-        crate::tree::check_name(name)?;
+        check_name(name)?;
         match self.look_up(parent, name)? {
             None => Ok(()),
             Some(_) => Err(Error::Exists { name: name.to_vec() }.into()),

@@ -3,9 +3,11 @@
 pub(crate) mod acl;
 pub(crate) mod backups;
 pub(crate) mod dirhash;
+pub(crate) mod extent;
 pub(crate) mod features;
 pub(crate) mod group_layout;
 pub(crate) mod hash;
+pub(crate) mod limits;
 pub(crate) mod numbers;
 pub(crate) mod time;
 

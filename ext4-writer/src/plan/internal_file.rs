@@ -3,8 +3,8 @@
 
 use crate::alloc::Allocator;
 use crate::error::{Result, internal};
+use crate::format::extent::Extent;
 use crate::render::extents;
-use crate::tree::Extent;
 use crate::units::{BlockCount, BlockIndex, BlockSize, FileBlock, Run};
 
 /// Where the blocks of such a file are.

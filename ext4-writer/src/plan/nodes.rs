@@ -7,6 +7,7 @@ use crate::checksum::FsSeed;
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
 use crate::format::dirhash::NameHasher;
+use crate::format::extent::Extent;
 use crate::plan::attribute_blocks::{AttributeBlock, AttributeBlocks};
 use crate::plan::ea_inode::EaInodes;
 use crate::plan::inline;
@@ -18,7 +19,7 @@ use crate::render::directory::{Dots, Layout, Named};
 use crate::render::extents;
 use crate::render::inline::InlineRegions;
 use crate::render::xattr::block_hash;
-use crate::tree::{Content, Directory, Extent, Extents, Node, NodeId, Tree};
+use crate::tree::{Content, Directory, Extents, Node, NodeId, Tree};
 use crate::units::{BlockCount, BlockIndex, InodeNumber, length, widen};
 
 /// The blocks that mke2fs gives to `lost+found`: 16 KiB.

@@ -5,10 +5,10 @@ use zerocopy::little_endian::{U16, U32};
 
 use crate::checksum::{InodeSeed, Sealed};
 use crate::error::{Error, Result, internal};
+use crate::format::extent::Extent;
 use crate::record::extent::{ENTRY_SIZE, Header, Index, Leaf, MAGIC, MAX_LENGTH, TAIL_SIZE};
 use crate::record::inode::BLOCK_MAP_SIZE;
 use crate::record::{high32, low16, low32};
-use crate::tree::Extent;
 use crate::units::{BlockCount, BlockIndex, BlockSize, FileBlock, Run};
 
 /// The entries that the inode itself holds.
