@@ -26,6 +26,12 @@ fn imports_point_downwards() {
 }
 
 #[test]
+fn no_files_import_one_another() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    assert_eq!(banger_test_support::imports::circles(&src), Vec::<String>::new());
+}
+
+#[test]
 fn every_file_that_the_design_names_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let design = std::fs::read_to_string(root.join("docs/design.md")).expect("the design");

@@ -1,35 +1,12 @@
 //! ACLs that an archive has as text: onto a node, with numbers for the names in them.
 
-use std::collections::BTreeMap;
-
 use super::attributes::{Fate, fate};
+use super::names::{Names, read_numbers};
+use super::pending::{PendingAcl, Which};
 use super::target::{ReadableTarget, Target};
 use super::{Flattener, shown};
 use crate::error::Result;
 use crate::layer::{Acl, Acls, Class, Entry};
-
-/// ACLs whose names are looked up when the layer is complete: its passwd may come behind them.
-pub(super) type PendingAcls<N> = BTreeMap<(N, Which), PendingAcl>;
-
-pub(super) struct PendingAcl {
-    acl: Acl,
-    /// Where the entry stands, for messages.
-    path: Vec<u8>,
-}
-
-/// One of the two ACLs of a node.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Which {
-    Access,
-    Default,
-}
-
-/// The numbers of the users and groups that an image knows.
-#[derive(Default)]
-pub(super) struct Names {
-    users: BTreeMap<Vec<u8>, u32>,
-    groups: BTreeMap<Vec<u8>, u32>,
-}
 
 /// The most bytes of passwd or group that are read.
 const MAX_FILE: u64 = 1 << 20;
@@ -126,37 +103,5 @@ impl<T: ReadableTarget> Flattener<'_, T> {
             }
         }
         Ok(names)
-    }
-}
-
-impl Which {
-    fn attribute(self) -> &'static [u8] {
-        match self {
-            Self::Access => b"system.posix_acl_access",
-            Self::Default => b"system.posix_acl_default",
-        }
-    }
-}
-
-impl Names {
-    /// The superuser and its group are 0 everywhere.
-    fn number(&self, class: Class, name: &[u8]) -> Option<u32> {
-        let numbers = match class {
-            Class::User => &self.users,
-            Class::Group => &self.groups,
-        };
-        numbers.get(name).copied().or_else(|| (name == b"root").then_some(0))
-    }
-}
-
-/// The name and the third field of every line; the first of a name counts (passwd(5), group(5)).
-fn read_numbers(content: &[u8], numbers: &mut BTreeMap<Vec<u8>, u32>) {
-    for line in content.split(|byte| *byte == b'\n') {
-        let mut fields = line.split(|byte| *byte == b':');
-        if let (Some(name), Some(_), Some(number)) = (fields.next(), fields.next(), fields.next())
-            && let Some(number) = str::from_utf8(number).ok().and_then(|text| text.parse().ok())
-        {
-            numbers.entry(name.to_vec()).or_insert(number);
-        }
     }
 }

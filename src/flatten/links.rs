@@ -1,24 +1,15 @@
 //! Hard links: to this layer's files and those below, taken away or still to come.
 
-use std::collections::BTreeMap;
-
 use ext4_writer::FileKind;
 
 use super::history::EntryKey;
+use super::missing::Missing;
 use super::path::{CleanPath, Meaning};
+use super::pending::PendingLink;
 use super::target::Target;
-use super::walk::Missing;
 use super::{Flattener, shown};
 use crate::error::Result;
 use crate::layer::Entry;
-
-/// Links whose target has not been seen yet.
-pub(super) type PendingLinks<N> = BTreeMap<EntryKey<N>, PendingLink>;
-
-pub(super) struct PendingLink {
-    target: CleanPath,
-    entry: Entry,
-}
 
 /// What a link's target leads to.
 enum Found<N> {

@@ -3,9 +3,9 @@
 use ext4_writer::FileKind;
 
 use super::Flattener;
+use super::missing::Missing;
 use super::path::CleanPath;
 use super::target::{ReadableTarget, Target};
-use super::walk::Missing;
 use crate::error::{Error, Result};
 
 /// What stands at a path.

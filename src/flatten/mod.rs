@@ -10,8 +10,11 @@ pub(crate) mod builder;
 mod history;
 mod links;
 mod look;
+mod missing;
+mod names;
 mod outcome;
 mod path;
+mod pending;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -28,11 +31,11 @@ use crate::layer::{
     Archive, Entry, EntryKind, LayerStream, LayerTotals, Limits, Unsupported, flag,
 };
 use crate::shown::name as shown;
-use acl::{Names, PendingAcls};
 use history::{History, LayerNumber, Tombstones};
-use links::PendingLinks;
+use missing::Missing;
+use names::Names;
 use path::{CleanPath, Meaning};
-use walk::Missing;
+use pending::{PendingAcls, PendingLinks};
 
 pub use look::Seen;
 pub use outcome::{Bounded, Counts, Flattened, LowerLink, Remark};

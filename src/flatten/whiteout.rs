@@ -3,9 +3,9 @@
 use ext4_writer::FileKind;
 
 use super::Flattener;
+use super::missing::Missing;
 use super::path::split_last;
 use super::target::Target;
-use super::walk::Missing;
 use crate::error::Result;
 use crate::layer::Entry;
 
