@@ -151,7 +151,7 @@ impl Access {
     }
 }
 
-/// Asks by making a file, one without a name: permissions, mounts and owners all have a word in it.
+/// Asks by making a file, one without a name: permissions, mounts and owners all decide that.
 fn writable(directory: &Path) -> Result<()> {
     let made = tempfile::tempfile_in(directory).map(drop);
     made.map_err(|error| failed("write to", directory, error))

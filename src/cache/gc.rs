@@ -61,7 +61,7 @@ pub enum CacheEntryKind {
 }
 
 impl CacheEntryKind {
-    /// The word for it.
+    /// Its name, for people and machines.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

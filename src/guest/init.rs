@@ -10,13 +10,13 @@ use crate::source::Config;
 
 /// What follows the lines of the image.
 const SCRIPT: &str = include_str!("init.sh");
-/// The longest word that the kernel passes to a program: `MAX_ARG_STRLEN`, less its NUL.
+/// The longest argument that the kernel passes to a program: `MAX_ARG_STRLEN`, less its NUL.
 const MAX_WORD: usize = (128 << 10) - 1;
-/// The most bytes of words, each with its NUL and a pointer to it: the kernel takes a quarter of
+/// The most bytes of arguments, each with its NUL and a pointer to it: the kernel takes a quarter of
 /// the stack, of which a process has 8 MiB (kernel: `fs/exec.c`, `bprm_stack_limits`). The rest is
-/// for the words that the init adds, of which HOME may be long.
+/// for the arguments that the init adds, of which HOME may be long.
 const MAX_WORDS: usize = (2 << 20) - (256 << 10);
-/// What a word takes besides its bytes: a NUL and a pointer.
+/// What an argument takes besides its bytes: a NUL and a pointer.
 const WORD_OVERHEAD: usize = 9;
 /// The first real-time signal that programs have; the C library keeps two for itself.
 const SIGRTMIN: u8 = 34;

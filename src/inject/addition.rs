@@ -1,4 +1,4 @@
-//! The words that name a file of the host and its place in the image.
+//! The argument that names a file of the host and its place in the image.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};

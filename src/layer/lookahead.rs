@@ -23,7 +23,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// What is taken without a word: 256 MiB.
+    /// What is taken by default: 256 MiB.
     pub const DEFAULT: u64 = 256 << 20;
 
     /// So many bytes, for the layers that this host can decompress at once.

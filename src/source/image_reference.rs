@@ -1,4 +1,4 @@
-//! The words that say where an image comes from: one grammar for every transport.
+//! The argument that says where an image comes from: one grammar for every transport.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::shown;
 
 /// Where an image comes from.
 ///
-/// The words are those of containers-transports(5): `REF` or `docker://REF`, `oci:DIR[:IMAGE]`,
+/// The prefixes are those of containers-transports(5): `REF` or `docker://REF`, `oci:DIR[:IMAGE]`,
 /// `oci-archive:FILE[:IMAGE]`, `docker-archive:FILE[:IMAGE]`, `docker-daemon:IMAGE`; besides them
 /// `tar:FILE` and `dir:PATH` for a root filesystem, and `-[:IMAGE]` for an archive of either kind
 /// on standard input.
@@ -88,24 +88,24 @@ const ARCHIVE_ENDINGS: [&str; 11] = [
 ];
 
 impl ImageReference {
-    /// Reads the words of the command line; a path in them need not be UTF-8.
-    pub fn parse(words: &OsStr) -> Result<Self> {
-        let bytes = words.as_bytes();
+    /// Reads the argument of a command; a path in it need not be UTF-8.
+    pub fn parse(argument: &OsStr) -> Result<Self> {
+        let bytes = argument.as_bytes();
         if bytes == b"-" {
             return Ok(Self::Stdin(None));
         }
         if let Some(name) = bytes.strip_prefix(b"-:") {
-            return Choice::parse(words, name).map(|choice| Self::Stdin(Some(choice)));
+            return Choice::parse(argument, name).map(|choice| Self::Stdin(Some(choice)));
         }
         for (prefix, make) in PATHS {
             if let Some(rest) = bytes.strip_prefix(prefix.as_bytes()) {
-                return make(words, rest);
+                return make(argument, rest);
             }
         }
-        let text = words.to_str().ok_or_else(|| {
+        let text = argument.to_str().ok_or_else(|| {
             Error::usage(format!(
                 "\"{}\" is not an image reference",
-                without_login(&shown::bytes(words.as_bytes()).to_string())
+                without_login(&shown::bytes(argument.as_bytes()).to_string())
             ))
             .with_hint("an image in a directory is oci:DIR, a root filesystem is dir:PATH")
         })?;
@@ -159,11 +159,11 @@ impl ImageReference {
         Ok(format!("{name}.ext4"))
     }
 
-    /// Whether words end as the name of an archive does.
+    /// Whether an argument ends as the name of an archive does.
     #[must_use]
-    pub fn is_archive(words: &OsStr) -> bool {
-        let words = words.as_bytes().to_ascii_lowercase();
-        ARCHIVE_ENDINGS.iter().any(|ending| words.ends_with(ending.as_bytes()))
+    pub fn is_archive(argument: &OsStr) -> bool {
+        let argument = argument.as_bytes().to_ascii_lowercase();
+        ARCHIVE_ENDINGS.iter().any(|ending| argument.ends_with(ending.as_bytes()))
     }
 
     /// Whether nothing but this host is asked.
@@ -193,32 +193,34 @@ type Make = fn(&OsStr, &[u8]) -> Result<ImageReference>;
 
 /// The transports that name paths, by their prefixes.
 const PATHS: [(&str, Make); 5] = [
-    ("oci:", |words, rest| PathReference::parse(words, rest).map(ImageReference::OciDirectory)),
-    ("oci-archive:", |words, rest| {
-        PathReference::parse(words, rest).map(ImageReference::OciArchive)
+    ("oci:", |argument, rest| {
+        PathReference::parse(argument, rest).map(ImageReference::OciDirectory)
     }),
-    ("docker-archive:", |words, rest| {
-        PathReference::parse(words, rest).map(ImageReference::DockerArchive)
+    ("oci-archive:", |argument, rest| {
+        PathReference::parse(argument, rest).map(ImageReference::OciArchive)
     }),
-    ("tar:", |words, rest| path(words, rest).map(ImageReference::Tar)),
-    ("dir:", |words, rest| path(words, rest).map(ImageReference::Directory)),
+    ("docker-archive:", |argument, rest| {
+        PathReference::parse(argument, rest).map(ImageReference::DockerArchive)
+    }),
+    ("tar:", |argument, rest| path(argument, rest).map(ImageReference::Tar)),
+    ("dir:", |argument, rest| path(argument, rest).map(ImageReference::Directory)),
 ];
 
 impl PathReference {
     /// Reads `PATH[:IMAGE]`. As in skopeo the first colon ends the path: a name may have colons
     /// of its own.
-    fn parse(words: &OsStr, rest: &[u8]) -> Result<Self> {
+    fn parse(argument: &OsStr, rest: &[u8]) -> Result<Self> {
         let mut parts = rest.splitn(2, |byte| *byte == b':');
-        let path = path(words, parts.next().unwrap_or_default())?;
-        let choice = parts.next().map(|name| Choice::parse(words, name)).transpose()?;
+        let path = path(argument, parts.next().unwrap_or_default())?;
+        let choice = parts.next().map(|name| Choice::parse(argument, name)).transpose()?;
         Ok(Self { path, choice })
     }
 }
 
 impl Choice {
-    fn parse(words: &OsStr, name: &[u8]) -> Result<Self> {
+    fn parse(argument: &OsStr, name: &[u8]) -> Result<Self> {
         let refuse = |why: &str| {
-            Error::usage(format!("cannot understand {}: {why}", shown::bytes(words.as_bytes())))
+            Error::usage(format!("cannot understand {}: {why}", shown::bytes(argument.as_bytes())))
         };
         let name = str::from_utf8(name).map_err(|_| refuse("the image's name is not UTF-8"))?;
         match name.strip_prefix('@') {
@@ -254,10 +256,10 @@ impl DaemonImage {
     }
 }
 
-fn path(words: &OsStr, bytes: &[u8]) -> Result<PathBuf> {
+fn path(argument: &OsStr, bytes: &[u8]) -> Result<PathBuf> {
     if bytes.is_empty() {
-        let words = shown::bytes(words.as_bytes());
-        return Err(Error::usage(format!("{words} names no file or directory")));
+        let argument = shown::bytes(argument.as_bytes());
+        return Err(Error::usage(format!("{argument} names no file or directory")));
     }
     Ok(PathBuf::from(OsString::from_vec(bytes.to_vec())))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 
-/// How the words of the command change what the configuration says.
+/// How the options of the command change what the configuration says.
 #[derive(Clone, Debug, Default)]
 pub struct HostOptions {
     /// Speaks http where https would be spoken.

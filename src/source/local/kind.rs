@@ -146,7 +146,7 @@ fn refusal(form: Form, path: &Path, layout: &str) -> Error {
     Error::usage(format!("{path_text} is {}, not a root filesystem", form.name())).with_hint(hint)
 }
 
-/// The words by which what exists at a path is a source; nothing where nothing is.
+/// The argument that names what exists at a path as a source; nothing where nothing is.
 #[must_use]
 pub fn words_for(path: &Path, limits: &Limits) -> Option<String> {
     let found = fs::metadata(path).ok()?;

@@ -90,7 +90,7 @@ fn root(layout_files: &LayoutFiles, limits: &Limits) -> Result<Index> {
     }
 }
 
-/// The entry that the words mean, and among those of one name the one for the platform.
+/// The entry that is meant, and among those of one name the one for the platform.
 fn choose(index: Index, wanted: &ImageSelection<'_>) -> Result<IndexEntry> {
     let ImageSelection { choice, platform, origin, .. } = *wanted;
     let missing = |what: String| Error::not_found(format!("{origin} has no image {what}"));

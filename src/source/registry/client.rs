@@ -229,7 +229,7 @@ fn sent_on(response: &Response) -> Option<Url> {
     response.url().join(location?.to_str().ok()?).ok()
 }
 
-/// A request for the bytes as they are: without a word about it every coding is welcome (RFC 9110,
+/// A request for the bytes as they are: without this header every coding is welcome (RFC 9110,
 /// section 12.5.3).
 fn request_for(http: &Client, address: &str, extent: Requested) -> RequestBuilder {
     let request = match extent {

@@ -25,7 +25,7 @@ const WORKERS: usize = 2;
 /// How often a process that waits for another's download looks whether it is done.
 const LOOK: Duration = Duration::from_millis(20);
 const LONGEST_LOOK: Duration = Duration::from_millis(250);
-/// How long one waits without a word.
+/// How long one waits before that is announced.
 const LONG_WAIT: Duration = Duration::from_secs(3);
 
 /// What every request shares.
@@ -54,7 +54,7 @@ fn may_start(threads: usize) -> io::Result<()> {
     })
 }
 
-/// What came of the wish to fetch a blob.
+/// Who fetches a blob.
 pub(super) enum Claimed {
     /// The cache has it.
     Present,

@@ -24,7 +24,7 @@ impl Connection {
     /// Shows the registry the credentials that are found for it.
     pub(super) async fn check_login(&self) -> Result<LoginCheck> {
         let (status, refusal) = match self.client.ask().await {
-            // The token server's word is the registry's.
+            // What the token server answers counts as the registry's answer.
             Err(error) if error.kind() == ErrorKind::Denied => {
                 (StatusCode::UNAUTHORIZED, Some(error))
             }

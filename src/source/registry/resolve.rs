@@ -107,7 +107,7 @@ impl Connection {
         let digest = entry.digest.clone();
         let object = Object::Manifest(digest.to_string());
         let body = self.body(entry, &object, self.limits.of_manifest()).await?;
-        // What the index calls it binds as a server's word does.
+        // The media type of the index binds as a server's content type does.
         let content_type = Some(entry.media_type.clone()).filter(|name| !name.is_empty());
         Ok(Fetched { digest, body, content_type })
     }

@@ -130,7 +130,7 @@ impl BodyPrefix {
     }
 }
 
-/// The words of an error's body: a registry's JSON, or the beginning of anything else.
+/// The text of an error's body: a registry's JSON, or the beginning of anything else.
 ///
 /// Source of the format: OCI distribution-spec, "Error Codes".
 pub(super) fn explained(body: &[u8]) -> String {
