@@ -20,7 +20,7 @@ const RESERVED: usize = 256 << 10;
 /// told of it (`mount -o discard`).
 const LONG: u64 = 16 << 20;
 
-/// The file of a [`StagedFile`], which gives storage back where the filesystem can.
+/// The file of a [`StagedFile`](super::StagedFile), which gives storage back where the filesystem can.
 #[derive(Debug)]
 pub struct FileSink {
     file: File,
