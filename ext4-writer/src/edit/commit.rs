@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use zerocopy::little_endian::U32;
 
 use crate::edit::device::Device;
-use crate::edit::error::{EditError, EditResult, refused};
+use crate::edit::error::{EditError, EditResult};
 use crate::edit::filesystem::Filesystem;
 use crate::edit::journal::Transaction;
 use crate::edit::open::{flagged, sync, write_superblock};
 use crate::edit::overlay::write;
-use crate::edit::undo::{InPlace, Undo};
+use crate::edit::undo::{self, InPlace, Undo};
 use crate::error::internal;
 use crate::reader;
 use crate::reader::device::Device as Blocks;
@@ -27,6 +27,12 @@ impl<D: Device> Filesystem<D> {
         if !self.is_changed {
             return Ok(self.overlay.into_parts().0);
         }
+        if let Some(node) = self.detached.first() {
+            return Err(EditError::Detached { node: *node });
+        }
+        if self.is_reshaped && undo.is_none() {
+            return Err(EditError::NeedsUndo { what: "size or UUID" });
+        }
         self.release()?;
         self.seal_groups()?;
         self.seal_superblock()?;
@@ -35,31 +41,38 @@ impl<D: Device> Filesystem<D> {
             self.lengthen_device()?;
         }
         self.flush_fresh()?;
-        sync(self.overlay.device_mut())?;
-        let Self { overlay, layout, superblock, is_reshaped, time, device_length, .. } = self;
+        let way = self.way(undo)?;
+        let Self { overlay, layout, superblock, .. } = self;
         let (mut device, mut changed) = overlay.into_parts();
-        let has_journal = layout.has(Feature::HAS_JOURNAL) && !is_reshaped;
-        let number = superblock.journal_inum.get();
-        let planned =
-            has_journal.then(|| Transaction::plan(&device, (&layout, number), &changed, time));
-        match (planned, undo) {
-            (Some(Ok(transaction)), _) => {
+        // Only now nothing but the device can fail.
+        sync(&mut device)?;
+        match way {
+            Way::Journal(transaction) => {
                 by_journal(&mut device, (&layout, &superblock), &transaction, &mut changed)?;
             }
-            (None | Some(Err(EditError::TooManyChanges { .. })), Some(mut undo)) => {
+            Way::InPlace(mut undo) => {
                 let holder = SUPERBLOCK_OFFSET / layout.block.bytes();
-                let mut place =
-                    InPlace { device: &mut device, length: device_length, block: layout.block };
+                let mut place = InPlace { device: &mut device, block: layout.block };
                 place.change(undo.as_mut(), &changed, holder)?;
-            }
-            (Some(Err(error)), _) => return Err(error),
-            (None, None) => {
-                let what = if is_reshaped { "size or UUID" } else { "an image without a journal" };
-                let reason = "only an undo file can make it safe, and none was given";
-                return Err(refused(what, reason));
             }
         }
         Ok(device)
+    }
+
+    /// How the changes come to their places. An undo file keeps what was there when this returns.
+    fn way(&self, undo: Option<Box<dyn Undo>>) -> EditResult<Way> {
+        let (device, changed) = (self.overlay.device(), self.overlay.changed());
+        if self.layout.has(Feature::HAS_JOURNAL) && !self.is_reshaped {
+            let journal = (&self.layout, self.superblock.journal_inum.get());
+            match (Transaction::plan(device, journal, changed, self.time), &undo) {
+                (Ok(transaction), _) => return Ok(Way::Journal(Box::new(transaction))),
+                (Err(EditError::TooManyChanges { .. }), Some(_)) => {}
+                (Err(error), _) => return Err(error),
+            }
+        }
+        let mut undo = undo.ok_or(EditError::NeedsUndo { what: "an image without a journal" })?;
+        undo::keep(undo.as_mut(), (device, self.device_length), self.layout.block, changed)?;
+        Ok(Way::InPlace(undo))
     }
 
     /// Makes the device as long as the filesystem.
@@ -89,6 +102,12 @@ impl<D: Device> Filesystem<D> {
         let sealed = self.layout.seed.seal_superblock(superblock.clone());
         self.patch(SUPERBLOCK_OFFSET, sealed.as_bytes())
     }
+}
+
+/// How changed blocks come to their places.
+enum Way {
+    Journal(Box<Transaction>),
+    InPlace(Box<dyn Undo>),
 }
 
 /// Brings changed blocks to their places through the journal. A cut before its superblock leads to

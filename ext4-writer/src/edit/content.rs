@@ -67,7 +67,7 @@ struct Writing {
 
 impl Writing {
     fn flush<D: Device>(&mut self, to: &mut Filesystem<D>) -> EditResult<()> {
-        to.overlay.write(self.offset, &self.buffer)?;
+        to.overlay.write_free(self.offset, &self.buffer)?;
         self.offset += widen(self.buffer.len());
         self.buffer.clear();
         Ok(())

@@ -17,6 +17,15 @@ pub trait Device: Source {
     /// Whatever the place answers.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
+    /// The same in blocks that the filesystem does not use, before anything leads to them: what was
+    /// there may be brought back until the next [`sync`](Device::sync), if the edit fails.
+    ///
+    /// # Errors
+    /// Whatever the place answers.
+    fn write_free_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_at(offset, bytes)
+    }
+
     /// Returns when everything that was written is safe on the disk.
     ///
     /// # Errors

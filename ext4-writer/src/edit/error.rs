@@ -25,6 +25,22 @@ pub enum EditError {
         /// Why it is refused, and what to do.
         reason: &'static str,
     },
+    /// A size that the filesystem cannot have.
+    InvalidSize {
+        /// The bytes that were asked for.
+        asked: u64,
+        /// The bytes of the longest filesystem that is shorter.
+        below: u64,
+        /// The bytes of the shortest that is longer.
+        above: u64,
+    },
+    /// A size that is shorter than the filesystem.
+    Shorter {
+        /// The bytes that were asked for.
+        asked: u64,
+        /// The bytes of the filesystem.
+        size: u64,
+    },
     /// The image could not be made safe on its disk.
     Sync {
         /// Why.
@@ -44,6 +60,16 @@ pub enum EditError {
         /// What holds no more.
         place: &'static str,
     },
+    /// Something that cannot go through a journal, and no undo file was given.
+    NeedsUndo {
+        /// What it is.
+        what: &'static str,
+    },
+    /// A node was detached, and neither got a name again nor was discarded.
+    Detached {
+        /// The number of its inode.
+        node: u32,
+    },
     /// An earlier operation failed half way: this edit cannot be committed.
     Stopped,
 }
@@ -54,6 +80,14 @@ impl fmt::Display for EditError {
             Self::Read(error) => error.fmt(f),
             Self::Change(error) => error.fmt(f),
             Self::Refused { what, reason } => write!(f, "cannot change {what}: {reason}"),
+            Self::InvalidSize { asked, below, above } => write!(
+                f,
+                "it cannot have {asked} bytes, which are no whole blocks or leave a last group too \
+                 short to be of use; the nearest sizes are {below} and {above}"
+            ),
+            Self::Shorter { asked, size } => {
+                write!(f, "it has {size} bytes and is not made shorter, to {asked}, in place")
+            }
             Self::Sync { source } => write!(f, "cannot sync the image: {source}"),
             Self::Undo { source } => {
                 write!(f, "cannot keep what was there before in the undo file: {source}")
@@ -63,6 +97,15 @@ impl fmt::Display for EditError {
                 "the edit changes {blocks} blocks of metadata, {place} holds {limit}; \
                  make several edits of it"
             ),
+            Self::NeedsUndo { what } => {
+                write!(
+                    f,
+                    "changing {what} needs an undo file, which keeps what was there meanwhile"
+                )
+            }
+            Self::Detached { node } => {
+                write!(f, "inode {node} was detached, and neither linked again nor discarded")
+            }
             Self::Stopped => {
                 f.write_str("an earlier operation of this edit failed; the image is as it was")
             }

@@ -1,6 +1,6 @@
 //! A filesystem that is changed: what of it is known, and its blocks as they will be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checksum::Sealed;
 use crate::edit::device::Device;
@@ -10,6 +10,7 @@ use crate::edit::overlay::Overlay;
 use crate::edit::runs::Runs;
 use crate::format::hash::HashedBytes;
 use crate::metadata::Timestamp;
+use crate::reader::Recovery;
 use crate::reader::device::Device as Blocks;
 use crate::reader::layout::Layout;
 use crate::record::feature::Feature;
@@ -21,6 +22,8 @@ use crate::units::widen;
 const FLUSH: usize = 6 << 20;
 /// The most bytes of changed blocks that an edit holds.
 const MOST: usize = 20 << 20;
+/// Likewise of one that changes size or UUID, and with that maybe all checksums.
+const MOST_RESHAPED: usize = 128 << 20;
 
 /// A filesystem while it is changed. Contents, and metadata in blocks that were free, are written at
 /// once; all else waits in the overlay.
@@ -37,6 +40,8 @@ pub(crate) struct Filesystem<D> {
     pub freed: Runs,
     /// Likewise inodes, and whether each was a directory.
     pub freed_inodes: BTreeMap<u32, bool>,
+    /// Nodes without a name that are still whole.
+    pub detached: BTreeSet<u32>,
     /// Blocks that belong to no file: bitmaps, tables, copies of the superblock.
     pub system: Runs,
     pub free_blocks: u64,
@@ -48,6 +53,8 @@ pub(crate) struct Filesystem<D> {
     /// Whether size or UUID changed, which the kernel takes from the superblock before it replays a
     /// journal.
     pub is_reshaped: bool,
+    /// What its journal was replayed for.
+    pub recovery: Option<Recovery>,
     /// The bytes of the device before.
     pub device_length: u64,
     /// The blocks that the device has room for.
@@ -86,10 +93,11 @@ impl<D: Device> Filesystem<D> {
             return Ok(());
         }
         self.flush_fresh()?;
-        if self.overlay.len() * block >= MOST {
+        let most = if self.is_reshaped { MOST_RESHAPED } else { MOST };
+        if self.overlay.len() * block >= most {
             return Err(EditError::TooManyChanges {
                 blocks: widen(self.overlay.len()),
-                limit: widen(MOST / block),
+                limit: widen(most / block),
                 place: "memory",
             });
         }

@@ -10,7 +10,7 @@ use zerocopy::little_endian::U32;
 
 use crate::checksum::unsummed;
 use crate::edit::device::Device;
-use crate::edit::error::{EditResult, refused};
+use crate::edit::error::{EditError, EditResult, refused};
 use crate::edit::filesystem::Filesystem;
 use crate::edit::group::Group;
 use crate::edit::groups::{pad, set_bit};
@@ -37,8 +37,7 @@ struct Target {
 }
 
 impl<D: Device> Filesystem<D> {
-    /// Lets the filesystem reach to `bytes`, as far as whole blocks and groups go; `zeros` says
-    /// that what is behind its end reads as zeros.
+    /// Lets the filesystem reach to `bytes`; `zeros` says that what is behind its end reads as zeros.
     pub(crate) fn grow(&mut self, bytes: u64, zeros: bool) -> EditResult<()> {
         let Some(target) = self.target(bytes)? else { return Ok(()) };
         let (old_blocks, old_groups) = (self.layout.blocks, self.layout.groups);
@@ -73,9 +72,12 @@ impl<D: Device> Filesystem<D> {
     fn target(&self, bytes: u64) -> EditResult<Option<Target>> {
         let layout = &self.layout;
         let wanted = layout.block.whole_blocks(bytes).get();
-        if wanted < layout.blocks {
-            let what = format!("a filesystem of {} blocks to {wanted}", layout.blocks);
-            return Err(refused(what, "it is not made smaller in place; build it anew"));
+        let size = |blocks| layout.block.bytes_in(BlockCount::new(blocks));
+        if bytes < size(layout.blocks) {
+            return Err(EditError::Shorter { asked: bytes, size: size(layout.blocks) });
+        }
+        if bytes == size(layout.blocks) {
+            return Ok(None);
         }
         for (feature, name) in
             [(Feature::META_BG, "meta_bg"), (Feature::SPARSE_SUPER2, "sparse_super2")]
@@ -95,9 +97,20 @@ impl<D: Device> Filesystem<D> {
             return Err(refused(format!("an image to {wanted} blocks"), reason));
         }
         let (blocks, groups) = self.whole_groups(wanted);
-        if blocks <= layout.blocks {
-            return Ok(None);
+        if size(blocks) != bytes {
+            let above = self.blocks_above(wanted);
+            return Err(EditError::InvalidSize {
+                asked: bytes,
+                below: size(blocks),
+                above: size(above),
+            });
         }
+        self.grown(blocks, groups).map(Some)
+    }
+
+    /// The growth to so many blocks and groups, if there is room for their inodes and descriptors.
+    fn grown(&self, blocks: u64, groups: u64) -> EditResult<Target> {
+        let layout = &self.layout;
         let inodes = groups.checked_mul(layout.inodes_per_group.into());
         let groups = u32::try_from(groups).ok();
         let fits = inodes.is_some_and(|inodes| u32::try_from(inodes).is_ok());
@@ -115,23 +128,45 @@ impl<D: Device> Filesystem<D> {
                 by the feature meta_bg";
             return Err(refused(what, reason));
         }
-        Ok(Some(Target { blocks, groups, taken }))
+        Ok(Target { blocks, groups, taken })
+    }
+
+    /// The bytes of the longest filesystem within so many.
+    pub(crate) fn longest_within(&self, bytes: u64) -> u64 {
+        let (blocks, _) = self.whole_groups(self.layout.block.whole_blocks(bytes).get());
+        self.layout.block.bytes_in(BlockCount::new(blocks.max(self.layout.blocks)))
     }
 
     /// The blocks without those of a last group that is too short, and the groups.
     fn whole_groups(&self, wanted: u64) -> (u64, u64) {
         let layout = &self.layout;
-        let all = wanted - layout.first_data_block;
+        let all = wanted.saturating_sub(layout.first_data_block);
         let (whole, rest) = (all / layout.blocks_per_group, all % layout.blocks_per_group);
-        let mut base = 0;
-        if layout.has_superblock(whole) {
-            base = 1 + self.descriptor_blocks() + layout.reserved_descriptor_blocks;
-        }
-        let own = base + 2 + table_blocks(layout);
-        if rest == 0 || (whole >= u64::from(layout.groups) && rest < own + LEAST) {
+        if rest == 0 || (whole >= u64::from(layout.groups) && rest < self.least_blocks(whole)) {
             return (wanted - rest, whole);
         }
         (wanted, whole + 1)
+    }
+
+    /// The fewest blocks of a new last group.
+    fn least_blocks(&self, group: u64) -> u64 {
+        let layout = &self.layout;
+        let mut base = 0;
+        if layout.has_superblock(group) {
+            base = 1 + self.descriptor_blocks() + layout.reserved_descriptor_blocks;
+        }
+        base + 2 + table_blocks(layout) + LEAST
+    }
+
+    /// The fewest blocks, and more than `blocks`, that are whole groups.
+    fn blocks_above(&self, blocks: u64) -> u64 {
+        let layout = &self.layout;
+        let next = blocks + 1;
+        let (valid, whole) = self.whole_groups(next);
+        if valid == next {
+            return next;
+        }
+        layout.first_data_block + whole * layout.blocks_per_group + self.least_blocks(whole)
     }
 
     fn set_size(&mut self, target: &Target) -> EditResult<()> {

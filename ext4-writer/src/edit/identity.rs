@@ -2,6 +2,7 @@
 
 use zerocopy::little_endian::{U16, U32};
 
+use crate::checksum::FsSeed;
 use crate::edit::device::Device;
 use crate::edit::error::{EditResult, refused};
 use crate::edit::filesystem::Filesystem;
@@ -11,6 +12,12 @@ use crate::record::feature::Feature;
 use crate::record::superblock::{ERRORS_CONTINUE, ERRORS_PANIC, ERRORS_READ_ONLY, STATE_VALID};
 use crate::record::{high32, low16, low32};
 use crate::units::BlockIndex;
+
+/// `EXT4_FEATURE_COMPAT_STABLE_INODES`: neither inode numbers nor the UUID may change.
+///
+/// Source: e2fsprogs, `misc/tune2fs.c`, `main`; kernel, `fs/crypto/policy.c`,
+/// `supported_iv_ino_lblk_policy`.
+const STABLE_INODES: Feature = Feature::Compatible(0x0800);
 
 /// Refuses words that do not fit into a field, or end in it.
 fn word(option: &'static str, bytes: &[u8], limit: usize) -> EditResult<()> {
@@ -88,14 +95,27 @@ impl<D: Device> Filesystem<D> {
         }
     }
 
-    /// Gives the filesystem another UUID. The kernel takes it from the superblock before it replays
-    /// a journal, so it cannot go through one.
+    /// Gives the filesystem another UUID, and new sums to all that is summed, if those begin with
+    /// it. The kernel takes it from the superblock before it replays a journal, so it cannot go
+    /// through one.
     pub(crate) fn set_uuid(&mut self, uuid: [u8; 16]) -> EditResult<()> {
-        let is_seed = self.layout.seed.is_enabled() || self.has(Feature::EA_INODE);
-        if is_seed && !self.has(Feature::CSUM_SEED) {
-            let reason = "all its checksums begin with it; turn metadata_csum_seed on by tune2fs -O \
-                metadata_csum_seed, which Linux 4.4 and GRUB 2.12 read";
-            return Err(refused("the UUID of an image without metadata_csum_seed", reason));
+        if self.has(STABLE_INODES) {
+            let reason = "keys of encrypted files are derived from it, as stable_inodes says";
+            return Err(refused("the UUID of an image", reason));
+        }
+        (self.is_changed, self.is_reshaped) = (true, true);
+        if !self.has(Feature::CSUM_SEED) {
+            if self.has(Feature::EA_INODE) {
+                let reason = "the hashes of large attributes begin with it; turn \
+                    metadata_csum_seed on by tune2fs, which Linux 4.4 reads";
+                return Err(refused("the UUID of an image with ea_inode", reason));
+            }
+            let is_enabled = self.layout.seed.is_enabled();
+            let seed = FsSeed::new(uuid, is_enabled);
+            if is_enabled {
+                self.reseed(seed)?;
+            }
+            self.layout.seed = seed;
         }
         let mut sums = Vec::new();
         if self.has_group_sums() && !self.layout.seed.is_enabled() {
@@ -116,7 +136,6 @@ impl<D: Device> Filesystem<D> {
         }
         self.layout.uuid = uuid;
         self.superblock.uuid = uuid;
-        (self.is_changed, self.is_reshaped) = (true, true);
         Ok(())
     }
 

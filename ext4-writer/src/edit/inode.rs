@@ -288,15 +288,19 @@ impl<D: Device> Filesystem<D> {
         Ok(freed)
     }
 
-    /// The blocks of an inode's content and of its map, as runs.
-    fn content_runs(&self, found: &Found) -> EditResult<Vec<(u64, u64)>> {
-        let has_map = match found.kind() {
+    /// Whether an inode has blocks of content, or may have.
+    pub(crate) fn has_map(&self, found: &Found) -> bool {
+        match found.kind() {
             Some(FileKind::Regular | FileKind::Directory) => true,
             Some(FileKind::Symlink) => !self.is_short_link(found),
             _ => false,
-        };
+        }
+    }
+
+    /// The blocks of an inode's content and of its map, as runs.
+    fn content_runs(&self, found: &Found) -> EditResult<Vec<(u64, u64)>> {
         let mut runs = Vec::new();
-        if !has_map {
+        if !self.has_map(found) {
             return Ok(runs);
         }
         let device = self.blocks();

@@ -67,27 +67,56 @@ mod journal;
 mod map;
 mod open;
 mod overlay;
+mod reseed;
 mod runs;
 mod space;
 mod tree;
+mod trial;
 mod undo;
 
 pub use device::Device;
 pub use error::{EditError, EditResult};
+pub use trial::Trial;
 pub use undo::{Undo, UndoFile};
 
 use std::fmt;
+use std::io::Read as _;
 
 use crate::error::Error;
 use crate::format::limits::{check_device, check_target};
 use crate::metadata::{FileContent, FileKind, Metadata, Special, Timestamp};
 use crate::options::{MountOptions, OnError, Reserved};
-use crate::reader::{Attribute, DirectoryEntry, Inode, ROOT_INODE};
+use crate::reader::{
+    Attribute, DirectoryEntry, Inode, Links, ROOT_INODE, ReadError, Reader, Recovery,
+};
 use crate::reader::{attributes as read_attributes, content as read_content};
 use crate::record::inode::Flags;
 use crate::render::inode::device_block;
-use crate::units::BlockCount;
+use crate::units::{BlockCount, widen};
 use filesystem::Filesystem;
+
+/// What an image was recovered from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Whether an undo file took back a change that a cut had interrupted.
+    pub is_undone: bool,
+    /// What the journal was replayed for; `None` if the image was unmounted.
+    pub journal: Option<Recovery>,
+}
+
+/// Brings an image to a state that needs no recovery, and nothing else: what the undo file keeps is
+/// brought back, and a journal that holds transactions is replayed. Images with features that an
+/// [`Editor`] refuses are recovered all the same.
+///
+/// # Errors
+/// When there is no filesystem, its journal is damaged, or the undo file is, or of another image.
+pub fn recover<D: Device>(device: &mut D, undo: Option<&mut dyn Undo>) -> EditResult<Recovered> {
+    let is_undone = match undo {
+        Some(undo) => undo::recover(undo, device)?,
+        None => false,
+    };
+    Ok(Recovered { is_undone, journal: open::recover(device)? })
+}
 
 /// A finished image that is changed. Nodes are called by the numbers of their inodes.
 ///
@@ -96,6 +125,7 @@ use filesystem::Filesystem;
 pub struct Editor<D> {
     filesystem: Filesystem<D>,
     undo: Option<Box<dyn Undo>>,
+    is_undone: bool,
     stopped: bool,
 }
 
@@ -113,7 +143,8 @@ impl<D: Device> Editor<D> {
     /// # Errors
     /// When there is no filesystem, it is damaged, or cannot be changed truthfully.
     pub fn open(device: D, time: Timestamp) -> EditResult<Self> {
-        Ok(Self { filesystem: Filesystem::open(device, time)?, undo: None, stopped: false })
+        let filesystem = Filesystem::open(device, time)?;
+        Ok(Self { filesystem, undo: None, is_undone: false, stopped: false })
     }
 
     /// The same with an undo file. What it keeps is brought back first; what cannot go through a
@@ -126,9 +157,21 @@ impl<D: Device> Editor<D> {
         mut undo: Box<dyn Undo>,
         time: Timestamp,
     ) -> EditResult<Self> {
-        undo::recover(undo.as_mut(), &mut device)?;
+        let is_undone = undo::recover(undo.as_mut(), &mut device)?;
         let filesystem = Filesystem::open(device, time)?;
-        Ok(Self { filesystem, undo: Some(undo), stopped: false })
+        Ok(Self { filesystem, undo: Some(undo), is_undone, stopped: false })
+    }
+
+    /// What the image was recovered from when it was opened.
+    #[must_use]
+    pub fn recovered(&self) -> Recovered {
+        Recovered { is_undone: self.is_undone, journal: self.filesystem.recovery }
+    }
+
+    /// What holds the image. Changes that wait for [`commit`](Self::commit) are not in it.
+    #[must_use]
+    pub fn device(&self) -> &D {
+        self.filesystem.overlay.device()
     }
 
     /// The root directory.
@@ -150,6 +193,17 @@ impl<D: Device> Editor<D> {
     /// When the node is no directory, or it is damaged.
     pub fn lookup(&self, directory: u32, name: &[u8]) -> EditResult<Option<u32>> {
         self.filesystem.look_up(directory, name)
+    }
+
+    /// The node at a path from the root, with or without a `/` before it. Links on the way are
+    /// followed, inside the image; `..` at the root stays there.
+    ///
+    /// # Errors
+    /// When nothing is there, a link leads in circles, or something on the way is damaged.
+    pub fn resolve(&self, path: &[u8], links: Links) -> EditResult<u32> {
+        let Filesystem { layout, superblock, .. } = &self.filesystem;
+        let reader = Reader::over(self.filesystem.blocks(), layout.clone(), superblock);
+        Ok(reader.lookup(path, links)?.number())
     }
 
     /// The names in a directory, without `.` and `..`, in the order in which they stand on disk.
@@ -364,6 +418,60 @@ impl<D: Device> Editor<D> {
         self.change(|filesystem| filesystem.remove(directory, name))
     }
 
+    /// Takes a name away. The node stays, with all that is below it, until it is
+    /// [discarded](Self::discard); it may get a name [again](Self::add_link) before, unless it is a
+    /// directory. An edit that leaves something detached is not committed.
+    ///
+    /// # Errors
+    /// When there is no such name, or it is the root's `lost+found`.
+    pub fn detach(&mut self, directory: u32, name: &[u8]) -> EditResult<u32> {
+        self.filesystem.check_old((directory, name), "detach")?;
+        self.change(|filesystem| filesystem.detach(directory, name))
+    }
+
+    /// Removes a node that has no name, and below a directory everything that thereby loses its
+    /// last name. A node with a name is left alone.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn discard(&mut self, node: u32) -> EditResult<()> {
+        self.change(|filesystem| filesystem.discard(node))
+    }
+
+    /// How many names a node has; none of what was detached. Those of a directory are what its
+    /// inode counts.
+    ///
+    /// # Errors
+    /// When there is no such node, or it is damaged.
+    pub fn link_count(&self, node: u32) -> EditResult<u32> {
+        let links = self.inode(node)?.links();
+        Ok(if self.filesystem.detached.contains(&node) { 0 } else { links.into() })
+    }
+
+    /// Fills `buffer` from the start of a regular file; returns how many bytes that were.
+    ///
+    /// # Errors
+    /// When it is no regular file, it is encrypted, or damaged.
+    pub fn read(&self, node: u32, buffer: &mut [u8]) -> EditResult<usize> {
+        let Filesystem { layout, superblock, .. } = &self.filesystem;
+        let reader = Reader::over(self.filesystem.blocks(), layout.clone(), superblock);
+        let found = self.inode(node)?;
+        let mut contents = reader.contents(&found)?;
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match contents.read(rest) {
+                Ok(0) => break,
+                Ok(length) => filled += length,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    let (offset, length) = (widen(filled), widen(rest.len()));
+                    return Err(ReadError::Io { offset, length, source }.into());
+                }
+            }
+        }
+        Ok(filled)
+    }
+
     /// Gives what is called `name` the name `new_name` in `new_directory`.
     ///
     /// # Errors
@@ -418,20 +526,30 @@ impl<D: Device> Editor<D> {
         self.filesystem.set_reserved(reserved)
     }
 
-    /// Gives the filesystem another UUID, in place under the undo file.
+    /// Gives the filesystem another UUID, in place under the undo file. With `metadata_csum`, and
+    /// without `metadata_csum_seed`, all metadata gets new checksums: all of it is read and written,
+    /// and kept in memory before.
     ///
     /// # Errors
-    /// When its checksums begin with the UUID: with `metadata_csum`, without `metadata_csum_seed`.
+    /// When something of it is damaged, there is more of it than 128 MiB, or with `ea_inode` and
+    /// without `metadata_csum_seed`, as hashes of attributes begin with the UUID.
     pub fn set_uuid(&mut self, uuid: [u8; 16]) -> EditResult<()> {
         self.change(|filesystem| filesystem.set_uuid(uuid))
     }
 
-    /// Lets the filesystem, and its device, grow to so many bytes, in place under the undo file. A
-    /// last group that would be too short to be of use is left out.
+    /// The bytes of the longest filesystem that this one could grow to within so many: whole blocks,
+    /// and no last group that would be too short to be of use.
+    #[must_use]
+    pub fn longest_within(&self, bytes: u64) -> u64 {
+        self.filesystem.longest_within(bytes)
+    }
+
+    /// Lets the filesystem, and its device, grow to so many bytes, in place under the undo file.
     ///
     /// # Errors
-    /// When it is longer already, too few blocks are held back for descriptors, or it has a feature
-    /// with which it is not grown here: `meta_bg`, `sparse_super2`.
+    /// When it is longer already ([`EditError::Shorter`]), no filesystem has this size
+    /// ([`EditError::InvalidSize`]), too few blocks are held back for descriptors, or it has a
+    /// feature with which it is not grown here: `meta_bg`, `sparse_super2`.
     pub fn grow(&mut self, bytes: u64) -> EditResult<()> {
         let zeros = self.filesystem.overlay.device().grows_with_zeros();
         self.change(|filesystem| filesystem.grow(bytes, zeros))

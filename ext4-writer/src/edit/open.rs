@@ -1,6 +1,6 @@
 //! Which images are changed, and what is done to one before: its journal is replayed, in place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zerocopy::IntoBytes;
 use zerocopy::big_endian::U32 as Big;
@@ -14,9 +14,9 @@ use crate::edit::overlay::{Overlay, write};
 use crate::edit::runs::Runs;
 use crate::metadata::Timestamp;
 use crate::reader::device::Device as Blocks;
-use crate::reader::journal::{self, Journal};
+use crate::reader::journal::Journal;
 use crate::reader::layout::{Layout, SUPERBLOCK_OFFSET};
-use crate::reader::{self, Part, ReadError, inode};
+use crate::reader::{self, Part, ReadError, Reader, Recovery, device};
 use crate::record::feature::Feature;
 use crate::record::journal::{Incompatible, JournalSuperblock, MAGIC, SUPERBLOCK_V2};
 use crate::record::superblock::{STATE_ERRORS, STATE_VALID, Superblock};
@@ -60,12 +60,7 @@ impl<D: Device> Filesystem<D> {
         let (superblock, layout) = superblock(&device)?;
         check_features(&layout)?;
         check_state(&superblock)?;
-        if layout.has(Feature::HAS_JOURNAL) {
-            recover(&mut device, &superblock, &layout)?;
-        } else if layout.has(Feature::NEEDS_RECOVERY) {
-            let detail = "it is to be recovered, without a journal";
-            return Err(ReadError::corrupt(Part::Superblock, detail).into());
-        }
+        let recovery = recover(&mut device)?;
         let (superblock, layout) = self::superblock(&device)?;
         check_features(&layout)?;
         check_state(&superblock)?;
@@ -84,12 +79,14 @@ impl<D: Device> Filesystem<D> {
             fresh: Runs::default(),
             freed: Runs::default(),
             freed_inodes: BTreeMap::new(),
+            detached: BTreeSet::new(),
             system: Runs::default(),
             free_blocks: 0,
             free_inodes: 0,
             time,
             is_changed: false,
             is_reshaped: false,
+            recovery,
             device_length: length,
             device_blocks: length / block.bytes(),
         };
@@ -131,49 +128,72 @@ fn check_state(superblock: &Superblock) -> EditResult<()> {
     Ok(())
 }
 
-/// Brings what the journal holds to its places, and marks it empty.
-fn recover<D: Device>(device: &mut D, old: &Superblock, layout: &Layout) -> EditResult<()> {
-    let Some(number) = Some(old.journal_inum.get()).filter(|number| *number != 0) else {
+/// A journal that is to be marked as empty.
+struct Pending {
+    replaced: device::Overlay,
+    recovery: Recovery,
+    superblock: JournalSuperblock,
+    /// Where that is, in bytes.
+    offset: u64,
+}
+
+/// What the journal holds; nothing if the image was unmounted.
+fn pending<D: Device>(device: &D, layout: &Layout, number: u32) -> EditResult<Option<Pending>> {
+    let unreplayed = Reader::open_unreplayed(device)?;
+    let inode = unreplayed.journal_inode(number)?;
+    let blocks = Blocks::new(device).sized(layout.block, layout.blocks);
+    let journal = Journal::open(&blocks, &inode)?;
+    check_journal(&journal.superblock)?;
+    if journal.superblock.start.get() != 0 && !layout.has(Feature::NEEDS_RECOVERY) {
+        let what = "a journal of which the superblock says that it is empty";
+        return Err(refused(what, "it holds transactions; run e2fsck"));
+    }
+    let superblock = journal.superblock.clone();
+    let offset = layout.block.offset(BlockIndex::new(journal.place(0)?));
+    // In memory first: it examines what the filesystem will be.
+    let replayed = Reader::open(device)?.into_replaced();
+    Ok(replayed.map(|(replaced, recovery)| Pending { replaced, recovery, superblock, offset }))
+}
+
+/// Brings what the journal holds to its places, and marks it empty; what it held if it was not
+/// known to be empty.
+pub(crate) fn recover<D: Device>(device: &mut D) -> EditResult<Option<Recovery>> {
+    let (old, layout) = superblock(device)?;
+    if !layout.has(Feature::HAS_JOURNAL) {
+        if layout.has(Feature::NEEDS_RECOVERY) {
+            let detail = "it is to be recovered, without a journal";
+            return Err(ReadError::corrupt(Part::Superblock, detail).into());
+        }
+        return Ok(None);
+    }
+    let number = old.journal_inum.get();
+    if number == 0 {
         return Err(refused("an image with a journal on another device", "that would be needed"));
-    };
-    let found = {
-        let blocks = Blocks::new(&*device).sized(layout.block, layout.blocks);
-        let inode = inode::read(&blocks, layout, number)?;
-        let journal = Journal::open(&blocks, &inode)?;
-        check_journal(&journal.superblock)?;
-        let is_empty = journal.superblock.start.get() == 0;
-        if !is_empty && !layout.has(Feature::NEEDS_RECOVERY) {
-            let what = "a journal of which the superblock says that it is empty";
-            return Err(refused(what, "it holds transactions; run e2fsck"));
+    }
+    let Some(found) = pending(device, &layout, number)? else { return Ok(None) };
+    for (block, from) in found.replaced {
+        let mut bytes = vec![0; layout.block.len()];
+        device::read(&*device, layout.block.offset(from.at), &mut bytes)?;
+        if let Some(start) = bytes.first_chunk_mut().filter(|_| from.escaped) {
+            *start = MAGIC.to_be_bytes();
         }
-        let (overlay, recovery) = journal::replay(&blocks, &inode)?;
-        let first = layout.block.offset(BlockIndex::new(journal.place(0)?));
-        (!is_empty).then(|| (overlay, recovery, journal.superblock.clone(), first))
-    };
-    if let Some((overlay, recovery, mut superblock, first)) = found {
-        for (block, from) in overlay {
-            let mut bytes = vec![0; layout.block.len()];
-            reader::device::read(&*device, layout.block.offset(from.at), &mut bytes)?;
-            if let Some(start) = bytes.first_chunk_mut().filter(|_| from.escaped) {
-                *start = MAGIC.to_be_bytes();
-            }
-            write(device, layout.block.offset(BlockIndex::new(block)), &bytes)?;
-        }
-        sync(device)?;
+        write(device, layout.block.offset(BlockIndex::new(block)), &bytes)?;
+    }
+    sync(device)?;
+    let mut journal = found.superblock;
+    if journal.start.get() != 0 {
         // The kernel leaves one number out behind the last (fs/jbd2/recovery.c,
         // jbd2_journal_recover).
-        let sequence = superblock.sequence.get().wrapping_add(recovery.transactions);
-        superblock.sequence = Big::new(sequence.wrapping_add(1));
-        superblock.start = Big::ZERO;
-        write(device, first, seal_journal(superblock).as_bytes())?;
+        let sequence = journal.sequence.get().wrapping_add(found.recovery.transactions);
+        journal.sequence = Big::new(sequence.wrapping_add(1));
+        journal.start = Big::ZERO;
+        write(device, found.offset, seal_journal(journal).as_bytes())?;
         sync(device)?;
     }
-    if layout.has(Feature::NEEDS_RECOVERY) {
-        let (superblock, layout) = self::superblock(device)?;
-        write_superblock(device, &layout, &superblock, false)?;
-        sync(device)?;
-    }
-    Ok(())
+    let (superblock, layout) = superblock(device)?;
+    write_superblock(device, &layout, &superblock, false)?;
+    sync(device)?;
+    Ok(Some(found.recovery))
 }
 
 fn check_journal(superblock: &JournalSuperblock) -> EditResult<()> {

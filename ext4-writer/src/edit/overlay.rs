@@ -69,7 +69,7 @@ impl<D: Device> Overlay<D> {
         self.changed.len()
     }
 
-    /// Writes the changed blocks that are to go at once to their places.
+    /// Writes the changed blocks that were free before to their places.
     pub(crate) fn flush(&mut self, is_free: impl Fn(u64) -> bool) -> EditResult<()> {
         let (device, block) = (&mut self.device, self.block);
         let mut failed = None;
@@ -77,15 +77,15 @@ impl<D: Device> Overlay<D> {
             if failed.is_some() || !is_free(*number) {
                 return true;
             }
-            failed = write(device, block.offset(BlockIndex::new(*number)), bytes).err();
+            failed = write_free(device, block.offset(BlockIndex::new(*number)), bytes).err();
             false
         });
         failed.map_or(Ok(()), Err)
     }
 
-    /// Writes bytes to the device, beside what is changed.
-    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) -> EditResult<()> {
-        write(&mut self.device, offset, bytes)
+    /// Writes bytes to free blocks of the device, beside what is changed.
+    pub(crate) fn write_free(&mut self, offset: u64, bytes: &[u8]) -> EditResult<()> {
+        write_free(&mut self.device, offset, bytes)
     }
 
     /// The device.
@@ -98,6 +98,11 @@ impl<D: Device> Overlay<D> {
         &mut self.device
     }
 
+    /// What is to be changed.
+    pub(crate) fn changed(&self) -> &BTreeMap<u64, Vec<u8>> {
+        &self.changed
+    }
+
     /// The device, and what was to be changed.
     pub(crate) fn into_parts(self) -> (D, BTreeMap<u64, Vec<u8>>) {
         (self.device, self.changed)
@@ -108,12 +113,18 @@ const WITHIN_A_BLOCK: Error = internal("a record lies within one block");
 
 /// Writes bytes of the image.
 pub(crate) fn write<D: Device>(device: &mut D, offset: u64, bytes: &[u8]) -> EditResult<()> {
-    let length = widen(bytes.len());
-    Ok(device.write_at(offset, bytes).map_err(|source| Error::WriteImage {
-        offset,
-        length,
-        source,
-    })?)
+    let written = device.write_at(offset, bytes);
+    written.map_err(|source| failed(offset, bytes, source).into())
+}
+
+/// Writes bytes to blocks that nothing uses yet.
+fn write_free<D: Device>(device: &mut D, offset: u64, bytes: &[u8]) -> EditResult<()> {
+    let written = device.write_free_at(offset, bytes);
+    written.map_err(|source| failed(offset, bytes, source).into())
+}
+
+fn failed(offset: u64, bytes: &[u8], source: io::Error) -> Error {
+    Error::WriteImage { offset, length: widen(bytes.len()), source }
 }
 
 impl<D: Device> Source for Overlay<D> {

@@ -130,7 +130,7 @@ impl<D: Device> Filesystem<D> {
         self.store(&directory.inode)
     }
 
-    /// Gives a node that is no directory another name.
+    /// Gives a node that is no directory another name; one that was detached gets a name again.
     pub(crate) fn add_link(&mut self, parent: u32, name: &[u8], node: u32) -> EditResult<()> {
         let mut inode = self.inode(node)?;
         let kind = self.find_inode(node)?.kind();
@@ -139,7 +139,9 @@ impl<D: Device> Filesystem<D> {
             operation: "make a hard link",
             needs: "anything but a directory",
         })?;
-        self.add_name(&mut inode)?;
+        if !self.detached.remove(&node) {
+            self.add_name(&mut inode)?;
+        }
         let mut directory = self.directory(parent)?;
         self.insert_entry(&mut directory, name, self.target_of(node, kind))?;
         self.close(directory)
@@ -147,19 +149,41 @@ impl<D: Device> Filesystem<D> {
 
     /// Removes a name, and what it named if that was its last; all that is below a directory, too.
     pub(crate) fn remove(&mut self, parent: u32, name: &[u8]) -> EditResult<()> {
+        let node = self.detach(parent, name)?;
+        self.discard(node)
+    }
+
+    /// Removes a name. What it named stays, and what is below a directory.
+    pub(crate) fn detach(&mut self, parent: u32, name: &[u8]) -> EditResult<u32> {
         let mut directory = self.directory(parent)?;
         let found = self.find_entry(&directory, name)?;
         let found = found.ok_or_else(|| Error::NotFound { name: name.to_vec() })?;
         let number = found.target.inode;
-        let inode = self.inode(number)?;
+        let mut inode = self.inode(number)?;
         self.delete_entry(&directory, found.block, name)?;
         if inode.is_directory() {
             Self::uncount_subdirectory(&mut directory);
-            self.close(directory)?;
-            return self.remove_directories(number);
         }
         self.close(directory)?;
-        self.drop_link(number)
+        if inode.is_directory() || inode.links() == 1 {
+            // It counts its last name until it is discarded: to the reader it is in use.
+            self.detached.insert(number);
+            return Ok(number);
+        }
+        inode.set_links(inode.links() - 1);
+        inode.set_changed(self.stored(self.time));
+        self.store(&inode)?;
+        Ok(number)
+    }
+
+    /// Removes a node that was detached, if it has got no name since; all that is below a directory,
+    /// too.
+    pub(crate) fn discard(&mut self, number: u32) -> EditResult<()> {
+        if !self.detached.remove(&number) {
+            return Ok(());
+        }
+        let inode = self.inode(number)?;
+        if inode.is_directory() { self.remove_directories(number) } else { self.free_inode(&inode) }
     }
 
     /// Removes a directory and everything below.

@@ -83,8 +83,13 @@ impl UndoFile {
 
 impl Undo for UndoFile {
     fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
+        let file = match fs::metadata(&self.path) {
+            // Opening a pipe would wait for its other end.
+            Ok(found) if !found.is_file() => {
+                let reason = format!("{} is no regular file", self.path.display());
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+            }
+            Ok(_) => File::open(&self.path)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
@@ -95,20 +100,35 @@ impl Undo for UndoFile {
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.file.is_none() {
-            self.file = Some(File::create(self.part())?);
+            // What a cut left there is nobody's. No link is followed to a file of somebody else.
+            match fs::remove_file(self.part()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => self.file = Some(File::create_new(self.part())?),
+            }
         }
         self.file.as_mut().ok_or(io::ErrorKind::NotFound)?.write_all(bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.file.take().ok_or(io::ErrorKind::NotFound)?.sync_all()?;
+        self.file.as_ref().ok_or(io::ErrorKind::NotFound)?.sync_all()?;
         fs::rename(self.part(), &self.path)?;
+        self.file = None;
         self.sync_directory()
     }
 
     fn remove(&mut self) -> io::Result<()> {
         fs::remove_file(&self.path)?;
         self.sync_directory()
+    }
+}
+
+/// What is not kept leaves nothing behind.
+impl Drop for UndoFile {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            // What cannot be removed stays; there is nobody to tell.
+            let _ = fs::remove_file(self.part());
+        }
     }
 }
 
@@ -150,21 +170,18 @@ fn sector_sums(bytes: &[u8]) -> Vec<u8> {
 /// A device of which blocks are changed in place.
 pub(crate) struct InPlace<'a, D> {
     pub device: &'a mut D,
-    /// The bytes that it had when the edit began.
-    pub length: u64,
     pub block: BlockSize,
 }
 
 impl<D: Device> InPlace<'_, D> {
-    /// Writes changed blocks to their places, `last` at the end, while an undo file keeps what was
-    /// there.
+    /// Writes changed blocks to their places, `last` at the end, while the undo file keeps what was
+    /// there; then that goes.
     pub(crate) fn change(
         &mut self,
         undo: &mut dyn Undo,
         changed: &BTreeMap<u64, Vec<u8>>,
         last: u64,
     ) -> EditResult<()> {
-        self.keep(undo, changed)?;
         for (number, bytes) in changed.iter().filter(|(number, _)| **number != last) {
             write(self.device, self.block.offset(BlockIndex::new(*number)), bytes)?;
         }
@@ -174,32 +191,36 @@ impl<D: Device> InPlace<'_, D> {
         sync(self.device)?;
         undo.remove().map_err(failed)
     }
-
-    /// Keeps what the changed blocks hold now.
-    fn keep(&self, undo: &mut dyn Undo, changed: &BTreeMap<u64, Vec<u8>>) -> EditResult<()> {
-        let (block, length) = (self.block.bytes(), self.length);
-        let mut sum = u32::MAX;
-        let mut append = |undo: &mut dyn Undo, bytes: &[u8]| {
-            sum = fold(sum, bytes);
-            undo.append(bytes).map_err(failed)
-        };
-        append(undo, &Head { block, length, count: widen(changed.len()) }.bytes())?;
-        for (number, new) in changed {
-            let mut old = vec![0; self.block.len()];
-            read(&*self.device, self.block.offset(BlockIndex::new(*number)), &mut old)?;
-            append(undo, &number.to_le_bytes())?;
-            append(undo, &old)?;
-            append(undo, &sector_sums(new))?;
-        }
-        undo.append(&sum.to_le_bytes()).map_err(failed)?;
-        undo.append(&END).map_err(failed)?;
-        undo.sync().map_err(failed)
-    }
 }
 
-/// Brings an image back to what it was if it was being changed in place.
-pub(crate) fn recover<D: Device>(undo: &mut dyn Undo, device: &mut D) -> EditResult<()> {
-    let Some(bytes) = undo.read().map_err(failed)? else { return Ok(()) };
+/// Keeps what the changed blocks hold now, and that the device had `length` bytes.
+pub(crate) fn keep<D: Device>(
+    undo: &mut dyn Undo,
+    (device, length): (&D, u64),
+    block: BlockSize,
+    changed: &BTreeMap<u64, Vec<u8>>,
+) -> EditResult<()> {
+    let mut sum = u32::MAX;
+    let mut append = |undo: &mut dyn Undo, bytes: &[u8]| {
+        sum = fold(sum, bytes);
+        undo.append(bytes).map_err(failed)
+    };
+    append(undo, &Head { block: block.bytes(), length, count: widen(changed.len()) }.bytes())?;
+    for (number, new) in changed {
+        let mut old = vec![0; block.len()];
+        read(device, block.offset(BlockIndex::new(*number)), &mut old)?;
+        append(undo, &number.to_le_bytes())?;
+        append(undo, &old)?;
+        append(undo, &sector_sums(new))?;
+    }
+    undo.append(&sum.to_le_bytes()).map_err(failed)?;
+    undo.append(&END).map_err(failed)?;
+    undo.sync().map_err(failed)
+}
+
+/// Brings an image back to what it was if it was being changed in place; whether it was.
+pub(crate) fn recover<D: Device>(undo: &mut dyn Undo, device: &mut D) -> EditResult<bool> {
+    let Some(bytes) = undo.read().map_err(failed)? else { return Ok(false) };
     let damaged = || refused("an image with an undo file", "the undo file is damaged, or none");
     let body = bytes.strip_suffix(&END).ok_or_else(damaged)?;
     let (body, sum) = body.split_last_chunk().ok_or_else(damaged)?;
@@ -229,7 +250,8 @@ pub(crate) fn recover<D: Device>(undo: &mut dyn Undo, device: &mut D) -> EditRes
         device.set_length(head.length).map_err(|source| EditError::Sync { source })?;
         sync(device)?;
     }
-    undo.remove().map_err(failed)
+    undo.remove().map_err(failed)?;
+    Ok(true)
 }
 
 /// A block of an undo file.

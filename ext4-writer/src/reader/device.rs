@@ -75,6 +75,11 @@ impl<S: Source> Device<S> {
         &self.source
     }
 
+    /// The blocks that are replaced.
+    pub(crate) fn into_replaced(self) -> Overlay {
+        self.overlay
+    }
+
     /// The source, given back.
     pub(crate) fn into_source(self) -> S {
         self.source

@@ -175,21 +175,37 @@ impl<S: Source> Reader<S> {
         Ok(Self { device, layout, superblock: info, recovery: None })
     }
 
-    /// What the journal replaces. Its inode is one of the blocks that may not have been written
-    /// yet, so where it is wrong the copy in the superblock counts.
+    /// A filesystem of which the superblock is known, and that needs no recovery.
+    pub(crate) fn over(device: Device<S>, layout: Layout, superblock: &Superblock) -> Self {
+        let info = SuperblockInfo::new(superblock, &layout);
+        Self { device, layout, superblock: info, recovery: None }
+    }
+
+    /// What the journal replaces.
     fn replay(&self, number: u32) -> ReadResult<(Overlay, Recovery)> {
+        journal::replay(&self.device, &self.journal_inode(number)?)
+    }
+
+    /// What the journal replaced, if it was replayed in memory.
+    pub(crate) fn into_replaced(self) -> Option<(Overlay, Recovery)> {
+        let recovery = self.recovery?;
+        Some((self.device.into_replaced(), recovery))
+    }
+
+    /// The inode of the journal. It is in one of the blocks that may not have been written yet, so
+    /// where it is wrong the copy in the superblock counts.
+    pub(crate) fn journal_inode(&self, number: u32) -> ReadResult<Inode> {
         let (device, layout) = (&self.device, &self.layout);
         let found = inode::read(device, layout, number);
         let is_journal = |inode: &Inode| inode.is(FileKind::Regular) && inode.links() > 0;
-        let inode = match found {
-            Ok(inode) if is_journal(&inode) => inode,
-            Err(error @ ReadError::Io { .. }) => return Err(error),
+        match found {
+            Ok(inode) if is_journal(&inode) => Ok(inode),
+            Err(error @ ReadError::Io { .. }) => Err(error),
             unusable => {
                 let superblock = read_superblock(device)?;
-                inode::journal_backup(layout, &superblock, number)?.map_or(unusable, Ok)?
+                inode::journal_backup(layout, &superblock, number)?.map_or(unusable, Ok)
             }
-        };
-        journal::replay(device, &inode)
+        }
     }
 
     /// What the superblock says, after the journal was replayed.

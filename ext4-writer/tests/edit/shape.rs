@@ -5,7 +5,7 @@ use std::path::Path;
 
 use banger_test_support::{gate, judge};
 use ext4_writer::edit::{EditError, Editor, UndoFile};
-use ext4_writer::{MountOptions, OnError, Reserved};
+use ext4_writer::{Metadata, MountOptions, OnError, Reserved};
 
 use crate::bed::{LAYOUTS, NOW, assert_holds, make, tree};
 use crate::random::{Step, run};
@@ -40,12 +40,12 @@ fn a_filesystem_grows_and_stays_what_it_was() {
         };
         for goal in goals {
             let mut editor = edit(&bed.path);
-            editor.grow(*goal).unwrap_or_else(|error| panic!("{options:?} to {goal}: {error}"));
+            // A last group that would be too short is left out.
+            let goal = editor.longest_within(*goal);
+            editor.grow(goal).unwrap_or_else(|error| panic!("{options:?} to {goal}: {error}"));
             editor.commit().unwrap();
             assert!(!bed.path.with_extension("undo").exists());
-            // A last group that would be too short is left out.
-            let length = bed.path.metadata().unwrap().len();
-            assert!((goal - (9 << 20)..=*goal).contains(&length), "{options:?}: {length}");
+            assert_eq!(bed.path.metadata().unwrap().len(), goal, "{options:?}");
             assert_holds_still(&bed.path, &expected);
         }
         let steps: Vec<Step> = (0..14u8)
@@ -80,12 +80,36 @@ fn what_grew_is_grown_on_by_resize2fs() {
 #[test]
 fn smaller_sizes_and_too_large_ones_are_refused() {
     let Some(bed) = make(&["-t", "ext4", "-b", "1024"], "24M") else { return };
-    for bytes in [1 << 20, 1 << 50] {
-        let refused = edit(&bed.path).grow(bytes).unwrap_err();
-        assert!(matches!(refused, EditError::Refused { .. }), "{refused}");
-    }
+    let refused = edit(&bed.path).grow(1 << 20).unwrap_err();
+    assert!(matches!(refused, EditError::Shorter { size: 0x0180_0000, .. }), "{refused}");
+    let refused = edit(&bed.path).grow(1 << 50).unwrap_err();
+    assert!(matches!(refused, EditError::Refused { .. }), "{refused}");
     edit(&bed.path).commit().unwrap();
     gate::assert_clean(&bed.path);
+}
+
+#[test]
+fn a_size_that_cannot_be_is_refused_with_those_that_can() {
+    // Groups of 8 MiB and one block before the first.
+    let Some(bed) = make(&["-t", "ext4", "-b", "1024"], "24M") else { return };
+    for asked in [(40 << 20) + 2048, (30 << 20) + 1] {
+        let refused = edit(&bed.path).grow(asked).unwrap_err();
+        let EditError::InvalidSize { below, above, .. } = refused else { panic!("{refused}") };
+        assert!(below < asked && asked < above && above - below < 1 << 20, "{below}, {above}");
+        assert_eq!(edit(&bed.path).longest_within(asked), below);
+        if above - 1024 > below {
+            edit(&bed.path).grow(above - 1024).unwrap_err();
+        }
+        for size in [below, above] {
+            let image = bed.directory.path().join("grown.ext4");
+            std::fs::copy(&bed.path, &image).unwrap();
+            let mut editor = edit(&image);
+            editor.grow(size).unwrap();
+            editor.commit().unwrap();
+            assert_eq!(image.metadata().unwrap().len(), size);
+            gate::assert_clean(&image);
+        }
+    }
 }
 
 #[test]
@@ -117,15 +141,41 @@ fn identity_is_what_dumpe2fs_prints() {
 }
 
 #[test]
-fn a_uuid_that_the_checksums_begin_with_is_refused() {
-    let options = ["-t", "ext4", "-O", "metadata_csum,^metadata_csum_seed"];
-    let Some(bed) = make(&options, "24M") else { return };
-    let refused = edit(&bed.path).set_uuid([7; 16]).unwrap_err().to_string();
-    assert!(refused.contains("metadata_csum_seed"), "{refused}");
-    let options = ["-t", "ext4", "-O", "^metadata_csum,uninit_bg"];
-    let Some(bed) = make(&options, "24M") else { return };
-    let mut editor = edit(&bed.path);
-    editor.set_uuid([7; 16]).unwrap();
-    editor.commit().unwrap();
-    gate::assert_clean(&bed.path);
+fn a_new_uuid_gives_all_that_is_summed_new_sums() {
+    for (options, is_mounted) in LAYOUTS {
+        let size = if *is_mounted { "48M" } else { "200M" };
+        let Some(bed) = make(options, size) else { return };
+        let mut expected = tree(&bed.path);
+        let mut editor = edit(&bed.path);
+        let reason = [("ea_inode", "metadata_csum_seed"), ("stable_inodes", "stable_inodes")]
+            .into_iter()
+            .find(|(feature, _)| has(options, feature));
+        if let Some((_, reason)) = reason {
+            let refused = editor.set_uuid([7; 16]).unwrap_err().to_string();
+            assert!(refused.contains(reason), "{refused}");
+            continue;
+        }
+        // What was freed, and changed in the same edit, is summed too.
+        editor.remove(editor.root(), b"block").unwrap();
+        expected.remove(b"block");
+        editor.set_uuid(*b"0123456789abcdef").unwrap();
+        editor.set_metadata(editor.root(), &Metadata::root_owned(0o711, NOW)).unwrap();
+        expected.change(b"", |entry| entry.mode = 0o711);
+        editor.commit().unwrap_or_else(|error| panic!("{options:?}: {error}"));
+        assert_eq!(gate::dump(&bed.path).unwrap().uuid, "30313233-3435-3637-3839-616263646566");
+        assert_holds(&bed.path, &expected, *is_mounted);
+        // A group that was changed is changed again.
+        let steps: Vec<Step> = (0..14u8)
+            .map(|kind| Step { kind, one: u16::from(kind) * 7, other: 31, size: 150_000 })
+            .collect();
+        let mut expected = tree(&bed.path);
+        run(&bed.path, &steps, &mut expected, 0);
+        assert_holds(&bed.path, &expected, *is_mounted);
+        if judge::all(&["tune2fs"]) {
+            // It wants one that was checked since it was mounted.
+            judge::succeed("e2fsck", ["-fp".as_ref(), bed.path.as_os_str()]);
+            judge::succeed("tune2fs", ["-U".as_ref(), "random".as_ref(), bed.path.as_os_str()]);
+            gate::assert_clean(&bed.path);
+        }
+    }
 }
