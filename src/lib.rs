@@ -3,13 +3,14 @@
 //! [`pull::pull`] is the way in for programs. The modules stand in the order in which the data goes: a
 //! [`source`] names the layers and `cache` holds their blobs; [`layer`] turns a blob into tar entries;
 //! [`flatten`] applies them onto the tree of an `ext4_writer::Builder`, `inject` adds files of the host
-//! and `guest` an init; [`image`] owns the file, `look` reads what is in one, `report` prints what
-//! happened, `cli` makes requests of arguments.
+//! and `guest` an init; [`image`] owns the file, `look` reads what is in one, `edit` changes it,
+//! `report` prints what happened, `cli` makes requests of arguments.
 
 mod cache;
 mod cli;
 mod demo;
 pub mod digest;
+mod edit;
 pub mod error;
 pub mod flatten;
 mod guest;

@@ -7,7 +7,7 @@ const ORDER: &[&[&str]] = &[
     &["cli"],
     &["demo"],
     &["report"],
-    &["pull"],
+    &["pull", "edit"],
     &["image", "look"],
     &["lint"],
     &["guest"],

@@ -33,17 +33,31 @@ use crate::source::ImageReference;
 pub(super) enum DiskCommand {
     /// Make an ext4 filesystem, empty or with a tree in it, in a new file or on a block device
     Create(Box<Create>),
+    /// Let a filesystem grow, with its file or up to the end of its device
+    Resize(super::edit::Resize),
+    /// Set label, UUID, reserve and mount options of a filesystem
+    Set(Box<super::edit::Set>),
+    /// Replay the journal of a disk that was not unmounted, and take back what was interrupted
+    Recover(super::edit::Recover),
 }
 
 impl DiskCommand {
     pub(super) fn report(&self) -> Report {
-        let Self::Create(create) = self;
-        create.output_options.report()
+        match self {
+            Self::Create(create) => create.output_options.report(),
+            Self::Resize(resize) => resize.output_options.report(),
+            Self::Set(set) => set.output_options.report(),
+            Self::Recover(recover) => recover.output_options.report(),
+        }
     }
 
     pub(super) fn run(self) -> Result<()> {
-        let Self::Create(create) = self;
-        create.run()
+        match self {
+            Self::Create(create) => create.run(),
+            Self::Resize(resize) => resize.run(),
+            Self::Set(set) => set.run(),
+            Self::Recover(recover) => recover.run(),
+        }
     }
 }
 

@@ -122,7 +122,7 @@ fn parse_profile(text: &str) -> Result<Profile> {
     })
 }
 
-fn parse_reserved(text: &str) -> Result<Reserved> {
+pub(super) fn parse_reserved(text: &str) -> Result<Reserved> {
     match text.strip_suffix('%') {
         Some(percent) => match percent.parse() {
             Ok(percent) => Ok(Reserved::Percent(percent)),
@@ -132,7 +132,7 @@ fn parse_reserved(text: &str) -> Result<Reserved> {
     }
 }
 
-fn parse_on_error(text: &str) -> Result<OnError> {
+pub(super) fn parse_on_error(text: &str) -> Result<OnError> {
     match text {
         "continue" => Ok(OnError::Continue),
         "remount-ro" => Ok(OnError::RemountReadOnly),
@@ -141,12 +141,12 @@ fn parse_on_error(text: &str) -> Result<OnError> {
     }
 }
 
-fn parse_mount_options(text: &str) -> Result<MountOptions> {
+pub(super) fn parse_mount_options(text: &str) -> Result<MountOptions> {
     let unknown = || Error::usage(format!("\"{text}\" has an option that tune2fs -o does not"));
     MountOptions::by_names(text).ok_or_else(unknown)
 }
 
-fn parse_uuid(text: &str) -> Result<[u8; 16]> {
+pub(super) fn parse_uuid(text: &str) -> Result<[u8; 16]> {
     let parsed: Result<Hyphenated, _> = text.parse();
     parsed.map(|uuid| uuid.into_uuid().into_bytes()).map_err(|_| {
         Error::usage(format!("\"{}\" is not a UUID", shown::text(text)))

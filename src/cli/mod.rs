@@ -8,6 +8,7 @@ mod concurrency;
 mod create;
 mod demo;
 mod disk;
+mod edit;
 mod epoch;
 mod guest;
 mod layers;
@@ -67,6 +68,8 @@ enum ImageCommand {
     Lint(lint::Lint),
     /// Say whether the filesystem of an image is sound (exit code 65 if it is damaged)
     Check(check::Check),
+    /// Change a finished image: put files in, take files out, rename, set owners and permissions
+    Edit(edit::Edit),
     #[command(flatten)]
     Look(look::LookCommand),
 }
@@ -113,6 +116,7 @@ impl Cli {
             Command::Image(ImageCommand::Build(build)) => build.report(),
             Command::Image(ImageCommand::Lint(lint)) => lint.output_options.report(),
             Command::Image(ImageCommand::Check(check)) => check.report(),
+            Command::Image(ImageCommand::Edit(edit)) => edit.output_options.report(),
             Command::Image(ImageCommand::Look(look)) => look.report(),
             Command::Cache(cache) => cache.report(),
             Command::Demo(demo) => demo.output_options.report(),
@@ -133,6 +137,7 @@ impl Cli {
             Command::Auth(auth::AuthCommand::Check(check)) => check.run(),
             Command::Limits => Report::text(&limits::table()),
             Command::Image(ImageCommand::Build(build)) => build.run(),
+            Command::Image(ImageCommand::Edit(edit)) => edit.run(),
         }?;
         Ok(0)
     }

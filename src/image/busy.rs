@@ -53,7 +53,7 @@ pub(super) fn is_locked(file: &File) -> bool {
 }
 
 /// Who uses a regular file, in words: the kernel does not refuse to replace one under its users.
-fn users_of_file(path: &Path, file: &Metadata) -> Vec<String> {
+pub(super) fn users_of_file(path: &Path, file: &Metadata) -> Vec<String> {
     let mut users: Vec<String> = loop_devices(path, file)
         .map(|device| {
             let over = format!("it is attached to /dev/{device}");

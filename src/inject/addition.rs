@@ -70,6 +70,12 @@ impl Addition {
         Self { source, destination: b"/".to_vec(), mode: None, uid: 0, gid: 0 }
     }
 
+    /// What is added, as it was said.
+    #[must_use]
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
     /// Where it goes, as it was said.
     #[must_use]
     pub fn destination(&self) -> &[u8] {

@@ -5,6 +5,7 @@ pub(crate) mod cache;
 mod check;
 mod demo;
 pub(crate) mod disk;
+pub(crate) mod edit;
 mod image;
 mod kinds;
 mod lint;
