@@ -146,6 +146,8 @@ impl Mount {
             .lines()
             .skip_while(|line| !line.contains(&self.marker))
             .filter(|line| names_device(line))
+            // Once unmounted, a loop device can be another test's.
+            .take_while(|line| !line.contains("detected capacity change from 0 to"))
             // Their UUID may end in any letters, such as "bad".
             .filter(|line| !line.contains("mounted filesystem"))
             .filter(|line| WORDS.iter().any(|word| line.to_lowercase().contains(word)))
