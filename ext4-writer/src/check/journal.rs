@@ -23,6 +23,7 @@ use crate::record::journal::{
     CHECKSUM_CRC32C, COMPAT_CHECKSUM, FAST_COMMIT_BLOCKS, Incompatible, JournalSuperblock, MAGIC,
     MIN_BLOCKS, SUPERBLOCK_V1, SUPERBLOCK_V2, TAIL_SIZE,
 };
+use crate::record::low32;
 use crate::units::BlockSize;
 
 /// The journal superblock's `s_nr_users` for a journal of one filesystem.
@@ -86,7 +87,7 @@ fn in_inode<S: Source>(
     if blocks < MIN_BLOCKS {
         let finding = Finding::new(Kind::JournalInode).inode(number).field("i_size");
         findings.push(finding.found(inode.size()));
-    } else if inode.size() > mapped.saturating_mul(layout.block.bytes()) {
+    } else if size_in_int(inode) > mapped.saturating_mul(layout.block.bytes()) {
         let finding = Finding::new(Kind::JournalInode).inode(number).field("i_size");
         findings.push(finding.found(inode.size()).expected(format!("at most {mapped} blocks")));
     }
@@ -100,6 +101,17 @@ fn in_inode<S: Source>(
         findings.push(Finding::new(Kind::JournalPending).field("s_start").found(record.start));
     }
     Ok(())
+}
+
+/// The size that e2fsck compares with the map: it takes the low 32 bits, signed. The kernel takes a
+/// file that is longer than its map as long as the log lies within.
+///
+/// Source: e2fsprogs, `e2fsck/journal.c`, `e2fsck_get_journal`.
+fn size_in_int(inode: &Inode) -> u64 {
+    match low32(inode.size()) {
+        low if low > i32::MAX.cast_unsigned() => 0,
+        low => u64::from(low),
+    }
 }
 
 /// The first block, which must be there, and the blocks of the file up to the last that is mapped.

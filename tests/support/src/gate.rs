@@ -2,7 +2,10 @@
 //! as long as the filesystem.
 
 use std::fmt;
+use std::fs::File;
 use std::path::Path;
+
+use ext4_writer::check::{Judge, Options, check};
 
 use crate::judge;
 
@@ -51,10 +54,11 @@ impl Report {
     }
 }
 
-/// Passes `image`, or panics with every objection.
+/// Passes `image`, to our check too, or panics with every objection.
 ///
 /// Without e2fsprogs the policy of [`judge::missing`] applies.
 pub fn assert_clean(image: &Path) {
+    assert_sound_to_us(image);
     if !judge::all(&["e2fsck", "dumpe2fs"]) {
         return;
     }
@@ -63,13 +67,23 @@ pub fn assert_clean(image: &Path) {
     }
 }
 
-/// Passes `image` by e2fsck alone, or panics: of a filesystem of many terabytes dumpe2fs prints
+/// Passes `image` by e2fsck and our check alone, or panics: of a filesystem of many terabytes dumpe2fs prints
 /// more than it is worth.
 pub fn assert_checked(image: &Path) {
+    assert_sound_to_us(image);
     if judge::all(&["e2fsck"]) {
         let objections = Objections(e2fsck(image));
         assert!(objections.0.is_empty(), "{} is not clean:\n{objections}", image.display());
     }
+}
+
+/// What e2fsck calls clean our check must not call damaged.
+fn assert_sound_to_us(image: &Path) {
+    let path = image.display();
+    let file = File::open(image).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let report = check(file, &Options::default()).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let found: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
+    assert!(report.is_sound(Judge::Kernel), "our check of {path}:\n{}", found.join("\n"));
 }
 
 /// Asks e2fsck and dumpe2fs, which must be installed, about `image`.

@@ -139,20 +139,20 @@ impl Tally {
     }
 }
 
-/// The inodes, groups and blocks that a line of e2fsck names.
+/// The inodes, groups and blocks that a line of e2fsck names: whole words of digits.
 fn numbers_in(line: &str) -> Vec<u64> {
-    line.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect()
+    line.split(|c: char| !c.is_ascii_alphanumeric()).filter_map(|word| word.parse().ok()).collect()
 }
 
-/// Whether our first finding is about a number that e2fsck's first complaint names.
+/// Whether our first finding is about a number that e2fsck's first complaint with one names; none
+/// where no complaint has a number. The last lines, which begin with the image's name, are none.
 fn same_place(said: &str, ours: &Finding) -> Option<bool> {
-    let line = said.lines().find(|line| {
-        !line.starts_with("Pass ")
-            && !line.trim().is_empty()
-            && !line.contains("warning")
-            && line.chars().any(|c| c.is_ascii_digit())
-    })?;
-    let theirs = numbers_in(line);
+    let theirs = said
+        .lines()
+        .filter(|line| !line.starts_with("Pass ") && !line.starts_with('/'))
+        .filter(|line| !line.contains("warning"))
+        .map(numbers_in)
+        .find(|numbers| !numbers.is_empty())?;
     let place = &ours.place;
     let own = [place.inode.map(u64::from), place.group.map(u64::from), place.block];
     let own: Vec<u64> = own.into_iter().flatten().collect();
