@@ -30,7 +30,7 @@ impl<D: Device> Filesystem<D> {
         if let Some(node) = self.detached.first() {
             return Err(EditError::Detached { node: *node });
         }
-        if self.is_reshaped && undo.is_none() {
+        if self.is_reshaped && undo.is_none() && !self.is_draft {
             return Err(EditError::NeedsUndo { what: "size or UUID" });
         }
         self.release()?;
@@ -50,6 +50,12 @@ impl<D: Device> Filesystem<D> {
             Way::Journal(transaction) => {
                 by_journal(&mut device, (&layout, &superblock), &transaction, &mut changed)?;
             }
+            Way::Draft => {
+                for (block, bytes) in &changed {
+                    write(&mut device, layout.block.offset(BlockIndex::new(*block)), bytes)?;
+                }
+                sync(&mut device)?;
+            }
             Way::InPlace(mut undo) => {
                 let holder = SUPERBLOCK_OFFSET / layout.block.bytes();
                 let mut place = InPlace { device: &mut device, block: layout.block };
@@ -61,6 +67,9 @@ impl<D: Device> Filesystem<D> {
 
     /// How the changes come to their places. An undo file keeps what was there when this returns.
     fn way(&self, undo: Option<Box<dyn Undo>>) -> EditResult<Way> {
+        if self.is_draft {
+            return Ok(Way::Draft);
+        }
         let (device, changed) = (self.overlay.device(), self.overlay.changed());
         if self.layout.has(Feature::HAS_JOURNAL) && !self.is_reshaped {
             let journal = (&self.layout, self.superblock.journal_inum.get());
@@ -108,6 +117,7 @@ impl<D: Device> Filesystem<D> {
 enum Way {
     Journal(Box<Transaction>),
     InPlace(Box<dyn Undo>),
+    Draft,
 }
 
 /// Brings changed blocks to their places through the journal. A cut before its superblock leads to

@@ -12,7 +12,7 @@ use crate::format::hash::HashedBytes;
 use crate::metadata::Timestamp;
 use crate::reader::Recovery;
 use crate::reader::device::Device as Blocks;
-use crate::reader::layout::Layout;
+use crate::reader::layout::{Layout, SUPERBLOCK_OFFSET};
 use crate::record::feature::Feature;
 use crate::record::inode::GOOD_OLD_SIZE;
 use crate::record::superblock::{FLAG_UNSIGNED_HASH, Superblock};
@@ -53,6 +53,8 @@ pub(crate) struct Filesystem<D> {
     /// Whether size or UUID changed, which the kernel takes from the superblock before it replays a
     /// journal.
     pub is_reshaped: bool,
+    /// Whether nobody has the image before the edit is done.
+    pub is_draft: bool,
     /// What its journal was replayed for.
     pub recovery: Option<Recovery>,
     /// The bytes of the device before.
@@ -93,6 +95,9 @@ impl<D: Device> Filesystem<D> {
             return Ok(());
         }
         self.flush_fresh()?;
+        if self.is_draft {
+            return self.flush_all();
+        }
         let most = if self.is_reshaped { MOST_RESHAPED } else { MOST };
         if self.overlay.len() * block >= most {
             return Err(EditError::TooManyChanges {
@@ -109,6 +114,12 @@ impl<D: Device> Filesystem<D> {
         // A device that is to grow has no place yet for what lies behind its end.
         let (fresh, end) = (&self.fresh, self.device_blocks);
         self.overlay.flush(|block| block < end && fresh.has(block))
+    }
+
+    /// Writes all changed blocks of a draft but that of the superblock, which is the last.
+    fn flush_all(&mut self) -> EditResult<()> {
+        let (last, end) = (SUPERBLOCK_OFFSET / self.layout.block.bytes(), self.device_blocks);
+        self.overlay.flush(|block| block < end && block != last)
     }
 
     /// The first block of a group.

@@ -111,6 +111,15 @@ impl Inode {
             && end <= GOOD_OLD_SIZE + usize::from(self.record.extra_isize.get())
     }
 
+    /// Sets the project; whether there is a place for it.
+    pub(crate) fn set_project(&mut self, project: u32) -> bool {
+        let has_place = self.has_field(offset_of!(Record, projid) + 4);
+        if has_place {
+            self.record.projid = U32::new(project);
+        }
+        has_place
+    }
+
     pub(crate) fn set_modified(&mut self, time: Timestamp) {
         let (low, extra) = encode(time);
         self.record.mtime = low;

@@ -84,7 +84,7 @@ use std::io::Read as _;
 
 use crate::error::Error;
 use crate::format::limits::{check_device, check_target};
-use crate::metadata::{FileContent, FileKind, Metadata, Special, Timestamp};
+use crate::metadata::{FileContent, FileFlags, FileKind, Metadata, Special, Timestamp};
 use crate::options::{MountOptions, OnError, Reserved};
 use crate::reader::{
     Attribute, DirectoryEntry, Inode, Links, ROOT_INODE, ReadError, Reader, Recovery,
@@ -160,6 +160,18 @@ impl<D: Device> Editor<D> {
         let is_undone = undo::recover(undo.as_mut(), &mut device)?;
         let filesystem = Filesystem::open(device, time)?;
         Ok(Self { filesystem, undo: Some(undo), is_undone, stopped: false })
+    }
+
+    /// The same for an image that nobody has before the edit is done, such as a copy in a file
+    /// without a name: changes go to their places whenever memory needs room, and nothing keeps what
+    /// was there. After a failure or a cut the image is of no use.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn open_draft(device: D, time: Timestamp) -> EditResult<Self> {
+        let mut filesystem = Filesystem::open(device, time)?;
+        filesystem.is_draft = true;
+        Ok(Self { filesystem, undo: None, is_undone: false, stopped: false })
     }
 
     /// What the image was recovered from when it was opened.
@@ -375,6 +387,31 @@ impl<D: Device> Editor<D> {
             filesystem.set_metadata(&mut inode, metadata);
             filesystem.store(&inode)
         })
+    }
+
+    /// Sets the flags of a node that `chattr` would set.
+    ///
+    /// # Errors
+    /// When there is no such node, or it is damaged.
+    pub fn set_flags(&mut self, node: u32, flags: FileFlags) -> EditResult<()> {
+        let mut inode = inode::Inode::of(&self.inode(node)?);
+        let others = inode.record.flags.get() & !FileFlags::all().bits();
+        inode.record.flags = (others | flags.bits()).into();
+        self.change(|filesystem| filesystem.store(&inode))
+    }
+
+    /// Sets the project of a node, which the kernel resets with the next change of the inode
+    /// unless the feature `project` is turned on before.
+    ///
+    /// # Errors
+    /// When there is no such node, it is damaged, or its inode has no place for a project.
+    pub fn set_project(&mut self, node: u32, project: u32) -> EditResult<()> {
+        let mut inode = inode::Inode::of(&self.inode(node)?);
+        if !inode.set_project(project) {
+            let reason = "the inode has no place for a project".to_owned();
+            return Err(Error::InvalidOption { option: "inode_size", reason }.into());
+        }
+        self.change(|filesystem| filesystem.store(&inode))
     }
 
     /// Sets an extended attribute by its full name; ACLs in the form that `getxattr` shows.

@@ -86,6 +86,7 @@ impl<D: Device> Filesystem<D> {
             time,
             is_changed: false,
             is_reshaped: false,
+            is_draft: false,
             recovery,
             device_length: length,
             device_blocks: length / block.bytes(),

@@ -9,9 +9,9 @@ use std::sync::OnceLock;
 use banger_test_support::mount::{Access, Mount};
 pub(crate) use banger_test_support::noise::noise;
 use banger_test_support::tree::Tree;
-use banger_test_support::{gate, judge, xattr};
-use ext4_writer::Timestamp;
-use ext4_writer::edit::Editor;
+use banger_test_support::{gate, judge, storm, xattr};
+use ext4_writer::edit::{Editor, UndoFile};
+use ext4_writer::{Builder, FileContent, Metadata, Options, Profile, Size, Timestamp};
 
 use crate::seen;
 
@@ -113,10 +113,74 @@ pub(crate) fn make_unchecked(options: &[&str], size: &str) -> Option<Bed> {
     Some(Bed { path, directory })
 }
 
-/// Opens an image to be changed.
+/// Opens an image to be changed, with an undo file beside it.
 pub(crate) fn edit(image: &Path) -> Editor<File> {
     let file = File::options().read(true).write(true).open(image).unwrap();
-    Editor::open(file, NOW).unwrap_or_else(|error| panic!("{}: {error}", image.display()))
+    let undo = UndoFile::new(image.with_extension("ext4.undo"));
+    Editor::open_with_undo(file, Box::new(undo), NOW)
+        .unwrap_or_else(|error| panic!("{}: {error}", image.display()))
+}
+
+/// What this library makes with a profile: some files, many names, attributes, links.
+pub(crate) fn made_here(profile: Profile) -> Option<Bed> {
+    if !judge::all(&["e2fsck", "debugfs", "dumpe2fs"]) || !judge::kernel() {
+        return None;
+    }
+    let size = match profile {
+        Profile::ReadOnly => Size::Fit { free_bytes: 12 << 20, free_inodes: 2000 },
+        _ => Size::Fixed(64 << 20),
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("made.ext4");
+    let sink = ext4_writer::FileSink::new(File::create_new(&path).unwrap()).unwrap();
+    let mut builder = Builder::create(sink, Options::for_profile(profile, size)).unwrap();
+    let (root, metadata) = (builder.root(), Metadata::root_owned(0o755, NOW));
+    let many = builder.add_directory(root, b"many", &metadata).unwrap();
+    for number in 0..900_usize {
+        let content = noise(number.try_into().unwrap(), number * 7 % 9000);
+        let length = content.len().try_into().unwrap();
+        let mut reader = content.as_slice();
+        let name = format!("a-name-that-is-long-enough-to-fill-blocks-{number}");
+        let file = FileContent::new(length, &mut reader);
+        let node = builder.add_file(many, name.as_bytes(), &metadata, file).unwrap();
+        if number % 9 == 0 {
+            builder.set_xattr(node, b"user.name", &noise(7, number)).unwrap();
+        }
+    }
+    builder.add_symlink(root, b"link", &metadata, &[b't'; 100]).unwrap();
+    builder.finish().unwrap();
+    gate::assert_clean(&path);
+    Some(Bed { path, directory })
+}
+
+/// An image of mke2fs in which a kernel made, grew, renamed and removed files.
+pub(crate) fn weathered(options: &[&str], size: &str) -> Option<Bed> {
+    let bed = make(options, size)?;
+    let expected = tree(&bed.path);
+    let mount = Mount::new(&bed.path, Access::ReadWrite)?;
+    storm::weather(mount.path(), &expected).unwrap();
+    mount.close();
+    gate::assert_clean(&bed.path);
+    Some(bed)
+}
+
+/// An image of mke2fs that a kernel filled, but for one part in a hundred.
+pub(crate) fn nearly_full(options: &[&str], size: &str) -> Option<Bed> {
+    let bed = make(options, size)?;
+    let mount = Mount::new(&bed.path, Access::Filling)?;
+    let mut number = 0_usize;
+    // As large as most, so that the holes between them are small.
+    while fs::write(mount.path().join(format!("few/fill-{number}")), noise(1, 19_000)).is_ok() {
+        number += 1;
+    }
+    for removed in (0..number).step_by(90) {
+        let _ = fs::remove_file(mount.path().join(format!("few/fill-{removed}")));
+    }
+    mount.close();
+    gate::assert_clean(&bed.path);
+    let report = gate::dump(&bed.path).unwrap();
+    assert!(report.free_blocks * 20 < report.blocks, "{} blocks are free", report.free_blocks);
+    Some(bed)
 }
 
 /// The tree as the reader sees it.
@@ -140,7 +204,10 @@ pub(crate) fn assert_holds(image: &Path, expected: &Tree, is_mounted: bool) {
         use std::os::unix::ffi::OsStrExt as _;
         if entry.kind == banger_test_support::tree::Kind::Directory {
             let path = mount.path().join(OsStr::from_bytes(path)).join("by the kernel");
-            fs::write(path, b"x").unwrap();
+            match fs::write(path, b"x") {
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => break,
+                written => written.unwrap(),
+            }
         }
     }
     mount.close();

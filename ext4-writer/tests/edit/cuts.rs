@@ -7,14 +7,16 @@ use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
+use banger_test_support::mount::{Access, Mount};
 use banger_test_support::tree::Tree;
 use banger_test_support::{gate, judge};
-use ext4_writer::edit::{Device, Editor, Undo};
+use ext4_writer::edit::{Device, EditError, EditResult, Editor, Undo};
 use ext4_writer::reader::{Reader, Source};
+use ext4_writer::{FileContent, Metadata};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
 
-use crate::bed::{NOW, make, noise, tree};
+use crate::bed::{Bed, NOW, make, noise, tree};
 use crate::random::{Model, steps};
 use crate::seen;
 
@@ -32,7 +34,12 @@ enum Event {
 type Log = Rc<RefCell<Vec<Event>>>;
 
 /// The cuts that are looked at, of all that there are.
-const MOST_CUTS: usize = 60;
+fn most_cuts() -> usize {
+    std::env::var("EXT4_WRITER_CUTS").map_or(60, |count| count.parse().unwrap())
+}
+
+/// Random choices of the writes between two syncs.
+const CHOICES: usize = 20;
 
 /// A device in memory that records what is done to it.
 struct Recorder {
@@ -151,7 +158,7 @@ fn random_edit(count: usize) -> impl FnOnce(&mut Editor<Recorder>, &mut Tree) {
     move |editor, tree| {
         let mut runner = TestRunner::deterministic();
         let steps = steps(count).new_tree(&mut runner).unwrap().current();
-        let mut model = Model { editor, tree, made: 0 };
+        let mut model = Model { editor, tree, made: 0, is_full: false };
         for step in &steps {
             model.apply(step);
         }
@@ -162,7 +169,8 @@ impl Recorded {
     /// Shows the disks that a cut can leave, of very many each nth: every prefix, and some of the
     /// writes since the last sync.
     fn each_disk(&self, mut look: impl FnMut(&Disk)) {
-        let every = (self.log.len() * 3).div_ceil(MOST_CUTS);
+        let syncs = self.log.iter().filter(|event| matches!(event, Event::Sync | Event::SyncUndo));
+        let every = (self.log.len() + syncs.count() * CHOICES).div_ceil(most_cuts());
         let mut safe = Disk { image: self.before.clone(), part: Vec::new(), undo: None };
         let mut pending: Vec<&Event> = Vec::new();
         let mut random = noise(77, 4096).into_iter().cycle();
@@ -177,7 +185,7 @@ impl Recorded {
         };
         for event in &self.log {
             if matches!(event, Event::Sync | Event::SyncUndo) {
-                for _ in 0..2 {
+                for _ in 0..CHOICES {
                     let mut some = pending.iter().filter(|_| random.next().unwrap() >= 128);
                     show(&safe, &mut some);
                 }
@@ -211,6 +219,12 @@ impl Recorded {
                 assert!(output.status.code().unwrap() < 2, "{}", judge::text(&output));
                 gate::assert_clean(&image);
                 assert!(self.is_old_or_new(&tree(&image)));
+                fs::write(&image, &disk.image).unwrap();
+                if let Some(mount) = Mount::new(&image, Access::ReadWrite) {
+                    mount.close();
+                    gate::assert_checked(&image);
+                    assert!(self.is_old_or_new(&tree(&image)), "after the kernel");
+                }
             }
             let undo = Kept { bytes: disk.undo.clone(), log: Log::default() };
             let device = Recorder { image: disk.image.clone(), log: Log::default() };
@@ -253,6 +267,143 @@ fn a_cut_of_growth_leaves_the_old_size_or_the_new_one() {
         editor.grow(34 << 20).unwrap();
     });
     recorded.assert_all(bed.directory.path(), false);
+}
+
+/// A device that fails with the write or sync of this number, and with all that follow.
+struct Failing {
+    recorder: Recorder,
+    left: Rc<RefCell<usize>>,
+    error: io::ErrorKind,
+}
+
+/// Takes one away; nothing is left at the end.
+fn take(left: &Rc<RefCell<usize>>, error: io::ErrorKind) -> io::Result<()> {
+    let mut left = left.borrow_mut();
+    *left = left.checked_sub(1).ok_or(error)?;
+    Ok(())
+}
+
+impl Source for Failing {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.recorder.read_at(offset, buffer)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        self.recorder.length()
+    }
+}
+
+impl Device for Failing {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        take(&self.left, self.error)?;
+        self.recorder.write_at(offset, bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        take(&self.left, self.error)?;
+        self.recorder.sync()
+    }
+
+    fn set_length(&mut self, length: u64) -> io::Result<()> {
+        take(&self.left, self.error)?;
+        self.recorder.set_length(length)
+    }
+
+    fn grows_with_zeros(&self) -> bool {
+        true
+    }
+}
+
+/// The same of the place of an undo file.
+struct FailingUndo {
+    kept: Kept,
+    left: Rc<RefCell<usize>>,
+    error: io::ErrorKind,
+}
+
+impl Undo for FailingUndo {
+    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        self.kept.read()
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        take(&self.left, self.error)?;
+        self.kept.append(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        take(&self.left, self.error)?;
+        self.kept.sync()
+    }
+
+    fn remove(&mut self) -> io::Result<()> {
+        take(&self.left, self.error)?;
+        self.kept.remove()
+    }
+}
+
+/// Lets the nth write fail, for many n; what is on the disk then is recovered to the old image or
+/// the new one.
+fn assert_failures(bed: &Bed, change: impl Fn(&mut Editor<Failing>) -> EditResult<()>) {
+    let before = fs::read(&bed.path).unwrap();
+    let old = tree(&bed.path);
+    let mut failures = 0;
+    let attempt = |limit: usize, error| {
+        let (log, left) = (Log::default(), Rc::new(RefCell::new(limit)));
+        let recorder = Recorder { image: before.clone(), log: Rc::clone(&log) };
+        let device = Failing { recorder, left: Rc::clone(&left), error };
+        let kept = Kept { bytes: None, log: Rc::clone(&log) };
+        let undo = FailingUndo { kept, left: Rc::clone(&left), error };
+        let done = Editor::open_with_undo(device, Box::new(undo), NOW).and_then(|mut editor| {
+            change(&mut editor)?;
+            editor.commit()
+        });
+        let mut disk = Disk { image: before.clone(), part: Vec::new(), undo: None };
+        log.borrow().iter().for_each(|event| disk.apply(event));
+        (done.map(drop), disk, limit - *left.borrow())
+    };
+    let (done, disk, count) = attempt(usize::MAX, io::ErrorKind::Other);
+    done.unwrap();
+    let new = seen::tree(&Reader::open(disk.image).unwrap());
+    let recorded = Recorded { before: before.clone(), log: Vec::new(), old, new };
+    let kinds = [io::ErrorKind::Other, io::ErrorKind::StorageFull, io::ErrorKind::FileTooLarge];
+    for (number, limit) in (0..count).step_by(count.div_ceil(most_cuts() / 2)).enumerate() {
+        let (done, disk, _) = attempt(limit, kinds[number % kinds.len()]);
+        let error = done.unwrap_err();
+        assert!(!matches!(error, EditError::Stopped), "the first error is told");
+        failures += 1;
+        let undo = Kept { bytes: disk.undo, log: Log::default() };
+        let device = Recorder { image: disk.image, log: Log::default() };
+        let editor = Editor::open_with_undo(device, Box::new(undo), NOW).unwrap();
+        let image = bed.directory.path().join("failed.ext4");
+        fs::write(&image, editor.commit().unwrap().image).unwrap();
+        gate::assert_checked(&image);
+        assert!(recorded.is_old_or_new(&tree(&image)), "write {limit} of {count}: {error}");
+    }
+    assert!(failures > 10);
+}
+
+fn change_a_little(editor: &mut Editor<Failing>) -> EditResult<()> {
+    let (root, metadata) = (editor.root(), Metadata::root_owned(0o755, NOW));
+    let directory = editor.add_directory(root, b"new", &metadata)?;
+    for number in 0..20_u64 {
+        let content = noise(number, 30_000);
+        let mut reader = content.as_slice();
+        let file = FileContent::new(30_000, &mut reader);
+        editor.add_file(directory, number.to_string().as_bytes(), &metadata, file)?;
+    }
+    editor.remove(root, b"many")?;
+    editor.rename(root, b"block", directory, b"moved")
+}
+
+#[test]
+fn a_write_that_fails_leaves_the_old_image_or_the_new_one() {
+    for options in [&["-t", "ext4", "-b", "4096"][..], &["-t", "ext2", "-b", "1024"]] {
+        let Some(bed) = make(options, "24M") else { return };
+        assert_failures(&bed, change_a_little);
+    }
+    let Some(bed) = make(&["-t", "ext4", "-b", "1024"], "16M") else { return };
+    assert_failures(&bed, |editor| editor.grow(34 << 20));
 }
 
 #[test]

@@ -3,14 +3,16 @@
 use std::path::Path;
 
 use banger_test_support::tree::{Entry, Kind, Tree};
-use ext4_writer::edit::{Device, Editor};
+use ext4_writer::edit::{Device, EditError, EditResult, Editor};
 use ext4_writer::reader::Source;
-use ext4_writer::{FileContent, Metadata, Special, Timestamp};
+use ext4_writer::{Error, FileContent, Metadata, Profile, Special, Timestamp};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::bed::{LAYOUTS, NOW, assert_holds, edit, make, noise, tree};
+use crate::bed::{
+    Bed, LAYOUTS, NOW, assert_holds, edit, made_here, make, nearly_full, noise, tree, weathered,
+};
 
 /// What is done, and numbers that choose with what.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +35,17 @@ pub(crate) struct Model<'a, D> {
     pub(crate) tree: &'a mut Tree,
     /// The names that were made up so far.
     pub(crate) made: u32,
+    /// Whether the image had no room for a step: the edit is void then.
+    pub(crate) is_full: bool,
+}
+
+/// What was done; nothing where there was no room for it.
+fn unless_full<T>(done: EditResult<T>) -> Option<T> {
+    match done {
+        Ok(done) => Some(done),
+        Err(EditError::Change(Error::ImageFull { .. } | Error::TooFewInodes { .. })) => None,
+        Err(error) => panic!("{error}"),
+    }
 }
 
 fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
@@ -93,27 +106,40 @@ impl<D: Device + Source> Model<'_, D> {
     }
 
     pub(crate) fn apply(&mut self, step: &Step) {
+        if !self.is_full {
+            self.is_full = self.try_apply(step).is_none();
+        }
+    }
+
+    fn try_apply(&mut self, step: &Step) -> Option<()> {
         let parent = self.directory(step.one);
         match step.kind {
             0..=4 => self.add(step, &parent),
             5 => self.link(step, &parent),
             6 => {
-                let Some(path) = self.any(step.other) else { return };
+                let Some(path) = self.any(step.other) else { return Some(()) };
                 let (above, name) = split(&path);
                 self.editor.remove(self.node(above), name).unwrap();
                 self.tree.remove(&path);
+                Some(())
             }
             7 => self.rename(step, &parent),
             8 => self.set_content(step),
-            9 => self.set_metadata(step),
+            9 => {
+                self.set_metadata(step);
+                Some(())
+            }
             10 | 11 => self.attribute(step),
             12 => self.add_many(step, &parent),
-            _ => self.remove_many(step),
+            _ => {
+                self.remove_many(step);
+                Some(())
+            }
         }
     }
 
     /// Adds something of the kind that the step says.
-    fn add(&mut self, step: &Step, parent: &[u8]) {
+    fn add(&mut self, step: &Step, parent: &[u8]) -> Option<()> {
         let (metadata, node, name) = (Self::metadata(step), self.node(parent), self.name(step));
         let editor = &mut *self.editor;
         let (made, kind) = match step.kind {
@@ -136,30 +162,33 @@ impl<D: Device + Source> Model<'_, D> {
                 (editor.add_special(node, &name, &metadata, special), kind)
             }
         };
-        let made = made.unwrap();
+        let made = unless_full(made)?;
         let entry = self.entry(made, kind, &metadata);
         self.put(parent, &name, made, entry);
+        Some(())
     }
 
-    fn link(&mut self, step: &Step, parent: &[u8]) {
+    fn link(&mut self, step: &Step, parent: &[u8]) -> Option<()> {
         let name = self.name(step);
         let target = self.pick(step.other, |_, entry| entry.kind != Kind::Directory);
-        let Some(target) = target else { return };
-        self.editor.add_link(self.node(parent), &name, self.node(&target)).unwrap();
+        let Some(target) = target else { return Some(()) };
+        unless_full(self.editor.add_link(self.node(parent), &name, self.node(&target)))?;
         self.tree.link(join(parent, &name), target);
+        Some(())
     }
 
-    fn set_content(&mut self, step: &Step) {
-        let Some(path) = self.file(step.other) else { return };
+    fn set_content(&mut self, step: &Step) -> Option<()> {
+        let Some(path) = self.file(step.other) else { return Some(()) };
         let content = noise(step.one.into(), usize::try_from(step.size).unwrap());
         let mut reader = content.as_slice();
         let file = FileContent::new(step.size.into(), &mut reader);
-        self.editor.set_content(self.node(&path), file).unwrap();
+        unless_full(self.editor.set_content(self.node(&path), file))?;
         let modified = self.editor.inode(self.node(&path)).unwrap().modified();
         self.tree.change(&path, |entry| {
             entry.kind = Kind::file(&content);
             entry.modified = Some((modified.seconds, modified.nanoseconds));
         });
+        Some(())
     }
 
     fn set_metadata(&mut self, step: &Step) {
@@ -183,17 +212,17 @@ impl<D: Device + Source> Model<'_, D> {
         self.tree.found(join(parent, name), entry);
     }
 
-    fn rename(&mut self, step: &Step, to: &[u8]) {
-        let Some(path) = self.any(step.other) else { return };
+    fn rename(&mut self, step: &Step, to: &[u8]) -> Option<()> {
+        let Some(path) = self.any(step.other) else { return Some(()) };
         let name = self.name(step);
         let (above, old) = split(&path);
         let (from, target) = (self.node(above), self.node(to));
         let below = [path.as_slice(), b"/"].concat();
         if to == path || to.starts_with(&below) {
             self.editor.rename(from, old, target, &name).unwrap_err();
-            return;
+            return Some(());
         }
-        self.editor.rename(from, old, target, &name).unwrap();
+        unless_full(self.editor.rename(from, old, target, &name))?;
         let new = join(to, &name);
         let moved: Vec<(Vec<u8>, Entry)> = self
             .tree
@@ -205,10 +234,11 @@ impl<D: Device + Source> Model<'_, D> {
         for (at, entry) in moved {
             self.tree.found(at, entry);
         }
+        Some(())
     }
 
-    fn attribute(&mut self, step: &Step) {
-        let Some(path) = self.file(step.other) else { return };
+    fn attribute(&mut self, step: &Step) -> Option<()> {
+        let Some(path) = self.file(step.other) else { return Some(()) };
         let node = self.node(&path);
         let names: [&[u8]; 3] = [b"user.one", b"security.two", b"user.large"];
         let name = names[usize::from(step.one) % 3];
@@ -218,31 +248,33 @@ impl<D: Device + Source> Model<'_, D> {
             self.tree.change(&path, |entry| {
                 entry.attributes.as_mut().unwrap().remove(name);
             });
-            return;
+            return Some(());
         }
         let value = noise(step.size.into(), usize::try_from(step.size % 90).unwrap());
-        self.editor.set_xattr(node, name, &value).unwrap();
+        unless_full(self.editor.set_xattr(node, name, &value))?;
         self.tree.change(&path, |entry| {
             entry.attributes.as_mut().unwrap().insert(name.to_vec(), value.clone());
         });
+        Some(())
     }
 
     /// So many names that blocks and nodes of a directory are split.
-    fn add_many(&mut self, step: &Step, parent: &[u8]) {
+    fn add_many(&mut self, step: &Step, parent: &[u8]) -> Option<()> {
         let node = self.node(parent);
         let target = self.name(step);
         let metadata = Self::metadata(step);
         let mut nothing = std::io::empty();
         let file = FileContent::new(0, &mut nothing);
-        let made = self.editor.add_file(node, &target, &metadata, file).unwrap();
+        let made = unless_full(self.editor.add_file(node, &target, &metadata, file))?;
         let entry = self.entry(made, Kind::file(b""), &metadata);
         self.put(parent, &target, made, entry);
         for number in 0..step.size % 400 {
             let name = [format!("{number}-").as_bytes(), &target].concat();
             let name = &name[..name.len().min(255)];
-            self.editor.add_link(node, name, made).unwrap();
+            unless_full(self.editor.add_link(node, name, made))?;
             self.tree.link(join(parent, name), join(parent, &target));
         }
+        Some(())
     }
 
     fn remove_many(&mut self, step: &Step) {
@@ -262,14 +294,37 @@ impl<D: Device + Source> Model<'_, D> {
     }
 }
 
-/// Does the steps in one edit.
+/// Does the steps in one edit; one for which there is no room leaves the image as it was.
 pub(crate) fn run(image: &Path, steps: &[Step], tree: &mut Tree, made: u32) {
     let mut editor = edit(image);
-    let mut model = Model { editor: &mut editor, tree, made };
+    let mut after = tree.clone();
+    let mut model = Model { editor: &mut editor, tree: &mut after, made, is_full: false };
     for step in steps {
         model.apply(step);
     }
+    if model.is_full {
+        assert!(matches!(editor.commit().unwrap_err(), EditError::Stopped));
+        return;
+    }
     editor.commit().unwrap_or_else(|error| panic!("commit: {error}"));
+    *tree = after;
+}
+
+/// Random edits on a copy of an image, each judged.
+fn assert_random_edits(bed: &Bed, share: u32, is_mounted: bool, what: &str) {
+    let before = tree(&bed.path);
+    let image = bed.directory.path().join("edited.ext4");
+    TestRunner::new(cases(share))
+        .run(&(steps(25), steps(15)), |(first, second)| {
+            std::fs::copy(&bed.path, &image).unwrap();
+            let mut expected = before.clone();
+            run(&image, &first, &mut expected, 0);
+            assert_holds(&image, &expected, false);
+            run(&image, &second, &mut expected, 1000);
+            assert_holds(&image, &expected, is_mounted);
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{what}: {error}"));
 }
 
 fn cases(share: u32) -> Config {
@@ -282,19 +337,50 @@ fn random_edits_are_what_the_tree_says_on_every_layout() {
     for (options, is_mounted) in LAYOUTS {
         let size = if *is_mounted { "48M" } else { "200M" };
         let Some(bed) = make(options, size) else { return };
-        let before = tree(&bed.path);
-        let image = bed.directory.path().join("edited.ext4");
-        TestRunner::new(cases(15))
-            .run(&(steps(25), steps(15)), |(first, second)| {
-                std::fs::copy(&bed.path, &image).unwrap();
-                let mut expected = before.clone();
-                run(&image, &first, &mut expected, 0);
-                assert_holds(&image, &expected, false);
-                run(&image, &second, &mut expected, 1000);
-                assert_holds(&image, &expected, *is_mounted);
-                Ok(())
-            })
-            .unwrap_or_else(|error| panic!("{options:?}: {error}"));
+        assert_random_edits(&bed, 40, *is_mounted, &format!("{options:?}"));
+    }
+}
+
+#[test]
+fn random_edits_are_what_the_tree_says_on_images_of_this_library() {
+    for profile in Profile::ALL {
+        if profile == Profile::ReadOnly {
+            continue;
+        }
+        let Some(bed) = made_here(profile) else { return };
+        assert_random_edits(&bed, 40, true, profile.name());
+    }
+    // Without a journal, and as small as its tree.
+    let Some(bed) = made_here(Profile::ReadOnly) else { return };
+    assert_random_edits(&bed, 40, true, "read-only");
+}
+
+#[test]
+fn random_edits_are_what_the_tree_says_on_an_image_that_a_kernel_used() {
+    for options in [&["-t", "ext4", "-b", "4096"][..], &["-t", "ext2", "-b", "1024"]] {
+        let Some(bed) = weathered(options, "96M") else { return };
+        assert_random_edits(&bed, 40, true, "after a storm");
+    }
+}
+
+#[test]
+fn random_edits_are_what_the_tree_says_on_an_image_that_is_nearly_full() {
+    for options in [&["-t", "ext4", "-b", "1024"][..], &["-t", "ext4", "-b", "4096"]] {
+        let Some(bed) = nearly_full(options, "48M") else { return };
+        assert_random_edits(&bed, 40, true, "nearly full");
+    }
+}
+
+#[test]
+fn an_image_without_a_journal_is_edited_under_an_undo_file() {
+    for options in [
+        &["-t", "ext2", "-b", "1024"][..],
+        &["-t", "ext4", "-O", "^has_journal", "-b", "1024"],
+        &["-t", "ext4", "-O", "^has_journal,^metadata_csum,^extent,^64bit", "-b", "4096"],
+    ] {
+        let Some(bed) = make(options, "48M") else { return };
+        assert_random_edits(&bed, 40, true, &format!("{options:?}"));
+        assert!(!bed.directory.path().join("edited.ext4.undo").exists());
     }
 }
 
