@@ -1,4 +1,6 @@
-//! `banger disk create`: an empty filesystem, or one that begins with a tree.
+//! `banger disk create`: an empty filesystem, one that begins with a tree, or a copy of one.
+
+mod copied;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -28,6 +30,7 @@ use crate::report::Report;
 use crate::report::disk::Created;
 use crate::shown;
 use crate::source::ImageReference;
+use crate::source::local::kind::is_filesystem;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DiskCommand {
@@ -100,8 +103,9 @@ pub(crate) struct Create {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Contents")]
 struct Seed {
-    /// Begin with the tree of a directory, a tar archive or an image
-    #[arg(long, value_name = "DIR|TAR|IMAGE", allow_hyphen_values = true, value_parser = SourceParser)]
+    /// Begin as the copy of an ext4 image, or with the tree of a directory, a tar archive or an
+    /// image
+    #[arg(long, value_name = "DISK|DIR|TAR|IMAGE", allow_hyphen_values = true, value_parser = SourceParser)]
     from: Option<OsString>,
     /// Give everything of a directory to this user
     #[arg(long, value_name = "UID", conflicts_with = "owner_map")]
@@ -118,10 +122,14 @@ struct Seed {
 }
 
 const AFTER: &str = "\
-What --from names is a directory or a tar archive if there is one of that name, else an image in a
-registry if it has a tag, a digest or a port. All sources of image pull are taken here too:
-oci:DIR, oci-archive:FILE, docker-archive:FILE, docker-daemon:IMAGE, tar:FILE, dir:PATH,
-docker://REF, and - for an archive on standard input.
+What --from names is an ext4 image, a directory or a tar archive if there is one of that name, else
+an image in a registry if it has a tag, a digest or a port. All sources of image pull are taken here
+too: oci:DIR, oci-archive:FILE, docker-archive:FILE, docker-daemon:IMAGE, tar:FILE, dir:PATH,
+ext4:FILE, docker://REF, and - for an archive on standard input.
+
+An ext4 image is copied: its used blocks alone, shared with it where the filesystem of the host can.
+The copy has another UUID, is as large as --size says, and keeps everything else. ext4:FILE makes a
+new filesystem with the same tree instead, smaller or of another block size too.
 
 UUID and times are new with every disk; with SOURCE_DATE_EPOCH set the same options give the
 same bytes.";
@@ -170,11 +178,18 @@ impl Create {
         if is_device {
             report.step(&format!("writing to the device {}", checked.path.display()));
         }
-        let origin = self.seed.from.as_deref().map(source).transpose()?;
-        let (spec, seed) = self.spec(&checked)?;
+        let origin = self.seed.from.as_deref().map(Origin::of).transpose()?;
         let made = match origin {
-            None => blank(spec)?,
-            Some(origin) => seeded(spec, seed, origin, report)?,
+            None => blank(self.spec(&checked)?.0)?,
+            Some(Origin::Copy(from)) => {
+                let copied = self.copied(from.clone(), &checked)?;
+                copied.caveats.iter().for_each(|line| report.warn(line));
+                Created::copied(&checked.path, &from, &copied)
+            }
+            Some(Origin::Source(origin)) => {
+                let (spec, seed) = self.spec(&checked)?;
+                seeded(spec, seed, origin, report)?
+            }
         };
         report.created(&Created {
             is_device,
@@ -185,15 +200,7 @@ impl Create {
     }
 
     fn spec(self, checked: &CheckedOutput) -> Result<(DiskSpec, Seed)> {
-        let target = match (&checked.kind, checked.length) {
-            (OutputKind::Device(device), _) => OutputTarget::Device {
-                device: Arc::clone(device),
-                overwrite: self.force,
-                discard: !self.no_discard,
-            },
-            (OutputKind::File, Some(0)) if !self.force => OutputTarget::EmptyFile,
-            (OutputKind::File, _) => OutputTarget::File,
-        };
+        let target = output_target(checked, self.force, self.no_discard);
         let (given, usual) = (self.disk.given_size(), self.disk.size());
         let mut filesystem = self.disk.options()?;
         (filesystem.lazy_itable_init, filesystem.lazy_journal_init) = (!self.eager, !self.eager);
@@ -219,6 +226,16 @@ impl Create {
             root: Root { owner: self.owner, mode: self.mode },
         };
         Ok((spec, self.seed))
+    }
+}
+
+fn output_target(checked: &CheckedOutput, overwrite: bool, no_discard: bool) -> OutputTarget {
+    match (&checked.kind, checked.length) {
+        (OutputKind::Device(device), _) => {
+            OutputTarget::Device { device: Arc::clone(device), overwrite, discard: !no_discard }
+        }
+        (OutputKind::File, Some(0)) if !overwrite => OutputTarget::EmptyFile,
+        (OutputKind::File, _) => OutputTarget::File,
     }
 }
 
@@ -258,6 +275,27 @@ fn request(disk: DiskSpec, seed: Seed, origin: ImageReference) -> Result<Request
     let owners = owners(one, seed.owner_map, &origin, options)?;
     let request = seed.source_options.request(origin, owners, disk)?;
     Ok(Request { epoch: Some(now()), lint: false, ..request })
+}
+
+/// What `--from` names.
+enum Origin {
+    /// A filesystem in a file or on a device, to be copied as it is.
+    Copy(PathBuf),
+    /// A tree.
+    Source(ImageReference),
+}
+
+impl Origin {
+    fn of(argument: &OsStr) -> Result<Self> {
+        let source = source(argument)?;
+        Ok(match source {
+            // What was not named as an archive may be anything.
+            ImageReference::Tar(path) if path.as_os_str() == argument && is_filesystem(&path) => {
+                Self::Copy(path)
+            }
+            source => Self::Source(source),
+        })
+    }
 }
 
 /// The source that `--from` names: a directory or an archive of that name, if there is one.

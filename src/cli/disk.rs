@@ -4,6 +4,7 @@ use clap::Args;
 use ext4_writer::{Features, Journal, MountOptions, OnError, Options, Profile, Reserved, Size};
 use uuid::fmt::Hyphenated;
 
+use crate::edit::Identity;
 use crate::error::{Error, Result};
 use crate::image::{ImageSize, parse_bytes};
 use crate::shown;
@@ -80,6 +81,36 @@ impl Disk {
     /// The size, if one was given.
     pub(super) fn given_size(&self) -> Option<ImageSize> {
         self.size
+    }
+
+    /// What a superblock is to say, as far as it was asked for.
+    pub(super) fn identity(&self) -> Identity {
+        let bytes = |text: &Option<String>| text.clone().map(String::into_bytes);
+        Identity {
+            label: bytes(&self.label),
+            uuid: self.uuid,
+            reserved: self.reserved,
+            on_error: self.on_error,
+            mount_options: self.mount_options,
+            last_mounted: bytes(&self.last_mounted),
+        }
+    }
+
+    /// An option that was given and says how a new filesystem is laid out.
+    pub(super) fn option_of_new(&self) -> Option<&'static str> {
+        let given = [
+            (self.profile.is_some(), "--profile"),
+            (!self.features.is_empty(), "--features"),
+            (self.block_size.is_some(), "--block-size"),
+            (self.inode_size.is_some(), "--inode-size"),
+            (self.inodes.is_some(), "--inodes"),
+            (self.bytes_per_inode.is_some(), "--bytes-per-inode"),
+            (self.journal_size.is_some(), "--journal-size"),
+            (self.no_journal, "--no-journal"),
+            (self.max_size.is_some(), "--max-size"),
+            (self.stable_placement, "--stable-placement"),
+        ];
+        given.into_iter().find_map(|(is_given, option)| is_given.then_some(option))
     }
 
     /// Everything but the size and the time.

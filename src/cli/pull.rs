@@ -60,6 +60,7 @@ Sources:
   docker-daemon:IMAGE           an image of the local Docker daemon (DOCKER_HOST=unix://PATH)
   tar:FILE                      a root filesystem as one tar archive
   dir:PATH                      a root filesystem as a directory
+  ext4:FILE                     a filesystem that is made anew: ext4, ext3 or ext2
   -[:IMAGE]                     an archive of any of these kinds on standard input
 IMAGE is a name, @N for the N-th image from 0, or @DIGEST; one of the daemon may be named by its
 ID, whole or its first 12 digits. Archives may be compressed by gzip,

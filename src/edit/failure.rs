@@ -19,9 +19,8 @@ pub(super) fn failed(message: impl Into<String>, error: EditError) -> Error {
         EditError::Sync { source } | EditError::Undo { source } => {
             Error::of_write(message, source.kind())
         }
-        EditError::Shorter { .. } => Error::cannot_create(message).with_hint(
-            "banger image export IMAGE | banger image build - OUTPUT --size fit makes a smaller one",
-        ),
+        EditError::Shorter { .. } => Error::cannot_create(message)
+            .with_hint("banger image build ext4:IMAGE OUTPUT --size fit makes a smaller one"),
         EditError::InvalidSize { .. } | EditError::TooManyChanges { .. } => {
             Error::cannot_create(message)
         }

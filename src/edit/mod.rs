@@ -1,5 +1,6 @@
 //! Changes finished images: in one step that is done or not, or tried and not done.
 
+mod copy;
 mod failure;
 mod place;
 mod step;
@@ -7,9 +8,9 @@ mod target;
 
 use std::path::{Path, PathBuf};
 
-use ext4_writer::edit::{EditError, Editor, Recovered, Undo, UndoFile, recover};
+use ext4_writer::edit::{Device, EditError, Editor, Recovered, Undo, UndoFile, recover};
 use ext4_writer::reader::Source as _;
-use ext4_writer::{MountOptions, OnError, Reserved, Timestamp};
+use ext4_writer::{Metadata, MountOptions, OnError, Reserved, Timestamp};
 
 use crate::error::{Error, Result};
 use crate::image::{InPlace, open_in_place, undo_path, uninterrupted};
@@ -17,6 +18,7 @@ use crate::shown::path as shown;
 use failure::failed;
 use place::{KeptUndo, Place};
 
+pub(crate) use copy::{Copied, Copy, CopySize};
 pub(crate) use step::{LayerOptions, Step};
 
 /// An image that is to be changed.
@@ -87,6 +89,53 @@ pub(crate) struct Identity {
     pub(crate) last_mounted: Option<Vec<u8>>,
 }
 
+impl Identity {
+    /// Sets it in the image that messages call `path`.
+    fn apply<D: Device>(&self, editor: &mut Editor<D>, path: &str) -> Result<()> {
+        let failed = |what, error| failed(format!("cannot set the {what} of {path}"), error);
+        if let Some(label) = &self.label {
+            editor.set_label(label).map_err(|error| failed("label", error))?;
+        }
+        if let Some(uuid) = self.uuid {
+            editor.set_uuid(uuid).map_err(|error| failed("UUID", error))?;
+        }
+        if let Some(reserved) = self.reserved {
+            editor.set_reserved(reserved).map_err(|error| failed("reserved blocks", error))?;
+        }
+        if let Some(on_error) = self.on_error {
+            editor.set_on_error(on_error);
+        }
+        if let Some(options) = self.mount_options {
+            editor.set_mount_options(options);
+        }
+        if let Some(place) = &self.last_mounted {
+            editor.set_last_mounted(place).map_err(|error| failed("last mount point", error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Changes what the inode of a node says.
+fn set_metadata<D: Device>(
+    editor: &mut Editor<D>,
+    node: u32,
+    time: Timestamp,
+    set: impl FnOnce(&mut Metadata),
+) -> std::result::Result<(), EditError> {
+    let inode = editor.inode(node)?;
+    let mut metadata = Metadata {
+        mode: inode.mode(),
+        uid: inode.uid(),
+        gid: inode.gid(),
+        modified: inode.modified(),
+        accessed: Some(inode.accessed()),
+        changed: Some(time),
+        created: None,
+    };
+    set(&mut metadata);
+    editor.set_metadata(node, &metadata)
+}
+
 /// An image while it is changed.
 pub(crate) struct Change {
     target: Target,
@@ -127,28 +176,7 @@ impl Change {
 
     /// Sets what the superblock says.
     pub(crate) fn set(&mut self, identity: &Identity) -> Result<()> {
-        let path = shown(&self.target.path);
-        let failed = |what, error| failed(format!("cannot set the {what} of {path}"), error);
-        let editor = &mut self.editor;
-        if let Some(label) = &identity.label {
-            editor.set_label(label).map_err(|error| failed("label", error))?;
-        }
-        if let Some(uuid) = identity.uuid {
-            editor.set_uuid(uuid).map_err(|error| failed("UUID", error))?;
-        }
-        if let Some(reserved) = identity.reserved {
-            editor.set_reserved(reserved).map_err(|error| failed("reserved blocks", error))?;
-        }
-        if let Some(on_error) = identity.on_error {
-            editor.set_on_error(on_error);
-        }
-        if let Some(options) = identity.mount_options {
-            editor.set_mount_options(options);
-        }
-        if let Some(place) = &identity.last_mounted {
-            editor.set_last_mounted(place).map_err(|error| failed("last mount point", error))?;
-        }
-        Ok(())
+        identity.apply(&mut self.editor, &shown(&self.target.path))
     }
 
     /// Lets the filesystem grow to so many bytes, or as far as its file or device goes.

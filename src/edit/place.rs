@@ -11,7 +11,7 @@ use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
 /// The most bytes of free blocks that are kept to be brought back.
-const MOST: usize = 64 << 20;
+const MOST: usize = 6 << 20;
 
 /// What holds an image while it is edited.
 pub(super) enum Place {

@@ -12,10 +12,11 @@ use super::failure::failed;
 use super::place::Place;
 use crate::error::{Error, Result};
 use crate::flatten::{FlattenOptions, Flattener, LayerSemantics};
-use crate::guest::{Bundle, Guest};
+use crate::guest::{Bundle, Guest, add_init};
 use crate::inject::{Adding, Addition, TreeHasher, add_files, open_overlay};
 use crate::layer::Limits;
 use crate::shown::{self, path as shown_path};
+use crate::source;
 
 /// The attribute that holds the ACL of access.
 const ACL: &[u8] = b"system.posix_acl_access";
@@ -39,6 +40,8 @@ pub(crate) enum Step {
     Overlay(PathBuf),
     /// Add a bundle of agents.
     Guest(Bundle),
+    /// Add an init that starts the image as its description says.
+    Init,
     /// Take a file out, or a directory with all that is below it.
     Remove(Vec<u8>),
     /// Give a file or directory another path.
@@ -75,6 +78,7 @@ impl std::fmt::Display for Step {
             }
             Self::Overlay(path) => write!(f, "overlay {}", shown_path(path)),
             Self::Guest(bundle) => write!(f, "guest {}", shown::bytes(&bundle.name().as_bytes())),
+            Self::Init => f.write_str("add an init"),
             Self::Remove(path) => write!(f, "remove {}", shown::bytes(path)),
             Self::Rename { from, to } => {
                 write!(f, "rename {} to {}", shown::bytes(from), shown::bytes(to))
@@ -128,6 +132,11 @@ impl Change {
                     guest.apply_bundles(flattener, limits, adding)
                 });
             }
+            Step::Init => {
+                return self.apply_layer(layers, |flattener, adding| {
+                    add_init(flattener, &source::Limits::default(), adding)
+                });
+            }
             _ => {}
         }
         let image = shown_path(&self.target.path);
@@ -152,7 +161,7 @@ impl Change {
             Step::Chown { uid, gid, path } => self
                 .set_metadata(path, |metadata| (metadata.uid, metadata.gid) = (*uid, *gid))
                 .map(drop),
-            Step::Add(_) | Step::Overlay(_) | Step::Guest(_) => {
+            Step::Add(_) | Step::Overlay(_) | Step::Guest(_) | Step::Init => {
                 return Err(Error::internal("a layer is no change of what is there"));
             }
         })
@@ -204,18 +213,7 @@ impl Change {
         set: impl FnOnce(&mut Metadata),
     ) -> Result<u32, EditError> {
         let node = self.editor.resolve(path, Links::Follow)?;
-        let inode = self.editor.inode(node)?;
-        let mut metadata = Metadata {
-            mode: inode.mode(),
-            uid: inode.uid(),
-            gid: inode.gid(),
-            modified: inode.modified(),
-            accessed: Some(inode.accessed()),
-            changed: Some(self.time),
-            created: None,
-        };
-        set(&mut metadata);
-        self.editor.set_metadata(node, &metadata)?;
+        super::set_metadata(&mut self.editor, node, self.time, set)?;
         Ok(node)
     }
 

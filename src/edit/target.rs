@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use ext4_writer::edit::{Device, EditError, Editor};
 use ext4_writer::reader::ReadError;
-use ext4_writer::{Error as Refusal, FileContent, FileKind, Metadata, Special};
+use ext4_writer::{Error as Refusal, FileContent, FileFlags, FileKind, Metadata, Special};
 
 use super::failure::failed;
 use crate::error::Error;
@@ -127,6 +127,14 @@ impl<D: Device> Target for Editor<D> {
 
     fn set_xattr(&mut self, node: u32, name: &[u8], value: &[u8]) -> Result<()> {
         self.set_xattr(node, name, value)
+    }
+
+    fn set_flags(&mut self, node: u32, flags: FileFlags) -> Result<()> {
+        self.set_flags(node, flags)
+    }
+
+    fn set_project(&mut self, node: u32, project: u32) -> Result<()> {
+        self.set_project(node, project)
     }
 
     fn clear_xattrs(&mut self, node: u32) -> Result<()> {

@@ -69,6 +69,12 @@ impl<T: Target> Flattener<'_, T> {
     }
 
     pub(super) fn add_xattrs(&mut self, node: T::Node, entry: &Entry) -> Result<()> {
+        if !entry.flags.is_empty() {
+            self.target.set_flags(node, entry.flags).map_err(|error| self.fail(error))?;
+        }
+        if entry.project != 0 {
+            self.target.set_project(node, entry.project).map_err(|error| self.fail(error))?;
+        }
         for Unsupported { keyword, why } in &entry.unsupported {
             let keyword = keyword.get(..MAX_SHOWN).unwrap_or(keyword);
             self.lose(format!("attribute \"{keyword}\" of the archive {why}"))?;
@@ -76,13 +82,13 @@ impl<T: Target> Flattener<'_, T> {
         let kind = self.kind(node)?;
         for Xattr { name, value } in &entry.xattrs {
             match fate(name, kind) {
-                Fate::Keep => {
-                    let set = self.target.set_xattr(node, name, value);
-                    set.map_err(|error| self.fail(error))?;
-                }
-                Fate::DropOverlay => {
+                Fate::DropOverlay if !self.is_exact => {
                     self.outcome.counts.overlay_xattrs += 1;
                     self.lose(format!("attribute \"{}\" is an overlay's own", shown(name)))?;
+                }
+                Fate::Keep | Fate::DropOverlay => {
+                    let set = self.target.set_xattr(node, name, value);
+                    set.map_err(|error| self.fail(error))?;
                 }
                 Fate::Drop(why) => {
                     self.lose(format!("attribute \"{}\" {why}", shown(name)))?;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use ext4_writer::reader::Source;
-use ext4_writer::{Builder, FileContent, FileKind, Metadata, NodeId, Sink, Special};
+use ext4_writer::{Builder, FileContent, FileFlags, FileKind, Metadata, NodeId, Sink, Special};
 
 use super::target::{NamedNode, ReadableTarget, Target};
 use crate::error::Error;
@@ -114,6 +114,14 @@ impl<S: Sink> Target for Builder<S> {
 
     fn set_xattr(&mut self, node: NodeId, name: &[u8], value: &[u8]) -> Result<()> {
         self.set_xattr(node, name, value)
+    }
+
+    fn set_flags(&mut self, node: NodeId, flags: FileFlags) -> Result<()> {
+        self.set_flags(node, flags)
+    }
+
+    fn set_project(&mut self, node: NodeId, project: u32) -> Result<()> {
+        self.set_project(node, project)
     }
 
     fn clear_xattrs(&mut self, node: NodeId) -> Result<()> {

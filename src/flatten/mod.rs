@@ -79,6 +79,8 @@ pub struct Flattener<'b, T: Target> {
     is_open: bool,
     /// Whether names mean nothing but themselves, as they do in a directory of the host.
     is_literal: bool,
+    /// Whether attributes of overlays mean nothing but themselves, too.
+    is_exact: bool,
     /// The entry being applied, for messages.
     current: Vec<u8>,
     /// What paths through symbolic links of lower layers mean in this layer.
@@ -118,6 +120,7 @@ impl<'b, T: Target> Flattener<'b, T> {
             label: String::new(),
             is_open: false,
             is_literal: false,
+            is_exact: false,
             current: Vec::new(),
             semantics: LayerSemantics::default(),
             metadata_bytes: 0,
@@ -187,6 +190,15 @@ impl<'b, T: Target> Flattener<'b, T> {
         self.is_literal = true;
         let applied = self.apply(entry, body);
         self.is_literal = false;
+        applied
+    }
+
+    /// Applies one entry of another filesystem, where attributes of overlays are those of an overlay
+    /// in the guest.
+    pub fn apply_exactly(&mut self, entry: &Entry, body: &mut dyn Read) -> Result<()> {
+        self.is_exact = true;
+        let applied = self.apply_literally(entry, body);
+        self.is_exact = false;
         applied
     }
 

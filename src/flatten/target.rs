@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Debug;
 
-use ext4_writer::{FileContent, FileKind, Metadata, Special};
+use ext4_writer::{FileContent, FileFlags, FileKind, Metadata, Special};
 
 use crate::error::Error;
 use crate::layer::Xattr;
@@ -112,6 +112,12 @@ pub trait Target {
     /// Sets an extended attribute by its full name.
     fn set_xattr(&mut self, node: Self::Node, name: &[u8], value: &[u8])
     -> Result<(), Self::Error>;
+
+    /// Sets the flags of a node that `chattr` would set.
+    fn set_flags(&mut self, node: Self::Node, flags: FileFlags) -> Result<(), Self::Error>;
+
+    /// Sets the project of a node.
+    fn set_project(&mut self, node: Self::Node, project: u32) -> Result<(), Self::Error>;
 
     /// Takes all extended attributes of a node away.
     fn clear_xattrs(&mut self, node: Self::Node) -> Result<(), Self::Error>;

@@ -29,23 +29,24 @@ pub struct Description {
 }
 
 /// What follows from the image alone, however it was packed and wherever it came from.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 struct DescribedContent {
     version: u32,
-    banger: &'static str,
+    banger: String,
     identity: String,
     platform: Option<String>,
     /// The digests of the uncompressed layers, as the config has them.
     diff_ids: Vec<Option<String>>,
     /// What was asked for.
     options: Value,
+    #[serde(skip_deserializing)]
     start: Option<Start>,
     /// The document that came with the image, as it came.
     config: Option<Box<RawValue>>,
 }
 
 /// Where the image came from, and how it was packed there.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 struct Provenance {
     /// The image's name; what comes from a path of the host has none.
     reference: Option<String>,
@@ -116,7 +117,7 @@ impl Description {
         };
         let content = DescribedContent {
             version: VERSION,
-            banger: env!("CARGO_PKG_VERSION"),
+            banger: env!("CARGO_PKG_VERSION").to_owned(),
             identity: image.identity.as_ref().map(ToString::to_string).unwrap_or_default(),
             platform: image.platform.as_ref().map(ToString::to_string),
             diff_ids: image.layers.iter().map(diff_id).collect(),
@@ -133,6 +134,16 @@ impl Description {
         let description = Self { content, origin };
         // Refused before the long work.
         description.inside().map(|_| description)
+    }
+
+    /// That of a finished image, with the config that it was made with; how it starts is to be said
+    /// anew.
+    pub(super) fn read(document: &[u8]) -> Result<(Self, Option<Vec<u8>>)> {
+        let content: DescribedContent = serde_json::from_slice(document).map_err(|error| {
+            Error::bad_data(format!("{DESCRIPTION_PATH} is no description")).with_source(error)
+        })?;
+        let config = content.config.as_ref().map(|config| config.get().as_bytes().to_vec());
+        Ok((Self { content, origin: Provenance::default() }, config))
     }
 
     /// Says what the content is, which of a root filesystem is known when it has been read.

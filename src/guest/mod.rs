@@ -15,11 +15,11 @@ mod user;
 
 use ext4_writer::Timestamp;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flatten::{Flattener, ReadableTarget, Target};
 use crate::inject::{Adding, TreeHasher};
 use crate::layer::{Entry, EntryKind, Limits};
-use crate::source::Config;
+use crate::source::{self, Config};
 use init::Program;
 use tools::Tools;
 use user::Names;
@@ -95,6 +95,28 @@ impl Guest {
         image.end_layer()?;
         Ok(description)
     }
+}
+
+/// Puts an init into a finished image, which starts it as the config in its description says, and
+/// which the description tells of.
+pub(crate) fn add_init<T: ReadableTarget>(
+    image: &mut Flattener<'_, T>,
+    limits: &source::Limits,
+    adding: &mut Adding<'_>,
+) -> Result<()> {
+    let missing = |what: &str| {
+        Error::not_found(format!("cannot add an init: {what}"))
+            .with_hint("image pull and build describe an image with --metadata or --init")
+    };
+    let most = usize::try_from(MAX_DESCRIPTION).unwrap_or(usize::MAX);
+    let document = image.read(DESCRIPTION_PATH.as_bytes(), most)?;
+    let document = document.ok_or_else(|| missing(&format!("there is no {DESCRIPTION_PATH}")))?;
+    let (description, config) = Description::read(&document)?;
+    let config = config.ok_or_else(|| missing(&format!("{DESCRIPTION_PATH} has no config")))?;
+    let start = Some(Config::parse(config, limits)?);
+    let guest = Guest { start, ..Guest::default() };
+    guest.check()?;
+    guest.apply(image, Some(description), adding.epoch, adding.hasher).map(drop)
 }
 
 /// The script that starts an image as its config says.

@@ -12,7 +12,9 @@ use super::staged_image::{Built, StagedImage};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::flatten::{Flattener, ReadableTarget};
-use crate::inject::{Adding, HostTree, TreeHasher, add_files, add_tree, open_overlay};
+use crate::inject::{
+    Adding, HostTree, Tree, TreeHasher, add_files, add_image, add_tree, open_overlay,
+};
 use crate::layer::{LayerStream, LayerTotals};
 
 /// A filesystem on its way to an output.
@@ -29,6 +31,13 @@ pub enum Base<'a> {
     Tree {
         /// The directory.
         tree: &'a HostTree,
+        /// Hears how many bytes were read.
+        seen: &'a dyn Fn(u64),
+    },
+    /// Another filesystem, and no layers.
+    Filesystem {
+        /// Its tree.
+        tree: &'a dyn Tree,
         /// Hears how many bytes were read.
         seen: &'a dyn Fn(u64),
     },
@@ -103,8 +112,14 @@ impl ImageSpec {
         layering: &mut Flattener<'_, T>,
     ) -> Result<(Digest, Vec<LayerTotals>)> {
         let mut hasher = TreeHasher::default();
-        if let Base::Tree { tree, seen } = base {
-            add_tree(layering, tree, &mut self.adding(&mut hasher, seen))?;
+        match base {
+            Base::Tree { tree, seen } => {
+                add_tree(layering, tree, &mut self.adding(&mut hasher, seen))?;
+            }
+            Base::Filesystem { tree, seen } => {
+                add_image(layering, tree, &mut self.adding(&mut hasher, seen))?;
+            }
+            Base::Image(_) | Base::Archive(_) => {}
         }
         let mut totals = Vec::new();
         for layer in layers {
@@ -112,7 +127,7 @@ impl ImageSpec {
         }
         let identity = match (base, totals.as_slice()) {
             (Base::Image(identity), _) => identity.clone(),
-            (Base::Tree { .. }, _) => hasher.finish()?,
+            (Base::Tree { .. } | Base::Filesystem { .. }, _) => hasher.finish()?,
             // What a failed command pipes: an empty disk would be no answer to that.
             (Base::Archive(name), [LayerTotals { uncompressed: 0, .. }]) => {
                 return Err(Error::bad_data(format!("{name} is empty")));

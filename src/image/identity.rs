@@ -5,6 +5,8 @@
 //! image changes everybody's bytes.
 
 use std::fmt::{Display, Write as _};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 
 use ext4_writer::{
     DirectoryHash, HashedBytes, Journal, OnError, Options, Reserved, Size, Timestamp,
@@ -13,7 +15,8 @@ use ext4_writer::{
 use uuid::Uuid;
 
 use super::size::ImageSize;
-use crate::digest::{Digest, hex};
+use crate::digest::{Algorithm, Digest, hex};
+use crate::error::{Error, Result};
 use crate::flatten::LayerSemantics;
 use crate::inject::Owner;
 
@@ -147,6 +150,18 @@ impl Key {
     }
 }
 
+/// The UUID of a copy that nobody chose one for: it follows from the superblock of what is copied,
+/// and from the bytes that the copy has.
+pub(crate) fn copied_uuid(image: &File, size: u64) -> Result<[u8; 16]> {
+    let mut superblock = [0; 1024];
+    image
+        .read_exact_at(&mut superblock, 1024)
+        .map_err(|error| Error::io("cannot read a superblock").with_source(error))?;
+    let mut key = Key::new(Some(&Digest::of(Algorithm::Blake3, &superblock)));
+    key.line("copy", size);
+    Ok(key.uuid())
+}
+
 fn or_none(value: Option<impl Display>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
@@ -158,7 +173,6 @@ mod tests {
     use ext4_writer::{Features, MountOptions, Profile};
 
     use super::*;
-    use crate::digest::Algorithm;
 
     fn options() -> Options {
         Options::for_profile(Profile::Default, Size::Fixed(1 << 30))

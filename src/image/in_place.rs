@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
+use rustix::io::Errno;
 
 use super::busy;
 use super::interruption::Uninterrupted;
@@ -18,17 +19,29 @@ pub(crate) enum InPlace {
     Change,
     /// It is only read, to say what a change would do.
     Try,
+    /// It is only read, to make another one of it.
+    Read,
 }
 
-/// Opens an image, a file or a block device, to be changed in place. One that is mounted, attached,
-/// swapped to or locked is refused. It is locked as long as it is open.
+impl InPlace {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Change | Self::Try => "change",
+            Self::Read => "read",
+        }
+    }
+}
+
+/// Opens an image, a file or a block device, to be changed in place, or to be read while nobody
+/// changes it. One that is mounted, attached, swapped to or locked is refused; several may read one
+/// at a time. It is locked as long as it is open.
 pub(crate) fn open_in_place(path: &Path, access: InPlace) -> Result<File> {
-    let cannot = |error| Error::of_file(format!("cannot change {}", shown(path)), error);
+    let refusal = format!("cannot {} {}", access.verb(), shown(path));
+    let cannot = |error| Error::of_file(refusal.clone(), error);
     let found = fs::metadata(path).map_err(cannot)?;
     let kind = found.file_type();
     if !kind.is_file() && !kind.is_block_device() {
-        let message = format!("cannot change {}: it is no file or block device", shown(path));
-        return Err(Error::bad_data(message));
+        return Err(Error::bad_data(format!("{refusal}: it is no file or block device")));
     }
     let users = if kind.is_file() {
         busy::users_of_file(path, &found)
@@ -36,8 +49,7 @@ pub(crate) fn open_in_place(path: &Path, access: InPlace) -> Result<File> {
         busy::users_of_device(&found)
     };
     let in_use = |user: &str| {
-        let message = format!("cannot change {}: {user}", shown(path));
-        Error::cannot_create(message).with_hint("end what uses it")
+        Error::cannot_create(format!("{refusal}: {user}")).with_hint("end what uses it")
     };
     if let Some(user) = users.first() {
         return Err(in_use(user));
@@ -50,27 +62,35 @@ pub(crate) fn open_in_place(path: &Path, access: InPlace) -> Result<File> {
     let opened = OpenOptions::new().read(true).write(is_change).custom_flags(flags).open(path);
     let file = opened.map_err(|error| match error.kind() {
         std::io::ErrorKind::ResourceBusy => in_use("something uses it"),
-        std::io::ErrorKind::ReadOnlyFilesystem => {
-            Error::denied(format!("cannot change {}", shown(path))).with_source(error)
-        }
+        std::io::ErrorKind::ReadOnlyFilesystem => Error::denied(refusal.clone()).with_source(error),
         _ => cannot(error),
     })?;
-    if busy::is_locked(&file) || !lock(&file, access) {
+    if !lock(&file, access) {
         return Err(in_use(busy::LOCKED));
     }
     Ok(file)
 }
 
-/// Locks a file in both ways; whether the first could be had.
+/// Locks a file in both ways; whether that could be had.
 fn lock(file: &File, access: InPlace) -> bool {
     let (locked, operation) = match access {
-        InPlace::Change => (file.try_lock(), FlockOperation::NonBlockingLockExclusive),
-        InPlace::Try => (file.try_lock_shared(), FlockOperation::NonBlockingLockShared),
+        InPlace::Change => {
+            if busy::is_locked(file) {
+                return false;
+            }
+            (file.try_lock(), FlockOperation::NonBlockingLockExclusive)
+        }
+        InPlace::Try | InPlace::Read => {
+            (file.try_lock_shared(), FlockOperation::NonBlockingLockShared)
+        }
     };
+    if matches!(locked, Err(fs::TryLockError::WouldBlock)) {
+        return false;
+    }
     // The lock that virtual machines ask for. Over NFS both are of one kind, and the first stands
-    // in the way of this one.
-    let _ = fcntl_lock(file, operation);
-    !matches!(locked, Err(fs::TryLockError::WouldBlock))
+    // in the way of another's writing.
+    let also = fcntl_lock(file, operation);
+    access == InPlace::Change || !matches!(also, Err(Errno::AGAIN | Errno::ACCESS))
 }
 
 /// Where the undo file of an image is: beside it; a device has no place beside it.
@@ -103,13 +123,16 @@ mod tests {
     fn one_process_at_a_time_has_an_image() {
         let image = tempfile::NamedTempFile::new().unwrap();
         let held = open_in_place(image.path(), InPlace::Change).unwrap();
-        for access in [InPlace::Change, InPlace::Try] {
+        for access in [InPlace::Change, InPlace::Try, InPlace::Read] {
             let error = open_in_place(image.path(), access).unwrap_err();
             assert_eq!(error.exit_code(), 73);
             assert!(error.to_string().contains("lock"), "{error}");
         }
         drop(held);
         let tried = open_in_place(image.path(), InPlace::Try).unwrap();
+        let read = open_in_place(image.path(), InPlace::Read).unwrap();
+        drop(tried);
+        let tried = read;
         assert!(open_in_place(image.path(), InPlace::Change).is_err());
         drop(tried);
         open_in_place(image.path(), InPlace::Change).unwrap();

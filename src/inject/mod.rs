@@ -6,6 +6,7 @@
 mod add;
 mod addition;
 mod hasher;
+mod image_tree;
 mod overlay;
 mod owners;
 mod stored;
@@ -17,6 +18,8 @@ mod walk;
 pub(crate) use add::{add_below, add_files};
 pub use addition::Addition;
 pub(crate) use hasher::TreeHasher;
+pub(crate) use image_tree::add_image;
+pub(crate) use image_tree::{EntrySink, Tree};
 pub(crate) use overlay::open_overlay;
 pub use owners::{Owner, OwnerMap, OwnerRange, Owners};
 pub(crate) use tree::{Adding, HostTree, add_tree};

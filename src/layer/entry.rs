@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ext4_writer::{Segment, Timestamp};
+use ext4_writer::{FileFlags, Segment, Timestamp};
 
 use super::Acls;
 
@@ -82,6 +82,10 @@ pub struct Entry {
     pub xattrs: Vec<Xattr>,
     /// Where the stored bytes of a sparse file belong, ascending; everything else is zero.
     pub segments: Option<Vec<Segment>>,
+    /// The flags of the inode that `chattr` sets, which only filesystems have.
+    pub flags: FileFlags,
+    /// The project, likewise.
+    pub project: u32,
     /// ACLs that the archive has as text, and not among the attributes.
     pub acls: Acls,
     /// What the archive says of the file and nothing here holds.
@@ -126,6 +130,8 @@ impl Entry {
             device: (0, 0),
             xattrs: Vec::new(),
             segments: None,
+            flags: FileFlags::empty(),
+            project: 0,
             acls: Acls::default(),
             unsupported: Vec::new(),
         }

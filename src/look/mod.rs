@@ -9,6 +9,7 @@ mod check;
 mod content;
 mod diff;
 mod difference;
+mod entries;
 mod export;
 mod flags;
 mod foreign;

@@ -6,7 +6,7 @@ use super::observer::{Observer, Span};
 use crate::digest::Algorithm;
 use crate::error::{Error, Result};
 use crate::image::{Base, ImageSpec, StagedImage, build};
-use crate::inject::HostTree;
+use crate::inject::{HostTree, Tree};
 use crate::layer::{LayerBlob, LayerStream, LookAhead};
 use crate::source::{Blobs, Image, ResolvedImage, RootArchive, Transfer};
 
@@ -15,6 +15,7 @@ pub(super) enum Contents<'a> {
     Layers,
     Archive(RootArchive),
     Directory(&'a HostTree),
+    Filesystem(&'a dyn Tree),
 }
 
 /// A filesystem that is about to get its contents.
@@ -39,6 +40,10 @@ impl Filling<'_> {
             Contents::Directory(tree) => {
                 let seen = |count| observer.advance(count);
                 build(spec, Base::Tree { tree, seen: &seen }, std::iter::empty())?
+            }
+            Contents::Filesystem(tree) => {
+                let seen = |count| observer.advance(count);
+                build(spec, Base::Filesystem { tree, seen: &seen }, std::iter::empty())?
             }
         };
         if !image.layers.is_empty() {

@@ -4,6 +4,7 @@ mod contents;
 mod guest;
 mod observer;
 mod request;
+mod root;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,14 +14,14 @@ use ext4_writer::Timestamp;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::{Built, ImageSpec};
-use crate::inject::HostTree;
 use crate::layer::{Limits, flag};
 use crate::lint::{Finding, lint_or_say_why};
 use crate::look::must_be_sound;
-use crate::source::local::kind::{check_archive, check_directory};
-use crate::source::{Config, Image, ImageReference, Options, ResolvedImage, Transfer, Warnings};
+use crate::source::local::kind::check_archive;
+use crate::source::{Config, Image, Options, ResolvedImage, Transfer, Warnings};
 
 use contents::{Contents, Filling};
+use root::Root;
 
 pub use guest::GuestOptions;
 pub use observer::Observer;
@@ -66,15 +67,19 @@ pub struct Pulled {
 pub fn pull(request: &Request, observer: Arc<dyn Observer>) -> Result<Pulled> {
     let start = Instant::now();
     let mut spec = request.spec();
-    let tree = host_tree(request)?;
     check(request, &spec)?;
+    let root = Root::open(request)?;
     observer.step(&format!("resolving {}", request.source));
     let warnings = Warnings::default();
     let listener = Arc::clone(&observer);
     warnings.listen(move |line| listener.warning(line));
-    let found = find(request, tree.as_ref(), &warnings);
+    let found = find(request, root.as_ref(), &warnings);
     warnings.take().iter().for_each(|line| observer.warning(line));
     let mut found = found?;
+    if let Some(root) = &root {
+        root.caveats().iter().for_each(|line| observer.warning(line));
+        root.describe(&mut spec);
+    }
     let archive = found.take_archive();
     within_limits(found.image(), &spec.limits)?;
     let resolving = start.elapsed();
@@ -82,9 +87,9 @@ pub fn pull(request: &Request, observer: Arc<dyn Observer>) -> Result<Pulled> {
     let created = || request.epoch.unwrap_or_else(|| created(&found.image().config));
     spec.epoch = spec.latest.unwrap_or_else(created);
     spec.guest = request.guest.guest(found.image(), &request.source, &spec)?;
-    let contents = match (archive, &tree) {
+    let contents = match (archive, &root) {
         (Some(archive), _) => Contents::Archive(archive),
-        (None, Some(tree)) => Contents::Directory(tree),
+        (None, Some(root)) => root.contents(),
         (None, None) => Contents::Layers,
     };
     let filling = Filling { spec: &spec, found: &found, observer };
@@ -114,13 +119,6 @@ pub fn pull(request: &Request, observer: Arc<dyn Observer>) -> Result<Pulled> {
     })
 }
 
-/// The directory that is the image's root, if it comes from one.
-fn host_tree(request: &Request) -> Result<Option<HostTree>> {
-    let ImageReference::Directory(root) = &request.source else { return Ok(None) };
-    check_directory(root)?;
-    Ok(Some(HostTree::new(root.clone(), request.owners.clone())))
-}
-
 /// Refuses what cannot come to a good end, before the long work.
 fn check(request: &Request, spec: &ImageSpec) -> Result<()> {
     for overlay in &spec.overlays {
@@ -130,17 +128,17 @@ fn check(request: &Request, spec: &ImageSpec) -> Result<()> {
     request.guest.check_output(spec)
 }
 
-fn find(request: &Request, tree: Option<&HostTree>, warnings: &Warnings) -> Result<ResolvedImage> {
+fn find(request: &Request, root: Option<&Root>, warnings: &Warnings) -> Result<ResolvedImage> {
     let Request { source, platform, registry, .. } = request;
     if !source.is_local() {
         let cache = request.cache.clone().map_or_else(Cache::open, Ok)?;
         let options = Options { warnings: warnings.clone(), ..registry.clone() };
         return ResolvedImage::remote(source, platform, &cache, &options);
     }
-    let Some(tree) = tree else {
-        return ResolvedImage::local(source, platform, &registry.limits);
-    };
-    Ok(ResolvedImage::tree(source, tree.bytes()?))
+    match root {
+        Some(root) => root.resolved(source),
+        None => ResolvedImage::local(source, platform, &registry.limits),
+    }
 }
 
 /// Refuses what is larger than it may be before it is fetched.

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use ext4_writer::Metadata;
+use ext4_writer::{Metadata, Timestamp};
 use serde::Serialize;
 
 use super::image::Image;
 use super::pull::PullReport;
 use super::{Report, bytes};
+use crate::edit::Copied;
 use crate::error::Result;
 use crate::image::MadeDisk;
 use crate::pull::Pulled;
@@ -34,6 +35,17 @@ pub(crate) struct Created {
     pub microseconds: u64,
     /// What it began with.
     pub from: Option<PullReport>,
+    /// What it is a copy of.
+    pub copied: Option<Original>,
+}
+
+/// What a filesystem is a copy of.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Original {
+    /// The image.
+    pub path: String,
+    /// The bytes that were copied, or are shared with it.
+    pub bytes: u64,
 }
 
 impl Created {
@@ -50,6 +62,16 @@ impl Created {
         Self { from: Some(from.clone()), ..Self::new(from.image, &pulled.built.root) }
     }
 
+    /// A filesystem that is the copy of another.
+    #[must_use]
+    pub(crate) fn copied(path: &Path, from: &Path, copied: &Copied) -> Self {
+        let (uid, gid, mode) = copied.root;
+        let image = Image::found(path, &copied.summary, copied.bytes);
+        let original = Original { path: from.display().to_string(), bytes: copied.bytes };
+        let root = Metadata { uid, gid, ..Metadata::root_owned(mode, Timestamp::default()) };
+        Self { copied: Some(original), ..Self::new(image, &root) }
+    }
+
     fn new(image: Image, root: &Metadata) -> Self {
         Self {
             image,
@@ -60,6 +82,7 @@ impl Created {
             replaced: None,
             microseconds: 0,
             from: None,
+            copied: None,
         }
     }
 
@@ -70,6 +93,9 @@ impl Created {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{name:<10}{value}");
         };
+        if let Some(original) = &self.copied {
+            line("copied", format!("{} of {}", bytes(original.bytes), original.path));
+        }
         if self.from.is_none() {
             line("disk", image.text());
             line(

@@ -7,6 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::bytes;
+use crate::look::Summary as Found;
 use crate::shown;
 
 /// The filesystem.
@@ -39,7 +40,7 @@ pub(crate) struct Image {
     /// Times beyond what ext4 stores that were moved to its limits.
     pub clamped_times: u64,
     /// The features by the names that dumpe2fs gives them.
-    pub features: Vec<&'static str>,
+    pub features: Vec<String>,
 }
 
 impl Image {
@@ -59,7 +60,31 @@ impl Image {
             uuid: Uuid::from_bytes(summary.uuid).to_string(),
             journal: summary.journal,
             clamped_times: summary.clamped_times,
-            features: summary.features.names().collect(),
+            features: summary.features.names().map(ToOwned::to_owned).collect(),
+        }
+    }
+
+    /// What is said of a filesystem that is the copy of another, of which so much was written.
+    pub(super) fn found(path: &Path, found: &Found, written: u64) -> Self {
+        let facts = &found.facts;
+        // kernel: `fs/ext4/super.c`, `ext4_calculate_resv_clusters`.
+        let kept = (facts.blocks / 50).min(4096);
+        let usable = found.free_blocks.saturating_sub(facts.reserved_blocks.saturating_add(kept));
+        Self {
+            path: path.display().to_string(),
+            size: facts.blocks.saturating_mul(facts.block_size),
+            block_size: facts.block_size,
+            blocks: facts.blocks,
+            free_blocks: found.free_blocks,
+            available: usable.saturating_mul(facts.block_size),
+            written,
+            inodes: facts.inodes,
+            free_inodes: u32::try_from(found.free_inodes).unwrap_or(u32::MAX),
+            label: shown::bytes(&facts.label).to_string(),
+            uuid: Uuid::from_bytes(facts.uuid).to_string(),
+            journal: found.journal.unwrap_or_default(),
+            clamped_times: 0,
+            features: facts.features.names(),
         }
     }
 

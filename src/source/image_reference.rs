@@ -15,8 +15,8 @@ use crate::shown;
 ///
 /// The prefixes are those of containers-transports(5): `REF` or `docker://REF`, `oci:DIR[:IMAGE]`,
 /// `oci-archive:FILE[:IMAGE]`, `docker-archive:FILE[:IMAGE]`, `docker-daemon:IMAGE`; besides them
-/// `tar:FILE` and `dir:PATH` for a root filesystem, and `-[:IMAGE]` for an archive of either kind
-/// on standard input.
+/// `tar:FILE`, `dir:PATH` and `ext4:FILE` for a root filesystem, and `-[:IMAGE]` for an archive of
+/// either kind on standard input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageReference {
     /// An image in a registry.
@@ -33,6 +33,8 @@ pub enum ImageReference {
     Tar(PathBuf),
     /// A root filesystem as a directory.
     Directory(PathBuf),
+    /// A filesystem in a file or on a block device: ext4, ext3 or ext2.
+    Filesystem(PathBuf),
     /// An archive on standard input, of whichever kind, and which of its images is meant.
     Stdin(Option<Choice>),
 }
@@ -150,7 +152,8 @@ impl ImageReference {
             Self::Tar(path) if path.as_os_str() == "-" => String::new(),
             Self::Tar(path) | Self::Directory(path) => stem(path),
             Self::Stdin(Some(Choice::Name(name))) => flat(name),
-            Self::Stdin(_) => String::new(),
+            // By its own name a filesystem would be the file that it is made of.
+            Self::Stdin(_) | Self::Filesystem(_) => String::new(),
         };
         if name.is_empty() {
             return Err(Error::usage(format!("{self} has no name that the image could have"))
@@ -185,14 +188,14 @@ impl ImageReference {
     /// Whether there is a platform to choose or to compare with.
     #[must_use]
     pub fn has_platform(&self) -> bool {
-        !matches!(self, Self::Tar(_) | Self::Directory(_))
+        !matches!(self, Self::Tar(_) | Self::Directory(_) | Self::Filesystem(_))
     }
 }
 
 type Make = fn(&OsStr, &[u8]) -> Result<ImageReference>;
 
 /// The transports that name paths, by their prefixes.
-const PATHS: [(&str, Make); 5] = [
+const PATHS: [(&str, Make); 6] = [
     ("oci:", |argument, rest| {
         PathReference::parse(argument, rest).map(ImageReference::OciDirectory)
     }),
@@ -204,6 +207,7 @@ const PATHS: [(&str, Make); 5] = [
     }),
     ("tar:", |argument, rest| path(argument, rest).map(ImageReference::Tar)),
     ("dir:", |argument, rest| path(argument, rest).map(ImageReference::Directory)),
+    ("ext4:", |argument, rest| path(argument, rest).map(ImageReference::Filesystem)),
 ];
 
 impl PathReference {
@@ -312,6 +316,7 @@ impl fmt::Display for ImageReference {
             Self::DockerArchive(place) => ("docker-archive", &place.path, place.choice.as_ref()),
             Self::Tar(path) => ("tar", path, None),
             Self::Directory(path) => ("dir", path, None),
+            Self::Filesystem(path) => ("ext4", path, None),
         };
         write!(f, "{prefix}:{}", shown::path(path))?;
         choice.map_or(Ok(()), |choice| write!(f, ":{choice}"))
@@ -400,7 +405,7 @@ mod tests {
 
     #[test]
     fn what_has_no_name_needs_one_for_its_image() {
-        for text in ["-", "-:@0", "dir:/", "dir:..", "tar:.tar"] {
+        for text in ["-", "-:@0", "dir:/", "dir:..", "tar:.tar", "ext4:disk.ext4"] {
             assert_eq!(
                 parse(text).unwrap().default_output_name().unwrap_err().exit_code(),
                 2,

@@ -17,7 +17,7 @@ use crate::shown;
 pub(super) struct Steps(Vec<Step>);
 
 /// The options: their names, what stands for their values, and what they do.
-const OPTIONS: [(&str, &str, &str); 7] = [
+const OPTIONS: [(&str, &str, &str); 8] = [
     (
         "add",
         "SRC:DST[:MODE[:UID:GID]]",
@@ -30,6 +30,12 @@ const OPTIONS: [(&str, &str, &str); 7] = [
         "DIR|TAR",
         "Add a bundle of agents: files below rootfs/, which become root's, and guest.toml, which \
          says what systemd is to enable",
+    ),
+    (
+        "init",
+        "",
+        "Put an init into the image that starts its program, as image pull does, by the config in \
+         /etc/banger/image.json",
     ),
     ("remove", "PATH", "Take a file out, or a directory with all that is below it"),
     ("rename", "OLD:NEW", "Give a file or directory another path, where nothing is"),
@@ -57,7 +63,14 @@ impl Steps {
 impl Args for Steps {
     fn augment_args(command: Command) -> Command {
         OPTIONS.into_iter().fold(command, |command, (name, value, help)| {
-            let option = Arg::new(name).long(name).value_name(value).help(help);
+            let option = Arg::new(name).long(name).help(help);
+            if value.is_empty() {
+                // It stands for itself, but has a place among the others.
+                let option = option.num_args(0).default_missing_value("");
+                let option = option.action(ArgAction::Append);
+                return command.arg(option.value_parser(value_parser!(OsString)));
+            }
+            let option = option.value_name(value);
             // Standard input is "-".
             let option = option.allow_hyphen_values(true);
             command.arg(option.action(ArgAction::Append).value_parser(value_parser!(OsString)))
@@ -103,6 +116,7 @@ fn parse(option: &str, value: &OsStr) -> Result<Step> {
         "add" => Addition::parse(value).map(Step::Add),
         "overlay" | "guest" if bytes.is_empty() => Err(refuse("PATH")),
         "overlay" => Ok(Step::Overlay(value.into())),
+        "init" => Ok(Step::Init),
         "guest" => Ok(Step::Guest(Bundle::new(value.into()))),
         "remove" => {
             if bytes.is_empty() {
@@ -155,7 +169,7 @@ mod tests {
     #[test]
     fn steps_stand_in_the_order_of_the_command_line() {
         let words = ["edit", "--chmod", "755:/a:b", "--remove", "c", "--add", "4000:/d"];
-        let more = ["--rename", "e:f", "--chown", "1:2:/g:h", "--remove", "i"];
+        let more = ["--rename", "e:f", "--init", "--chown", "1:2:/g:h", "--remove", "i"];
         let found = steps(&[&words[..], &more].concat()).unwrap();
         let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
         let expected = [
@@ -163,6 +177,7 @@ mod tests {
             "remove c",
             "add 4000 to /d",
             "rename e to f",
+            "add an init",
             "chown 1:2 /g:h",
             "remove i",
         ];

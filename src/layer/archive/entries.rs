@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use ext4_writer::Segment;
+use ext4_writer::{FileFlags, Segment};
 
 use super::{Archive, Extensions};
 use crate::error::Result;
@@ -145,6 +145,8 @@ fn describe(header: &Header, kind: EntryKind, mut records: Records) -> Result<En
         device,
         xattrs,
         segments: None,
+        flags: FileFlags::empty(),
+        project: 0,
         acls,
         unsupported,
     })

@@ -10,6 +10,7 @@ use super::spool;
 use crate::error::{Error, Result};
 use crate::layer::{Archive, Compression, LayerBlob, LayerStream, Limits};
 use crate::shown::path as shown;
+use crate::signature::signatures;
 
 /// How many names of a directory, or entries of an archive, are looked at.
 const MAX_NAMES: usize = 100_000;
@@ -159,10 +160,18 @@ pub fn words_for(path: &Path, limits: &Limits) -> Option<String> {
         match of_file(path, limits) {
             Some(Form::Layout) => "oci-archive",
             Some(Form::DockerArchive) => "docker-archive",
+            Some(Form::SkopeoDirectory) | None if is_filesystem(path) => "ext4",
             Some(Form::SkopeoDirectory) | None => "tar",
         }
     };
     Some(format!("{prefix}:{}", shown(path)))
+}
+
+/// Whether a file or device holds an ext4, ext3 or ext2 filesystem, whole or not.
+#[must_use]
+pub fn is_filesystem(path: &Path) -> bool {
+    let found = crate::open::file_or_device(path).and_then(|file| signatures(&file));
+    found.is_ok_and(|found| found.iter().any(|one| matches!(one.format, "ext4" | "ext3" | "ext2")))
 }
 
 #[cfg(test)]

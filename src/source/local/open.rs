@@ -69,7 +69,9 @@ impl Local {
             ImageReference::Stdin(choice) => {
                 (sniff(io::stdin(), "standard input", limits)?, choice.clone())
             }
-            ImageReference::Registry(_) | ImageReference::Directory(_) => {
+            ImageReference::Registry(_)
+            | ImageReference::Directory(_)
+            | ImageReference::Filesystem(_) => {
                 return Err(Error::internal(format!("{origin} is no local image")));
             }
         };

@@ -127,3 +127,42 @@ fn standard_input_is_a_file() {
     assert_eq!(debugfs::read(&image, "cat /etc/hostname").len(), 300_000);
     fails(&bench, &["image", "edit", "disk.ext4", "--add", "-:/a", "--add", "-:/b"], 2);
 }
+
+#[test]
+fn an_image_that_describes_itself_gets_an_init() {
+    let Some((bench, image)) = bench(&["-t", "ext4"], "48M") else { return };
+    let words = ["image", "edit", "disk.ext4", "--init"];
+    let message = fails(&bench, &words, 66);
+    assert!(message.contains("/etc/banger/image.json"), "{message}");
+    let config = serde_json::json!({
+        "architecture": "amd64", "os": "linux",
+        "config": { "Entrypoint": ["/bin/app"], "Env": ["A=b c"], "User": "0" },
+        "rootfs": { "type": "layers", "diff_ids": [] },
+    });
+    let description = serde_json::json!({
+        "version": 1, "banger": "0.1.0", "identity": "sha256:0", "platform": null, "diff_ids": [],
+        "options": { "size": "fit+0" }, "start": null, "config": config,
+    });
+    fs::create_dir_all(bench.path("more/bin")).unwrap();
+    fs::create_dir_all(bench.path("more/etc/banger")).unwrap();
+    fs::write(bench.path("more/etc/banger/image.json"), description.to_string()).unwrap();
+    for tool in ["sh", "mount", "env", "app"] {
+        let path = bench.path("more/bin").join(tool);
+        fs::write(&path, "#!").unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    // In the order given: the init finds what was added before it.
+    fails(&bench, &[&words[..], &["--add", "more/.:/"]].concat(), 66);
+    let order = ["image", "edit", "disk.ext4", "--add", "more/.:/", "--init"];
+    let report = run(&bench, &order);
+    assert_eq!(report["changes"][1], "add an init");
+    gate::assert_clean(&image);
+    let script = debugfs::read(&image, "cat /sbin/banger-init");
+    assert!(script.starts_with("#!/bin/sh") && script.contains("/bin/app"), "{script}");
+    assert!(debugfs::read(&image, "stat /sbin/banger-init").contains("Mode:  0755"));
+    assert!(debugfs::read(&image, "stat /proc").contains("Type: directory"));
+    let described = debugfs::read(&image, "cat /etc/banger/image.json");
+    let described: serde_json::Value = serde_json::from_str(&described).unwrap();
+    assert_eq!(described["start"]["kernel_words"], "init=/sbin/banger-init");
+    assert_eq!(described["config"], config);
+}

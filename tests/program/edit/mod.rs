@@ -1,8 +1,10 @@
 //! Finished images that the program changes: what e2fsprogs and the kernel say of them afterwards.
 
+mod copy;
 mod disk;
 mod kill;
 mod layers;
+mod rebuild;
 mod tree;
 
 use std::ffi::OsStr;
