@@ -43,9 +43,12 @@ impl<D: Device> Filesystem<D> {
         self.flush_fresh()?;
         let way = self.way(undo)?;
         let Self { overlay, layout, superblock, .. } = self;
+        let is_written = overlay.is_written();
         let (mut device, mut changed) = overlay.into_parts();
         // Only now nothing but the device can fail.
-        sync(&mut device)?;
+        if is_written {
+            sync(&mut device)?;
+        }
         match way {
             Way::Journal(transaction) => {
                 by_journal(&mut device, (&layout, &superblock), &transaction, &mut changed)?;

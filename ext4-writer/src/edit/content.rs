@@ -15,7 +15,7 @@ use crate::record::inode::{BLOCK_MAP_SIZE, Flags};
 use crate::units::{BlockCount, widen};
 
 /// The bytes that are written at once.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 1 << 20;
 
 /// What a reader has given so far.
 struct Reading<'a> {
@@ -63,13 +63,15 @@ impl Reading<'_> {
 struct Writing {
     offset: u64,
     buffer: Vec<u8>,
+    /// The bytes of the buffer that are to be written.
+    filled: usize,
 }
 
 impl Writing {
     fn flush<D: Device>(&mut self, to: &mut Filesystem<D>) -> EditResult<()> {
-        to.overlay.write_free(self.offset, &self.buffer)?;
-        self.offset += widen(self.buffer.len());
-        self.buffer.clear();
+        to.overlay.write_free(self.offset, self.buffer.get(..self.filled).unwrap_or_default())?;
+        self.offset += widen(self.filled);
+        self.filled = 0;
         Ok(())
     }
 
@@ -82,13 +84,16 @@ impl Writing {
     ) -> EditResult<()> {
         let mut left = length;
         while left > 0 {
-            let room = PIECE - self.buffer.len();
+            let room = PIECE - self.filled;
             let piece = usize::try_from(left).unwrap_or(usize::MAX).min(room);
-            let start = self.buffer.len();
-            self.buffer.resize(start + piece, 0);
-            fill(self.buffer.get_mut(start..).unwrap_or_default())?;
+            let end = self.filled + piece;
+            if self.buffer.len() < end {
+                self.buffer.resize(end, 0);
+            }
+            fill(self.buffer.get_mut(self.filled..end).unwrap_or_default())?;
+            self.filled = end;
             left -= widen(piece);
-            if self.buffer.len() == PIECE {
+            if self.filled == PIECE {
                 self.flush(to)?;
             }
         }
@@ -139,13 +144,17 @@ impl<D: Device> Filesystem<D> {
         let block = self.layout.block;
         let mut segments = segments.iter().copied();
         let mut current = segments.next();
+        let mut writing = Writing { offset: 0, buffer: Vec::new(), filled: 0 };
+        let zeros = |piece: &mut [u8]| {
+            piece.fill(0);
+            Ok(())
+        };
         for extent in extents {
-            let offset = block.offset(extent.run.start);
-            let mut writing = Writing { offset, buffer: Vec::new() };
+            writing.offset = block.offset(extent.run.start);
             let mut at = block.bytes_in(BlockCount::new(extent.at.get().into()));
             let end = at + block.bytes_in(extent.run.length);
             while let Some(segment) = current.filter(|segment| segment.offset < end) {
-                writing.add(self, segment.offset - at, |_| Ok(()))?;
+                writing.add(self, segment.offset - at, zeros)?;
                 let length = segment.length.min(end - segment.offset);
                 writing.add(self, length, |piece| reading.fill(piece))?;
                 at = segment.offset + length;
@@ -154,7 +163,7 @@ impl<D: Device> Filesystem<D> {
                     left => Some(Segment { offset: at, length: left }),
                 };
             }
-            writing.add(self, end - at, |_| Ok(()))?;
+            writing.add(self, end - at, zeros)?;
             writing.flush(self)?;
         }
         Ok(())

@@ -48,6 +48,8 @@ pub(crate) struct Filesystem<D> {
     pub free_inodes: u64,
     /// The time of the edit.
     pub time: Timestamp,
+    /// The changed blocks from which on those that nothing uses yet go to the disk.
+    pub flush_at: usize,
     /// Whether anything changed.
     pub is_changed: bool,
     /// Whether size or UUID changed, which the kernel takes from the superblock before it replays a
@@ -91,13 +93,15 @@ impl<D: Device> Filesystem<D> {
     fn make_room(&mut self) -> EditResult<()> {
         self.is_changed = true;
         let block = self.layout.block.len();
-        if self.overlay.len() * block < FLUSH {
+        if self.overlay.len() < self.flush_at.max(FLUSH / block) {
             return Ok(());
         }
         self.flush_fresh()?;
         if self.is_draft {
-            return self.flush_all();
+            self.flush_all()?;
         }
+        // What stays is not looked through again for every block that comes.
+        self.flush_at = self.overlay.len() + FLUSH / block / 4;
         let most = if self.is_reshaped { MOST_RESHAPED } else { MOST };
         if self.overlay.len() * block >= most {
             return Err(EditError::TooManyChanges {

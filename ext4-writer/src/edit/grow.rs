@@ -221,15 +221,6 @@ impl<D: Device> Filesystem<D> {
         let free = length.checked_sub(own).and_then(|free| u32::try_from(free).ok());
         group.set_free_blocks(free.ok_or(GROUPS_ARE_SHORT)?);
         group.set_free_inodes(inodes);
-        let mut bitmap = vec![0; self.layout.block.len()];
-        for place in 0..own {
-            set_bit(&mut bitmap, place, true)?;
-        }
-        pad(&mut bitmap, length);
-        group.blocks = Some(bitmap);
-        let mut bitmap = vec![0; self.layout.block.len()];
-        pad(&mut bitmap, inodes.into());
-        group.inodes = Some(bitmap);
         if self.has_group_sums() {
             group.set_unused_inodes(inodes);
             group.set_flag(Flags::INODE_UNINIT);
@@ -246,6 +237,19 @@ impl<D: Device> Filesystem<D> {
         // What the flags say is not written need not be.
         group.blocks_changed = !group.flags().contains(Flags::BLOCK_UNINIT);
         group.inodes_changed = !group.flags().contains(Flags::INODE_UNINIT);
+        if group.blocks_changed {
+            let mut bitmap = vec![0; self.layout.block.len()];
+            for place in 0..own {
+                set_bit(&mut bitmap, place, true)?;
+            }
+            pad(&mut bitmap, length);
+            group.blocks = Some(bitmap);
+        }
+        if group.inodes_changed {
+            let mut bitmap = vec![0; self.layout.block.len()];
+            pad(&mut bitmap, inodes.into());
+            group.inodes = Some(bitmap);
+        }
         self.system.add(start, start + own);
         self.free_blocks += u64::from(free.unwrap_or_default());
         self.free_inodes += u64::from(inodes);

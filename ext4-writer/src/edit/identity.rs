@@ -4,7 +4,7 @@ use zerocopy::little_endian::{U16, U32};
 
 use crate::checksum::FsSeed;
 use crate::edit::device::Device;
-use crate::edit::error::{EditResult, refused};
+use crate::edit::error::{EditError, EditResult, refused};
 use crate::edit::filesystem::Filesystem;
 use crate::error::Error;
 use crate::options::{MountOptions, OnError, Reserved};
@@ -113,7 +113,14 @@ impl<D: Device> Filesystem<D> {
             let is_enabled = self.layout.seed.is_enabled();
             let seed = FsSeed::new(uuid, is_enabled);
             if is_enabled {
-                self.reseed(seed)?;
+                self.reseed(seed).map_err(|error| match error {
+                    EditError::TooManyChanges { .. } => {
+                        let reason = "it has more metadata than memory is taken for; turn \
+                            metadata_csum_seed on by tune2fs, or make a copy with another UUID";
+                        refused("the UUID of an image without metadata_csum_seed", reason)
+                    }
+                    error => error,
+                })?;
             }
             self.layout.seed = seed;
         }

@@ -84,6 +84,7 @@ impl<D: Device> Filesystem<D> {
             free_blocks: 0,
             free_inodes: 0,
             time,
+            flush_at: 0,
             is_changed: false,
             is_reshaped: false,
             is_draft: false,

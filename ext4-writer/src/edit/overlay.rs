@@ -1,5 +1,6 @@
 //! The image with the blocks that an edit changed laid over it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 
@@ -10,6 +11,34 @@ use crate::error::{Error, internal};
 use crate::reader::{ReadError, Source};
 use crate::units::{BlockIndex, BlockSize, widen};
 
+/// The blocks of the device that are kept when a part of them was read.
+const RECENT: u64 = 16;
+/// Longer reads are of what is not asked for again.
+const SHORT: usize = 1024;
+/// So much is written at once.
+const PIECE: usize = 256 << 10;
+
+/// Blocks that were read last, each in the place that its number gives: descriptors are asked for
+/// with every inode.
+#[derive(Default)]
+struct Recent(BTreeMap<u64, (u64, Vec<u8>)>);
+
+impl Recent {
+    fn get(&self, block: u64) -> Option<&[u8]> {
+        let (number, bytes) = self.0.get(&(block % RECENT))?;
+        (*number == block).then_some(bytes)
+    }
+
+    fn put(&mut self, block: u64, bytes: Vec<u8>) {
+        self.0.insert(block % RECENT, (block, bytes));
+    }
+
+    /// Forgets blocks that are written.
+    fn forget(&mut self, first: u64, last: u64) {
+        self.0.retain(|_, (number, _)| !(first..=last).contains(number));
+    }
+}
+
 /// A device, and what of it is to be changed.
 pub(crate) struct Overlay<D> {
     device: D,
@@ -17,11 +46,16 @@ pub(crate) struct Overlay<D> {
     /// The bytes of the device; what an edit has behind them was never written, and is zeros.
     length: u64,
     changed: BTreeMap<u64, Vec<u8>>,
+    /// Whether free blocks were written to.
+    is_written: bool,
+    recent: RefCell<Recent>,
 }
 
 impl<D: Device> Overlay<D> {
     pub(crate) fn new(device: D, block: BlockSize, length: u64) -> Self {
-        Self { device, block, length, changed: BTreeMap::new() }
+        let changed = BTreeMap::new();
+        let recent = RefCell::default();
+        Self { device, block, length, changed, is_written: false, recent }
     }
 
     /// A block that is to be changed.
@@ -42,7 +76,19 @@ impl<D: Device> Overlay<D> {
             piece.fill(0);
             return Ok(());
         }
-        self.device.read_at(offset, piece)
+        let block = offset / self.block.bytes();
+        let start = self.block.offset(BlockIndex::new(block));
+        if piece.len() > SHORT || start.saturating_add(self.block.bytes()) > self.length {
+            return self.device.read_at(offset, piece);
+        }
+        let mut recent = self.recent.borrow_mut();
+        if recent.get(block).is_none() {
+            let mut bytes = vec![0; self.block.len()];
+            self.device.read_at(start, &mut bytes)?;
+            recent.put(block, bytes);
+        }
+        // It was read or put just now.
+        recent.get(block).unwrap_or_default().read_at(offset - start, piece)
     }
 
     /// Changes a whole block.
@@ -69,23 +115,38 @@ impl<D: Device> Overlay<D> {
         self.changed.len()
     }
 
-    /// Writes the changed blocks that were free before to their places.
+    /// Writes the changed blocks that were free before to their places, those that lie side by side
+    /// at once.
     pub(crate) fn flush(&mut self, is_free: impl Fn(u64) -> bool) -> EditResult<()> {
-        let (device, block) = (&mut self.device, self.block);
-        let mut failed = None;
-        self.changed.retain(|number, bytes| {
-            if failed.is_some() || !is_free(*number) {
-                return true;
+        self.recent = RefCell::default();
+        let blocks: Vec<u64> =
+            self.changed.keys().copied().filter(|block| is_free(*block)).collect();
+        self.is_written |= !blocks.is_empty();
+        let (mut next, mut start, mut buffer) = (0, 0, Vec::new());
+        for block in blocks {
+            if block != next || buffer.len() >= PIECE {
+                write_free(&mut self.device, start, &buffer)?;
+                buffer.clear();
+                start = self.block.offset(BlockIndex::new(block));
             }
-            failed = write_free(device, block.offset(BlockIndex::new(*number)), bytes).err();
-            false
-        });
-        failed.map_or(Ok(()), Err)
+            buffer.extend(self.changed.remove(&block).unwrap_or_default());
+            next = block + 1;
+        }
+        write_free(&mut self.device, start, &buffer)
     }
 
     /// Writes bytes to free blocks of the device, beside what is changed.
     pub(crate) fn write_free(&mut self, offset: u64, bytes: &[u8]) -> EditResult<()> {
+        self.is_written = true;
+        let end = offset.saturating_add(widen(bytes.len()));
+        let (first, last) = (offset / self.block.bytes(), end / self.block.bytes());
+        self.recent.borrow_mut().forget(first, last);
         write_free(&mut self.device, offset, bytes)
+    }
+
+    /// Whether free blocks were written to, which have to be safe before something leads there.
+    pub(crate) fn is_written(&self) -> bool {
+        self.is_written
     }
 
     /// The device.
@@ -95,6 +156,7 @@ impl<D: Device> Overlay<D> {
 
     /// The device.
     pub(crate) fn device_mut(&mut self) -> &mut D {
+        self.recent = RefCell::default();
         &mut self.device
     }
 
@@ -119,6 +181,9 @@ pub(crate) fn write<D: Device>(device: &mut D, offset: u64, bytes: &[u8]) -> Edi
 
 /// Writes bytes to blocks that nothing uses yet.
 fn write_free<D: Device>(device: &mut D, offset: u64, bytes: &[u8]) -> EditResult<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
     let written = device.write_free_at(offset, bytes);
     written.map_err(|source| failed(offset, bytes, source).into())
 }

@@ -285,9 +285,11 @@ fn first_clear(
             place += 1;
             continue;
         }
-        let end = (place..places.end).find(|place| is_set(bytes, *place)).unwrap_or(places.end);
+        // No farther than is wanted: most of a group may be free.
+        let limit = places.end.min(place.saturating_add(most));
+        let end = (place..limit).find(|place| is_set(bytes, *place)).unwrap_or(limit);
         if end - place >= least {
-            return Some((place, most.min(end - place)));
+            return Some((place, end - place));
         }
         place = end;
     }

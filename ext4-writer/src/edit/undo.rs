@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::checksum::fold;
@@ -22,6 +22,8 @@ use crate::units::{BlockIndex, BlockSize, widen};
 const MAGIC: [u8; 8] = *b"ext4undo";
 /// The last bytes, behind the sum.
 const END: [u8; 8] = *b"undodone";
+/// So much is written to the file at once.
+const BUFFER: usize = 256 << 10;
 /// The bytes that a disk writes as a whole.
 const SECTOR: usize = 512;
 /// The longest undo file that is read: that of the largest edit, and more.
@@ -59,7 +61,7 @@ pub trait Undo {
 #[derive(Debug)]
 pub struct UndoFile {
     path: PathBuf,
-    file: Option<File>,
+    file: Option<BufWriter<File>>,
 }
 
 impl UndoFile {
@@ -103,14 +105,19 @@ impl Undo for UndoFile {
             // What a cut left there is nobody's. No link is followed to a file of somebody else.
             match fs::remove_file(self.part()) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => self.file = Some(File::create_new(self.part())?),
+                _ => {
+                    let file = File::create_new(self.part())?;
+                    self.file = Some(BufWriter::with_capacity(BUFFER, file));
+                }
             }
         }
         self.file.as_mut().ok_or(io::ErrorKind::NotFound)?.write_all(bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.file.as_ref().ok_or(io::ErrorKind::NotFound)?.sync_all()?;
+        let file = self.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        file.flush()?;
+        file.get_ref().sync_all()?;
         fs::rename(self.part(), &self.path)?;
         self.file = None;
         self.sync_directory()
