@@ -10,6 +10,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::background_sync::BackgroundSync;
+use super::direct_file::{DirectFile, Written};
 
 /// The magic of ext2, ext3 and ext4 (kernel: `include/uapi/linux/magic.h`). Other filesystems have
 /// nothing to gain: tmpfs would clear pages that are written anyway, btrfs would not compress.
@@ -24,6 +25,8 @@ const LONG: u64 = 16 << 20;
 #[derive(Debug)]
 pub struct FileSink {
     file: File,
+    /// The same file past the page cache; none where nothing is gained by it.
+    direct: Option<DirectFile>,
     /// None where the file is not going to be synced.
     background_sync: Option<BackgroundSync>,
     /// Whether storage is asked for before it is written.
@@ -34,13 +37,14 @@ impl FileSink {
     /// A sink over `file`.
     pub(super) fn new(file: File) -> Self {
         let is_reserved = rustix::fs::fstatfs(&file).is_ok_and(|found| found.f_type == EXT4);
-        Self { file, background_sync: Some(BackgroundSync::default()), is_reserved }
+        let direct = if is_reserved { DirectFile::reopen(&file) } else { None };
+        Self { file, direct, background_sync: Some(BackgroundSync::default()), is_reserved }
     }
 
     /// The same, with the time of writing left to the kernel: for a file that is not synced.
     #[must_use]
     pub fn unhurried(self) -> Self {
-        Self { background_sync: None, ..self }
+        Self { direct: None, background_sync: None, ..self }
     }
 
     /// Asks for the storage of what is about to be written. ext4 then has one extent to make
@@ -54,11 +58,24 @@ impl FileSink {
             self.is_reserved = asked.is_ok();
         }
     }
+
+    /// Writes bytes past the page cache; says whether it did.
+    fn write_direct(&mut self, offset: u64, bytes: &[u8]) -> io::Result<bool> {
+        let Some(direct) = &mut self.direct else { return Ok(false) };
+        let written = direct.write(offset, bytes)?;
+        if written == Written::Never {
+            self.direct = None;
+        }
+        Ok(written == Written::All)
+    }
 }
 
 impl Sink for FileSink {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.reserve(offset, bytes.len());
+        if self.write_direct(offset, bytes)? {
+            return Ok(());
+        }
         self.file.write_all_at(bytes, offset)?;
         if let Some(background_sync) = &mut self.background_sync {
             background_sync.wrote(&self.file, bytes.len());
