@@ -3,7 +3,7 @@
 
 use crate::format::dirhash::NameHasher;
 use crate::format::hash::{DirectoryHash, HashedBytes};
-use crate::units::{BlockCount, BlockSize};
+use crate::format::units::{BlockCount, BlockSize};
 
 /// Aligned files begin at multiples of this.
 const UNIT: u64 = 256 << 10;

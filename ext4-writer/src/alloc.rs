@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result, internal};
 use crate::format::group_layout::GroupLayout;
-use crate::units::{BlockCount, BlockIndex, Run};
+use crate::format::units::{BlockCount, BlockIndex, Run};
 
 /// The blocks of an image that are in use.
 #[derive(Clone, Debug, PartialEq, Eq)]

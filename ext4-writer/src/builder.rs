@@ -11,6 +11,7 @@ use crate::format::Format;
 use crate::format::features::Features;
 use crate::format::group_layout::GroupLayout;
 use crate::format::limits::{LOST_AND_FOUND, check_device, check_target};
+use crate::format::units::{self, BlockCount, BlockIndex, at_most};
 use crate::geometry::{self, Geometry, InodeDemand};
 use crate::metadata::{FileContent, FileFlags, FileKind, Metadata, Segment, Special};
 use crate::options::{Options, Size};
@@ -21,7 +22,6 @@ use crate::readback;
 use crate::reader::Source;
 use crate::sink::Sink;
 use crate::tree::{Content, EMPTY, NodeId, Tree, empty_directory};
-use crate::units::{self, BlockCount, BlockIndex, at_most};
 use crate::write_buffer::WriteBuffer;
 
 /// A filesystem being made.
@@ -167,7 +167,7 @@ impl<S: Sink> Builder<S> {
     pub fn file_size(&self, node: NodeId) -> Option<u64> {
         match &self.tree.node(node).ok()?.content {
             Content::Regular { size, .. } => Some(*size),
-            Content::Inline(bytes) => Some(crate::units::widen(bytes.len())),
+            Content::Inline(bytes) => Some(crate::format::units::widen(bytes.len())),
             _ => None,
         }
     }
@@ -556,7 +556,7 @@ impl<S: Sink> Builder<S> {
     /// Moves the content of a file from its inode to a block.
     fn give_blocks(&mut self, node: NodeId) -> Result<()> {
         let Content::Inline(bytes) = &self.tree.node(node)?.content else { return Ok(()) };
-        let size = crate::units::widen(bytes.len());
+        let size = crate::format::units::widen(bytes.len());
         let (whole, block_size) = ([Segment { offset: 0, length: size }], self.format.block);
         let reader = &mut &**bytes;
         let extents = content::store(
@@ -844,7 +844,7 @@ mod tests {
                 let got = builder.read_at(node, offset, &mut buffer).unwrap();
                 assert_eq!(
                     u64::try_from(got).unwrap(),
-                    size.saturating_sub(offset).min(crate::units::widen(length))
+                    size.saturating_sub(offset).min(crate::format::units::widen(length))
                 );
                 buffer.truncate(got);
                 buffer

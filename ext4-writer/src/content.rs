@@ -8,10 +8,10 @@ use crate::error::{Error, Result, internal};
 use crate::format::Format;
 use crate::format::extent::Extent;
 use crate::format::features::Features;
+use crate::format::units::{BlockCount, BlockSize, FileBlock, Run};
 use crate::metadata::Segment;
 use crate::sink::Sink;
 use crate::tree::Extents;
-use crate::units::{BlockCount, BlockSize, FileBlock, Run};
 use crate::write_buffer::{Appended, WriteBuffer, lying_reader};
 
 /// A part of a file that has blocks, from the start of one block to the end of another.
@@ -166,7 +166,7 @@ fn read_whole(reader: &mut dyn Read, target: &mut [u8], progress: &mut Progress)
             }
             Ok(got) => {
                 rest = rest.get_mut(got..).ok_or_else(|| lying_reader(progress.got))?;
-                progress.got += crate::units::widen(got);
+                progress.got += crate::format::units::widen(got);
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(source) => return Err(Error::ReadContent { offset: progress.got, source }),
@@ -218,7 +218,7 @@ pub(crate) fn mappings(stretches: &[Stretch<'_>], runs: &[Run]) -> Result<Vec<Ex
 fn lay(parts: impl Iterator<Item = (u64, BlockCount)>, runs: &[Run]) -> Result<Vec<Extent>> {
     let mut extents = Vec::with_capacity(runs.len());
     let mut runs = runs.iter().copied();
-    let mut rest = Run::new(crate::units::BlockIndex::new(0), BlockCount::ZERO);
+    let mut rest = Run::new(crate::format::units::BlockIndex::new(0), BlockCount::ZERO);
     for (first, length) in parts {
         let mut at = first;
         let end = at + length.get();

@@ -96,7 +96,7 @@ impl Sink for DeviceSink {
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.check(offset.checked_add(crate::units::widen(bytes.len())))?;
+        self.check(offset.checked_add(crate::format::units::widen(bytes.len())))?;
         self.file.write_all_at(bytes, offset)
     }
 

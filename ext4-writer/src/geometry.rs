@@ -6,9 +6,9 @@ use crate::format::backups;
 use crate::format::features::Features;
 use crate::format::group_layout::GroupLayout;
 use crate::format::numbers::FIRST_FREE_INODE;
+use crate::format::units::{BlockCount, BlockIndex};
 use crate::options::{Journal, Options, Reserved, Size};
 use crate::record::journal;
-use crate::units::{BlockCount, BlockIndex};
 
 /// The growth that mke2fs provides for.
 const GROWTH: u64 = 1024;
@@ -407,7 +407,7 @@ fn inodes_per_group(
     if per_group <= limits.most {
         return counted(per_group);
     }
-    // The ratio and the slack are only wishes.
+    // Ratio and slack give way to the limit.
     let available = limits.most * limits.groups;
     if required > available {
         return Err(Error::TooFewInodes { needed: required, available });

@@ -320,7 +320,6 @@ mod attributes;
 mod buffer;
 mod builder;
 pub mod check;
-mod checksum;
 mod content;
 mod deferred_error;
 mod device;
@@ -340,7 +339,6 @@ mod record;
 mod render;
 mod sink;
 mod tree;
-mod units;
 mod write_behind;
 mod write_buffer;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::units::{BlockIndex, Run};
+use crate::format::units::{BlockIndex, Run};
 
 /// Runs of blocks that do not touch each other.
 #[derive(Debug, Default)]

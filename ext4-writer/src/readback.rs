@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result, internal};
 use crate::format::extent::Extent;
+use crate::format::units::{BlockCount, BlockSize, at_most, length, widen};
 use crate::reader::Source;
-use crate::units::{BlockCount, BlockSize, at_most, length, widen};
 
 /// Fills `buffer` from the byte `offset` of a file on, which it must not pass the end of.
 pub(crate) fn load<S: Source>(

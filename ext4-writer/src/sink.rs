@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 
 use crate::buffer::Buffer;
 use crate::error::internal;
-use crate::units::{at_most, widen};
+use crate::format::units::{at_most, widen};
 
 /// What a place holds where nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use crate::format::Format;
 use crate::format::extent::Extent;
 use crate::format::features::Features;
 use crate::format::limits::{LOST_AND_FOUND, MAX_LINKS, check_name};
+use crate::format::units::index;
 use crate::metadata::{FileFlags, FileKind, Metadata, Special, Timestamp};
 use crate::names::Names;
-use crate::units::index;
 
 /// A node of the tree: an inode to be.
 ///
@@ -27,7 +27,7 @@ impl NodeId {
 
     fn at(index: usize) -> Result<Self> {
         u32::try_from(index).map(Self).map_err(|_| Error::TooFewInodes {
-            needed: crate::units::widen(index),
+            needed: crate::format::units::widen(index),
             available: u64::from(u32::MAX),
         })
     }
@@ -236,7 +236,7 @@ impl Tree {
 
     /// How many nodes have a time that is not the one declared.
     pub(crate) fn clamped_times(&self) -> u64 {
-        crate::units::widen(self.clamped.len())
+        crate::format::units::widen(self.clamped.len())
     }
 
     /// Adds a node with its first name.

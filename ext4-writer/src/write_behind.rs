@@ -8,9 +8,9 @@ use std::thread::{self, JoinHandle};
 
 use crate::buffer::Buffer;
 use crate::deferred_error::DeferredError;
+use crate::format::units::widen;
 use crate::reader::Source;
 use crate::sink::{InitialContents, Sink, part_is_inside};
-use crate::units::widen;
 use crate::write_buffer::PAGES;
 
 /// What the thread is to do with the sink, and where it gives back what it wrote.
@@ -239,8 +239,8 @@ impl<S> Drop for WriteBehind<S> {
 mod tests {
     use super::*;
     use crate::error::Error;
+    use crate::format::units::BlockSize;
     use crate::sink::MemorySink;
-    use crate::units::BlockSize;
     use crate::write_buffer::WriteBuffer;
 
     fn buffer(byte: u8) -> Buffer {

@@ -7,9 +7,9 @@ use std::ops::Range;
 use crate::buffer::Buffer;
 use crate::deferred_error::DeferredError;
 use crate::error::{Error, Result, internal};
+use crate::format::units::{BlockCount, BlockIndex, BlockSize, Run, at_most, widen};
 use crate::pending_zeroes::PendingZeroes;
 use crate::sink::{InitialContents, Sink, part_is_inside};
-use crate::units::{BlockCount, BlockIndex, BlockSize, Run, at_most, widen};
 
 /// The pages of the buffer at most: 1 MiB. The kernel has a large folio for a large write; with 256
 /// KiB a tree of small files took a sixth longer.

@@ -13,6 +13,7 @@ use crate::check::kinds::Kind;
 use crate::check::scan::{Output, Scan};
 use crate::check::subject::Subject;
 use crate::check::threads::in_parts;
+use crate::format::units::{BlockIndex, widen};
 use crate::reader::features::Feature;
 use crate::reader::{ReadResult, Source};
 use crate::record::acl::{DISK_VERSION, SHORT_ENTRY, tag_has_id};
@@ -20,7 +21,6 @@ use crate::record::xattr::{
     ALIGNMENT, DATA_NAME, Entry, Header, INDEX_ACL_ACCESS, INDEX_ACL_DEFAULT, INDEX_SYSTEM,
     INODE_HEAD, MAGIC,
 };
-use crate::units::{BlockIndex, widen};
 
 /// The number of the prefix of the context of encryption: `EXT4_XATTR_INDEX_ENCRYPTION`.
 const INDEX_ENCRYPTION: u8 = 9;

@@ -40,7 +40,7 @@ impl<S: Source> Scan<'_, S> {
             walk.next_entry_block = 1;
         }
         for place in 0..12usize {
-            let file_block = crate::units::widen(place);
+            let file_block = crate::format::units::widen(place);
             self.mapped_block(&mut walk, file_block, subject.address(place).into());
         }
         let per_block = self.context.layout.block.addresses();

@@ -167,7 +167,7 @@ fn value<S: Source>(
 ) -> ReadResult<bool> {
     let first = values.partition_point(|value| *value < number);
     let behind = values.partition_point(|value| *value <= number);
-    let users = crate::units::widen(behind - first);
+    let users = crate::format::units::widen(behind - first);
     if users == 0 {
         return Ok(false);
     }

@@ -7,13 +7,13 @@ use crate::check::claims::Claims;
 use crate::check::facts::{Sort, flag, own};
 use crate::check::groups::GroupFacts;
 use crate::check::image::Image;
+use crate::format::units::widen;
 use crate::reader::features::Feature;
 use crate::reader::inode::{self, Inode};
 use crate::reader::layout::Layout;
 use crate::reader::{ReadResult, Source};
 use crate::record::group::Flags;
 use crate::record::superblock::Superblock;
-use crate::units::widen;
 
 /// `s_creator_os` of the Hurd, which uses some fields of inodes otherwise.
 const OS_HURD: u32 = 1;

@@ -15,12 +15,12 @@ use crate::check::kinds::Kind;
 use crate::check::scan::{Directory, DirectoryRun, Output};
 use crate::check::subject::Subject;
 use crate::check::threads::in_parts;
-use crate::checksum::{InodeSeed, entries_tail};
+use crate::format::checksum::{InodeSeed, entries_tail};
+use crate::format::units::{InodeNumber, widen};
 use crate::reader::features::Feature;
 use crate::reader::{ReadResult, Source};
 use crate::record::directory::{ALIGNMENT, ENTRY_HEAD, Entry, TAIL_FILE_TYPE, Tail};
 use crate::record::xattr::{DATA_NAME, INDEX_SYSTEM, INODE_HEAD};
-use crate::units::{InodeNumber, widen};
 
 /// The bytes of the parent's number before the entries in `i_block`: `EXT4_INLINE_DOTDOT_SIZE`.
 const INLINE_PARENT: usize = 4;
@@ -319,7 +319,7 @@ impl<'a, S: Source> Visit<'a, S> {
             }
             if entry.inode.get() != 0 {
                 self.entry(area, before, (&entry, name, here));
-                self.names.push((crate::checksum::fold(0, name), place));
+                self.names.push((crate::format::checksum::fold(0, name), place));
             }
             place += length;
             before = before.saturating_add(1);

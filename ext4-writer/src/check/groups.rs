@@ -5,13 +5,13 @@ use zerocopy::{FromZeros, IntoBytes};
 use crate::check::findings::{Finding, Findings};
 use crate::check::image::Image;
 use crate::check::kinds::Kind;
+use crate::format::units::widen;
 use crate::reader::features::Feature;
 use crate::reader::groups::table_blocks;
 use crate::reader::layout::Layout;
 use crate::reader::{ReadResult, Source};
 use crate::record::group::{Flags, GroupDescriptor};
 use crate::record::{wide, wide32};
-use crate::units::widen;
 
 /// What a descriptor says, as far as it can be used.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use crate::check::bytes::{u16_at, u32_at};
 use crate::check::context::Context;
 use crate::check::findings::{Finding, Findings};
 use crate::check::kinds::Kind;
-use crate::checksum::{InodeSeed, index_tail};
+use crate::format::checksum::{InodeSeed, index_tail};
 use crate::format::dirhash::NameHasher;
 use crate::format::hash::{DirectoryHash, HashedBytes};
 use crate::record::directory::{HASH_HALF_MD4, HASH_TEA, IndexTail};

@@ -3,10 +3,10 @@
 
 use std::io;
 
+use crate::format::units::{BlockIndex, BlockSize, widen};
 use crate::reader::ReadResult;
 use crate::reader::Source;
 use crate::reader::device::{Device, Overlay};
-use crate::units::{BlockIndex, BlockSize, widen};
 
 /// A source with zeros behind its end.
 pub(super) struct Padded<S> {

@@ -309,7 +309,7 @@ impl<S: Source> Scan<'_, S> {
         }
         if subject.has(flag::INLINE_DATA) {
             let inline = self.attributes_unheard(subject)?.inline;
-            let there = inline.map(|length| crate::units::widen(length).saturating_add(60));
+            let there = inline.map(|length| crate::format::units::widen(length).saturating_add(60));
             let is_right = there == Some(size) && !subject.has(flag::EXTENTS);
             return Ok((!is_right).then(|| format!("{size} bytes, {there:?} in the inode")));
         }
@@ -336,7 +336,7 @@ impl<S: Source> Scan<'_, S> {
         } else {
             bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len())
         };
-        let is_right = length < bytes.len() && crate::units::widen(length) == size;
+        let is_right = length < bytes.len() && crate::format::units::widen(length) == size;
         Ok((!is_right).then(|| format!("a target of {length} bytes in a size of {size}")))
     }
 
@@ -496,7 +496,8 @@ impl<S: Source> Scan<'_, S> {
             let whole = size / block;
             let spare = u64::from(context.superblock.prealloc_dir_blocks);
             if subject.has(flag::INLINE_DATA) {
-                let inline = attributes.inline.map(|length| crate::units::widen(length) + 60);
+                let inline =
+                    attributes.inline.map(|length| crate::format::units::widen(length) + 60);
                 (inline != Some(size)).then(|| inline.unwrap_or(0))
             } else {
                 let is_wrong =

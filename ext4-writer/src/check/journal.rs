@@ -12,7 +12,8 @@ use crate::check::findings::{Finding, Findings};
 use crate::check::image::Image;
 use crate::check::kinds::Kind;
 use crate::check::superblock::Opened;
-use crate::checksum::fold_without;
+use crate::format::checksum::fold_without;
+use crate::format::units::BlockSize;
 use crate::metadata::FileKind;
 use crate::reader::device::Overlay;
 use crate::reader::features::Feature;
@@ -24,7 +25,6 @@ use crate::record::journal::{
     MIN_BLOCKS, SUPERBLOCK_V1, SUPERBLOCK_V2, TAIL_SIZE,
 };
 use crate::record::low32;
-use crate::units::BlockSize;
 
 /// The journal superblock's `s_nr_users` for a journal of one filesystem.
 const ONE_USER: u32 = 1;

@@ -212,5 +212,5 @@ fn finish(findings: Findings, options: &Options, recovery: Option<Recovery>) -> 
 fn used<S: Source>(context: &Context<S>) -> u64 {
     let groups = (0..context.layout.groups).filter_map(|group| context.inodes.group(group));
     let used = groups.map(|states| states.iter().filter(|state| state.told().is_some()).count());
-    used.map(crate::units::widen).fold(0, u64::saturating_add)
+    used.map(crate::format::units::widen).fold(0, u64::saturating_add)
 }

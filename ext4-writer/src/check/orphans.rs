@@ -9,12 +9,12 @@ use crate::check::context::Context;
 use crate::check::findings::{Finding, Findings};
 use crate::check::kinds::Kind;
 use crate::check::subject::Subject;
-use crate::checksum::fold;
+use crate::format::checksum::fold;
+use crate::format::units::InodeNumber;
 use crate::reader::features::Feature;
 use crate::reader::map::Map;
 use crate::reader::{ReadResult, Source};
 use crate::record::orphan::{MAGIC, Tail};
-use crate::units::InodeNumber;
 
 /// The longest list that is followed.
 const MOST: u32 = 1 << 20;
@@ -136,5 +136,5 @@ fn block_of<S: Source>(
         }
     }
     let listed = list.chunks_exact(4).filter(|slot| !is_zero(slot)).count();
-    Ok(Ok(crate::units::widen(listed)))
+    Ok(Ok(crate::format::units::widen(listed)))
 }

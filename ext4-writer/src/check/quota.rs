@@ -32,7 +32,7 @@ impl<S: Source> Scan<'_, S> {
         }
         let cluster = context.layout.cluster_blocks.saturating_mul(context.layout.block.bytes());
         let bytes = blocks.count.saturating_mul(cluster);
-        let inodes = crate::units::widen(values).saturating_add(1);
+        let inodes = crate::format::units::widen(values).saturating_add(1);
         let fields = &subject.record;
         let mut add = |of, inode: u32, id: u32| {
             if inode != 0 {

@@ -6,12 +6,12 @@ use crate::check::context::Context;
 use crate::check::facts::{Sort, flag};
 use crate::check::findings::Finding;
 use crate::check::kinds::Kind;
-use crate::checksum::{InodeSeed, has_whole_sum};
+use crate::format::checksum::{InodeSeed, has_whole_sum};
+use crate::format::units::InodeNumber;
 use crate::reader::Source;
 use crate::reader::features::Feature;
 use crate::record::inode::{BLOCK_MAP_SIZE, Inode as Record};
 use crate::record::{low16, wide, wide32, wide48};
-use crate::units::InodeNumber;
 
 /// An inode and what follows from its fields.
 pub(super) struct Subject<'a> {

@@ -150,7 +150,7 @@ fn limits(opened: &Opened, findings: &mut Findings) {
         let blocks = layout.blocks_per_group;
         limit("s_clusters_per_group", clusters, blocks, blocks);
     }
-    let per_block = block / crate::units::widen(layout.inode_len);
+    let per_block = block / crate::format::units::widen(layout.inode_len);
     let most = per_block.saturating_mul(layout.blocks_per_group.saturating_sub(4));
     limit("s_inodes_per_group", layout.inodes_per_group.into(), per_block, most.min(65_536));
     limit("s_log_groups_per_flex", superblock.log_groups_per_flex.into(), 0, 31);

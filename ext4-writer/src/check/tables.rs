@@ -5,8 +5,8 @@ use crate::check::context::Context;
 use crate::check::scan::{Output, Scan};
 use crate::check::subject::Subject;
 use crate::check::threads::in_parts;
+use crate::format::units::widen;
 use crate::reader::{ReadResult, Source};
-use crate::units::widen;
 
 /// The inodes of a part: half a mebibyte of those of 256 bytes.
 const PART: u32 = 2048;

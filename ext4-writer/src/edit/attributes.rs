@@ -12,6 +12,7 @@ use crate::edit::error::{EditResult, refused};
 use crate::edit::filesystem::Filesystem;
 use crate::edit::inode::Inode;
 use crate::error::{Error, internal};
+use crate::format::units::{BlockIndex, widen};
 use crate::metadata::Timestamp;
 use crate::reader::attribute_list::{List, in_inode, read_block};
 use crate::reader::{AttributePlace, Inode as Found, Part, ReadError};
@@ -22,7 +23,6 @@ use crate::record::xattr::{
 };
 use crate::record::{high32, low16, low32};
 use crate::render::xattr::{hash, rehash, words};
-use crate::units::{BlockIndex, widen};
 
 /// An attribute as it stands on disk.
 #[derive(Clone, Debug)]

@@ -12,13 +12,13 @@ use crate::edit::open::{flagged, sync, write_superblock};
 use crate::edit::overlay::write;
 use crate::edit::undo::{self, InPlace, Undo};
 use crate::error::internal;
+use crate::format::units::{BlockCount, BlockIndex};
 use crate::reader;
 use crate::reader::device::Device as Blocks;
 use crate::reader::layout::{Layout, SUPERBLOCK_OFFSET};
 use crate::record::feature::Feature;
 use crate::record::superblock::Superblock;
 use crate::record::{high32, low32};
-use crate::units::{BlockCount, BlockIndex};
 
 impl<D: Device> Filesystem<D> {
     /// Brings all changes to the disk: after a cut at any moment there is the old filesystem or the

@@ -10,9 +10,9 @@ use crate::edit::inode::Inode;
 use crate::edit::map::FileMap;
 use crate::error::{Error, internal};
 use crate::format::extent::Extent;
+use crate::format::units::{BlockCount, widen};
 use crate::metadata::{FileContent, Segment};
 use crate::record::inode::{BLOCK_MAP_SIZE, Flags};
-use crate::units::{BlockCount, widen};
 
 /// The bytes that are written at once.
 const PIECE: usize = 1 << 20;

@@ -8,14 +8,15 @@ use std::ops::Range;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::checksum::entries_tail;
 use crate::edit::device::Device;
 use crate::edit::error::{EditResult, refused};
 use crate::edit::filesystem::Filesystem;
 use crate::edit::inode::Inode;
 use crate::edit::map::FileMap;
 use crate::error::{Error, internal};
+use crate::format::checksum::entries_tail;
 use crate::format::extent::Extent;
+use crate::format::units::{BlockCount, BlockIndex, FileBlock, Run};
 use crate::metadata::FileKind;
 use crate::reader::directory::{record_length, verify_entries};
 use crate::reader::{Part, ReadError};
@@ -23,7 +24,6 @@ use crate::record::directory::{DOT_ENTRY, ENTRY_HEAD, Entry, entry_size};
 use crate::record::feature::Feature;
 use crate::record::inode::Flags;
 use crate::render::directory as plan;
-use crate::units::{BlockCount, BlockIndex, FileBlock, Run};
 
 /// A directory that is changed.
 pub(crate) struct Directory {

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::checksum::Sealed;
 use crate::edit::device::Device;
 use crate::edit::error::{EditError, EditResult};
 use crate::edit::group::Group;
 use crate::edit::overlay::Overlay;
 use crate::edit::runs::Runs;
+use crate::format::checksum::Sealed;
 use crate::format::hash::HashedBytes;
+use crate::format::units::widen;
 use crate::metadata::Timestamp;
 use crate::reader::Recovery;
 use crate::reader::device::Device as Blocks;
@@ -16,7 +17,6 @@ use crate::reader::layout::{Layout, SUPERBLOCK_OFFSET};
 use crate::record::feature::Feature;
 use crate::record::inode::GOOD_OLD_SIZE;
 use crate::record::superblock::{FLAG_UNSIGNED_HASH, Superblock};
-use crate::units::widen;
 
 /// The bytes of changed blocks from which on those that nothing uses yet go to the disk.
 const FLUSH: usize = 6 << 20;

@@ -5,12 +5,12 @@ use std::mem::offset_of;
 use zerocopy::little_endian::U16;
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::checksum::unsummed;
 use crate::edit::device::Device;
 use crate::edit::error::EditResult;
 use crate::edit::filesystem::Filesystem;
 use crate::edit::group::Group;
 use crate::error::internal;
+use crate::format::checksum::unsummed;
 use crate::reader::{Part, ReadError, groups, space};
 use crate::record::feature::Feature;
 use crate::record::group::GroupDescriptor;

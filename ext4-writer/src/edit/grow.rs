@@ -8,18 +8,18 @@
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 
-use crate::checksum::unsummed;
 use crate::edit::device::Device;
 use crate::edit::error::{EditError, EditResult, refused};
 use crate::edit::filesystem::Filesystem;
 use crate::edit::group::Group;
 use crate::edit::groups::{pad, set_bit};
 use crate::error::{Error, internal};
+use crate::format::checksum::unsummed;
+use crate::format::units::{BlockCount, widen};
 use crate::reader::groups::table_blocks;
 use crate::record::feature::Feature;
 use crate::record::group::Flags;
 use crate::record::{high32, low32};
-use crate::units::{BlockCount, widen};
 
 /// The resize inode.
 const RESIZE: u32 = 7;

@@ -7,7 +7,6 @@
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::checksum::index_tail;
 use crate::edit::device::Device;
 use crate::edit::directory::{
     BLOCK_HAS_A_PLACE, Directory, FoundEntry, Slot, Target, put_entry, put_length,
@@ -15,6 +14,7 @@ use crate::edit::directory::{
 use crate::edit::error::{EditError, EditResult};
 use crate::edit::filesystem::Filesystem;
 use crate::error::{Error, internal};
+use crate::format::checksum::index_tail;
 use crate::format::dirhash::NameHasher;
 use crate::format::hash::{DirectoryHash, HashedBytes};
 use crate::reader::directory::{count_place, verify_node};

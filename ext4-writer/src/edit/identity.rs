@@ -2,16 +2,16 @@
 
 use zerocopy::little_endian::{U16, U32};
 
-use crate::checksum::FsSeed;
 use crate::edit::device::Device;
 use crate::edit::error::{EditError, EditResult, refused};
 use crate::edit::filesystem::Filesystem;
 use crate::error::Error;
+use crate::format::checksum::FsSeed;
+use crate::format::units::BlockIndex;
 use crate::options::{MountOptions, OnError, Reserved};
 use crate::record::feature::Feature;
 use crate::record::superblock::{ERRORS_CONTINUE, ERRORS_PANIC, ERRORS_READ_ONLY, STATE_VALID};
 use crate::record::{high32, low16, low32};
-use crate::units::BlockIndex;
 
 /// `EXT4_FEATURE_COMPAT_STABLE_INODES`: neither inode numbers nor the UUID may change.
 ///
@@ -171,7 +171,7 @@ impl<D: Device> Filesystem<D> {
             for number in 0..count {
                 let own = self.layout.first_data_block + 1 + number;
                 let bytes = self.blocks().read_block(own, crate::reader::Part::Superblock)?;
-                self.put(start + 1 + number, &crate::checksum::unsummed(bytes))?;
+                self.put(start + 1 + number, &crate::format::checksum::unsummed(bytes))?;
             }
         }
         Ok(())

@@ -5,20 +5,20 @@ use std::mem::offset_of;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::checksum::{InodeSeed, fold, has_whole_sum};
 use crate::edit::device::Device;
 use crate::edit::error::EditResult;
 use crate::edit::filesystem::Filesystem;
 use crate::error::{Error, internal};
+use crate::format::checksum::{InodeSeed, fold, has_whole_sum};
 use crate::format::limits::MAX_LINKS;
 use crate::format::time::encode;
+use crate::format::units::InodeNumber;
 use crate::metadata::{FileKind, Metadata, Timestamp};
 use crate::reader::extent::MapItem;
 use crate::reader::{Inode as Found, Part, ReadError, inode, map};
 use crate::record::feature::Feature;
 use crate::record::inode::{EXTRA_SIZE, Flags, GOOD_OLD_SIZE, Inode as Record};
 use crate::record::{high16, high32, low16, low32};
-use crate::units::InodeNumber;
 
 /// An inode that is changed.
 #[derive(Clone, Debug)]

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use zerocopy::IntoBytes;
 use zerocopy::big_endian::{U16, U32, U64};
 
-use crate::checksum::{fold, fold_without};
 use crate::edit::device::Device;
 use crate::edit::error::{EditError, EditResult, refused};
 use crate::edit::open::{seal_journal, sync};
 use crate::edit::overlay::write;
 use crate::error::{Error, internal};
+use crate::format::checksum::{fold, fold_without};
+use crate::format::units::{BlockIndex, BlockSize, widen};
 use crate::metadata::Timestamp;
 use crate::reader::device::Device as Blocks;
 use crate::reader::inode;
@@ -24,7 +25,6 @@ use crate::record::journal::{
     SUPERBLOCK_V2, TAG_UUID, TAIL_SIZE, Tag, Tag3, TagFlags,
 };
 use crate::record::{high32, low16, low32};
-use crate::units::{BlockIndex, BlockSize, widen};
 
 /// A transaction that has its place in the log.
 pub(crate) struct Transaction {

@@ -1,19 +1,19 @@
 //! The maps of files that are made or grow: extent trees, and the block maps of older filesystems.
 
-use crate::checksum::{Sealed, unsummed};
 use crate::edit::device::Device;
 use crate::edit::error::{EditResult, refused};
 use crate::edit::filesystem::Filesystem;
 use crate::edit::inode::Inode;
 use crate::error::{Error, internal};
+use crate::format::checksum::{Sealed, unsummed};
 use crate::format::extent::Extent;
+use crate::format::units::{BlockCount, BlockIndex, FileBlock, Run, widen};
 use crate::plan::internal_file::blocks_of;
 use crate::reader::extent::MapItem;
 use crate::reader::{Inode as Found, content, map};
 use crate::record::feature::Feature;
 use crate::record::inode::{BLOCK_MAP_SIZE, Flags};
 use crate::render::extents;
-use crate::units::{BlockCount, BlockIndex, FileBlock, Run, widen};
 
 /// The addresses of the file's first blocks: `EXT4_NDIR_BLOCKS`.
 const DIRECT: u64 = 12;

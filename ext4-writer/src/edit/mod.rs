@@ -84,6 +84,7 @@ use std::io::Read as _;
 
 use crate::error::Error;
 use crate::format::limits::{check_device, check_target};
+use crate::format::units::{BlockCount, widen};
 use crate::metadata::{FileContent, FileFlags, FileKind, Metadata, Special, Timestamp};
 use crate::options::{MountOptions, OnError, Reserved};
 use crate::reader::{
@@ -92,7 +93,6 @@ use crate::reader::{
 use crate::reader::{attributes as read_attributes, content as read_content};
 use crate::record::inode::Flags;
 use crate::render::inode::device_block;
-use crate::units::{BlockCount, widen};
 use filesystem::Filesystem;
 
 /// What an image was recovered from.

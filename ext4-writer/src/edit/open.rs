@@ -6,12 +6,13 @@ use zerocopy::IntoBytes;
 use zerocopy::big_endian::U32 as Big;
 use zerocopy::little_endian::U32;
 
-use crate::checksum::fold;
 use crate::edit::device::Device;
 use crate::edit::error::{EditError, EditResult, refused};
 use crate::edit::filesystem::Filesystem;
 use crate::edit::overlay::{Overlay, write};
 use crate::edit::runs::Runs;
+use crate::format::checksum::fold;
+use crate::format::units::BlockIndex;
 use crate::metadata::Timestamp;
 use crate::reader::device::Device as Blocks;
 use crate::reader::journal::Journal;
@@ -20,7 +21,6 @@ use crate::reader::{self, Part, ReadError, Reader, Recovery, device};
 use crate::record::feature::Feature;
 use crate::record::journal::{Incompatible, JournalSuperblock, MAGIC, SUPERBLOCK_V2};
 use crate::record::superblock::{STATE_ERRORS, STATE_VALID, Superblock};
-use crate::units::BlockIndex;
 
 /// `s_creator_os`: the Hurd, whose inodes have other fields.
 const HURD: u32 = 1;

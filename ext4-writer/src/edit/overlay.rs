@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::checksum::Sealed;
 use crate::edit::device::Device;
 use crate::edit::error::EditResult;
 use crate::error::{Error, internal};
+use crate::format::checksum::Sealed;
+use crate::format::units::{BlockIndex, BlockSize, widen};
 use crate::reader::{ReadError, Source};
-use crate::units::{BlockIndex, BlockSize, widen};
 
 /// The blocks of the device that are kept when a part of them was read.
 const RECENT: u64 = 16;

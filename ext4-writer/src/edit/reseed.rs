@@ -9,12 +9,14 @@ use std::mem::{offset_of, size_of};
 use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use crate::checksum::{FsSeed, InodeSeed, fold, has_whole_sum};
 use crate::edit::device::Device;
 use crate::edit::error::EditResult;
 use crate::edit::filesystem::Filesystem;
 use crate::edit::groups::is_set;
 use crate::error::internal;
+use crate::format::checksum::{FsSeed, InodeSeed, fold, has_whole_sum};
+use crate::format::units::widen;
+use crate::format::units::{BlockIndex, InodeNumber};
 use crate::metadata::FileKind;
 use crate::reader::directory::{count_place, verify_entries, verify_node};
 use crate::reader::extent::MapItem;
@@ -25,8 +27,6 @@ use crate::record::group::Flags as GroupFlags;
 use crate::record::inode::{Flags, Inode as Record};
 use crate::record::orphan;
 use crate::record::{high16, low16, wide48, xattr};
-use crate::units::widen;
-use crate::units::{BlockIndex, InodeNumber};
 
 impl<D: Device> Filesystem<D> {
     /// Gives all that is summed the sums that begin with `seed`, but for the superblock. What is

@@ -5,9 +5,9 @@ use crate::edit::error::EditResult;
 use crate::edit::filesystem::Filesystem;
 use crate::edit::groups::{is_set, set_bit};
 use crate::error::{Error, internal};
+use crate::format::units::{BlockCount, BlockIndex, Run, widen};
 use crate::reader::{Part, ReadError};
 use crate::record::group::Flags;
-use crate::units::{BlockCount, BlockIndex, Run, widen};
 
 /// How long a run has to be that is taken although more is wanted.
 const LONG: u64 = 2048;
@@ -192,7 +192,7 @@ impl<D: Device> Filesystem<D> {
         }
         let at = self.group(number)?.inode_table + block;
         let zeros = vec![0; self.layout.block.len()];
-        self.put(at, &crate::checksum::unsummed(zeros))
+        self.put(at, &crate::format::checksum::unsummed(zeros))
     }
 
     /// Gives an inode back.

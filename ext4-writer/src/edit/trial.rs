@@ -5,8 +5,8 @@ use std::io;
 
 use crate::edit::device::Device;
 use crate::edit::runs::Runs;
+use crate::format::units::widen;
 use crate::reader::Source;
-use crate::units::widen;
 
 /// The bytes that are kept together.
 const PAGE: u64 = 4096;

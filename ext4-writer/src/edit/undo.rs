@@ -9,14 +9,14 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::checksum::fold;
 use crate::edit::device::Device;
 use crate::edit::error::{EditError, EditResult, refused};
 use crate::edit::open::sync;
 use crate::edit::overlay::write;
 use crate::error::{Error, internal};
+use crate::format::checksum::fold;
+use crate::format::units::{BlockIndex, BlockSize, widen};
 use crate::reader::device::read;
-use crate::units::{BlockIndex, BlockSize, widen};
 
 /// The first bytes of an undo file.
 const MAGIC: [u8; 8] = *b"ext4undo";

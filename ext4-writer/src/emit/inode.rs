@@ -2,12 +2,12 @@
 
 use crate::error::{Result, internal};
 use crate::format::limits::MAX_LINKS;
+use crate::format::units::{BlockCount, BlockSize, widen};
 use crate::plan::nodes::NodePlan;
 use crate::record::inode::BLOCK_MAP_SIZE;
 use crate::render::inline::InlineData;
 use crate::render::inode::{BlockField, InodeFields, Times, device_block, short_target};
 use crate::tree::{Content, Extra, Node, OtherTimes};
-use crate::units::{BlockCount, BlockSize, widen};
 
 /// The parts of an inode that do not follow from its node alone.
 pub(super) struct Parts {

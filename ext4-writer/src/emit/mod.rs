@@ -5,9 +5,10 @@ mod render;
 mod tables;
 mod threads;
 
-use crate::checksum::{FsSeed, Sealed};
 use crate::error::{Error, Result, internal};
+use crate::format::checksum::{FsSeed, Sealed};
 use crate::format::numbers::JOURNAL;
+use crate::format::units::{BlockCount, BlockIndex, InodeNumber, Run, index};
 use crate::options::Options;
 use crate::plan::Plan;
 use crate::plan::groups::UnusedTables;
@@ -20,10 +21,9 @@ use crate::render::resize::ResizeMap;
 use crate::render::superblock;
 use crate::sink::{InitialContents, Sink};
 use crate::tree::Tree;
-use crate::units::{BlockCount, BlockIndex, InodeNumber, Run, index};
 use crate::write_buffer::WriteBuffer;
 
-use render::{Blocks, Renderer};
+use render::{Blocks, EVERY_BLOCK_HAS_A_PLACE, Renderer};
 use tables::{Inodes, OwnInodes, TABLES_HOLD_ALL};
 use threads::in_order;
 
@@ -105,9 +105,10 @@ impl<S: Sink> Emitter<'_, S> {
     fn values(&mut self) -> Result<()> {
         let plan = self.from.plan;
         for (number, inode) in plan.nodes.values.iter() {
-            let pieces = inode.value.chunks(self.from.format.block.len());
-            for (place, piece) in inode.file.places().zip(pieces) {
-                self.write_buffer.write_block(place, piece)?;
+            let mut places = inode.file.places();
+            for block in inode.value.chunks(self.from.format.block.len()) {
+                self.write_buffer
+                    .write_block(places.next().ok_or(EVERY_BLOCK_HAS_A_PLACE)?, block)?;
             }
             self.own_nodes(&inode.file, number)?;
         }

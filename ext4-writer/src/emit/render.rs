@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use super::inode::{Parts, fields};
 use crate::attributes::Attribute;
-use crate::checksum::{FsSeed, InodeSeed, Sealed, unsummed};
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
+use crate::format::checksum::{FsSeed, InodeSeed, Sealed, unsummed};
+use crate::format::units::{BlockCount, BlockIndex, InodeNumber, widen};
 use crate::options::Options;
 use crate::plan::Plan;
 use crate::plan::ea_inode;
@@ -20,7 +21,6 @@ use crate::render::inode::{internal_file, render, set_extents, value_file};
 use crate::render::superblock::Sources;
 use crate::render::xattr::Lists;
 use crate::tree::{Content, Node, NodeId, Tree};
-use crate::units::{BlockCount, BlockIndex, InodeNumber, widen};
 
 /// Blocks and their places.
 #[derive(Debug)]
@@ -283,7 +283,7 @@ impl Renderer<'_> {
     }
 }
 
-const EVERY_BLOCK_HAS_A_PLACE: Error =
+pub(super) const EVERY_BLOCK_HAS_A_PLACE: Error =
     internal("a file of the filesystem's own has a place for every block");
 
 /// The places of a directory's blocks.

@@ -1,13 +1,13 @@
 //! The inodes of one table after the other, in pieces that can be rendered side by side.
 
 use super::render::Renderer;
-use crate::checksum::{Sealed, unsummed};
 use crate::error::{Error, Result, internal};
+use crate::format::checksum::{Sealed, unsummed};
 use crate::format::numbers::{FIRST_FREE_INODE, JOURNAL, ORPHAN_FILE, RESIZE, ROOT};
+use crate::format::units::{InodeNumber, index};
 use crate::plan::nodes::NodePlan;
 use crate::record::inode::Inode;
 use crate::tree::{Extents, Node, NodeId};
-use crate::units::{InodeNumber, index};
 
 /// The inodes of a piece at most: half a MiB with inodes of 256 bytes.
 const PIECE: u32 = 2048;

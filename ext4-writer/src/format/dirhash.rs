@@ -5,8 +5,8 @@
 use zerocopy::little_endian::U32;
 
 use crate::format::hash::{DirectoryHash, HashedBytes};
+use crate::format::units::widen;
 use crate::record::{high32, low32};
-use crate::units::widen;
 
 /// How the names of one filesystem are hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! A mapping of a file's blocks, as the planner and an editor have it.
 
-use crate::units::{FileBlock, Run};
+use crate::format::units::{FileBlock, Run};
 
 /// A mapping of a part of a file to blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! What the groups of a filesystem keep for themselves.
 
-use crate::units::{BlockCount, BlockIndex, widen};
+use crate::format::units::{BlockCount, BlockIndex, widen};
 
 /// Which blocks at the start of each group are not for contents: the superblock or a backup of it
 /// with the descriptors, and, without `flex_bg`, the group's own bitmaps and inode table.

@@ -1,9 +1,9 @@
 //! What names, targets and device numbers can be.
 
 use crate::error::{Error, Result};
+use crate::format::units::BlockSize;
 use crate::metadata::Special;
 use crate::record::directory::MAX_NAME;
-use crate::units::BlockSize;
 
 /// The most names that a file can have: `EXT4_LINK_MAX` of `fs/ext4/ext4.h`.
 pub(crate) const MAX_LINKS: u32 = 65_000;

@@ -2,6 +2,7 @@
 
 pub(crate) mod acl;
 pub(crate) mod backups;
+pub(crate) mod checksum;
 pub(crate) mod dirhash;
 pub(crate) mod extent;
 pub(crate) mod features;
@@ -10,13 +11,14 @@ pub(crate) mod hash;
 pub(crate) mod limits;
 pub(crate) mod numbers;
 pub(crate) mod time;
+pub(crate) mod units;
 
 use crate::format::features::Features;
 use crate::format::hash::{DirectoryHash, HashedBytes};
+use crate::format::units::BlockSize;
 use crate::metadata::Timestamp;
 use crate::record::inode::{BLOCK_MAP_SIZE, EXTRA_SIZE, GOOD_OLD_SIZE};
 use crate::record::xattr::{DATA_NAME, END, INODE_HEAD, attribute_size};
-use crate::units::BlockSize;
 
 /// The choices that shape every record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

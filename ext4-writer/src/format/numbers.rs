@@ -2,7 +2,7 @@
 //!
 //! Source: kernel, `fs/ext4/ext4.h`, `EXT4_ROOT_INO` and those behind it.
 
-use crate::units::InodeNumber;
+use crate::format::units::InodeNumber;
 
 /// The list of bad blocks: `EXT4_BAD_INO`.
 pub(crate) const BAD_BLOCKS: InodeNumber = InodeNumber::new(1);

@@ -3,9 +3,9 @@
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::format::features::Features;
+use crate::format::units::BlockSize;
 use crate::options::{Journal, Options};
 use crate::record::inode::GOOD_OLD_SIZE;
-use crate::units::BlockSize;
 
 /// The bytes of a label: `s_volume_name`.
 const MAX_LABEL: usize = 16;

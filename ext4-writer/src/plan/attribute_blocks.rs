@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::alloc::Allocator;
 use crate::error::{Result, internal};
+use crate::format::units::{BlockCount, BlockIndex};
 use crate::render::xattr::Stored;
 use crate::tree::NodeId;
-use crate::units::{BlockCount, BlockIndex};
 
 /// The most inodes that share a block: `EXT4_XATTR_REFCOUNT_MAX` of `fs/ext4/xattr.h`.
 const MAX_REFERENCES: u32 = 1024;

@@ -6,10 +6,10 @@ use crate::alloc::Allocator;
 use crate::attributes::Attribute;
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
+use crate::format::units::{BlockCount, InodeNumber, widen};
 use crate::plan::internal_file::InternalFile;
 use crate::render::inode::ValueFile;
 use crate::tree::Node;
-use crate::units::{BlockCount, InodeNumber, widen};
 
 /// The inode of a value.
 #[derive(Debug)]

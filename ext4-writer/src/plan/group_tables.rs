@@ -8,9 +8,9 @@
 use crate::alloc::Allocator;
 use crate::error::{Result, internal};
 use crate::format::group_layout::GroupLayout;
+use crate::format::units::{BlockCount, BlockIndex, index};
 use crate::geometry::{BITMAPS, Geometry};
 use crate::plan::internal_file::blocks_of;
-use crate::units::{BlockCount, BlockIndex, index};
 
 /// The places of the groups' bitmaps and tables.
 #[derive(Debug, Default)]
@@ -120,7 +120,7 @@ impl FlexGroup {
         let kept = layout.kept_below(end) - layout.kept_below(self.start);
         let backups = layout.backups_below(behind).filter(|group| *group >= self.first).count();
         // Before a backup there may be a block less than a table needs.
-        let lost = geometry.table.get() * crate::units::widen(backups);
+        let lost = geometry.table.get() * crate::format::units::widen(backups);
         let own = self.groups.get() * (geometry.table + BITMAPS).get();
         (end - self.start).get() >= kept.get() + lost + own
     }

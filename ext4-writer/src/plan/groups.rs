@@ -2,16 +2,16 @@
 
 use zerocopy::little_endian::{U16, U32};
 
-use crate::checksum::{FsSeed, Sealed};
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
+use crate::format::checksum::{FsSeed, Sealed};
+use crate::format::units::{BlockCount, BlockIndex, GroupIndex, Run, index};
 use crate::options::Options;
 use crate::plan::places::Placed;
 use crate::record::group::{Flags, GroupDescriptor};
 use crate::record::{high16, high32, low16, low32};
 use crate::render::bitmaps::{BlockMap, InodeMap};
 use crate::sink::InitialContents;
-use crate::units::{BlockCount, BlockIndex, GroupIndex, Run, index};
 
 /// What the blocks of inode tables hold in which no inode is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

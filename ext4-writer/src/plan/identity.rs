@@ -54,17 +54,17 @@ fn with_node(print: Fingerprint, node: &Node) -> Fingerprint {
     match &node.content {
         Content::Directory(directory) => {
             directory.entries.iter().fold(print, |print, (name, node)| {
-                print.and(name).word(crate::units::widen(node.index()))
+                print.and(name).word(crate::format::units::widen(node.index()))
             })
         }
         Content::Regular { size, extents } => {
             let extents = extents.as_slice();
-            let print = print.word(*size).word(crate::units::widen(extents.len()));
+            let print = print.word(*size).word(crate::format::units::widen(extents.len()));
             extents.iter().fold(print, |print, extent| {
                 print.word(u64::from(extent.at.get())).word(extent.run.start.get())
             })
         }
-        Content::Inline(bytes) => print.word(crate::units::widen(bytes.len())),
+        Content::Inline(bytes) => print.word(crate::format::units::widen(bytes.len())),
         Content::Symlink(target) => print.and(target),
         Content::Special(
             Special::CharacterDevice { major, minor } | Special::BlockDevice { major, minor },
@@ -97,7 +97,7 @@ impl Fingerprint {
     fn and(self, field: &[u8]) -> Self {
         let (words, rest) = field.as_chunks();
         let words = words.iter().map(|word| u64::from_le_bytes(*word));
-        let print = words.fold(self.word(crate::units::widen(field.len())), Self::word);
+        let print = words.fold(self.word(crate::format::units::widen(field.len())), Self::word);
         let last = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
         if rest.is_empty() { print } else { print.word(last) }
     }

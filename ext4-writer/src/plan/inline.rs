@@ -37,10 +37,10 @@ pub(crate) fn rest_of_file(bytes: &[u8]) -> usize {
 mod tests {
     use super::*;
     use crate::format::features::Features;
+    use crate::format::units::InodeNumber;
     use crate::metadata::FileKind;
     use crate::options::{Options, Size};
     use crate::render::directory::{Dots, Named};
-    use crate::units::InodeNumber;
 
     fn format() -> Format {
         let mut options = Options::new(Size::Fixed(0));

@@ -4,8 +4,8 @@
 use crate::alloc::Allocator;
 use crate::error::{Result, internal};
 use crate::format::extent::Extent;
+use crate::format::units::{BlockCount, BlockIndex, BlockSize, FileBlock, Run};
 use crate::render::extents;
-use crate::units::{BlockCount, BlockIndex, BlockSize, FileBlock, Run};
 
 /// Where the blocks of such a file are.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +42,7 @@ impl InternalFile {
     /// The blocks that it takes, with its nodes.
     pub(crate) fn blocks(&self) -> BlockCount {
         let content: BlockCount = self.extents.iter().map(|extent| extent.run.length).sum();
-        content + BlockCount::new(crate::units::widen(self.nodes.len()))
+        content + BlockCount::new(crate::format::units::widen(self.nodes.len()))
     }
 
     /// The blocks of its content, in their order in the file.

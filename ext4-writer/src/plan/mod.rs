@@ -17,17 +17,17 @@ pub(crate) mod valid_sizes;
 
 use crate::alignment;
 use crate::alloc::Allocator;
-use crate::checksum::FsSeed;
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
+use crate::format::checksum::FsSeed;
 use crate::format::dirhash::NameHasher;
 use crate::format::numbers::ORPHAN_FILE;
+use crate::format::units::{BlockCount, BlockIndex, InodeNumber, index};
 use crate::geometry::{self, InodeDemand};
 use crate::options::{Journal, Options, Size};
 use crate::render::bitmaps::InodeMap;
 use crate::sink::InitialContents;
 use crate::tree::{Content, Tree};
-use crate::units::{BlockCount, BlockIndex, InodeNumber, index};
 
 use groups::{Groups, UnusedTables};
 use identity::Identity;
@@ -173,7 +173,8 @@ impl<'a> Plan<'a> {
         let layout = self.placed.allocator.layout();
         let before = layout.group_start(0) - BlockIndex::new(0);
         let backups = layout.backups_below(u64::from(geometry.groups)).count();
-        let backups = BlockCount::new(crate::units::widen(backups) * layout.backup_size().get());
+        let backups =
+            BlockCount::new(crate::format::units::widen(backups) * layout.backup_size().get());
         before + backups + geometry.tables_and_bitmaps() + geometry.journal
     }
 }

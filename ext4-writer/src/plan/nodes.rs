@@ -3,11 +3,12 @@
 
 use crate::alloc::Allocator;
 use crate::attributes::Attribute;
-use crate::checksum::FsSeed;
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
+use crate::format::checksum::FsSeed;
 use crate::format::dirhash::NameHasher;
 use crate::format::extent::Extent;
+use crate::format::units::{BlockCount, BlockIndex, InodeNumber, length, widen};
 use crate::plan::attribute_blocks::{AttributeBlock, AttributeBlocks};
 use crate::plan::ea_inode::EaInodes;
 use crate::plan::inline;
@@ -20,7 +21,6 @@ use crate::render::extents;
 use crate::render::inline::InlineRegions;
 use crate::render::xattr::block_hash;
 use crate::tree::{Content, Directory, Extents, Node, NodeId, Tree};
-use crate::units::{BlockCount, BlockIndex, InodeNumber, length, widen};
 
 /// The blocks that mke2fs gives to `lost+found`: 16 KiB.
 const LOST_AND_FOUND_BYTES: u64 = 16 << 10;

@@ -2,8 +2,8 @@
 
 use crate::error::{Result, internal};
 use crate::format::numbers::{FIRST_FREE_INODE, ROOT};
+use crate::format::units::InodeNumber;
 use crate::tree::{NodeId, Tree};
-use crate::units::InodeNumber;
 
 /// The inode numbers of all nodes, in the order in which the nodes were added, so that what two
 /// images have in common at their start has the same numbers in both.

@@ -9,10 +9,10 @@
 use crate::alloc::Allocator;
 use crate::error::Result;
 use crate::format::Format;
+use crate::format::units::BlockCount;
 use crate::geometry;
 use crate::options::Options;
 use crate::plan::internal_file::InternalFile;
-use crate::units::BlockCount;
 
 /// Allocates the blocks of the file, before any others; none if no filesystem
 /// of these options has such a file.
@@ -32,7 +32,8 @@ pub(crate) fn allocate(
 
 /// The space without the file, for a filesystem that turns out to have none.
 pub(crate) fn free(file: &InternalFile, allocator: &mut Allocator) -> Result<()> {
-    let nodes = file.nodes.iter().map(|block| crate::units::Run::new(*block, BlockCount::new(1)));
+    let nodes =
+        file.nodes.iter().map(|block| crate::format::units::Run::new(*block, BlockCount::new(1)));
     file.extents
         .iter()
         .map(|extent| extent.run)

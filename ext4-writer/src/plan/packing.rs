@@ -1,14 +1,16 @@
 //! What fits best into a small room.
 
+use std::collections::BTreeSet;
+
 /// The choice of pieces, each a multiple of `unit` long, that fills `room` as far as it can be
 /// filled. What is left is then the least that there can be, so it fits beside if anything does.
 pub(crate) fn fill(sizes: &[usize], room: usize, unit: usize) -> Vec<bool> {
     if sizes.iter().sum::<usize>() <= room {
         return vec![true; sizes.len()];
     }
-    // For each number of units the piece by which a choice first came to just as many.
-    let mut last: Vec<Option<usize>> = vec![None; room / unit + 1];
-    let reached = |last: &[Option<usize>], total: usize| {
+    // For each number of units the piece by which a choice first came to just as many, and its own.
+    let mut last: Vec<Option<(usize, usize)>> = vec![None; room / unit + 1];
+    let reached = |last: &[Option<(usize, usize)>], total: usize| {
         total == 0 || last.get(total).is_some_and(Option::is_some)
     };
     for (number, size) in sizes.iter().enumerate() {
@@ -17,19 +19,17 @@ pub(crate) fn fill(sizes: &[usize], room: usize, unit: usize) -> Vec<bool> {
             if reached(&last, total - units)
                 && let Some(place @ None) = last.get_mut(total)
             {
-                *place = Some(number);
+                *place = Some((number, units));
             }
         }
     }
-    let mut chosen = vec![false; sizes.len()];
+    let mut chosen = BTreeSet::new();
     let mut total = last.iter().rposition(Option::is_some).unwrap_or(0);
-    while let Some(number) = last.get(total).copied().flatten() {
-        if let (Some(place), Some(size)) = (chosen.get_mut(number), sizes.get(number)) {
-            *place = true;
-            total -= size.div_ceil(unit).max(1);
-        }
+    while let Some((number, units)) = last.get(total).copied().flatten() {
+        chosen.insert(number);
+        total -= units;
     }
-    chosen
+    (0..sizes.len()).map(|number| chosen.contains(&number)).collect()
 }
 
 #[cfg(test)]

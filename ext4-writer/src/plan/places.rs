@@ -6,11 +6,11 @@ use crate::error::{Error, Result, internal};
 use crate::format::Format;
 use crate::format::features::Features;
 use crate::format::group_layout::GroupLayout;
+use crate::format::units::{BlockCount, BlockIndex};
 use crate::geometry::{BITMAPS, Geometry, InodeDemand};
 use crate::options::{Options, Reserved, Size};
 use crate::plan::group_tables::GroupTables;
 use crate::plan::internal_file::InternalFile;
-use crate::units::{BlockCount, BlockIndex};
 
 /// The places of what every filesystem has.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 //! inodes.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use crate::attributes::Attribute;
 use crate::error::{Error, Result, internal};
@@ -50,13 +51,12 @@ impl<'a> Split<'a> {
         in_ea_inodes: impl Iterator<Item = &'p usize>,
         room: usize,
     ) -> Self {
-        let mut stored: Vec<Stored<'a>> =
-            attributes.iter().map(|attribute| Stored { attribute, in_ea_inode: false }).collect();
-        for place in in_ea_inodes {
-            if let Some(stored) = stored.get_mut(*place) {
-                stored.in_ea_inode = true;
-            }
-        }
+        let in_ea_inodes: BTreeSet<&usize> = in_ea_inodes.collect();
+        let stored = attributes.iter().enumerate().map(|(place, attribute)| Stored {
+            attribute,
+            in_ea_inode: in_ea_inodes.contains(&place),
+        });
+        let stored: Vec<Stored<'a>> = stored.collect();
         let sizes: Vec<usize> = stored.iter().map(Stored::size).collect();
         let mut split = Self { in_inode: Vec::new(), in_block: Vec::new() };
         for (stored, inside) in stored.into_iter().zip(fill(&sizes, room, ALIGNMENT)) {
@@ -101,10 +101,10 @@ impl<'a> Split<'a> {
 ///
 /// Source: kernel, `fs/ext4/xattr.c`, `ext4_xattr_set_handle`.
 fn largest_first(attributes: &[Attribute]) -> Vec<usize> {
-    let length = |place: &usize| attributes.get(*place).map_or(0, |one| one.value.len());
-    let mut places: Vec<usize> = (0..attributes.len()).filter(|place| length(place) > 0).collect();
-    places.sort_by_key(|place| Reverse(length(place)));
-    places
+    let lengths = attributes.iter().map(|attribute| attribute.value.len()).enumerate();
+    let mut places: Vec<(usize, usize)> = lengths.filter(|(_, length)| *length > 0).collect();
+    places.sort_by_key(|(_, length)| Reverse(*length));
+    places.into_iter().map(|(place, _)| place).collect()
 }
 
 /// Whether the attributes leave room in the inode for content of which `rest` bytes are an

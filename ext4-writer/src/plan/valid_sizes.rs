@@ -5,13 +5,13 @@ use crate::alloc::Allocator;
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::format::group_layout::GroupLayout;
+use crate::format::units::{BlockCount, BlockIndex};
 use crate::geometry::{self, Geometry, InodeDemand};
 use crate::options::{Options, Size};
 use crate::plan::places::FULL_IS_TOO_LITTLE;
 use crate::plan::{Allocated, Plan};
 use crate::sink::InitialContents;
 use crate::tree::Tree;
-use crate::units::{BlockCount, BlockIndex};
 
 /// The most blocks of which one in two may be taken by the filesystem itself without every place
 /// being looked for: directories, maps and the like of an empty tree are far fewer than the rest.

@@ -5,13 +5,13 @@
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
+use crate::format::units::BlockIndex;
 use crate::reader::device::Device;
 use crate::reader::error::{Part, ReadError, ReadResult};
 use crate::reader::inode::Inode;
 use crate::reader::layout::Layout;
 use crate::reader::source::Source;
 use crate::record::xattr::{ALIGNMENT, DATA_NAME, Entry, Header, INDEX_SYSTEM, INODE_HEAD, MAGIC};
-use crate::units::BlockIndex;
 
 /// Where an extended attribute is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,12 +2,12 @@
 //!
 //! Source: kernel, `fs/ext4/indirect.c`.
 
+use crate::format::units::BlockSize;
 use crate::reader::device::Device;
 use crate::reader::error::{Part, ReadResult};
 use crate::reader::extent::{Extent, MapItem};
 use crate::reader::inode::Inode;
 use crate::reader::source::Source;
-use crate::units::BlockSize;
 
 /// The addresses of the file's first blocks: `EXT4_NDIR_BLOCKS`.
 const DIRECT: u64 = 12;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use crate::format::units::{BlockIndex, widen};
 use crate::metadata::FileKind;
 use crate::reader::attribute_list;
 use crate::reader::device::Device;
@@ -11,7 +12,6 @@ use crate::reader::inode::Inode;
 use crate::reader::map::Map;
 use crate::reader::source::Source;
 use crate::record::inode::{BLOCK_MAP_SIZE, Flags};
-use crate::units::{BlockIndex, widen};
 
 /// A part of a file's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::format::units::{BlockIndex, BlockSize, widen};
 use crate::reader::error::{Part, ReadError, ReadResult};
 use crate::reader::source::Source;
 use crate::record::journal::MAGIC;
-use crate::units::{BlockIndex, BlockSize, widen};
 
 /// Where the journal has the content of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

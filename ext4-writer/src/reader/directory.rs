@@ -9,7 +9,7 @@ use std::mem::offset_of;
 
 use zerocopy::FromBytes;
 
-use crate::checksum::InodeSeed;
+use crate::format::checksum::InodeSeed;
 use crate::metadata::FileKind;
 use crate::reader::content;
 use crate::reader::device::Device;

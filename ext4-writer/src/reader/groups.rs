@@ -3,7 +3,8 @@
 use bitflags::bitflags;
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::checksum::descriptor_sum16;
+use crate::format::checksum::descriptor_sum16;
+use crate::format::units::{GroupIndex, widen};
 use crate::reader::device::Device;
 use crate::reader::error::{Part, ReadError, ReadResult};
 use crate::reader::features::Feature;
@@ -11,7 +12,6 @@ use crate::reader::layout::{Layout, SUPERBLOCK_OFFSET};
 use crate::reader::source::Source;
 use crate::record::group::{Flags, GroupDescriptor};
 use crate::record::{wide, wide32};
-use crate::units::{GroupIndex, widen};
 
 bitflags! {
     /// What of a group was never written.

@@ -5,8 +5,9 @@ use std::mem::offset_of;
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::checksum::{InodeSeed, has_whole_sum};
+use crate::format::checksum::{InodeSeed, has_whole_sum};
 use crate::format::time;
+use crate::format::units::{BlockIndex, InodeNumber, widen};
 use crate::metadata::{FileKind, Timestamp};
 use crate::reader::device::Device;
 use crate::reader::error::{Part, ReadError, ReadResult};
@@ -18,7 +19,6 @@ use crate::record::extent::MAGIC as EXTENT_MAGIC;
 use crate::record::inode::{EXTRA_SIZE, Flags, GOOD_OLD_SIZE, Inode as Record};
 use crate::record::superblock::{JOURNAL_BLOCKS_BACKUP, Superblock};
 use crate::record::{wide, wide32, wide48};
-use crate::units::{BlockIndex, InodeNumber, widen};
 
 /// An inode that is in use.
 #[derive(Clone, Debug)]

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::checksum::{fold, fold_be, fold_without};
+use crate::format::checksum::{fold, fold_be, fold_without};
+use crate::format::units::BlockIndex;
 use crate::metadata::FileKind;
 use crate::reader::device::{Device, Overlay, Replacement};
 use crate::reader::error::{Part, ReadError, ReadResult};
@@ -22,7 +23,6 @@ use crate::record::journal::{
     DESCRIPTOR, FAST_COMMIT_BLOCKS, FAST_COMMIT_HEAD, Header, Incompatible, JournalSuperblock,
     MAGIC, MIN_BLOCKS, REVOKE, RevokeHeader, SUPERBLOCK_V1, SUPERBLOCK_V2, TAIL_SIZE,
 };
-use crate::units::BlockIndex;
 
 /// The longest journal that is replayed, in blocks: e2fsprogs makes none that is longer
 /// (`misc/util.c`, `figure_journal_size`).
@@ -97,7 +97,7 @@ pub(crate) fn replay<S: Source>(
     journal.pass(Pass::Revoke, &mut findings)?;
     journal.pass(Pass::Replay, &mut findings)?;
     journal.refuse_fast_commits(findings.transactions)?;
-    let blocks = crate::units::widen(findings.overlay.len());
+    let blocks = crate::format::units::widen(findings.overlay.len());
     Ok((findings.overlay, Recovery { transactions: findings.transactions, blocks }))
 }
 

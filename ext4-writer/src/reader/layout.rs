@@ -4,14 +4,14 @@
 
 use zerocopy::FromBytes;
 
-use crate::checksum::{FsSeed, superblock_sum};
 use crate::format::backups;
+use crate::format::checksum::{FsSeed, superblock_sum};
+use crate::format::units::{BlockSize, widen};
 use crate::reader::error::{Part, ReadError, ReadResult};
 use crate::reader::features::{Feature, FeatureWords};
 use crate::record::inode::GOOD_OLD_SIZE;
 use crate::record::superblock::{CHECKSUM_CRC32C, MAGIC, Superblock};
 use crate::record::wide;
-use crate::units::{BlockSize, widen};
 
 /// Where the superblock is, in bytes.
 pub(crate) const SUPERBLOCK_OFFSET: u64 = 1024;

@@ -5,8 +5,8 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use crate::format::units::widen;
 use crate::sink::MemorySink;
-use crate::units::widen;
 
 /// A place that holds an image: reads at any position, in any order.
 pub trait Source {

@@ -100,7 +100,7 @@ fn nonzero(number: U32) -> Option<u32> {
 
 impl SuperblockInfo {
     pub(crate) fn new(superblock: &Superblock, layout: &Layout) -> Self {
-        let size = |length: usize| crate::units::widen(length);
+        let size = |length: usize| crate::format::units::widen(length);
         let state = superblock.state.get();
         let flex = 1u64.checked_shl(superblock.log_groups_per_flex.into()).unwrap_or(1);
         let mut info = Self {

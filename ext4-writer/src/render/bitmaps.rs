@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result, internal};
 use crate::format::group_layout::GroupLayout;
+use crate::format::units::{BlockCount, BlockIndex, InodeNumber, Run, index, length};
 use crate::record::low32;
-use crate::units::{BlockCount, BlockIndex, InodeNumber, Run, index, length};
 
 /// The blocks of the filesystem, seen group by group.
 #[derive(Debug)]

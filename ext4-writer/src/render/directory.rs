@@ -5,18 +5,18 @@ use std::ops::Range;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
 
-use crate::checksum::{InodeSeed, Sealed, entries_tail, index_tail};
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
+use crate::format::checksum::{InodeSeed, Sealed, entries_tail, index_tail};
 use crate::format::dirhash::{NameHash, NameHasher};
 use crate::format::features::Features;
 use crate::format::hash::DirectoryHash;
+use crate::format::units::InodeNumber;
 use crate::metadata::FileKind;
 use crate::record::directory::{
     DOT_ENTRY, ENTRY_HEAD, Entry, HASH_HALF_MD4, HASH_TEA, IndexCount, IndexEntry, IndexInfo,
     entry_size,
 };
-use crate::units::InodeNumber;
 
 /// How much of a node between the root and the leaves is filled, in per cent, where that does not
 /// cost a level: the guest's first split of a leaf must not split it too.
@@ -403,7 +403,10 @@ impl Index<'_> {
             let nodes = groups.clone().map(|group| self.node(group)).collect::<Result<Vec<_>>>()?;
             first -= nodes.len();
             rendered.splice(..0, nodes);
-            targets = entries(first, groups.filter_map(|group| Some(group.first()?.hash)))?;
+            let hash =
+                |group: &[IndexEntry]| group.first().map(|entry| entry.hash).ok_or(ENTRIES_FIT);
+            let hashes = groups.map(hash).collect::<Result<Vec<_>>>()?;
+            targets = entries(first, hashes.into_iter())?;
         }
         let levels = u8::try_from(self.levels.len()).map_err(|_| ENTRIES_FIT)?;
         rendered.insert(0, self.root(dots, &targets, levels)?);

@@ -3,13 +3,13 @@
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
 
-use crate::checksum::{InodeSeed, Sealed};
 use crate::error::{Error, Result, internal};
+use crate::format::checksum::{InodeSeed, Sealed};
 use crate::format::extent::Extent;
+use crate::format::units::{BlockCount, BlockIndex, BlockSize, FileBlock, Run};
 use crate::record::extent::{ENTRY_SIZE, Header, Index, Leaf, MAGIC, MAX_LENGTH, TAIL_SIZE};
 use crate::record::inode::BLOCK_MAP_SIZE;
 use crate::record::{high32, low16, low32};
-use crate::units::{BlockCount, BlockIndex, BlockSize, FileBlock, Run};
 
 /// The entries that the inode itself holds.
 const ROOT_ENTRIES: usize = BLOCK_MAP_SIZE / ENTRY_SIZE - 1;
@@ -63,7 +63,7 @@ pub(crate) fn node_count(extents: &[Extent], block_size: BlockSize) -> Result<Bl
         _ => split(extents)?.len(),
     };
     let nodes: usize = levels(pieces, block_size).iter().sum();
-    Ok(BlockCount::new(crate::units::widen(nodes)))
+    Ok(BlockCount::new(crate::format::units::widen(nodes)))
 }
 
 fn node_entries(block_size: BlockSize) -> usize {

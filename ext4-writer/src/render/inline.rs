@@ -6,9 +6,9 @@
 //! value.
 
 use crate::error::{Error, Result, internal};
+use crate::format::units::widen;
 use crate::record::inode::BLOCK_MAP_SIZE;
 use crate::render::directory::{Dots, Named, entry_region};
-use crate::units::widen;
 
 /// The bytes of a directory's parent: `EXT4_INLINE_DOTDOT_SIZE`.
 const PARENT: usize = 4;
@@ -49,6 +49,9 @@ impl InlineRegions {
 
     /// The directory's content.
     pub(crate) fn render(&self, dots: Dots, names: &[Named<'_>]) -> Result<InlineData> {
+        if names.len() != self.in_first.len() {
+            return Err(REGIONS_ARE_FULL);
+        }
         let region = |first: bool, length| {
             let chosen = names.iter().zip(&self.in_first).filter(|(_, is)| **is == first);
             entry_region(chosen.map(|(name, _)| name), length)

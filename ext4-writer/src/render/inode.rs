@@ -3,13 +3,13 @@
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
 
-use crate::checksum::FsSeed;
 use crate::format::Format;
+use crate::format::checksum::FsSeed;
 use crate::format::time::encode;
+use crate::format::units::{BlockCount, BlockIndex, widen};
 use crate::metadata::{FileFlags, Special, Timestamp};
 use crate::record::inode::{BLOCK_MAP_SIZE, EXTRA_SIZE, Flags, Inode};
 use crate::record::{high16, high32, low16, low32};
-use crate::units::{BlockCount, BlockIndex, widen};
 
 /// What an inode states, but for its checksum and what is behind its fields.
 pub(crate) struct InodeFields {

@@ -3,10 +3,10 @@
 use zerocopy::IntoBytes;
 use zerocopy::big_endian::U32;
 
-use crate::checksum::{Sealed, unsummed};
 use crate::error::{Result, internal};
+use crate::format::checksum::{Sealed, unsummed};
+use crate::format::units::{BlockCount, BlockSize};
 use crate::record::journal::{JournalSuperblock, MAGIC, SUPERBLOCK_V2};
-use crate::units::{BlockCount, BlockSize};
 
 /// What the journal's other blocks hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,14 +8,14 @@
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 
-use crate::checksum::{Sealed, unsummed};
 use crate::error::{Result, internal};
 use crate::format::Format;
+use crate::format::checksum::{Sealed, unsummed};
 use crate::format::group_layout::GroupLayout;
+use crate::format::units::{BlockCount, BlockIndex, BlockSize};
 use crate::metadata::Timestamp;
 use crate::record::inode::Inode;
 use crate::render::inode::internal_file;
-use crate::units::{BlockCount, BlockIndex, BlockSize};
 
 /// The place of the double indirect block in `i_block`: `EXT4_DIND_BLOCK`.
 const DOUBLE_INDIRECT: usize = 13;
@@ -44,7 +44,7 @@ impl ResizeMap<'_> {
         let addresses = block_size.addresses();
         // As if all blocks up to the end of the double indirect one were there.
         let reach = BlockCount::new(addresses * addresses + addresses + DIRECT);
-        let backups = crate::units::widen(self.backup_groups().count()) + 1;
+        let backups = crate::format::units::widen(self.backup_groups().count()) + 1;
         let reserved = self.reserved_descriptors.get() * backups;
         let blocks = BlockCount::new(reserved + 1);
         let size = block_size.bytes_in(reach);

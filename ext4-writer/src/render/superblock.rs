@@ -3,13 +3,14 @@
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
 
-use crate::checksum::{FsSeed, Sealed};
-use crate::error::{Result, internal};
+use crate::error::{Error, Result, internal};
 use crate::format::Format;
+use crate::format::checksum::{FsSeed, Sealed};
 use crate::format::dirhash::seed_words;
 use crate::format::features::Features;
 use crate::format::hash::HashedBytes;
 use crate::format::numbers::{FIRST_FREE_INODE, JOURNAL};
+use crate::format::units::{BlockCount, InodeNumber};
 use crate::metadata::Timestamp;
 use crate::options::{MountOptions, OnError};
 use crate::record::inode::{EXTRA_SIZE, Inode};
@@ -20,7 +21,6 @@ use crate::record::superblock::{
 };
 use crate::record::{high32, low16, low32};
 use crate::render::directory::hash_version;
-use crate::units::{BlockCount, InodeNumber};
 
 /// What the superblock is made of.
 pub(crate) struct Sources<'a> {
@@ -60,7 +60,7 @@ pub(crate) fn render(sources: &Sources<'_>, group: u64) -> Result<Sealed<Superbl
     set_counts(&mut superblock, sources);
     set_sizes(&mut superblock, sources)?;
     set_features(&mut superblock, sources);
-    set_identity(&mut superblock, sources);
+    set_identity(&mut superblock, sources)?;
     set_state(&mut superblock, sources);
     if let Some(journal) = sources.journal {
         set_journal(&mut superblock, journal);
@@ -135,16 +135,20 @@ fn set_features(superblock: &mut Superblock, sources: &Sources<'_>) {
     });
 }
 
-fn set_identity(superblock: &mut Superblock, sources: &Sources<'_>) {
+fn set_identity(superblock: &mut Superblock, sources: &Sources<'_>) -> Result<()> {
     superblock.uuid = sources.uuid;
-    for (place, byte) in superblock.volume_name.iter_mut().zip(sources.label) {
-        *place = *byte;
-    }
-    for (place, byte) in superblock.last_mounted.iter_mut().zip(sources.last_mounted) {
-        *place = *byte;
-    }
+    put_text(&mut superblock.volume_name, sources.label)?;
+    put_text(&mut superblock.last_mounted, sources.last_mounted)?;
     superblock.hash_seed = seed_words(sources.hash_seed).map(U32::new);
     superblock.def_hash_version = hash_version(sources.format.hash);
+    Ok(())
+}
+
+/// Puts a text into a field, which has zeros behind it.
+fn put_text(field: &mut [u8], text: &[u8]) -> Result<()> {
+    const TEXTS_FIT: Error = internal("a label and a mount point fit into their fields");
+    field.get_mut(..text.len()).ok_or(TEXTS_FIT)?.copy_from_slice(text);
+    Ok(())
 }
 
 fn set_state(superblock: &mut Superblock, sources: &Sources<'_>) {

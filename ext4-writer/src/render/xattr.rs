@@ -4,13 +4,13 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
 
 use crate::attributes::Attribute;
-use crate::checksum::{FsSeed, Sealed};
 use crate::error::{Error, Result, internal};
 use crate::format::Format;
+use crate::format::checksum::{FsSeed, Sealed};
+use crate::format::units::{BlockIndex, InodeNumber};
 use crate::record::xattr::{
     ALIGNMENT, DATA_NAME, Entry, Header, INDEX_SYSTEM, MAGIC, attribute_size,
 };
-use crate::units::{BlockIndex, InodeNumber};
 
 /// An attribute, and whether its value has an inode of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 /// Every import below `src` that does not point downwards, a line each.
 ///
 /// `order` lists the top-level modules from the uppermost to the lowest; a row's modules do not
-/// import one another, and each must be there. `lib.rs` and `main.rs` stand above all; the tests at the end of a file are
-/// free.
+/// import one another, and each must be there. `lib.rs` and `main.rs` stand above all; the tests at
+/// the end of a file are free.
 #[must_use]
 pub fn upward(src: &Path, order: &[&[&str]]) -> Vec<String> {
     let rank = |module: &str| order.iter().position(|row| row.contains(&module));
@@ -29,13 +29,27 @@ pub fn upward(src: &Path, order: &[&[&str]]) -> Vec<String> {
             lines.push(format!("{name} has no place in the order"));
             continue;
         };
-        let depth = module.iter().filter(|part| *part != "mod").count();
-        let text = fs::read_to_string(&file).expect("a readable source file");
-        for used in imports(&text, depth).iter().filter(|used| *used != name) {
+        for used in imports_of(src, &file).iter().filter(|used| *used != name) {
             if rank(used).is_some_and(|used| used <= own) {
                 lines.push(format!("{} imports {used}, which stands above it", relative.display()));
             }
         }
+    }
+    lines
+}
+
+/// Every import of a module's files that is of no module in `allowed`, a line each.
+#[must_use]
+pub fn foreign(src: &Path, module: &str, allowed: &[&str]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for file in sources(&src.join(module)) {
+        let used = imports_of(src, &file);
+        let is_foreign = |used: &&String| {
+            !used.is_empty() && *used != module && !allowed.contains(&used.as_str())
+        };
+        let foreign = used.iter().filter(is_foreign);
+        let name = file.strip_prefix(src).expect("a file below src").display();
+        lines.extend(foreign.map(|used| format!("{name} imports {used}")));
     }
     lines
 }
@@ -97,7 +111,6 @@ fn longest<'a>(modules: &'a BTreeMap<String, String>, path: &str) -> Option<&'a 
 
 /// All paths that a module names, from the crate's root.
 fn paths(module: &str, text: &str) -> Vec<String> {
-    let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
     let code = code(text);
     let children: Vec<_> = code
         .lines()
@@ -109,9 +122,16 @@ fn paths(module: &str, text: &str) -> Vec<String> {
         if statement.starts_with("pub use ") || statement.starts_with("pub(crate) use ") {
             continue;
         }
-        for (keyword, root) in [("crate::", ""), ("super::", parent)] {
-            for rest in statement.split(keyword).skip(1) {
+        for rest in statement.split("crate::").skip(1) {
+            expand("", rest, &mut found);
+        }
+        // Of several in a row each goes one up.
+        let mut root = module;
+        for rest in statement.split("super::").skip(1) {
+            root = root.rsplit_once("::").map_or("", |(parent, _)| parent);
+            if !rest.is_empty() {
                 expand(root, rest, &mut found);
+                root = module;
             }
         }
         let own = statement.strip_prefix("use ").filter(|rest| {
@@ -190,6 +210,13 @@ fn code(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n").replace("pub(in crate::", "pub(in ")
 }
 
+/// The top-level modules that a file imports.
+fn imports_of(src: &Path, file: &Path) -> BTreeSet<String> {
+    let depth = module_of(src, file).split("::").count();
+    let text = fs::read_to_string(file).expect("a readable source file");
+    imports(&text, depth)
+}
+
 /// The first names of all paths from the crate's root in `text`, a module `depth` deep.
 fn imports(text: &str, depth: usize) -> BTreeSet<String> {
     let code = code(text).replace(&"super::".repeat(depth), "crate::");
@@ -252,6 +279,19 @@ mod tests {
     }
 
     #[test]
+    fn an_import_that_is_not_allowed_is_reported() {
+        let directory = tempfile::tempdir().unwrap();
+        let room = directory.path().join("room");
+        fs::create_dir_all(room.join("below")).unwrap();
+        fs::write(room.join("mod.rs"), "use crate::{room::below, low};").unwrap();
+        fs::write(room.join("below/deep.rs"), "fn x() { super::super::super::high::y() }").unwrap();
+        assert_eq!(
+            foreign(directory.path(), "room", &["low"]),
+            ["room/below/deep.rs imports high"]
+        );
+    }
+
+    #[test]
     fn files_that_import_one_another_are_reported() {
         let directory = tempfile::tempdir().unwrap();
         let room = directory.path().join("room");
@@ -261,7 +301,7 @@ mod tests {
             ("mod", "mod one;\nmod two;\npub use one::Thing;"),
             ("one", "use crate::{low::X, room::{two::{A, B}}};"),
             ("two", "use super::three;"),
-            ("three", "use crate::room::one::Thing;"),
+            ("three", "fn x() { super::super::room::one::x() }"),
             ("four", "use crate::room::one::Thing;"),
         ] {
             fs::write(room.join(name).with_extension("rs"), text).unwrap();

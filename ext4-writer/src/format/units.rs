@@ -18,7 +18,7 @@ macro_rules! number {
             }
 
             /// Gives a number its meaning.
-                        pub(crate) const fn new(number: $inner) -> Self {
+            pub(crate) const fn new(number: $inner) -> Self {
                 Self(number)
             }
         }

@@ -9,13 +9,13 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::error::{Error, Result, internal};
+use crate::format::units::{BlockIndex, GroupIndex, InodeNumber};
 use crate::record::directory::{IndexTail, TAIL_FILE_TYPE, Tail};
 use crate::record::group::GroupDescriptor;
 use crate::record::inode::{GOOD_OLD_SIZE, Inode};
 use crate::record::orphan::{MAGIC as ORPHAN_MAGIC, Tail as OrphanTail};
 use crate::record::superblock::Superblock;
 use crate::record::{high16, low16, xattr};
-use crate::units::{BlockIndex, GroupIndex, InodeNumber};
 
 /// ext4's crc32c: the register is neither inverted before nor after.
 pub(crate) fn fold(register: u32, bytes: &[u8]) -> u32 {
