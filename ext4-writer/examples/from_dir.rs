@@ -1,4 +1,4 @@
-//! Makes a filesystem from a directory: `from_dir DIRECTORY IMAGE [WORDS]`.
+//! Makes a filesystem from a directory: `from_dir DIRECTORY IMAGE [OPTIONS]`.
 //!
 //! `cargo run --example from_dir -- /srv/tree tree.img --size fit+512M --profile linux-4.14`
 //!
@@ -10,7 +10,7 @@
 //! Times of access and of change are not kept: reading a tree sets the former and copying it the
 //! latter, so with them no two images of a tree were the same.
 
-mod words;
+mod arguments;
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirEntry, File, Metadata as Found};
@@ -26,21 +26,22 @@ use ext4_writer::{
 use rustix::fs::{SeekFrom, ioctl_getflags, lgetxattr, llistxattr, seek};
 use rustix::io::Errno;
 
-use words::{HELP, Image, Result, Words};
+use arguments::{Arguments, HELP, Image, Result};
 
 fn main() -> ExitCode {
-    words::exit(make())
+    arguments::exit(make())
 }
 
 fn make() -> Result<()> {
-    let words = Words::read(std::env::args_os().skip(1))?;
-    let [source, target] = words.places.as_slice() else {
-        return Err(format!("usage: from_dir DIRECTORY IMAGE [WORDS]\n{HELP}").into());
+    let arguments = Arguments::read(std::env::args_os().skip(1))?;
+    let [source, target] = arguments.paths.as_slice() else {
+        return Err(format!("usage: from_dir DIRECTORY IMAGE [OPTIONS]\n{HELP}").into());
     };
     let source = Path::new(source);
     let found = named(source, fs::metadata(source).map_err(Into::into))?;
     let image = Image::create(target)?;
-    let mut copy = Copy { builder: image.builder(words.options(None)?)?, linked: BTreeMap::new() };
+    let mut copy =
+        Copy { builder: image.builder(arguments.options(None)?)?, linked: BTreeMap::new() };
     let root = copy.builder.root();
     copy.builder.set_metadata(root, &metadata(&found)?)?;
     named(source, copy.describe(root, source, &found))?;

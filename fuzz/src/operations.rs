@@ -11,8 +11,8 @@ use ext4_writer::{
 use crate::input::{Field, Input, take_all};
 
 record! {
-    /// The shape of the image: all that ext4-view 1.0 reads.
-    Shape {
+    /// The layout of the image: all that ext4-view 1.0 reads.
+    Layout {
         /// 1 KiB shifted by at most two.
         block: u8,
         /// 256 shifted by at most two: it does not read inodes of 128 bytes.
@@ -72,7 +72,7 @@ choice! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     /// The image's.
-    pub shape: Shape,
+    pub layout: Layout,
     /// In their order.
     pub operations: Vec<Operation>,
 }
@@ -82,20 +82,20 @@ impl Case {
     #[must_use]
     pub fn read(bytes: &[u8]) -> Self {
         let mut input = Input::new(bytes);
-        Self { shape: Shape::take(&mut input), operations: take_all(&mut input) }
+        Self { layout: Layout::take(&mut input), operations: take_all(&mut input) }
     }
 
     /// Bytes that stand for the case.
     #[must_use]
     pub fn write(&self) -> Vec<u8> {
         let mut output = Vec::new();
-        self.shape.put(&mut output);
+        self.layout.put(&mut output);
         self.operations.iter().for_each(|operation| operation.put(&mut output));
         output
     }
 }
 
-impl Shape {
+impl Layout {
     fn options(&self) -> Options {
         let mut options = Options::new(Size::Fit { free_bytes: 0, free_inodes: 0 });
         options.block_size = 1024 << (self.block % 3);
@@ -447,9 +447,9 @@ fn children(declared: &BTreeMap<Vec<u8>, Fact>, path: &[u8]) -> BTreeSet<Vec<u8>
 /// # Panics
 /// When the library or the image breaks a promise.
 pub fn run(bytes: &[u8]) {
-    let Case { shape, operations } = Case::read(bytes);
+    let Case { layout, operations } = Case::read(bytes);
     let builder =
-        Builder::create(MemorySink::new(), shape.options()).expect("these options can be met");
+        Builder::create(MemorySink::new(), layout.options()).expect("these options can be met");
     let nodes = vec![builder.root()];
     let (contents, unreadable) = (BTreeMap::new(), BTreeSet::new());
     let mut made = Made { builder, nodes, contents, unreadable };
@@ -518,7 +518,7 @@ pub fn seeds() -> Vec<Case> {
     let mut cases = Vec::new();
     for features in [0, 1, 2, 4, 8, 16, 32, 0xff] {
         for block in 0..3 {
-            let shape = Shape {
+            let layout = Layout {
                 block,
                 inode: features % 3,
                 features,
@@ -528,12 +528,12 @@ pub fn seeds() -> Vec<Case> {
             };
             let both = [common.clone(), changes.clone()].concat();
             for operations in [vec![], both, crowd(450), crowd(30)] {
-                cases.push(Case { shape: shape.clone(), operations });
+                cases.push(Case { layout: layout.clone(), operations });
             }
         }
     }
-    let shape = cases[0].shape.clone();
-    cases.push(Case { shape, operations: deep });
+    let layout = cases[0].layout.clone();
+    cases.push(Case { layout, operations: deep });
     cases
 }
 
@@ -553,7 +553,7 @@ mod tests {
     #[test]
     fn the_reader_objects_to_another_tree() {
         let case = seeds().into_iter().find(|case| case.operations.len() > 10).unwrap();
-        let builder = Builder::create(MemorySink::new(), case.shape.options()).unwrap();
+        let builder = Builder::create(MemorySink::new(), case.layout.options()).unwrap();
         let nodes = vec![builder.root()];
         let (contents, unreadable) = (BTreeMap::new(), BTreeSet::new());
         let mut made = Made { builder, nodes, contents, unreadable };

@@ -21,12 +21,12 @@ pub struct CachedBlob {
     digest: Digest,
     size: u64,
     read: u64,
-    state: Reading,
+    state: BlobState,
     access: Arc<Access>,
 }
 
 #[derive(Debug)]
-enum Reading {
+enum BlobState {
     Open(Hasher),
     Verified,
     Refused,
@@ -39,19 +39,19 @@ impl CachedBlob {
         (digest, size): (&Digest, u64),
         access: &Arc<Access>,
     ) -> Self {
-        let state = Reading::Open(Hasher::new(digest.algorithm()));
+        let state = BlobState::Open(Hasher::new(digest.algorithm()));
         let access = Arc::clone(access);
         Self { file, path, digest: digest.clone(), size, read: 0, state, access }
     }
 
     /// Judges the bytes read; a blob that is not what its name says is moved out of the way.
     fn verify_end(&mut self) -> io::Result<()> {
-        let Reading::Open(hasher) = std::mem::replace(&mut self.state, Reading::Refused) else {
+        let BlobState::Open(hasher) = std::mem::replace(&mut self.state, BlobState::Refused) else {
             return Ok(());
         };
         match check(&self.digest, self.size, self.read, hasher) {
             Ok(()) => {
-                self.state = Reading::Verified;
+                self.state = BlobState::Verified;
                 Ok(())
             }
             Err(error) => {
@@ -75,11 +75,11 @@ impl Read for CachedBlob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let hasher = match &mut self.state {
             _ if buffer.is_empty() => return Ok(0),
-            Reading::Verified => return Ok(0),
-            Reading::Refused => {
+            BlobState::Verified => return Ok(0),
+            BlobState::Refused => {
                 return Err(Error::bad_data(format!("blob {} is corrupt", self.digest)).into());
             }
-            Reading::Open(hasher) => hasher,
+            BlobState::Open(hasher) => hasher,
         };
         let count = self.file.read(buffer).map_err(|error| match error.kind() {
             ErrorKind::Interrupted => error,

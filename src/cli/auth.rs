@@ -41,7 +41,7 @@ impl Check {
         options.warnings.listen(move |line| report.warn(line));
         let check = Registry::connect(&reference, &cache, &options)
             .and_then(|registry| registry.check_login());
-        report.notices(&options.warnings.take());
+        report.warn_all(&options.warnings.take());
         let check = check?;
         if let Some(refusal) = check.refusal {
             let shown = match (&check.source, check.kind) {

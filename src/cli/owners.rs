@@ -20,9 +20,9 @@ pub(super) struct OwnerOptions {
 }
 
 impl OwnerOptions {
-    pub(super) fn owners(self, origin: &ImageReference) -> Result<Owners> {
+    pub(super) fn owners(self, reference: &ImageReference) -> Result<Owners> {
         let options = ("--owner and --owner-map", "dir:PATH takes them");
-        owners(self.owner, self.owner_map, origin, options)
+        owners(self.owner, self.owner_map, reference, options)
     }
 }
 
@@ -31,12 +31,12 @@ impl OwnerOptions {
 pub(super) fn owners(
     one: Option<Owner>,
     map: Vec<OwnerRange>,
-    origin: &ImageReference,
+    reference: &ImageReference,
     (options, takes): (&str, &str),
 ) -> Result<Owners> {
     let is_given = one.is_some() || !map.is_empty();
-    if is_given && !matches!(origin, ImageReference::Directory(_)) {
-        return Err(Error::usage(format!("{options} have no meaning for {origin}"))
+    if is_given && !matches!(reference, ImageReference::Directory(_)) {
+        return Err(Error::usage(format!("{options} have no meaning for {reference}"))
             .with_hint(format!("an archive has its owners in it; {takes}")));
     }
     match one {

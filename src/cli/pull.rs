@@ -81,9 +81,9 @@ struct Inject {
 
 impl Inject {
     /// Refuses to read standard input twice.
-    fn suits(&self, origin: &ImageReference, is_login: bool) -> Result<()> {
+    fn suits(&self, reference: &ImageReference, is_login: bool) -> Result<()> {
         let added = self.add.iter().filter(|addition| addition.is_standard_input()).count();
-        let source = usize::from(origin.is_standard_input());
+        let source = usize::from(reference.is_standard_input());
         if added > 0 && added + source + usize::from(is_login) > 1 {
             let message = "standard input can be read for one thing only";
             return Err(Error::usage(message).with_hint("name a file, or a pipe as /dev/fd/N"));
@@ -142,7 +142,7 @@ impl Pull {
     }
 
     /// What the argument names. What is on this host is asked for by a prefix.
-    pub(super) fn origin(&self) -> Result<ImageReference> {
+    pub(super) fn reference(&self) -> Result<ImageReference> {
         let parsed = ImageReference::parse(&self.source);
         match (&parsed, self.unprefixed()) {
             (Err(_), Some(words)) => {
@@ -159,7 +159,7 @@ impl Pull {
     /// How a source is written that was given by its path alone.
     pub(super) fn unprefixed(&self) -> Option<String> {
         match ImageReference::parse(&self.source) {
-            Ok(origin) if origin.is_local() => None,
+            Ok(reference) if reference.is_local() => None,
             _ if self.names_a_registry() => None,
             _ => words_for(Path::new(&self.source), &Limits::default().layer),
         }
@@ -176,12 +176,12 @@ impl Pull {
     }
 
     fn request(self) -> Result<Request> {
-        let origin = self.origin()?;
-        self.source_options.suits(&origin)?;
-        let owners = self.owners.owners(&origin)?;
+        let reference = self.reference()?;
+        self.source_options.suits(&reference)?;
+        let owners = self.owners.owners(&reference)?;
         let output = match self.output {
             Some(output) => output,
-            None => PathBuf::from(origin.default_output_name()?),
+            None => PathBuf::from(reference.default_output_name()?),
         };
         let disk = DiskSpec {
             output,
@@ -191,8 +191,8 @@ impl Pull {
             filesystem: self.disk.options()?,
             root: Root::default(),
         };
-        self.inject.suits(&origin, self.source_options.registry.reads_standard_input())?;
-        let request = self.source_options.request(origin, owners, disk)?;
+        self.inject.suits(&reference, self.source_options.registry.reads_standard_input())?;
+        let request = self.source_options.request(reference, owners, disk)?;
         Ok(Request {
             additions: self.inject.add,
             overlays: self.inject.overlay,

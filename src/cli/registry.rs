@@ -91,10 +91,10 @@ impl RegistryOptions {
     ];
 
     /// Refuses what was said about registries when none is asked.
-    pub(super) fn suits(&self, origin: &ImageReference) -> Result<()> {
+    pub(super) fn suits(&self, reference: &ImageReference) -> Result<()> {
         match self.given().first() {
-            Some(flag) if origin.is_local() => {
-                Err(Error::usage(format!("{flag} has no meaning for {origin}"))
+            Some(flag) if reference.is_local() => {
+                Err(Error::usage(format!("{flag} has no meaning for {reference}"))
                     .with_hint("no registry is asked for what is on this host"))
             }
             _ => Ok(()),
@@ -226,15 +226,15 @@ mod tests {
     fn every_flag_about_registries_is_refused_for_what_is_on_this_host() {
         let flags = every_flag();
         assert_eq!(flags.len(), RegistryOptions::NAMES.len(), "{flags:?}");
-        let origins = ["oci:d", "oci-archive:f", "docker-archive:f", "docker-daemon:x"];
-        for origin in origins.into_iter().chain(["tar:f", "dir:d", "-"]) {
-            let origin = ImageReference::parse(origin.as_ref()).unwrap();
-            registry(&[]).suits(&origin).unwrap();
+        let references = ["oci:d", "oci-archive:f", "docker-archive:f", "docker-daemon:x"];
+        for reference in references.into_iter().chain(["tar:f", "dir:d", "-"]) {
+            let reference = ImageReference::parse(reference.as_ref()).unwrap();
+            registry(&[]).suits(&reference).unwrap();
             for words in &flags {
                 let given = registry(words);
                 let flags = given.given();
                 assert!(flags.iter().any(|flag| flag.starts_with(&words[0])), "{words:?}");
-                let error = given.suits(&origin).unwrap_err();
+                let error = given.suits(&reference).unwrap_err();
                 assert_eq!(error.exit_code(), 2, "{error}");
                 let message = error.to_string();
                 assert!(
@@ -242,7 +242,7 @@ mod tests {
                         .starts_with(word.split_once('=').map_or(word.as_str(), |(flag, _)| flag))),
                     "{words:?}: {message}"
                 );
-                assert!(message.contains(&origin.to_string()), "{message}");
+                assert!(message.contains(&reference.to_string()), "{message}");
             }
         }
         let remote = ImageReference::parse("debian:12".as_ref()).unwrap();

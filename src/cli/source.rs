@@ -27,24 +27,24 @@ pub(super) struct SourceOptions {
 }
 
 impl SourceOptions {
-    /// Refuses options that have no meaning for an origin.
-    pub(super) fn suits(&self, origin: &ImageReference) -> Result<()> {
-        if self.platform.is_some() && !origin.has_platform() {
-            return Err(Error::usage(format!("--platform has no meaning for {origin}"))
+    /// Refuses options that have no meaning for a reference.
+    pub(super) fn suits(&self, reference: &ImageReference) -> Result<()> {
+        if self.platform.is_some() && !reference.has_platform() {
+            return Err(Error::usage(format!("--platform has no meaning for {reference}"))
                 .with_hint("a root filesystem is taken as it is"));
         }
-        self.registry.suits(origin)
+        self.registry.suits(reference)
     }
 
-    /// A disk with what the origin holds and nothing beside it.
+    /// A disk with what the reference holds and nothing beside it.
     pub(super) fn request(
         self,
-        origin: ImageReference,
+        reference: ImageReference,
         owners: Owners,
         disk: DiskSpec,
     ) -> Result<Request> {
         let Self { platform, registry, concurrency, layers } = self;
-        let mut request = Request::for_disk(origin, disk);
+        let mut request = Request::for_disk(reference, disk);
         if let Some(platform) = platform {
             request.platform = platform.parse()?;
         }

@@ -4,7 +4,7 @@ use ext4_writer::FileKind;
 
 use super::history::EntryKey;
 use super::missing::Missing;
-use super::path::{CleanPath, Meaning};
+use super::path::{CleanPath, PathKind};
 use super::pending::PendingLink;
 use super::target::Target;
 use super::{Flattener, shown};
@@ -33,10 +33,10 @@ impl<T: Target> Flattener<'_, T> {
             flattener.refuse(format!("its target \"{}\": {why}", shown(&entry.link)))
         };
         let target = CleanPath::parse(&entry.link).map_err(|why| refuse(self, &why))?;
-        match self.meaning(&target).map_err(|why| refuse(self, &why))? {
-            Meaning::Root => return Err(refuse(self, "a directory has one name only")),
-            Meaning::Name { .. } => {}
-            Meaning::Reserved => {
+        match self.path_kind(&target).map_err(|why| refuse(self, &why))? {
+            PathKind::Root => return Err(refuse(self, "a directory has one name only")),
+            PathKind::Name { .. } => {}
+            PathKind::Reserved => {
                 return Err(refuse(self, "what AUFS keeps for itself is no file of an image"));
             }
             _ => return Err(refuse(self, "no file of an image can have that name")),

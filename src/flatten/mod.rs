@@ -34,7 +34,7 @@ use crate::shown::name as shown;
 use history::{History, LayerNumber, Tombstones};
 use missing::Missing;
 use names::Names;
-use path::{CleanPath, Meaning};
+use path::{CleanPath, PathKind};
 use pending::{PendingAcls, PendingLinks};
 
 pub use look::Seen;
@@ -203,8 +203,8 @@ impl<'b, T: Target> Flattener<'b, T> {
     }
 
     /// What a path asks for in the current entry.
-    fn meaning<'p>(&self, path: &'p CleanPath) -> Result<Meaning<'p>, String> {
-        if self.is_literal { Ok(path.as_name()) } else { path.meaning() }
+    fn path_kind<'p>(&self, path: &'p CleanPath) -> Result<PathKind<'p>, String> {
+        if self.is_literal { Ok(path.as_name()) } else { path.kind() }
     }
 
     /// Applies one entry; `body` gives its stored bytes.
@@ -215,18 +215,18 @@ impl<'b, T: Target> Flattener<'b, T> {
         self.current.clone_from(&entry.path);
         self.account(entry)?;
         let path = CleanPath::parse(&entry.path).map_err(|why| self.refuse(why))?;
-        match self.meaning(&path).map_err(|why| self.refuse(why))? {
-            Meaning::Root => self.apply_root(entry),
-            Meaning::Whiteout { parent, name } => {
+        match self.path_kind(&path).map_err(|why| self.refuse(why))? {
+            PathKind::Root => self.apply_root(entry),
+            PathKind::Whiteout { parent, name } => {
                 self.note_contents_of_whiteout(entry)?;
                 self.apply_whiteout(parent, name)
             }
-            Meaning::Opaque { directory } => {
+            PathKind::Opaque { directory } => {
                 self.note_contents_of_whiteout(entry)?;
                 self.apply_opaque(directory)
             }
-            Meaning::Reserved => self.lose("it is bookkeeping of AUFS".to_owned()),
-            Meaning::Name { parent, name } => self.place(parent, name, entry, body),
+            PathKind::Reserved => self.lose("it is bookkeeping of AUFS".to_owned()),
+            PathKind::Name { parent, name } => self.place(parent, name, entry, body),
         }
     }
 

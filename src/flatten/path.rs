@@ -18,7 +18,7 @@ pub(super) struct CleanPath {
 
 /// What an entry's path asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Meaning<'a> {
+pub(super) enum PathKind<'a> {
     /// The root's own attributes.
     Root,
     /// A name in a directory.
@@ -74,30 +74,30 @@ impl CleanPath {
     }
 
     /// The path as a name and nothing else, whatever it would mean in a layer.
-    pub(super) fn as_name(&self) -> Meaning<'_> {
+    pub(super) fn as_name(&self) -> PathKind<'_> {
         match self.name() {
-            b"" => Meaning::Root,
-            name => Meaning::Name { parent: self.parent(), name },
+            b"" => PathKind::Root,
+            name => PathKind::Name { parent: self.parent(), name },
         }
     }
 
     /// What the path asks for; the name decides, whatever the entry's type is.
-    pub(super) fn meaning(&self) -> Result<Meaning<'_>, String> {
+    pub(super) fn kind(&self) -> Result<PathKind<'_>, String> {
         let (parent, name) = (self.parent(), self.name());
         if parent.split(|byte| *byte == b'/').any(|part| part.starts_with(RESERVED)) {
-            return Ok(Meaning::Reserved);
+            return Ok(PathKind::Reserved);
         }
         match name {
-            b"" => Ok(Meaning::Root),
-            OPAQUE => Ok(Meaning::Opaque { directory: parent }),
-            _ if name.starts_with(RESERVED) => Ok(Meaning::Reserved),
+            b"" => Ok(PathKind::Root),
+            OPAQUE => Ok(PathKind::Opaque { directory: parent }),
+            _ if name.starts_with(RESERVED) => Ok(PathKind::Reserved),
             _ => match name.strip_prefix(WHITEOUT) {
-                None => Ok(Meaning::Name { parent, name }),
+                None => Ok(PathKind::Name { parent, name }),
                 Some(hidden @ (b"" | b"." | b"..")) => Err(format!(
                     "\"{}\" is no name that it could hide",
                     crate::shown::bytes(&hidden)
                 )),
-                Some(hidden) => Ok(Meaning::Whiteout { parent, name: hidden }),
+                Some(hidden) => Ok(PathKind::Whiteout { parent, name: hidden }),
             },
         }
     }
@@ -152,8 +152,8 @@ mod tests {
 
     #[test]
     fn w11_w12_w13_the_name_decides_what_an_entry_means() {
-        let name = |parent, name| Ok(Meaning::Name { parent, name });
-        let whiteout = |parent, name| Ok(Meaning::Whiteout { parent, name });
+        let name = |parent, name| Ok(PathKind::Name { parent, name });
+        let whiteout = |parent, name| Ok(PathKind::Whiteout { parent, name });
         for (raw, expected) in [
             ("a/b", name(&b"a"[..], &b"b"[..])),
             ("b", name(b"", b"b")),
@@ -161,18 +161,18 @@ mod tests {
             (".wh", name(b"", b".wh")),
             ("a/.wh.b", whiteout(b"a", b"b")),
             (".wh....", whiteout(b"", b"...")),
-            ("a/.wh..wh..opq", Ok(Meaning::Opaque { directory: b"a" })),
-            (".wh..wh..opq", Ok(Meaning::Opaque { directory: b"" })),
-            (".wh..wh.aufs", Ok(Meaning::Reserved)),
-            (".wh..wh.plnk", Ok(Meaning::Reserved)),
-            ("a/.wh..wh.plnk/1.2", Ok(Meaning::Reserved)),
-            ("/.wh..wh.plnk/1.2", Ok(Meaning::Reserved)),
-            ("/", Ok(Meaning::Root)),
+            ("a/.wh..wh..opq", Ok(PathKind::Opaque { directory: b"a" })),
+            (".wh..wh..opq", Ok(PathKind::Opaque { directory: b"" })),
+            (".wh..wh.aufs", Ok(PathKind::Reserved)),
+            (".wh..wh.plnk", Ok(PathKind::Reserved)),
+            ("a/.wh..wh.plnk/1.2", Ok(PathKind::Reserved)),
+            ("/.wh..wh.plnk/1.2", Ok(PathKind::Reserved)),
+            ("/", Ok(PathKind::Root)),
         ] {
-            assert_eq!(CleanPath::parse(raw.as_bytes()).unwrap().meaning(), expected, "{raw}");
+            assert_eq!(CleanPath::parse(raw.as_bytes()).unwrap().kind(), expected, "{raw}");
         }
         for raw in [".wh.", "a/.wh.", ".wh..", "a/.wh...", ".wh.../"] {
-            assert!(CleanPath::parse(raw.as_bytes()).unwrap().meaning().is_err(), "{raw}");
+            assert!(CleanPath::parse(raw.as_bytes()).unwrap().kind().is_err(), "{raw}");
         }
     }
 }

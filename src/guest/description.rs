@@ -25,7 +25,7 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug)]
 pub struct Description {
     content: DescribedContent,
-    origin: Provenance,
+    provenance: Provenance,
 }
 
 /// What follows from the image alone, however it was packed and wherever it came from.
@@ -69,7 +69,7 @@ struct Sidecar<'a> {
     #[serde(flatten)]
     content: &'a DescribedContent,
     #[serde(flatten)]
-    origin: &'a Provenance,
+    provenance: &'a Provenance,
     /// What is true of the file.
     file: Value,
 }
@@ -125,13 +125,13 @@ impl Description {
             start: None,
             config,
         };
-        let origin = Provenance {
+        let provenance = Provenance {
             reference: has_name.then(|| image.reference.clone()),
             index: image.index_digest.as_ref().map(ToString::to_string),
             manifest: image.manifest_digest.as_ref().map(ToString::to_string),
             layers: layers.collect(),
         };
-        let description = Self { content, origin };
+        let description = Self { content, provenance };
         // Refused before the long work.
         description.inside().map(|_| description)
     }
@@ -143,7 +143,7 @@ impl Description {
             Error::bad_data(format!("{DESCRIPTION_PATH} is no description")).with_source(error)
         })?;
         let config = content.config.as_ref().map(|config| config.get().as_bytes().to_vec());
-        Ok((Self { content, origin: Provenance::default() }, config))
+        Ok((Self { content, provenance: Provenance::default() }, config))
     }
 
     /// Says what the content is, which of a root filesystem is known when it has been read.
@@ -186,7 +186,7 @@ impl Description {
 
     /// The sidecar of the image: the same, whence it came, and what is true of the file.
     pub fn sidecar(&self, file: Value) -> Result<Vec<u8>> {
-        render(&Sidecar { content: &self.content, origin: &self.origin, file })
+        render(&Sidecar { content: &self.content, provenance: &self.provenance, file })
     }
 
     /// Whether a document is such a description.

@@ -44,7 +44,7 @@ impl Scratch {
     }
 
     /// The directory's time is that of its last change; tests that show it fix it at the end.
-    fn settle(&self, path: &str) -> &Self {
+    fn fix_time(&self, path: &str) -> &Self {
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(77);
         File::open(self.0.join(path)).unwrap().set_modified(time).unwrap();
         self
@@ -165,7 +165,7 @@ fn a_directory_is_added_with_all_below_it() {
     let scratch = Scratch::new();
     scratch.dir("d", 0o700).file("d/b", "2", 0o600).file("d/a", "1", 0o755).dir("d/e", 0o1777);
     symlink("../../outside", scratch.0.join("d/l")).unwrap();
-    scratch.settle("d/e").settle("d");
+    scratch.fix_time("d/e").fix_time("d");
     let tree = |tree: String| {
         tree.split(' ').filter(|word| !word.contains("->")).collect::<Vec<_>>().join(" ")
     };
@@ -226,7 +226,7 @@ fn what_cannot_be_added_is_refused_by_name() {
 fn a_name_means_nothing_but_itself() {
     let scratch = Scratch::new();
     scratch.dir("d", 0o755).file("d/.wh.x", "1", 0o644).file("d/.wh..wh..opq", "2", 0o644);
-    scratch.settle("d");
+    scratch.fix_time("d");
     let expected = "x=0 y/[@77] y/.wh..wh..opq=2[@77] y/.wh.x=1[@77]";
     assert_eq!(added(&scratch, "x=0", &["d:/y"]), expected);
     assert_eq!(added(&scratch, "x=0", &["d/.wh.x:/.wh.x"]), ".wh.x=1[@77] x=0");
@@ -247,7 +247,7 @@ fn links_attributes_and_holes_are_kept_as_in_a_whole_tree() {
     };
     rustix::fs::mkfifoat(rustix::fs::CWD, scratch.0.join("d/p"), 0o644.into()).unwrap();
     File::open(scratch.0.join("d/a")).unwrap();
-    scratch.settle("d/e").settle("d");
+    scratch.fix_time("d/e").fix_time("d");
     let tree = added(&scratch, "", &["d:/x"]);
     let tree: Vec<&str> = tree.split(' ').filter(|word| !word.starts_with("x/p")).collect();
     assert_eq!(tree.join(" "), format!("x/[@77] x/a=1[@77{attribute}] x/e/[@77] x/e/b==x/a"));
@@ -304,7 +304,7 @@ fn the_same_thing_from_another_place_is_the_same_thing() {
     let scratch = Scratch::new();
     let fill = |place: &str, content: &str| {
         scratch.dir(place, 0o755);
-        scratch.file(&format!("{place}/f"), content, 0o644).settle(place);
+        scratch.file(&format!("{place}/f"), content, 0o644).fix_time(place);
     };
     fill("one", "same");
     fill("other", "same");

@@ -1,9 +1,9 @@
-//! What would keep an image from booting, or make its guest a surprise, said before the machine
+//! What would keep an image from booting, or make its guest a surprise, description before the machine
 //! hangs: a look at a finished filesystem.
 
+mod description;
 mod elf;
 mod programs;
-mod said;
 mod system;
 mod systemd;
 mod tree;
@@ -16,8 +16,8 @@ use serde::Serialize;
 use crate::guest::{DESCRIPTION_PATH, MAX_DESCRIPTION, places};
 use crate::shown::name as shown;
 use crate::source::Platform;
+use description::Description;
 use elf::Machine;
-use said::Said;
 use tree::Tree;
 
 /// How bad a finding is.
@@ -81,7 +81,7 @@ impl Finding {
 /// An image being looked at.
 struct Look<'a, S> {
     tree: Tree<'a, S>,
-    said: Said,
+    description: Description,
     has_generated_init: bool,
     /// What programs have to be made for: what is known, or what the first of them is.
     machine: Option<Machine>,
@@ -95,11 +95,11 @@ pub(crate) fn lint<S: Source>(
     platform: Option<&Platform>,
 ) -> ReadResult<Vec<Finding>> {
     let tree = Tree { reader };
-    let said = said(&tree)?;
-    let wanted = platform.or(said.platform.as_ref());
+    let description = description(&tree)?;
+    let wanted = platform.or(description.platform.as_ref());
     let machine = wanted.and_then(|platform| Machine::of(&platform.architecture));
     let has_generated_init = tree.file(places::INIT.as_bytes())?.is_some();
-    let mut look = Look { tree, said, has_generated_init, machine, findings: Vec::new() };
+    let mut look = Look { tree, description, has_generated_init, machine, findings: Vec::new() };
     look.programs()?;
     look.systemd()?;
     look.system()?;
@@ -120,10 +120,10 @@ impl<S> Look<'_, S> {
     }
 }
 
-fn said<S: Source>(tree: &Tree<'_, S>) -> ReadResult<Said> {
+fn description<S: Source>(tree: &Tree<'_, S>) -> ReadResult<Description> {
     let limit = usize::try_from(MAX_DESCRIPTION).unwrap_or(usize::MAX);
     let document = tree.read(DESCRIPTION_PATH.as_bytes(), limit)?;
-    Ok(document.map_or_else(Said::default, |document| Said::of(&document)))
+    Ok(document.map_or_else(Description::default, |document| Description::of(&document)))
 }
 
 #[cfg(test)]

@@ -67,12 +67,12 @@ impl<S: Source> Look<'_, S> {
 
     /// The program that the generated init starts.
     fn command(&mut self) -> ReadResult<()> {
-        let Some(command) = self.said.command.take() else { return Ok(()) };
-        let path = self.said.path.take().unwrap_or_else(|| USUAL_PATH.to_owned());
+        let Some(command) = self.description.command.take() else { return Ok(()) };
+        let path = self.description.path.take().unwrap_or_else(|| USUAL_PATH.to_owned());
         let places = if command.starts_with('/') {
             ""
         } else if command.contains('/') {
-            &std::mem::take(&mut self.said.directory)
+            &std::mem::take(&mut self.description.directory)
         } else {
             &path
         };

@@ -43,11 +43,11 @@ impl GuestOptions {
     pub(super) fn guest(
         &self,
         image: &Image,
-        origin: &ImageReference,
+        reference: &ImageReference,
         spec: &ImageSpec,
     ) -> Result<Guest> {
         let has_name =
-            matches!(origin, ImageReference::Registry(_) | ImageReference::DockerDaemon(_));
+            matches!(reference, ImageReference::Registry(_) | ImageReference::DockerDaemon(_));
         let description = self
             .has_description()
             .then(|| Description::new(image, has_name, self.options(spec)))

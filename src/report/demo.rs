@@ -13,7 +13,7 @@ use crate::pull::Pulled;
 
 /// The result of `banger demo` for machines.
 #[derive(Serialize)]
-struct Document<'a> {
+struct DemoReport<'a> {
     pull: &'a PullReport,
     tree: Vec<Line>,
 }
@@ -28,7 +28,7 @@ impl Report {
         let pull = PullReport::new(pulled);
         if self.format == Format::Json {
             let entries = names.filter_map(|step| step.map(Step::into_line).transpose());
-            let document = Document { pull: &pull, tree: entries.collect::<Result<_>>()? };
+            let document = DemoReport { pull: &pull, tree: entries.collect::<Result<_>>()? };
             return self.result(&document, String::new).map(|()| 0);
         }
         let mut out = Self::output();

@@ -57,7 +57,7 @@ impl Report {
     }
 
     /// Says what was passed over.
-    pub(crate) fn notices(self, lines: &[String]) {
+    pub(crate) fn warn_all(self, lines: &[String]) {
         for line in lines {
             self.warn(line);
         }

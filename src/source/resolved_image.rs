@@ -36,18 +36,18 @@ enum Location {
 }
 
 impl ResolvedImage {
-    /// Finds the image that `origin` names in a registry, and asks for every layer that the cache
+    /// Finds the image that `reference` names in a registry, and asks for every layer that the cache
     /// does not have, so that a missing one is found before the long work.
     pub fn remote(
-        origin: &ImageReference,
+        reference: &ImageReference,
         platform: &Platform,
         cache: &Cache,
         options: &Options,
     ) -> Result<Self> {
-        let ImageReference::Registry(reference) = origin else {
-            return Err(Error::internal(format!("{origin} is not in a registry")));
+        let ImageReference::Registry(name) = reference else {
+            return Err(Error::internal(format!("{reference} is not in a registry")));
         };
-        let registry = Registry::connect(reference, cache, options)?;
+        let registry = Registry::connect(name, cache, options)?;
         let image = registry.resolve(platform)?;
         registry.touch(&image)?;
         let layers = image.layers.iter();
@@ -57,14 +57,14 @@ impl ResolvedImage {
         Ok(Self { image, location })
     }
 
-    /// Finds the image that `origin` names on this host.
-    pub fn local(origin: &ImageReference, platform: &Platform, limits: &Limits) -> Result<Self> {
-        Ok(match Local::open(origin, limits)?.resolve(platform)? {
+    /// Finds the image that `reference` names on this host.
+    pub fn local(reference: &ImageReference, platform: &Platform, limits: &Limits) -> Result<Self> {
+        Ok(match Local::open(reference, limits)?.resolve(platform)? {
             Resolved::Image(found) => {
                 Self { image: found.image.clone(), location: Location::Local(found) }
             }
             Resolved::Archive(archive) => Self {
-                image: root_filesystem(origin),
+                image: root_filesystem(reference),
                 location: Location::Archive { bytes: archive.length(), archive: Some(archive) },
             },
         })
@@ -72,8 +72,8 @@ impl ResolvedImage {
 
     /// A root filesystem without layers, whose files have so many bytes.
     #[must_use]
-    pub fn tree(origin: &ImageReference, bytes: u64) -> Self {
-        Self { image: root_filesystem(origin), location: Location::Tree { bytes } }
+    pub fn tree(reference: &ImageReference, bytes: u64) -> Self {
+        Self { image: root_filesystem(reference), location: Location::Tree { bytes } }
     }
 
     /// The archive that is the root filesystem, if it is in one and was not taken yet.
@@ -132,9 +132,9 @@ impl ResolvedImage {
 }
 
 /// What nobody describes: neither a name, nor layers, nor how it is run.
-fn root_filesystem(origin: &ImageReference) -> Image {
+fn root_filesystem(reference: &ImageReference) -> Image {
     Image {
-        reference: origin.to_string(),
+        reference: reference.to_string(),
         index_digest: None,
         manifest_digest: None,
         identity: None,

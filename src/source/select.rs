@@ -9,8 +9,12 @@ use crate::error::{Error, Result};
 /// How many names an error lists.
 const MAX_LISTED: usize = 20;
 
-/// The entry of an index that suits the platform best. `origin` is for messages.
-pub(super) fn by_platform(index: Index, platform: &Platform, origin: &str) -> Result<IndexEntry> {
+/// The entry of an index that suits the platform best. `reference` is for messages.
+pub(super) fn by_platform(
+    index: Index,
+    platform: &Platform,
+    reference: &str,
+) -> Result<IndexEntry> {
     let entries = index.entries;
     let offers = || entries.iter().map(|entry| entry.platform.as_ref());
     let chosen = platform.choose(offers()).or_else(|| {
@@ -21,7 +25,7 @@ pub(super) fn by_platform(index: Index, platform: &Platform, origin: &str) -> Re
     });
     let list = platform::list(offers());
     chosen.and_then(|place| entries.into_iter().nth(place)).ok_or_else(|| {
-        Error::not_found(format!("{origin} has no image for {platform}; it has: {list}"))
+        Error::not_found(format!("{reference} has no image for {platform}; it has: {list}"))
             .with_hint("--platform chooses another")
     })
 }
@@ -32,7 +36,7 @@ pub(super) fn resolve_platform(
     wanted: &Platform,
     promised: Option<Platform>,
     config: &Config,
-    origin: &str,
+    reference: &str,
 ) -> Result<Platform> {
     let Some(offered) = promised.or_else(|| config.platform()) else {
         return Ok(wanted.clone());
@@ -41,7 +45,7 @@ pub(super) fn resolve_platform(
         return Ok(offered);
     }
     let shown = excerpt(&offered.to_string());
-    let error = Error::not_found(format!("{origin} is for {shown}, not for {wanted}"));
+    let error = Error::not_found(format!("{reference} is for {shown}, not for {wanted}"));
     if offered.os_features.is_empty() {
         return Err(error.with_hint(format!("--platform {shown} takes it as it is")));
     }
@@ -55,14 +59,15 @@ pub(super) fn resolve_platform(
 pub(super) fn by_name(
     images: &[Vec<String>],
     choice: Option<&str>,
-    origin: &str,
+    reference: &str,
 ) -> Result<Vec<usize>> {
     let Some(wanted) = choice else {
-        let first =
-            images.first().ok_or_else(|| Error::not_found(format!("{origin} holds no image")))?;
+        let first = images
+            .first()
+            .ok_or_else(|| Error::not_found(format!("{reference} holds no image")))?;
         if images.iter().any(|names| names != first) {
             let list = list(images);
-            return Err(Error::usage(format!("{origin} holds several images: {list}"))
+            return Err(Error::usage(format!("{reference} holds several images: {list}"))
                 .with_hint("say which one after a colon: its name, or @ and its number from 0"));
         }
         return Ok((0..images.len()).collect());
@@ -75,7 +80,7 @@ pub(super) fn by_name(
         .collect();
     if places.is_empty() {
         let (wanted, list) = (excerpt(wanted), list(images));
-        return Err(Error::not_found(format!("{origin} has no image {wanted}; it has: {list}")));
+        return Err(Error::not_found(format!("{reference} has no image {wanted}; it has: {list}")));
     }
     Ok(places)
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use super::{Place, bytes};
+use super::{ImageLocation, bytes};
 use crate::error::Result;
 use crate::look::copy;
 use crate::report::look::Output;
@@ -16,7 +16,7 @@ use crate::report::{Format, Report};
 #[derive(Debug, Args)]
 pub(crate) struct Cat {
     #[command(flatten)]
-    place: Place,
+    place: ImageLocation,
     /// The files
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<OsString>,

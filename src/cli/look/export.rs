@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{OutputOptions, Place};
+use super::{ImageLocation, OutputOptions};
 use crate::error::{Error, Result};
 use crate::image::StagedFile;
 use crate::look::{Image, export};
@@ -20,7 +20,7 @@ use crate::report::{Format, Report};
 #[derive(Debug, Args)]
 pub(crate) struct Export {
     #[command(flatten)]
-    place: Place,
+    place: ImageLocation,
     /// Write to this file [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{OutputOptions, Place};
+use super::{ImageLocation, OutputOptions};
 use crate::error::Result;
 use crate::look::Summary;
 use crate::report::Report;
@@ -11,7 +11,7 @@ use crate::report::Report;
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     #[command(flatten)]
-    place: Place,
+    place: ImageLocation,
     #[command(flatten)]
     pub(super) output_options: OutputOptions,
 }

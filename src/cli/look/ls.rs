@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::Args;
 use ext4_writer::reader::Links;
 
-use super::{OutputOptions, Place, bytes};
+use super::{ImageLocation, OutputOptions, bytes};
 use crate::error::Result;
 use crate::look::{Depth, Listing, Wanted};
 use crate::report::look::Style;
@@ -19,7 +19,7 @@ use crate::report::{Format, Report};
 #[expect(clippy::struct_excessive_bools, reason = "each is a word of the command line")]
 pub(crate) struct Ls {
     #[command(flatten)]
-    place: Place,
+    place: ImageLocation,
     /// A directory or file in it; links on the way are followed inside the image
     #[arg(default_value = "/")]
     path: OsString,

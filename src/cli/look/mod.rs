@@ -37,7 +37,7 @@ pub(crate) enum LookCommand {
 
 /// Where an image is.
 #[derive(Debug, Args)]
-struct Place {
+struct ImageLocation {
     /// The image: a file or a block device
     image: PathBuf,
     /// Where in it the filesystem begins, such as 1M; for a partition of a disk
@@ -45,7 +45,7 @@ struct Place {
     offset: u64,
 }
 
-impl Place {
+impl ImageLocation {
     /// Opens the image, and says what has to be said of it.
     fn open(&self, report: Report) -> Result<Image> {
         let image = Image::open(&self.image, self.offset)?;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use super::{OutputOptions, Place, bytes};
+use super::{ImageLocation, OutputOptions, bytes};
 use crate::error::Result;
 use crate::report::Report;
 
@@ -14,7 +14,7 @@ use crate::report::Report;
 #[derive(Debug, Args)]
 pub(crate) struct Stat {
     #[command(flatten)]
-    place: Place,
+    place: ImageLocation,
     /// The file
     path: OsString,
     #[command(flatten)]

@@ -59,7 +59,7 @@ impl Report {
 
 #[derive(Serialize)]
 #[serde(bound = "")]
-struct Document<'a, I>
+struct DifferencesReport<'a, I>
 where
     Stream<'a, I>: Serialize,
 {
@@ -79,7 +79,7 @@ fn differences_json(out: &mut Output, comparison: Comparison<'_>, counts: &Count
             counts.count(difference.kind);
         }
     });
-    let value = Document {
+    let value = DifferencesReport {
         a: Head::of(comparison.a),
         b: Head::of(comparison.b),
         differences: Stream::new(differences, &failure),

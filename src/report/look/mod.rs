@@ -195,7 +195,7 @@ mod tests {
     fn a_document_ends_with_the_error_that_ended_its_list() {
         #[derive(Serialize)]
         #[serde(bound = "")]
-        struct Document<'a, I>
+        struct Streams<'a, I>
         where
             Stream<'a, I>: Serialize,
         {
@@ -206,7 +206,7 @@ mod tests {
         let failure = Failure::default();
         let items = || vec![Ok(1), Err(Error::bad_data("bad")), Ok(2)].into_iter();
         let (items, more) = (Stream::new(items(), &failure), Stream::new(items(), &failure));
-        let text = serde_json::to_string(&Document { items, more, error: &failure }).unwrap();
+        let text = serde_json::to_string(&Streams { items, more, error: &failure }).unwrap();
         let expected = r#"{"items":[1],"more":[],"error":{"exit_code":65,"hint":null,"kind":"bad-data","message":"bad"}}"#;
         assert_eq!((text.as_str(), failure.code()), (expected, 65));
     }

@@ -40,7 +40,7 @@ impl Report {
 
 #[derive(Serialize)]
 #[serde(bound = "")]
-struct Document<'a, I>
+struct NamesReport<'a, I>
 where
     Stream<'a, I>: Serialize,
 {
@@ -58,7 +58,7 @@ fn names_json(
     let failure = Failure::default();
     let entries = steps.filter_map(|step| step.map(Step::into_line).transpose());
     let entries = Stream::new(entries, &failure);
-    document(out, &Document { head: Head::of(image), entries, error: &failure })?;
+    document(out, &NamesReport { head: Head::of(image), entries, error: &failure })?;
     Ok(failure.code())
 }
 

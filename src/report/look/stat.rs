@@ -30,7 +30,7 @@ impl Report {
 
 #[derive(Serialize)]
 #[serde(bound = "")]
-struct Document<'a, E, M>
+struct StatReport<'a, E, M>
 where
     Stream<'a, E>: Serialize,
     Stream<'a, M>: Serialize,
@@ -81,7 +81,7 @@ fn stat_json(out: &mut Output, image: &Image, stat: &Stat<'_>) -> Result<u8> {
             unwritten: extent.unwritten,
         })
     });
-    let value = Document {
+    let value = StatReport {
         head: Head::of(image),
         path: PathText::new(&stat.path),
         status: &stat.status,

@@ -42,23 +42,23 @@ impl<'de> Deserialize<'de> for Sizes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Shape {
+        struct ImageEntry {
             repo_tags: Option<Count>,
             layers: Option<Count>,
         }
 
         let count = |list: Option<Count>| list.map_or(0, |Count(count)| count);
-        fold(deserializer, "a list of images", Self::default(), |sizes, shape: Shape| Self {
+        fold(deserializer, "a list of images", Self::default(), |sizes, image: ImageEntry| Self {
             images: sizes.images.saturating_add(1),
-            names: sizes.names.saturating_add(count(shape.repo_tags)),
-            layers: sizes.layers.max(count(shape.layers)),
+            names: sizes.names.saturating_add(count(image.repo_tags)),
+            layers: sizes.layers.max(count(image.layers)),
         })
     }
 }
 
 /// Finds the image that is wanted.
 pub(super) fn resolve(archive: &IndexedArchive, wanted: &ImageSelection<'_>) -> Result<LocalImage> {
-    let ImageSelection { platform, origin, limits, .. } = *wanted;
+    let ImageSelection { platform, reference, limits, .. } = *wanted;
     let item = choose(items(archive, limits)?, archive, wanted)?;
     let (identity, body) = config(archive, &item, limits)?;
     let config = Config::parse(body, limits)?;
@@ -89,11 +89,11 @@ pub(super) fn resolve(archive: &IndexedArchive, wanted: &ImageSelection<'_>) -> 
         sections.push(section);
     }
     let image = Image {
-        reference: origin.to_owned(),
+        reference: reference.to_owned(),
         index_digest: None,
         manifest_digest: None,
         identity: Some(identity),
-        platform: Some(select::resolve_platform(platform, None, &config, origin)?),
+        platform: Some(select::resolve_platform(platform, None, &config, reference)?),
         config,
         layers,
     };
@@ -134,7 +134,7 @@ fn choose(
     archive: &IndexedArchive,
     wanted: &ImageSelection<'_>,
 ) -> Result<ArchiveManifest> {
-    let ImageSelection { choice, origin, limits, .. } = *wanted;
+    let ImageSelection { choice, reference, limits, .. } = *wanted;
     let place = match choice {
         Some(Choice::Number(number)) => *number,
         Some(Choice::Digest(wanted)) => {
@@ -148,24 +148,26 @@ fn choose(
                 }
             }
             place.ok_or_else(|| {
-                Error::not_found(format!("{origin} has no image whose ID is {wanted}"))
+                Error::not_found(format!("{reference} has no image whose ID is {wanted}"))
             })?
         }
         Some(Choice::Name(_)) | None => {
             let names: Vec<_> =
                 items.iter().map(|item| item.repo_tags.clone().unwrap_or_default()).collect();
-            match *select::by_name(&names, select::name_of(choice), origin)? {
+            match *select::by_name(&names, select::name_of(choice), reference)? {
                 [place] => place,
                 _ => {
-                    return Err(Error::usage(format!("{origin} has several images of that name"))
-                        .with_hint("say which one by its number, from :@0"));
+                    return Err(Error::usage(format!(
+                        "{reference} has several images of that name"
+                    ))
+                    .with_hint("say which one by its number, from :@0"));
                 }
             }
         }
     };
     let count = items.len();
     items.into_iter().nth(place).ok_or_else(|| {
-        Error::not_found(format!("{origin} has no image @{place}; it has {count}, from @0"))
+        Error::not_found(format!("{reference} has no image @{place}; it has {count}, from @0"))
     })
 }
 

@@ -10,7 +10,7 @@ pub(super) struct ImageSelection<'a> {
     pub(super) choice: Option<&'a Choice>,
     pub(super) platform: &'a Platform,
     /// For messages.
-    pub(super) origin: &'a str,
+    pub(super) reference: &'a str,
     pub(super) limits: &'a Limits,
 }
 

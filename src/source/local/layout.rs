@@ -26,12 +26,12 @@ struct Marker {
     image_layout_version: String,
 }
 
-/// Finds the image that is wanted. `origin` is for messages.
+/// Finds the image that is wanted. `reference` is for messages.
 pub(super) fn resolve(
     layout_files: &LayoutFiles,
     wanted: &ImageSelection<'_>,
 ) -> Result<LocalImage> {
-    let ImageSelection { platform, origin, limits, .. } = *wanted;
+    let ImageSelection { platform, reference, limits, .. } = *wanted;
     check_version(layout_files)?;
     let mut entry = choose(root(layout_files, limits)?, wanted)?;
     let (mut index_digest, mut promised) = (None, entry.platform.take());
@@ -42,7 +42,7 @@ pub(super) fn resolve(
         match Document::parse(&body, declared, limits)? {
             Document::Index(index) => {
                 index_digest.get_or_insert(descriptor.digest);
-                entry = select::by_platform(index, platform, origin)?;
+                entry = select::by_platform(index, platform, reference)?;
                 promised = entry.platform.take().or(promised);
             }
             Document::Manifest(manifest) => {
@@ -50,11 +50,13 @@ pub(super) fn resolve(
                 let config =
                     Config::parse(document(layout_files, &manifest.config, bound)?, limits)?;
                 let image = Image {
-                    reference: origin.to_owned(),
+                    reference: reference.to_owned(),
                     index_digest,
                     manifest_digest: Some(descriptor.digest),
                     identity: Some(manifest.config.digest.clone()),
-                    platform: Some(select::resolve_platform(platform, promised, &config, origin)?),
+                    platform: Some(select::resolve_platform(
+                        platform, promised, &config, reference,
+                    )?),
                     layers: manifest.layers(&config)?,
                     config,
                 };
@@ -92,8 +94,8 @@ fn root(layout_files: &LayoutFiles, limits: &Limits) -> Result<Index> {
 
 /// The entry that is meant, and among those of one name the one for the platform.
 fn choose(index: Index, wanted: &ImageSelection<'_>) -> Result<IndexEntry> {
-    let ImageSelection { choice, platform, origin, .. } = *wanted;
-    let missing = |what: String| Error::not_found(format!("{origin} has no image {what}"));
+    let ImageSelection { choice, platform, reference, .. } = *wanted;
+    let missing = |what: String| Error::not_found(format!("{reference} has no image {what}"));
     match choice {
         Some(Choice::Number(number)) => {
             let count = index.entries.len();
@@ -109,14 +111,14 @@ fn choose(index: Index, wanted: &ImageSelection<'_>) -> Result<IndexEntry> {
         Some(Choice::Name(_)) | None => {}
     }
     let names: Vec<_> = index.entries.iter().map(|entry| entry.names.clone()).collect();
-    let places = select::by_name(&names, select::name_of(choice), origin)?;
+    let places = select::by_name(&names, select::name_of(choice), reference)?;
     let mut entries: Vec<_> = index.entries.into_iter().map(Some).collect();
     let mut take = |place: usize| entries.get_mut(place).and_then(Option::take);
     let entries: Vec<IndexEntry> = places.into_iter().filter_map(&mut take).collect();
     match <[IndexEntry; 1]>::try_from(entries) {
         // Its own platform is judged when it is known.
         Ok([only]) => Ok(only),
-        Err(entries) => select::by_platform(Index { entries }, platform, origin),
+        Err(entries) => select::by_platform(Index { entries }, platform, reference),
     }
 }
 

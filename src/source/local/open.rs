@@ -17,7 +17,7 @@ use crate::source::{Limits, Platform};
 /// Something on this host that holds one image or several.
 #[derive(Debug)]
 pub struct Local {
-    origin: String,
+    reference: String,
     opened: Opened,
     choice: Option<Choice>,
     limits: Limits,
@@ -40,11 +40,11 @@ pub enum Resolved {
 }
 
 impl Local {
-    /// Opens what `origin` names; streams and compressed archives of images are copied.
+    /// Opens what `reference` names; streams and compressed archives of images are copied.
     ///
     /// A registry and a directory tree are not opened here.
-    pub fn open(origin: &ImageReference, limits: &Limits) -> Result<Self> {
-        let (opened, choice) = match origin {
+    pub fn open(reference: &ImageReference, limits: &Limits) -> Result<Self> {
+        let (opened, choice) = match reference {
             ImageReference::OciDirectory(place) => (
                 Opened::Layout(LayoutFiles::LayoutDirectory(LayoutDirectory::open(&place.path)?)),
                 place.choice.clone(),
@@ -57,7 +57,7 @@ impl Local {
                 (docker_or_layout(archive(place, limits)?), place.choice.clone())
             }
             ImageReference::DockerDaemon(image) => {
-                let name = origin.to_string();
+                let name = reference.to_string();
                 let spooled = spool::spool(daemon::export(image)?, &name, &limits.layer)?;
                 let opened = docker_or_layout(IndexedArchive::scan(spooled, &name, &limits.layer)?);
                 (opened, chosen(image))
@@ -72,18 +72,22 @@ impl Local {
             ImageReference::Registry(_)
             | ImageReference::Directory(_)
             | ImageReference::Filesystem(_) => {
-                return Err(Error::internal(format!("{origin} is no local image")));
+                return Err(Error::internal(format!("{reference} is no local image")));
             }
         };
-        Ok(Self { origin: origin.to_string(), opened, choice, limits: limits.clone() })
+        Ok(Self { reference: reference.to_string(), opened, choice, limits: limits.clone() })
     }
 
     /// Finds the image for `platform`: index, manifest and config, each verified, and the place of
     /// each layer.
     pub fn resolve(self, platform: &Platform) -> Result<Resolved> {
-        let Self { origin, opened, choice, limits } = self;
-        let wanted =
-            ImageSelection { choice: choice.as_ref(), platform, origin: &origin, limits: &limits };
+        let Self { reference, opened, choice, limits } = self;
+        let wanted = ImageSelection {
+            choice: choice.as_ref(),
+            platform,
+            reference: &reference,
+            limits: &limits,
+        };
         let found = match opened {
             Opened::Layout(layout) => layout::resolve(&layout, &wanted),
             Opened::Docker(archive) => docker::resolve(&archive, &wanted),
@@ -97,7 +101,7 @@ impl Local {
         };
         found.map(|image| Resolved::Image(Box::new(image))).map_err(|error| match error {
             _ if error.kind() == ErrorKind::BadData => {
-                error.with_prefix(&format!("cannot use {origin}"))
+                error.with_prefix(&format!("cannot use {reference}"))
             }
             _ => error,
         })
@@ -107,9 +111,7 @@ impl Local {
 /// The name by which an image that a daemon gave is found in what it gave.
 fn chosen(image: &DaemonImage) -> Option<Choice> {
     match image {
-        DaemonImage::Named(reference) if reference.digest().is_none() => {
-            Some(Choice::Name(reference.to_string()))
-        }
+        DaemonImage::Named(name) if name.digest().is_none() => Some(Choice::Name(name.to_string())),
         // A daemon names an image that was asked for by its digest in several ways, but sends no
         // other.
         DaemonImage::Named(_) | DaemonImage::Id(_) | DaemonImage::Short(_) => None,

@@ -58,7 +58,7 @@ impl RepositoryClient {
     }
 
     /// The registry itself, in the way in which it has answered.
-    pub(super) fn origin(&self) -> Result<&Endpoint> {
+    pub(super) fn upstream(&self) -> Result<&Endpoint> {
         let ways = || self.endpoints.iter().rev().filter(|endpoint| !endpoint.host.is_mirror);
         let way = ways().find(|way| way.has_answered()).or_else(|| ways().next());
         way.ok_or_else(|| Error::internal("there is no host to ask"))

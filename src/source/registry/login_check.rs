@@ -30,8 +30,8 @@ impl Connection {
             }
             answer => answer?,
         };
-        let origin = self.client.origin()?;
-        let found = origin.credentials().await?;
+        let upstream = self.client.upstream()?;
+        let found = upstream.credentials().await?;
         let is_refused = matches!(status.as_u16(), 401 | 403);
         let is_missing = status.as_u16() == 404;
         let refusal = match refusal {
@@ -41,7 +41,7 @@ impl Connection {
         Ok(LoginCheck {
             source: found.map(|found| found.source.clone()),
             kind: found.map(|found| found.credentials.kind()),
-            schemes: origin.asked().await,
+            schemes: upstream.asked().await,
             exists: status.is_success(),
             refusal,
         })

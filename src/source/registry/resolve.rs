@@ -22,7 +22,7 @@ impl Connection {
         let mut found = self.root().await?;
         let mut index_digest = None;
         let mut promised = None;
-        let origin = self.reference.to_string();
+        let reference = self.reference.to_string();
         for _ in 0..=self.limits.nesting {
             let declared = found.content_type.as_deref();
             let document = Document::parse(&found.body, declared, &self.limits)
@@ -31,7 +31,7 @@ impl Connection {
             match document {
                 Document::Index(index) => {
                     index_digest.get_or_insert(found.digest);
-                    let entry = select::by_platform(index, platform, &origin)?;
+                    let entry = select::by_platform(index, platform, &reference)?;
                     promised = entry.platform.or(promised);
                     found = self.manifest(&entry.descriptor).await?;
                 }
@@ -40,12 +40,12 @@ impl Connection {
                     self.record_tag(index_digest.as_ref().unwrap_or(&found.digest))?;
                     let layers = manifest.layers(&config).map_err(|error| self.unusable(error))?;
                     return Ok(Image {
-                        reference: origin.clone(),
+                        reference: reference.clone(),
                         index_digest,
                         manifest_digest: Some(found.digest),
                         identity: Some(manifest.config.digest.clone()),
                         platform: Some(select::resolve_platform(
-                            platform, promised, &config, &origin,
+                            platform, promised, &config, &reference,
                         )?),
                         config,
                         layers,
@@ -53,7 +53,7 @@ impl Connection {
                 }
             }
         }
-        Err(self.limits.nested_too_deep(&origin))
+        Err(self.limits.nested_too_deep(&reference))
     }
 
     /// The document that the reference names.

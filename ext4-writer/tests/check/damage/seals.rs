@@ -21,7 +21,7 @@ fn fold16(register: u16, bytes: &[u8]) -> u16 {
 }
 
 /// What of a filesystem the sums depend on.
-struct Shape {
+struct Layout {
     uuid: [u8; 16],
     seed: u32,
     block: usize,
@@ -37,7 +37,7 @@ fn size(number: u64) -> usize {
     usize::try_from(number).unwrap()
 }
 
-fn shape(base: &[u8]) -> Shape {
+fn layout(base: &[u8]) -> Layout {
     let reader = Reader::open_unreplayed(base).unwrap();
     let facts = reader.superblock();
     let word = |place: usize| u32::from_le_bytes(base[place..place + 4].try_into().unwrap());
@@ -46,7 +46,7 @@ fn shape(base: &[u8]) -> Shape {
     } else {
         fold(u32::MAX, &facts.uuid)
     };
-    Shape {
+    Layout {
         uuid: facts.uuid,
         seed,
         block: size(facts.block_size),
@@ -61,59 +61,59 @@ fn shape(base: &[u8]) -> Shape {
 
 /// Sums what holds the field.
 pub(super) fn seal(base: &[u8], image: &mut [u8], field: &Field) {
-    let shape = shape(base);
+    let layout = layout(base);
     if let Seal::Journal { block } = field.seal {
-        journal(image, size(block) * shape.block);
+        journal(image, size(block) * layout.block);
         return;
     }
-    if !shape.has_sums && !shape.has_old_sums {
+    if !layout.has_sums && !layout.has_old_sums {
         return;
     }
     let reader = Reader::open_unreplayed(base).unwrap();
     match field.seal {
-        Seal::Descriptor(group) => descriptor(&shape, image, group),
-        _ if !shape.has_sums => {}
+        Seal::Descriptor(group) => descriptor(&layout, image, group),
+        _ if !layout.has_sums => {}
         Seal::Superblock => {
             let sum = fold(u32::MAX, &image[1024..1024 + 1020]);
             image[2044..2048].copy_from_slice(&sum.to_le_bytes());
         }
         Seal::BlockBitmap(group) => {
-            let start = size(reader.group(group).unwrap().block_bitmap) * shape.block;
-            let length = size(shape.clusters_per_group.into()) / 8;
-            let sum = fold(shape.seed, &image[start..start + length]);
-            bitmap_sum(&shape, image, (group, 0x18, 0x38), sum);
+            let start = size(reader.group(group).unwrap().block_bitmap) * layout.block;
+            let length = size(layout.clusters_per_group.into()) / 8;
+            let sum = fold(layout.seed, &image[start..start + length]);
+            bitmap_sum(&layout, image, (group, 0x18, 0x38), sum);
         }
         Seal::InodeBitmap(group) => {
-            let start = size(reader.group(group).unwrap().inode_bitmap) * shape.block;
-            let length = size(shape.inodes_per_group.into()) / 8;
-            let sum = fold(shape.seed, &image[start..start + length]);
-            bitmap_sum(&shape, image, (group, 0x1a, 0x3a), sum);
+            let start = size(reader.group(group).unwrap().inode_bitmap) * layout.block;
+            let length = size(layout.inodes_per_group.into()) / 8;
+            let sum = fold(layout.seed, &image[start..start + length]);
+            bitmap_sum(&layout, image, (group, 0x1a, 0x3a), sum);
         }
         Seal::Inode(number) => {
             let start = size(reader.inode_offset(number).unwrap());
-            inode(&shape, &mut image[start..start + shape.inode], number);
+            inode(&layout, &mut image[start..start + layout.inode], number);
         }
         Seal::Extents { inode, block } => {
-            let seed = inode_seed(&shape, &reader, image, inode);
-            let start = size(block) * shape.block;
-            extents(seed, &mut image[start..start + shape.block]);
+            let seed = inode_seed(&layout, &reader, image, inode);
+            let start = size(block) * layout.block;
+            extents(seed, &mut image[start..start + layout.block]);
         }
         Seal::Directory { inode, block } => {
-            let seed = inode_seed(&shape, &reader, image, inode);
-            let start = size(block) * shape.block;
-            directory(seed, &mut image[start..start + shape.block]);
+            let seed = inode_seed(&layout, &reader, image, inode);
+            let start = size(block) * layout.block;
+            directory(seed, &mut image[start..start + layout.block]);
         }
         Seal::Attributes { block } => {
-            let start = size(block) * shape.block;
-            let bytes = &mut image[start..start + shape.block];
+            let start = size(block) * layout.block;
+            let bytes = &mut image[start..start + layout.block];
             bytes[16..20].fill(0);
-            let sum = fold(fold(shape.seed, &block.to_le_bytes()), bytes);
+            let sum = fold(fold(layout.seed, &block.to_le_bytes()), bytes);
             bytes[16..20].copy_from_slice(&sum.to_le_bytes());
         }
         Seal::Orphans { inode, block } => {
-            let seed = inode_seed(&shape, &reader, image, inode);
-            let start = size(block) * shape.block;
-            let end = start + shape.block - 8;
+            let seed = inode_seed(&layout, &reader, image, inode);
+            let start = size(block) * layout.block;
+            let end = start + layout.block - 8;
             let sum = fold(fold(seed, &block.to_le_bytes()), &image[start..end]);
             image[end + 4..end + 8].copy_from_slice(&sum.to_le_bytes());
         }
@@ -130,40 +130,45 @@ fn extents(seed: u32, bytes: &mut [u8]) {
     }
 }
 
-fn descriptor(shape: &Shape, image: &mut [u8], group: u32) {
-    let first = if shape.block == 1024 { 2048 } else { shape.block };
-    let start = first + size(group.into()) * shape.descriptor;
-    let bytes = &mut image[start..start + shape.descriptor];
-    if shape.has_sums {
+fn descriptor(layout: &Layout, image: &mut [u8], group: u32) {
+    let first = if layout.block == 1024 { 2048 } else { layout.block };
+    let start = first + size(group.into()) * layout.descriptor;
+    let bytes = &mut image[start..start + layout.descriptor];
+    if layout.has_sums {
         bytes[0x1e..0x20].fill(0);
-        let sum = fold(fold(shape.seed, &group.to_le_bytes()), bytes);
+        let sum = fold(fold(layout.seed, &group.to_le_bytes()), bytes);
         bytes[0x1e..0x20].copy_from_slice(&sum.to_le_bytes()[..2]);
     } else {
-        let sum = fold16(fold16(u16::MAX, &shape.uuid), &group.to_le_bytes());
+        let sum = fold16(fold16(u16::MAX, &layout.uuid), &group.to_le_bytes());
         let sum = fold16(fold16(sum, &bytes[..0x1e]), &bytes[0x20..]);
         bytes[0x1e..0x20].copy_from_slice(&sum.to_le_bytes());
     }
 }
 
-fn bitmap_sum(shape: &Shape, image: &mut [u8], (group, low, high): (u32, usize, usize), sum: u32) {
-    let first = if shape.block == 1024 { 2048 } else { shape.block };
-    let start = first + size(group.into()) * shape.descriptor;
+fn bitmap_sum(
+    layout: &Layout,
+    image: &mut [u8],
+    (group, low, high): (u32, usize, usize),
+    sum: u32,
+) {
+    let first = if layout.block == 1024 { 2048 } else { layout.block };
+    let start = first + size(group.into()) * layout.descriptor;
     let sum = sum.to_le_bytes();
     image[start + low..start + low + 2].copy_from_slice(&sum[..2]);
-    if shape.descriptor == 64 {
+    if layout.descriptor == 64 {
         image[start + high..start + high + 2].copy_from_slice(&sum[2..]);
     }
-    descriptor(shape, image, group);
+    descriptor(layout, image, group);
 }
 
-fn inode(shape: &Shape, bytes: &mut [u8], number: u32) {
+fn inode(layout: &Layout, bytes: &mut [u8], number: u32) {
     let extra = if bytes.len() > 128 { u16::from_le_bytes([bytes[128], bytes[129]]) } else { 0 };
     let is_whole = bytes.len() > 128 && extra >= 4;
     bytes[0x7c..0x7e].fill(0);
     if is_whole {
         bytes[0x82..0x84].fill(0);
     }
-    let sum = fold(fold(shape.seed, &number.to_le_bytes()), &bytes[0x64..0x68]);
+    let sum = fold(fold(layout.seed, &number.to_le_bytes()), &bytes[0x64..0x68]);
     let sum = fold(sum, bytes).to_le_bytes();
     bytes[0x7c..0x7e].copy_from_slice(&sum[..2]);
     if is_whole {
@@ -171,10 +176,10 @@ fn inode(shape: &Shape, bytes: &mut [u8], number: u32) {
     }
 }
 
-fn inode_seed(shape: &Shape, reader: &Reader<&[u8]>, image: &[u8], number: u32) -> u32 {
+fn inode_seed(layout: &Layout, reader: &Reader<&[u8]>, image: &[u8], number: u32) -> u32 {
     let start = size(reader.inode_offset(number).unwrap());
     let generation = &image[start + 0x64..start + 0x68];
-    fold(fold(shape.seed, &number.to_le_bytes()), generation)
+    fold(fold(layout.seed, &number.to_le_bytes()), generation)
 }
 
 /// A block of entries with a tail, or else a node of an index.

@@ -12,7 +12,7 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
 /// What is added to a profile's features, or taken away.
-const WORDS: [&str; 27] = [
+const FEATURES: [&str; 27] = [
     "^has_journal",
     "^resize_inode",
     "^dir_index",
@@ -42,8 +42,8 @@ const WORDS: [&str; 27] = [
     "extra_isize",
 ];
 
-/// Words that no list may have.
-const REFUSED_WORDS: [&str; 7] =
+/// Features that no list may have.
+const REFUSED_FEATURES: [&str; 7] =
     ["^large_file", "bigalloc", "^extent", "casefold", "^filetype", "quota", "mmp"];
 
 /// Everything that is decided before the first operation.
@@ -51,15 +51,15 @@ const REFUSED_WORDS: [&str; 7] =
 pub(crate) struct Choice {
     profile: Profile,
     /// As after `mke2fs -O`.
-    words: Vec<&'static str>,
+    features: Vec<&'static str>,
     pub(crate) size: Size,
-    shape: Shape,
+    layout: Layout,
     room: Room,
-    words_of_the_superblock: Words,
+    superblock_fields: SuperblockFields,
 }
 
 #[derive(Debug, Clone)]
-struct Shape {
+struct Layout {
     block_size: u32,
     inode_size: u16,
     hash: DirectoryHash,
@@ -79,7 +79,7 @@ struct Room {
 }
 
 #[derive(Debug, Clone)]
-struct Words {
+struct SuperblockFields {
     label: Vec<u8>,
     last_mounted: Vec<u8>,
     uuid: Option<[u8; 16]>,
@@ -134,23 +134,23 @@ impl Choice {
     pub(crate) fn options(&self) -> Result<Options, Error> {
         let mut options = Options::for_profile(self.profile, self.size);
         options.size = self.size;
-        options.features = options.features.changed(&self.words.join(","))?;
-        let Shape { block_size, inode_size, hash, hashed_bytes, fill, .. } = self.shape;
+        options.features = options.features.changed(&self.features.join(","))?;
+        let Layout { block_size, inode_size, hash, hashed_bytes, fill, .. } = self.layout;
         (options.block_size, options.inode_size) = (block_size, inode_size);
         (options.directory_hash, options.hashed_bytes) = (hash, hashed_bytes);
         options.directory_fill = fill;
-        options.groups_per_flex = self.shape.groups_per_flex;
-        options.stable_placement = self.shape.stable_placement;
+        options.groups_per_flex = self.layout.groups_per_flex;
+        options.stable_placement = self.layout.stable_placement;
         (options.journal, options.reserved) = (self.room.journal, self.room.reserved);
         options.inodes = self.room.inodes;
         options.bytes_per_inode = self.room.bytes_per_inode;
         options.max_size = self.room.max_size;
-        let words = self.words_of_the_superblock.clone();
-        (options.label, options.last_mounted) = (words.label, words.last_mounted);
-        (options.uuid, options.hash_seed) = (words.uuid, words.hash_seed);
-        options.epoch = Timestamp::from_seconds(words.epoch);
-        (options.on_error, options.mount_options) = (words.on_error, words.mount_options);
-        [options.lazy_itable_init, options.lazy_journal_init] = words.lazy;
+        let fields = self.superblock_fields.clone();
+        (options.label, options.last_mounted) = (fields.label, fields.last_mounted);
+        (options.uuid, options.hash_seed) = (fields.uuid, fields.hash_seed);
+        options.epoch = Timestamp::from_seconds(fields.epoch);
+        (options.on_error, options.mount_options) = (fields.on_error, fields.mount_options);
+        [options.lazy_itable_init, options.lazy_journal_init] = fields.lazy;
         Ok(options)
     }
 
@@ -158,10 +158,10 @@ impl Choice {
     /// may find any of them first.
     pub(crate) fn refusals(&self) -> Vec<Refusal> {
         let mut refusals = Vec::new();
-        if self.words.contains(&"nonsense") {
+        if self.features.contains(&"nonsense") {
             refusals.push(Refusal::UnknownFeature);
         }
-        if self.words.iter().any(|word| REFUSED_WORDS.contains(word)) {
+        if self.features.iter().any(|word| REFUSED_FEATURES.contains(word)) {
             refusals.push(Refusal::RefusedFeature);
         }
         if let Ok(options) = self.options() {
@@ -305,12 +305,12 @@ fn mostly<T: Clone + std::fmt::Debug + 'static>(
 }
 
 fn lists() -> impl Strategy<Value = Vec<&'static str>> {
-    let words = vec(select(WORDS.to_vec()), 0..6);
-    let spoilt = [&REFUSED_WORDS[..], &["nonsense"]].concat();
-    (words, prop_oneof![40 => Just(None), 1 => select(spoilt).prop_map(Some)]).prop_map(
-        |(mut words, spoilt)| {
-            words.extend(spoilt);
-            words
+    let features = vec(select(FEATURES.to_vec()), 0..6);
+    let spoilt = [&REFUSED_FEATURES[..], &["nonsense"]].concat();
+    (features, prop_oneof![40 => Just(None), 1 => select(spoilt).prop_map(Some)]).prop_map(
+        |(mut features, spoilt)| {
+            features.extend(spoilt);
+            features
         },
     )
 }
@@ -330,7 +330,7 @@ fn sizes() -> impl Strategy<Value = Size> {
     ]
 }
 
-fn shapes() -> impl Strategy<Value = Shape> {
+fn layouts() -> impl Strategy<Value = Layout> {
     let hash = select(vec![DirectoryHash::HalfMd4, DirectoryHash::Tea]);
     let hashed_bytes = select(vec![HashedBytes::Signed, HashedBytes::Unsigned]);
     (
@@ -350,7 +350,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
         any::<bool>(),
     )
         .prop_map(
-            |(block_size, inode_size, hash, hashed_bytes, fill, groups_per_flex, stable)| Shape {
+            |(block_size, inode_size, hash, hashed_bytes, fill, groups_per_flex, stable)| Layout {
                 block_size,
                 inode_size,
                 hash,
@@ -396,7 +396,7 @@ fn rooms() -> impl Strategy<Value = Room> {
         })
 }
 
-fn words_of_the_superblock() -> impl Strategy<Value = Words> {
+fn superblock_fields() -> impl Strategy<Value = SuperblockFields> {
     let text = |most| vec(1_u8..=255, 0..=most);
     // Not `panic`: a kernel that finds an error would stop the machine of the tests. Not `uid16`,
     // `debug`, `journal_data` and `discard`: they change, or make noise of, what the kernel shows.
@@ -424,27 +424,29 @@ fn words_of_the_superblock() -> impl Strategy<Value = Words> {
         any::<[bool; 2]>(),
     )
         .prop_map(
-            |(label, last_mounted, uuid, hash_seed, epoch, on_error, mount_options, lazy)| Words {
-                label,
-                last_mounted,
-                uuid,
-                hash_seed,
-                epoch,
-                on_error,
-                mount_options: mount_options.into_iter().collect(),
-                lazy,
+            |(label, last_mounted, uuid, hash_seed, epoch, on_error, mount_options, lazy)| {
+                SuperblockFields {
+                    label,
+                    last_mounted,
+                    uuid,
+                    hash_seed,
+                    epoch,
+                    on_error,
+                    mount_options: mount_options.into_iter().collect(),
+                    lazy,
+                }
             },
         )
 }
 
 pub(crate) fn choices() -> impl Strategy<Value = Choice> {
-    (select(Profile::ALL.to_vec()), lists(), sizes(), shapes(), rooms(), words_of_the_superblock())
-        .prop_map(|(profile, words, size, shape, room, words_of_the_superblock)| Choice {
+    (select(Profile::ALL.to_vec()), lists(), sizes(), layouts(), rooms(), superblock_fields())
+        .prop_map(|(profile, features, size, layout, room, superblock_fields)| Choice {
             profile,
-            words,
+            features,
             size,
-            shape,
+            layout,
             room,
-            words_of_the_superblock,
+            superblock_fields,
         })
 }

@@ -1,4 +1,4 @@
-//! The words of the examples, as `mke2fs` and `banger` take them, and the file that they make.
+//! The arguments of the examples, as `mke2fs` and `banger` take them, and the file that they make.
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 pub(crate) const HELP: &str = "\
-words:
+options:
   --profile NAME       default, max, linux-4.14, grub-2.06, read-only
   -O [^]FEATURE[,...]  features to add or to leave out
   --size SIZE          4G, fit, fit+512M: fixed, or the smallest with so much free
@@ -34,11 +34,11 @@ pub(crate) fn exit(result: Result<()>) -> ExitCode {
 /// The free bytes for which a fitted image gets a free inode.
 const BYTES_PER_INODE: u64 = 8 << 10;
 
-/// The words that a command line had.
+/// The arguments that a command line had.
 #[derive(Debug, Default)]
-pub(crate) struct Words {
+pub(crate) struct Arguments {
     /// Those that are no option.
-    pub(crate) places: Vec<OsString>,
+    pub(crate) paths: Vec<OsString>,
     profile: Profile,
     features: Vec<String>,
     size: Option<Size>,
@@ -47,21 +47,21 @@ pub(crate) struct Words {
     label: Option<String>,
 }
 
-impl Words {
+impl Arguments {
     /// Reads the command line.
-    pub(crate) fn read(arguments: impl Iterator<Item = OsString>) -> Result<Self> {
-        let mut words = Self::default();
-        let mut arguments = arguments;
-        while let Some(argument) = arguments.next() {
-            let Some(option) = argument.to_str().filter(|word| word.starts_with('-')) else {
-                words.places.push(argument);
+    pub(crate) fn read(mut given: impl Iterator<Item = OsString>) -> Result<Self> {
+        let mut arguments = Self::default();
+        while let Some(argument) = given.next() {
+            let Some(option) = argument.to_str().filter(|argument| argument.starts_with('-'))
+            else {
+                arguments.paths.push(argument);
                 continue;
             };
-            let value = arguments.next().ok_or_else(|| format!("{option} needs a value"))?;
+            let value = given.next().ok_or_else(|| format!("{option} needs a value"))?;
             let value = value.to_str().ok_or_else(|| format!("{option}: not UTF-8"))?;
-            words.take(option, value).map_err(|error| format!("{option} {value}: {error}"))?;
+            arguments.take(option, value).map_err(|error| format!("{option} {value}: {error}"))?;
         }
-        Ok(words)
+        Ok(arguments)
     }
 
     fn take(&mut self, option: &str, value: &str) -> Result<()> {

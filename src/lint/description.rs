@@ -9,9 +9,9 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use crate::json::fold;
 use crate::source::Platform;
 
-/// What is said.
+/// What is description.
 #[derive(Default)]
-pub(super) struct Said {
+pub(super) struct Description {
     pub(super) platform: Option<Platform>,
     /// The program that the generated init starts, its PATH and its directory.
     pub(super) command: Option<String>,
@@ -20,7 +20,7 @@ pub(super) struct Said {
 }
 
 #[derive(serde::Deserialize)]
-struct Document {
+struct StoredDescription {
     platform: Option<String>,
     start: Option<Start>,
 }
@@ -32,10 +32,10 @@ struct Start {
     directory: String,
 }
 
-impl Said {
+impl Description {
     /// What a document says; one that is no description says nothing.
     pub(super) fn of(document: &[u8]) -> Self {
-        let Ok(Document { platform, start }) = serde_json::from_slice(document) else {
+        let Ok(StoredDescription { platform, start }) = serde_json::from_slice(document) else {
             return Self::default();
         };
         let platform = platform.and_then(|platform| platform.parse().ok());
@@ -87,22 +87,25 @@ mod tests {
 
     #[test]
     fn only_what_is_asked_for_is_kept_of_a_document() {
-        let said = Said::of(
+        let description = Description::of(
             br#"{"config":{"a":[1]},"platform":"linux/arm64","start":{"command":["run","x"],
             "environment":["PATH=/a","B=c","PATH=/b"],"directory":"/d","uid":5}}"#,
         );
-        assert_eq!(said.platform.unwrap().to_string(), "linux/arm64");
-        assert_eq!(said.command.as_deref(), Some("run"));
-        assert_eq!((said.path.as_deref(), said.directory.as_str()), (Some("/b"), "/d"));
+        assert_eq!(description.platform.unwrap().to_string(), "linux/arm64");
+        assert_eq!(description.command.as_deref(), Some("run"));
+        assert_eq!(
+            (description.path.as_deref(), description.directory.as_str()),
+            (Some("/b"), "/d")
+        );
         for nothing in ["", "5", r#"{"platform":5}"#, r#"{"start":{"command":5}}"#] {
-            let said = Said::of(nothing.as_bytes());
-            assert!(said.platform.is_none() && said.command.is_none(), "{nothing}");
+            let description = Description::of(nothing.as_bytes());
+            assert!(description.platform.is_none() && description.command.is_none(), "{nothing}");
         }
         // Words behind the first may be anything, and any number of things.
         let many = format!(
             r#"{{"start":{{"command":["run"{}],"environment":[],"directory":""}}}}"#,
             ",[]".repeat(100_000)
         );
-        assert_eq!(Said::of(many.as_bytes()).command.as_deref(), Some("run"));
+        assert_eq!(Description::of(many.as_bytes()).command.as_deref(), Some("run"));
     }
 }
