@@ -10,7 +10,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use banger::flatten::{FlattenOptions, Flattener};
-use banger::image::{FileSink, ImageSize, StagedFile};
+use banger::image::{FileSink, ImageSize, Interruption, StagedFile};
 use banger::layer::{LayerBlob, LayerStream, Limits};
 use ext4_writer::reader::Source;
 use ext4_writer::{Builder, Options, Sink, Size, Timestamp, WriteBehind};
@@ -34,7 +34,7 @@ fn main() -> Result<()> {
         diff_id: None,
     };
     let layer = LayerStream::open(layer, &limits)?;
-    let draft = StagedFile::create(Path::new(output), true)?;
+    let draft = StagedFile::create(Path::new(output), true, &Interruption::default())?;
     let file = draft.sink()?;
     let file = if is_synced { file } else { file.unhurried() };
     let sink = WriteBehind::new(Output { file, is_synced })?;

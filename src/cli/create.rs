@@ -19,6 +19,7 @@ use super::epoch::{now, source_date_epoch};
 use super::owners::owners;
 use super::pull::SourceParser;
 use super::registry::RegistryOptions;
+use super::signals::interruption;
 use super::source::SourceOptions;
 use crate::error::{Error, Result};
 use crate::image::{
@@ -170,6 +171,12 @@ fn parse_mode(text: &str) -> Result<u16> {
 }
 
 impl Create {
+    /// Whether a registry has the content.
+    pub(super) fn asks_a_registry(&self) -> bool {
+        let reference = self.seed.from.as_deref().map(source);
+        reference.is_some_and(|found| found.is_ok_and(|reference| !reference.is_local()))
+    }
+
     pub(super) fn run(self) -> Result<()> {
         let start = Instant::now();
         let report = self.output_options.report();
@@ -180,7 +187,7 @@ impl Create {
         }
         let origin = self.seed.from.as_deref().map(Origin::of).transpose()?;
         let made = match origin {
-            None => blank(self.spec(&checked)?.0)?,
+            None => empty(self.spec(&checked)?.0)?,
             Some(Origin::Copy(from)) => {
                 let copied = self.copied(from.clone(), &checked)?;
                 copied.caveats.iter().for_each(|line| report.warn(line));
@@ -224,6 +231,7 @@ impl Create {
             size,
             filesystem: filesystem.with_modest_growth(),
             root: Root { owner: self.owner, mode: self.mode },
+            interruption: interruption(),
         };
         Ok((spec, self.seed))
     }
@@ -253,12 +261,12 @@ fn size_of(checked: &CheckedOutput, filesystem: &Options) -> Result<Option<Image
     Ok(Some(ImageSize::Fixed(size)))
 }
 
-fn blank(disk: DiskSpec) -> Result<Created> {
-    let DiskSpec { output, target, replace, mut filesystem, root, size: _ } = disk;
+fn empty(disk: DiskSpec) -> Result<Created> {
+    let DiskSpec { output, target, replace, mut filesystem, root, interruption, size: _ } = disk;
     filesystem.epoch = source_date_epoch()?.unwrap_or_else(now);
-    let blank = EmptyDisk { output, target, replace, filesystem, root };
-    let made = blank.create()?;
-    Ok(Created::blank(&blank.output, &made, &blank.filesystem.label))
+    let empty = EmptyDisk { output, target, replace, filesystem, root, interruption };
+    let made = empty.create()?;
+    Ok(Created::empty(&empty.output, &made, &empty.filesystem.label))
 }
 
 fn seeded(disk: DiskSpec, seed: Seed, origin: ImageReference, report: Report) -> Result<Created> {

@@ -7,6 +7,7 @@ use ext4_writer::reader::Links;
 
 use super::OutputOptions;
 use super::epoch::source_date_epoch;
+use super::signals::interruption;
 use crate::cache::Cache;
 use crate::demo::DemoRegistry;
 use crate::error::{Error, Result};
@@ -23,7 +24,7 @@ pub(crate) struct Demo {
     /// The file to write
     #[arg(default_value = "demo.ext4")]
     output: PathBuf,
-    /// Replace OUTPUT if it exists
+    /// Replace OUTPUT if it exists; of a symbolic link the link, not what it leads to
     #[arg(long, help_heading = "Output")]
     force: bool,
     #[command(flatten)]
@@ -51,6 +52,7 @@ impl Demo {
         let mut request = Request::new(source, &self.output);
         request.registry.hosts = HostOptions { plain_http: true, ..HostOptions::default() };
         request.disk.replace = self.force;
+        request.disk.interruption = interruption();
         request.disk.size = ImageSize::Fit(8 << 20);
         request.disk.filesystem.label = b"demo".to_vec();
         request.memory = Memory { bytes: Memory::DEFAULT, layers: 1 };

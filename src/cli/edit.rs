@@ -15,6 +15,7 @@ use super::OutputOptions;
 use super::disk::{parse_mount_options, parse_on_error, parse_reserved, parse_uuid};
 use super::epoch::{now, source_date_epoch};
 use super::limits::Setting;
+use super::signals::interruption;
 use crate::edit::{Change, Identity, LayerOptions, Target};
 use crate::error::{Error, Result};
 use crate::image::{parse_bytes, random_uuid};
@@ -33,7 +34,7 @@ struct Undo {
 
 impl Undo {
     fn target(self, path: PathBuf) -> Target {
-        Target { path, undo: self.undo, is_trial: false }
+        Target { path, undo: self.undo, is_trial: false, interruption: interruption() }
     }
 
     fn open(self, path: PathBuf) -> Result<Change> {

@@ -97,7 +97,7 @@ pub(crate) fn run() -> ExitCode {
     // Arguments that make no sense end the program here, with exit code 2.
     let cli = Cli::parse();
     let report = cli.report();
-    match end_on_signals(report).and_then(|()| cli.run()) {
+    match end_on_signals(report, cli.fetches()).and_then(|()| cli.run()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             report.failed(&error);
@@ -121,6 +121,15 @@ impl Cli {
             Command::Cache(cache) => cache.report(),
             Command::Demo(demo) => demo.output_options.report(),
             Command::Limits => Report::default(),
+        }
+    }
+
+    /// Whether the command asks a registry for blobs.
+    fn fetches(&self) -> bool {
+        match &self.command {
+            Command::Image(ImageCommand::Pull(pull)) => pull.asks_a_registry(),
+            Command::Disk(create::DiskCommand::Create(create)) => create.asks_a_registry(),
+            _ => false,
         }
     }
 

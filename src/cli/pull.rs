@@ -12,6 +12,7 @@ use super::OutputOptions;
 use super::disk::Disk;
 use super::guest::GuestArguments;
 use super::owners::OwnerOptions;
+use super::signals::interruption;
 use super::source::SourceOptions;
 use crate::error::{Error, Result};
 use crate::image::{DiskSpec, OutputTarget, Root};
@@ -40,7 +41,7 @@ pub(crate) struct Pull {
     source_options: SourceOptions,
     #[command(flatten)]
     owners: OwnerOptions,
-    /// Replace OUTPUT if it exists
+    /// Replace OUTPUT if it exists; of a symbolic link the link, not what it leads to
     #[arg(long, help_heading = "Output")]
     force: bool,
     /// Check the finished filesystem before it gets its name
@@ -165,6 +166,11 @@ impl Pull {
         }
     }
 
+    /// Whether a registry has the image.
+    pub(super) fn asks_a_registry(&self) -> bool {
+        ImageReference::parse(&self.source).is_ok_and(|reference| !reference.is_local())
+    }
+
     /// Whether the argument says that a registry has the image.
     pub(super) fn names_a_registry(&self) -> bool {
         self.source.as_bytes().starts_with(b"docker://")
@@ -190,6 +196,7 @@ impl Pull {
             size: self.disk.size(),
             filesystem: self.disk.options()?,
             root: Root::default(),
+            interruption: interruption(),
         };
         self.inject.suits(&reference, self.source_options.registry.reads_standard_input())?;
         let request = self.source_options.request(reference, owners, disk)?;

@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 use std::fs;
 use std::process::exit;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
@@ -12,8 +12,14 @@ use signal_hook::iterator::Signals;
 
 use crate::cache::Cache;
 use crate::error::{Error, Result};
-use crate::image::interrupt;
+use crate::image::Interruption;
 use crate::report::Report;
+
+/// What a signal interrupts: signals are sent to a process, so it has one of these.
+pub(super) fn interruption() -> Interruption {
+    static OF_THE_PROCESS: OnceLock<Interruption> = OnceLock::new();
+    OF_THE_PROCESS.get_or_init(Interruption::default).clone()
+}
 
 /// Ends the program on SIGINT, SIGTERM and SIGHUP, without a trace of an unfinished output. A
 /// signal that was ignored when the program began stays so: nohup(1), and shells that start
@@ -21,19 +27,23 @@ use crate::report::Report;
 ///
 /// A write beyond the limit of a file's size fails from now on (`EFBIG`) instead of ending the
 /// program without a word: setrlimit(2), `RLIMIT_FSIZE`.
-pub(super) fn end_on_signals(report: Report) -> Result<()> {
+///
+/// `fetches` says whether the program asks a registry, so that the cache keeps what came.
+pub(super) fn end_on_signals(report: Report, fetches: bool) -> Result<()> {
     let cannot = |error| Error::io("cannot catch signals").with_source(error);
     flag::register(SIGXFSZ, Arc::default()).map_err(cannot)?;
     let ignored = ignored();
     let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !is_in(*signal, ignored));
     let mut signals = Signals::new(wanted).map_err(cannot)?;
     let end = move || {
-        let error = Error::interrupted("interrupted; what was fetched is kept for the next run");
+        let error = Error::interrupted("interrupted");
+        let kept = "what was fetched is kept for the next run";
+        let error = if fetches { error.with_hint(kept) } else { error };
         report.failed(&error);
         Cache::end();
         exit(error.exit_code().into());
     };
-    let wait = move || signals.forever().for_each(|_| interrupt(end));
+    let wait = move || signals.forever().for_each(|_| interruption().interrupt(end));
     let started = thread::Builder::new().name("signals".to_owned()).spawn(wait);
     started.map(drop).map_err(|error| Error::no_thread("cannot wait for signals", error))
 }

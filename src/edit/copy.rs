@@ -10,7 +10,9 @@ use ext4_writer::reader::{Links, ROOT_INODE};
 use super::Identity;
 use super::failure::failed;
 use crate::error::{Error, Result};
-use crate::image::{Draft, InPlace, OutputTarget, Root, copied_uuid, open_in_place};
+use crate::image::{
+    Draft, InPlace, Interruption, OutputTarget, Root, copied_uuid, open_in_place,
+};
 use crate::look::{Image, Summary};
 use crate::shown::path as shown;
 
@@ -34,6 +36,8 @@ pub(crate) struct Copy {
     pub(crate) root: Root,
     /// The time of the change.
     pub(crate) time: Timestamp,
+    /// What may end the work early.
+    pub(crate) interruption: Interruption,
 }
 
 /// How long a copy is to be.
@@ -76,7 +80,8 @@ impl Copy {
             CopySize::Same => length,
             CopySize::Exactly(bytes) | CopySize::Within(bytes) => bytes,
         };
-        let mut draft = Draft::open(&self.output, self.target.clone(), self.replace, asked)?;
+        let target = self.target.clone();
+        let mut draft = Draft::open(&self.output, target, self.replace, asked, &self.interruption)?;
         let bytes = draft.copy(&source, used(&image))?;
         let draft = self.change(draft, &identity)?;
         draft.publish()?;

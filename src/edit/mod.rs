@@ -13,7 +13,7 @@ use ext4_writer::reader::Source as _;
 use ext4_writer::{Metadata, MountOptions, OnError, Reserved, Timestamp};
 
 use crate::error::{Error, Result};
-use crate::image::{InPlace, open_in_place, undo_path, uninterrupted};
+use crate::image::{InPlace, Interruption, open_in_place, undo_path};
 use crate::shown::path as shown;
 use failure::failed;
 use place::{KeptUndo, Place};
@@ -31,6 +31,8 @@ pub(crate) struct Target {
     pub(crate) undo: Option<PathBuf>,
     /// Whether it is only tried, and nothing written.
     pub(crate) is_trial: bool,
+    /// What may end the work early.
+    pub(crate) interruption: Interruption,
 }
 
 impl Target {
@@ -62,7 +64,7 @@ impl Target {
     /// Replays the journal, takes back what a cut left of a change in place, and no more.
     pub(crate) fn recover(&self) -> Result<Recovered> {
         let (mut place, mut undo) = self.open()?;
-        uninterrupted(|| {
+        self.interruption.uninterrupted(|| {
             let undo: Option<&mut dyn Undo> = match &mut undo {
                 Some(undo) => Some(undo.as_mut()),
                 None => None,
@@ -198,7 +200,8 @@ impl Change {
     pub(crate) fn commit(self) -> Result<u64> {
         let Self { target, editor, .. } = self;
         let size = editor.size();
-        uninterrupted(|| editor.commit().map(drop).map_err(|error| target.failed(error)))?;
+        let commit = || editor.commit().map(drop).map_err(|error| target.failed(error));
+        target.interruption.uninterrupted(commit)?;
         Ok(size)
     }
 }

@@ -52,7 +52,8 @@ pub fn build(
     layers: impl Iterator<Item = Result<LayerStream>>,
 ) -> Result<StagedImage> {
     let start = Instant::now();
-    let (output, sink) = Output::open(&spec.output, spec.target.clone(), spec.replace)?;
+    let (output, sink) =
+        Output::open(&spec.output, spec.target.clone(), spec.replace, &spec.interruption)?;
     let sink = WriteBehind::new(sink).map_err(|error| {
         let output = spec.output.display();
         Error::no_thread(format!("cannot start a thread that writes {output}"), error)
@@ -91,7 +92,8 @@ pub fn build(
         flattening,
         finishing,
     };
-    Ok(StagedImage { output, replace: spec.replace, built })
+    let interruption = spec.interruption.clone();
+    Ok(StagedImage { output, replace: spec.replace, interruption, built })
 }
 
 fn finish(spec: &ImageSpec, mut builder: ImageBuilder) -> Result<Summary> {

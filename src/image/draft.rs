@@ -13,6 +13,7 @@ use rustix::fs::{SeekFrom, copy_file_range, seek};
 use rustix::io::Errno;
 
 use super::background_sync::BackgroundSync;
+use super::interruption::Interruption;
 use super::output::{self, Output, OutputTarget};
 use crate::error::{Error, Result};
 
@@ -47,10 +48,11 @@ impl Draft {
         target: OutputTarget,
         replace: bool,
         length: u64,
+        interruption: &Interruption,
     ) -> Result<Self> {
         output::check(path, &target, replace, Some(length))?;
         let is_device = matches!(target, OutputTarget::Device { .. });
-        let (output, mut sink) = Output::open(path, target, replace)?;
+        let (output, mut sink) = Output::open(path, target, replace, interruption)?;
         let file = output.file()?;
         let prepared = sink.prepare(Some(length)).and_then(|found| {
             if !is_device {

@@ -6,6 +6,7 @@ use ext4_writer::{Builder, Metadata, Options, Size, Summary};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::identity::Key;
+use super::interruption::Interruption;
 use super::output::{self, Output, OutputTarget};
 use super::refused::refused;
 use super::spec::Root;
@@ -24,6 +25,8 @@ pub struct EmptyDisk {
     pub filesystem: Options,
     /// Whose the root directory is.
     pub root: Root,
+    /// What may end the work early.
+    pub interruption: Interruption,
 }
 
 impl EmptyDisk {
@@ -39,7 +42,8 @@ impl EmptyDisk {
             Size::Fit { .. } => None,
         };
         output::check(&self.output, &self.target, self.replace, length)?;
-        let (output, sink) = Output::open(&self.output, self.target.clone(), self.replace)?;
+        let target = self.target.clone();
+        let (output, sink) = Output::open(&self.output, target, self.replace, &self.interruption)?;
         let mut builder = Builder::create(sink, options).map_err(refused)?;
         self.root.apply(&mut builder).map_err(refused)?;
         let root = builder.metadata(builder.root()).map_err(refused)?;

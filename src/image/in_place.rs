@@ -8,7 +8,6 @@ use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
 use rustix::io::Errno;
 
 use super::busy;
-use super::interruption::Uninterrupted;
 use crate::error::{Error, Result};
 use crate::shown::path as shown;
 
@@ -104,15 +103,6 @@ pub(crate) fn undo_path(path: &Path) -> Result<Option<PathBuf>> {
     let mut name = real.into_os_string();
     name.push(".undo");
     Ok(Some(name.into()))
-}
-
-/// Does what changes an image as a whole: a signal that ends the program waits for it, and comes
-/// too late if it succeeds.
-pub(crate) fn uninterrupted<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let mut section = Uninterrupted::begin();
-    let done = work()?;
-    section.published();
-    Ok(done)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use ext4_writer::{InitialContents, Sink};
 use super::checked_output::{content_of_device, occupied};
 use super::device::DiscardingSink;
 use super::file_sink::FileSink;
-use super::interruption::Uninterrupted;
+use super::interruption::Interruption;
 use super::sidecar;
 use super::staged_file::StagedFile;
 use super::writable::{check_length, check_output};
@@ -50,10 +50,11 @@ impl Output {
         path: &Path,
         target: OutputTarget,
         replace: bool,
+        interruption: &Interruption,
     ) -> Result<(Self, ImageSink)> {
         let staged = match target {
-            OutputTarget::File => StagedFile::create(path, replace)?,
-            OutputTarget::EmptyFile => StagedFile::create(path, true)?.over_nothing(),
+            OutputTarget::File => StagedFile::create(path, replace, interruption)?,
+            OutputTarget::EmptyFile => StagedFile::create(path, true, interruption)?.over_nothing(),
             OutputTarget::Device { device, overwrite, discard } => {
                 let cannot = |error| cannot_read(path, error);
                 let sink = device.try_clone().and_then(DiscardingSink::new).map_err(cannot)?;
@@ -99,7 +100,8 @@ impl Output {
         staged.inherit()?;
         description.as_ref().map_or(Ok(()), StagedFile::inherit)?;
         // Behind the staged files, so that it ends before they do.
-        let mut section = Uninterrupted::begin();
+        let interruption = staged.interruption().clone();
+        let mut section = interruption.hold_off();
         staged.refuse_taken()?;
         let before = sidecar::set_aside(staged.output())?;
         if let Err(error) = staged.name(&mut section) {

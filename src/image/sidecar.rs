@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use ext4_writer::Sink as _;
 
+use super::interruption::Interruption;
 use super::names::{rename_to_new, unused_name};
 use super::staged_file::StagedFile;
 use super::writable::check_output;
@@ -97,11 +98,16 @@ pub(super) fn check_old(output: &Path) -> Result<()> {
 }
 
 /// Writes a description that has no name yet.
-pub(super) fn prepare(output: &Path, replace: bool, document: &[u8]) -> Result<StagedFile> {
+pub(super) fn prepare(
+    output: &Path,
+    replace: bool,
+    interruption: &Interruption,
+    document: &[u8],
+) -> Result<StagedFile> {
     // Asked again, as it may have been changed since.
     check(output, replace)?;
     let path = path(output);
-    let staged = StagedFile::create(&path, replace)?;
+    let staged = StagedFile::create(&path, replace, interruption)?;
     let mut sink = staged.sink()?;
     sink.write_at(0, document).and_then(|()| sink.sync()).map_err(|error| {
         Error::of_write(format!("cannot write {}", path.display()), error.kind()).with_source(error)
@@ -229,7 +235,10 @@ mod tests {
         let sidecar = directory.path().join("disk.ext4.json");
         check(&output, true).unwrap();
         fs::write(&sidecar, r#"{ "mine": 1 }"#).unwrap();
-        for refused in [check(&output, true), prepare(&output, true, b"{}").map(drop)] {
+        for refused in [
+            check(&output, true),
+            prepare(&output, true, &Interruption::default(), b"{}").map(drop),
+        ] {
             let error = refused.unwrap_err();
             assert_eq!(error.exit_code(), 73, "{error}");
             assert!(error.to_string().contains("no description of an image"), "{error}");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use ext4_writer::{Builder, CountingSink, Options, Sink, Size, Timestamp};
 
 use super::identity::Key;
+use super::interruption::Interruption;
 use super::output::{self, OutputTarget};
 use super::refused::refused;
 use super::sidecar;
@@ -31,6 +32,8 @@ pub struct DiskSpec {
     pub filesystem: Options,
     /// Whose the root directory is, if not what its contents say.
     pub root: Root,
+    /// What may end the work early.
+    pub interruption: Interruption,
 }
 
 /// Whose the root directory is, where that is not what it would be otherwise.
@@ -88,6 +91,8 @@ pub struct ImageSpec {
     pub limits: Limits,
     /// What decompressing layers before their turn may take.
     pub memory: Memory,
+    /// What may end the work early.
+    pub interruption: Interruption,
 }
 
 impl ImageSpec {

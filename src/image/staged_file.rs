@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, fchmod, fchown};
 use rustix::io::Errno;
 
 use super::file_sink::FileSink;
-use super::interruption::{TemporaryName, Uninterrupted};
+use super::interruption::{Interruption, TemporaryName, Uninterrupted};
 use super::names::{directory_of, move_or_remove, rename_to_new, replace_by, unused_name};
 use super::writable::{check_output, exists, refuse_users};
 use crate::error::{Error, Result};
@@ -31,6 +31,7 @@ pub struct StagedFile {
     before: Option<Ownership>,
     /// Whether what is replaced must be an empty file.
     over_nothing: bool,
+    interruption: Interruption,
 }
 
 /// Whose a file is, and who may use it.
@@ -64,9 +65,9 @@ impl Ownership {
 
 impl StagedFile {
     /// A new file in the directory of `output`, which must not exist unless it may be replaced.
-    pub fn create(output: &Path, replace: bool) -> Result<Self> {
+    pub fn create(output: &Path, replace: bool, interruption: &Interruption) -> Result<Self> {
         check_output(output, replace)?;
-        Uninterrupted::begin().unpublish();
+        interruption.hold_off().unpublish();
         let directory = directory_of(output).to_owned();
         // What is replaced may be for its owner's eyes: so is the staged file until it has its mode.
         let before = Ownership::of(output).filter(|_| replace);
@@ -79,6 +80,7 @@ impl StagedFile {
             replace,
             before,
             over_nothing: false,
+            interruption: interruption.clone(),
         };
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::open(&directory, flags, Mode::from_raw_mode(mode)) {
@@ -87,7 +89,7 @@ impl StagedFile {
             Ok(_) | Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT)
                 if directory.is_dir() =>
             {
-                let (file, temporary) = named_file(output, mode)?;
+                let (file, temporary) = named_file(output, mode, interruption)?;
                 Ok(staged(file, Some(temporary)))
             }
             Ok(_) => Err(cannot_create(output, Errno::NOENT.into())),
@@ -114,12 +116,18 @@ impl StagedFile {
     /// Gives the file its name, for good: the directory is synced too.
     pub fn publish(mut self) -> Result<PathBuf> {
         self.inherit()?;
-        let mut section = Uninterrupted::begin();
+        let interruption = self.interruption.clone();
+        let mut section = interruption.hold_off();
         self.refuse_taken()?;
         self.name(&mut section)?;
         drop(section);
         self.sync_directory()?;
         Ok(std::mem::take(&mut self.output))
+    }
+
+    /// What may end the work on it early.
+    pub(super) fn interruption(&self) -> &Interruption {
+        &self.interruption
     }
 
     /// Where the file is going to be.
@@ -154,7 +162,7 @@ impl StagedFile {
     }
 
     /// Gives the file its name, or leaves everything as it was.
-    pub(super) fn name(&mut self, section: &mut Uninterrupted) -> Result<()> {
+    pub(super) fn name(&mut self, section: &mut Uninterrupted<'_>) -> Result<()> {
         let named = match (self.temporary.take(), self.replace) {
             (Some(temporary), replace) => {
                 let way = if replace { replace_by } else { rename_to_new };
@@ -209,12 +217,16 @@ fn cannot_create(output: &Path, error: io::Error) -> Error {
     Error::cannot_create(format!("cannot create {}", output.display())).with_source(error)
 }
 
-fn named_file(output: &Path, mode: u32) -> Result<(File, TemporaryName)> {
+fn named_file(
+    output: &Path,
+    mode: u32,
+    interruption: &Interruption,
+) -> Result<(File, TemporaryName)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(mode);
     let make = || unused_name(output, |path| options.open(path));
     let (temporary, file) =
-        TemporaryName::make(make).map_err(|error| cannot_create(output, error))?;
+        TemporaryName::make(interruption, make).map_err(|error| cannot_create(output, error))?;
     Ok((file, temporary))
 }
 
@@ -224,11 +236,15 @@ mod tests {
 
     use super::*;
 
+    fn create(output: &Path, replace: bool) -> Result<StagedFile> {
+        StagedFile::create(output, replace, &Interruption::default())
+    }
+
     #[test]
-    fn a_draft_has_no_name_before_it_is_published() {
+    fn a_staged_file_has_no_name_before_it_is_published() {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("a.ext4");
-        let staged = StagedFile::create(&output, false).unwrap();
+        let staged = create(&output, false).unwrap();
         staged.sink().unwrap().write_at(0, b"hello").unwrap();
         assert!(!output.exists());
         staged.publish().unwrap();
@@ -240,13 +256,13 @@ mod tests {
     fn nothing_is_replaced_without_being_asked() {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("a.ext4");
-        let staged = StagedFile::create(&output, false).unwrap();
+        let staged = create(&output, false).unwrap();
         fs::write(&output, b"mine").unwrap();
-        assert_eq!(StagedFile::create(&output, false).unwrap_err().exit_code(), 73);
+        assert_eq!(create(&output, false).unwrap_err().exit_code(), 73);
         assert_eq!(staged.publish().unwrap_err().exit_code(), 73);
         assert_eq!(fs::read(&output).unwrap(), b"mine");
 
-        let forced = StagedFile::create(&output, true).unwrap();
+        let forced = create(&output, true).unwrap();
         forced.sink().unwrap().write_at(0, b"new").unwrap();
         forced.publish().unwrap();
         assert_eq!(fs::read(&output).unwrap(), b"new");
@@ -258,12 +274,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("x".repeat(255));
         for content in [b"one", b"two"] {
-            let staged = StagedFile::create(&output, true).unwrap();
+            let staged = create(&output, true).unwrap();
             staged.sink().unwrap().write_at(0, content).unwrap();
             staged.publish().unwrap();
             assert_eq!(fs::read(&output).unwrap(), content);
         }
-        let (_file, temporary) = named_file(&output, 0o600).unwrap();
+        let (_file, temporary) = named_file(&output, 0o600, &Interruption::default()).unwrap();
         assert!(temporary.path().exists());
     }
 
@@ -281,10 +297,10 @@ mod tests {
     }
 
     #[test]
-    fn a_named_draft_is_removed_with_its_name() {
+    fn a_temporary_file_is_removed_with_its_name() {
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("a.ext4");
-        let (_file, temporary) = named_file(&output, 0o600).unwrap();
+        let (_file, temporary) = named_file(&output, 0o600, &Interruption::default()).unwrap();
         assert!(temporary.path().exists());
         drop(temporary);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
@@ -294,8 +310,8 @@ mod tests {
     fn an_output_that_cannot_be_is_refused_early() {
         let directory = tempfile::tempdir().unwrap();
         let missing = directory.path().join("no/such/a.ext4");
-        assert_eq!(StagedFile::create(&missing, false).unwrap_err().exit_code(), 73);
-        assert_eq!(StagedFile::create(directory.path(), true).unwrap_err().exit_code(), 73);
+        assert_eq!(create(&missing, false).unwrap_err().exit_code(), 73);
+        assert_eq!(create(directory.path(), true).unwrap_err().exit_code(), 73);
         assert_eq!(check_output(Path::new("/"), false).unwrap_err().exit_code(), 2);
     }
 }

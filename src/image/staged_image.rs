@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use ext4_writer::{Metadata, Summary};
 use uuid::Uuid;
 
+use super::interruption::Interruption;
 use super::output::Output;
 use super::sidecar;
 use crate::digest::Digest;
@@ -45,6 +46,7 @@ pub struct Built {
 pub struct StagedImage {
     pub(super) output: Output,
     pub(super) replace: bool,
+    pub(super) interruption: Interruption,
     pub(super) built: Built,
 }
 
@@ -61,7 +63,7 @@ impl StagedImage {
         let described = match &self.built.description {
             Some(description) => {
                 let document = description.sidecar(self.facts())?;
-                Some(sidecar::prepare(output, self.replace, &document)?)
+                Some(sidecar::prepare(output, self.replace, &self.interruption, &document)?)
             }
             None => None,
         };

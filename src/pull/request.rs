@@ -7,7 +7,7 @@ use ext4_writer::{Options, Profile, Size, Timestamp};
 use super::guest::GuestOptions;
 use crate::cache::Cache;
 use crate::flatten::LayerSemantics;
-use crate::image::{DiskSpec, ImageSize, ImageSpec, OutputTarget, Root};
+use crate::image::{DiskSpec, ImageSize, ImageSpec, Interruption, OutputTarget, Root};
 use crate::inject::{Addition, Owners};
 use crate::layer::Memory;
 use crate::source::{self, ImageReference, Platform};
@@ -62,6 +62,7 @@ impl Request {
             size: ImageSize::default(),
             filesystem: Options::for_profile(Profile::default(), size),
             root: Root::default(),
+            interruption: Interruption::default(),
         };
         Self::for_disk(source, disk)
     }
@@ -91,7 +92,8 @@ impl Request {
 
     /// The image as far as it is known before its source was asked.
     pub(super) fn spec(&self) -> ImageSpec {
-        let DiskSpec { output, target, replace, size, filesystem, root } = self.disk.clone();
+        let DiskSpec { output, target, replace, size, filesystem, root, interruption } =
+            self.disk.clone();
         ImageSpec {
             output,
             target,
@@ -108,6 +110,7 @@ impl Request {
             strict: self.strict,
             limits: self.registry.limits.layer.clone(),
             memory: self.memory,
+            interruption,
         }
     }
 }

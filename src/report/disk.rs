@@ -51,7 +51,7 @@ pub(crate) struct Original {
 impl Created {
     /// An empty filesystem in a new file.
     #[must_use]
-    pub(crate) fn blank(path: &Path, made: &MadeDisk, label: &[u8]) -> Self {
+    pub(crate) fn empty(path: &Path, made: &MadeDisk, label: &[u8]) -> Self {
         Self::new(Image::new(path, &made.summary, label), &made.root)
     }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Create, output_target};
 use crate::cli::epoch::{now, source_date_epoch};
+use crate::cli::signals::interruption;
 use crate::edit::{Copied, Copy, CopySize};
 use crate::error::{Error, Result};
 use crate::image::{CheckedOutput, ImageSize, OutputKind, Root, random_uuid};
@@ -37,6 +38,7 @@ impl Create {
             identity,
             root: Root { owner: self.owner, mode: self.mode },
             time: epoch.unwrap_or_else(now),
+            interruption: interruption(),
         };
         copy.run()
     }

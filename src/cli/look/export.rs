@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{ImageLocation, OutputOptions};
+use crate::cli::signals::interruption;
 use crate::error::{Error, Result};
 use crate::image::StagedFile;
 use crate::look::{Image, export};
@@ -65,12 +66,12 @@ impl Export {
             let message = format!("the archive {path} would replace the image {name} itself");
             return Err(Error::usage(message).with_hint("name another file by --output"));
         }
-        let draft = StagedFile::create(path, self.force)?;
+        let staged = StagedFile::create(path, self.force, &interruption())?;
         let unwritten = |error: io::Error| {
             Error::of_write(format!("cannot write {}", path.display()), error.kind())
                 .with_source(error)
         };
-        let mut out = BufWriter::with_capacity(1 << 20, draft.file()?);
+        let mut out = BufWriter::with_capacity(1 << 20, staged.file()?);
         let exported = {
             let progress = report.progress(used(&image));
             let (_, exported) =
@@ -79,7 +80,7 @@ impl Export {
         };
         out.flush().map_err(unwritten)?;
         out.get_ref().sync_all().map_err(unwritten)?;
-        let path = draft.publish()?;
+        let path = staged.publish()?;
         report.exported(&image, path.display().to_string(), &exported)?;
         Ok(0)
     }
