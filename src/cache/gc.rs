@@ -193,10 +193,10 @@ impl Cache {
     }
 }
 
-/// Removes a file, or an empty directory that has a blob's name.
+/// Removes a file, or a directory that has a blob's name.
 fn remove(path: &Path) -> std::io::Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::IsADirectory => fs::remove_dir(path),
+        Err(error) if error.kind() == ErrorKind::IsADirectory => fs::remove_dir_all(path),
         removed => removed,
     }
 }
@@ -395,8 +395,12 @@ mod tests {
         fs::create_dir(&partial).unwrap();
         fs::write(partial.join("x.part"), "hel").unwrap();
         assert_eq!(fixture.kinds(), ["damaged", "unfinished"]);
-        assert_eq!(fixture.prune(None, None), [digest]);
+        assert_eq!(fixture.prune(None, None), std::slice::from_ref(&digest));
         assert_eq!(fixture.kinds(), ["unfinished"]);
+        let directory = fixture.cache.blob_path(&digest).with_extension("corrupt");
+        fs::create_dir_all(directory.join("not/empty")).unwrap();
+        assert_eq!(fixture.prune(None, None), [digest]);
+        assert!(!directory.exists());
         fixture.age(&partial.join("x.part"), 8);
         fixture.prune(Some(day(7)), None);
         assert_eq!(fixture.kinds(), [""; 0]);

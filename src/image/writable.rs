@@ -28,6 +28,11 @@ pub fn check_output(output: &Path, replace: bool) -> Result<()> {
             output.display()
         ))
         .with_hint("name a file in it")),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            let (output, parent) = (output.display(), directory_of(output).display());
+            let message = format!("cannot create {output}: {parent} is not a directory");
+            Err(Error::cannot_create(message).with_hint("name a file in a directory"))
+        }
         Ok(_) if !replace => Err(exists(output)),
         Ok(found) if !found.is_file() && !found.is_symlink() => Err(Error::cannot_create(format!(
             "cannot replace {}: it is not a regular file",

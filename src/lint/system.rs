@@ -130,10 +130,12 @@ impl<S: Source> Look<'_, S> {
         }
         let content = self.tree.read(RESOLV_CONF, MAX_FILE)?.unwrap_or_default();
         if !content.split(|byte| *byte == b'\n').any(names_a_server) {
-            let message = "it says no name server: names will not be found";
+            let is_there = self.tree.is_there(RESOLV_CONF)?;
+            let what = if is_there { "it says no name server" } else { "there is no such file" };
+            let message = format!("{what}: names will not be found");
             let hint = if self.has_generated_init {
                 "give the kernel ip=dhcp, or add a DHCP client (dhclient, dhcpcd, udhcpc) or the file"
-            } else if self.is_systemd()? && self.tree.is_there(RESOLV_CONF)? {
+            } else if self.is_systemd()? && is_there {
                 "remove it, so that systemd-tmpfiles can make its link, or write a name server"
             } else {
                 "add one by --add, or a service that writes it"

@@ -112,6 +112,10 @@ fn a_directory_that_is_missing_cannot_hold_an_output() {
     fs::create_dir(bench.path("directory")).unwrap();
     let result = bench.run(["image", "pull", &reference, "directory", "--force"]);
     assert_eq!(result.status.code(), Some(73), "{}", judge::text(&result));
+    fs::write(bench.path("file"), "").unwrap();
+    let result = bench.run(["image", "pull", &reference, "file/disk.ext4"]);
+    assert_eq!(result.status.code(), Some(73), "{}", judge::text(&result));
+    assert!(judge::text(&result).contains("file is not a directory; name a file in a directory"));
 }
 
 #[test]

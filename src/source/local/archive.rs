@@ -95,12 +95,13 @@ impl IndexedArchive {
             let path = excerpt(&String::from_utf8_lossy(&entry.path));
             Error::bad_data(format!("cannot use {path} in {}: {why}", self.name))
         };
+        let no_part = |why: &str| refuse(why).with_hint("a root filesystem is tar:FILE");
         let path = clean(&[], &entry.path).ok_or_else(|| refuse("it leads out of the archive"))?;
         let outside = || refuse("its target is outside of the archive");
         let member = match entry.kind {
             EntryKind::Directory => Member::Directory,
             EntryKind::Regular if entry.segments.is_some() => {
-                return Err(refuse("it is stored as a sparse file"));
+                return Err(no_part("it is stored as a sparse file"));
             }
             EntryKind::Regular => {
                 if start.checked_add(entry.size).is_none_or(|end| end > length) {
@@ -115,7 +116,7 @@ impl IndexedArchive {
                 let directory = path.get(..last).unwrap_or_default();
                 Member::Link(clean(directory, &entry.link).ok_or_else(outside)?)
             }
-            kind => return Err(refuse(&format!("a {kind} has no place in it"))),
+            kind => return Err(no_part(&format!("a {kind} has no place in it"))),
         };
         // Of two with one name the last counts, as for tar, docker load and podman: `tar -r`
         // replaces so. What is read is verified by its digest, or by its diff ID.
@@ -235,7 +236,10 @@ mod tests {
             (Forge::new().symlink("a", "/etc/shadow").finish(), "outside"),
             (Forge::new().symlink("a/b", "../../x").finish(), "outside"),
             (Forge::new().hard_link("a", "../x").finish(), "outside"),
-            (Forge::new().device(b'3', b"a", 1, 3).finish(), "has no place"),
+            (
+                Forge::new().device(b'3', b"a", 1, 3).finish(),
+                "has no place in it; a root filesystem is tar:FILE",
+            ),
             (cut[..3000].to_vec(), "ends inside"),
             (vec![7; 2048], "cannot read"),
         ] {
