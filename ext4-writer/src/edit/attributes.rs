@@ -324,8 +324,8 @@ fn split(all: Vec<Held>, (inode, block): (usize, usize)) -> EditResult<Places> {
         return Ok(places);
     }
     // The largest into the block first: the small ones fill what is left of the inode.
-    let mut left = inode - size(places.inode.get(..reserved).unwrap_or_default());
     places.inode.truncate(reserved);
+    let mut left = inode - size(&places.inode);
     places.block.clear();
     let mut order: Vec<&Held> = others.iter().collect();
     order.sort_by_key(|one| std::cmp::Reverse(one.size()));

@@ -12,7 +12,7 @@ use crate::edit::open::{flagged, sync, write_superblock};
 use crate::edit::overlay::write;
 use crate::edit::undo::{self, InPlace, Undo};
 use crate::error::internal;
-use crate::format::units::{BlockCount, BlockIndex};
+use crate::format::units::{BlockCount, BlockIndex, length};
 use crate::reader;
 use crate::reader::device::Device as Blocks;
 use crate::reader::layout::{Layout, SUPERBLOCK_OFFSET};
@@ -156,7 +156,7 @@ fn put_superblock(
     bytes: &[u8],
 ) -> EditResult<()> {
     let missing = internal("the superblock is among the changes");
-    let start = usize::try_from(SUPERBLOCK_OFFSET % block).unwrap_or_default();
+    let start = length(SUPERBLOCK_OFFSET % block)?;
     let holder = changed.get_mut(&(SUPERBLOCK_OFFSET / block)).ok_or(missing)?;
     let missing = internal("the superblock is within its block");
     holder.get_mut(start..start + bytes.len()).ok_or(missing)?.copy_from_slice(bytes);

@@ -90,7 +90,8 @@ impl Writing {
             if self.buffer.len() < end {
                 self.buffer.resize(end, 0);
             }
-            fill(self.buffer.get_mut(self.filled..end).unwrap_or_default())?;
+            let room = self.buffer.get_mut(self.filled..end);
+            fill(room.ok_or(internal("the buffer holds what is added"))?)?;
             self.filled = end;
             left -= widen(piece);
             if self.filled == PIECE {

@@ -62,6 +62,12 @@ impl Slot {
     pub(crate) fn used(&self) -> usize {
         if self.target.inode == 0 { 0 } else { entry_size(self.name.len()) }
     }
+
+    /// Its name in the block that it is of.
+    pub(crate) fn name_in<'a>(&self, bytes: &'a [u8]) -> EditResult<&'a [u8]> {
+        let name = bytes.get(self.name.clone());
+        Ok(name.ok_or(internal("the name of a checked entry is in its block"))?)
+    }
 }
 
 impl Directory {

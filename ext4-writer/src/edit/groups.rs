@@ -11,6 +11,7 @@ use crate::edit::filesystem::Filesystem;
 use crate::edit::group::Group;
 use crate::error::internal;
 use crate::format::checksum::unsummed;
+use crate::format::units::length;
 use crate::reader::{Part, ReadError, groups, space};
 use crate::record::feature::Feature;
 use crate::record::group::GroupDescriptor;
@@ -104,13 +105,13 @@ impl<D: Device> Filesystem<D> {
 
     pub(crate) fn seal_group(&mut self, mut group: Group) -> EditResult<()> {
         if let Some(bytes) = group.blocks.take().filter(|_| group.blocks_changed) {
-            let sum = self.bitmap_sum(&bytes, self.layout.clusters_per_group);
+            let sum = self.bitmap_sum(&bytes, self.layout.clusters_per_group)?;
             group.record.block_bitmap_csum_lo = U16::new(low16(sum));
             group.record.block_bitmap_csum_hi = U16::new(high16(sum));
             self.put(group.block_bitmap, &unsummed(bytes))?;
         }
         if let Some(bytes) = group.inodes.take().filter(|_| group.inodes_changed) {
-            let sum = self.bitmap_sum(&bytes, self.layout.inodes_per_group.into());
+            let sum = self.bitmap_sum(&bytes, self.layout.inodes_per_group.into())?;
             group.record.inode_bitmap_csum_lo = U16::new(low16(sum));
             group.record.inode_bitmap_csum_hi = U16::new(high16(sum));
             self.put(group.inode_bitmap, &unsummed(bytes))?;
@@ -129,9 +130,12 @@ impl<D: Device> Filesystem<D> {
         self.patch(offset, &bytes)
     }
 
-    fn bitmap_sum(&self, bytes: &[u8], bits: u64) -> u32 {
-        let covered = usize::try_from(bits / 8).unwrap_or(usize::MAX);
-        self.layout.seed.bitmap(bytes.get(..covered).unwrap_or(bytes))
+    fn bitmap_sum(&self, bytes: &[u8], bits: u64) -> EditResult<u32> {
+        let covered = bytes.get(..length(bits / 8)?);
+        Ok(self
+            .layout
+            .seed
+            .bitmap(covered.ok_or(internal("the bits of a group are in its bitmap"))?))
     }
 
     /// Goes through all descriptors once: counts what is free, and gathers what no file may have.
@@ -161,7 +165,7 @@ pub(crate) fn pad(bytes: &mut [u8], length: u64) {
     for (place, byte) in (0u64..).step_by(8).zip(bytes.iter_mut()) {
         let inside = length.saturating_sub(place).min(8);
         // All eight bits are the group's, or so many of them.
-        *byte |= u8::try_from(0xff_u32 << inside & 0xff).unwrap_or_default();
+        *byte |= if inside < 8 { u8::MAX << inside } else { 0 };
     }
 }
 

@@ -32,7 +32,7 @@ const LEAST: u64 = 50;
 struct Target {
     blocks: u64,
     groups: u32,
-    /// The blocks of descriptors that are taken from those held back.
+    /// The blocks of descriptors that are taken from those reserved.
     taken: u64,
 }
 
@@ -50,7 +50,7 @@ impl<D: Device> Filesystem<D> {
         self.lengthen_last(last, before)?;
         self.fresh.add(old_blocks, target.blocks);
         for number in old_descriptors..self.descriptor_blocks() {
-            // What was held back had a list of its copies.
+            // What was reserved had a list of its copies.
             let place = self.layout.first_data_block + 1 + number;
             self.put(place, &unsummed(vec![0; self.layout.block.len()]))?;
         }
@@ -124,7 +124,7 @@ impl<D: Device> Filesystem<D> {
             if self.has(Feature::RESIZE_INODE) { layout.reserved_descriptor_blocks } else { 0 };
         if taken > held {
             let what = format!("an image to {blocks} blocks");
-            let reason = "too few blocks are held back for descriptors; mounted, resize2fs grows it \
+            let reason = "too few blocks are reserved for descriptors; mounted, resize2fs grows it \
                 by the feature meta_bg";
             return Err(refused(what, reason));
         }
@@ -175,7 +175,9 @@ impl<D: Device> Filesystem<D> {
         let high = u64::from(self.superblock.r_blocks_count_hi.get()) << 32;
         let reserved = if self.has(Feature::BIT_64) { low | high } else { low };
         let scaled = u128::from(reserved) * u128::from(target.blocks) / u128::from(old.max(1));
-        self.set_reserved_blocks(u64::try_from(scaled).unwrap_or(reserved));
+        let scaled =
+            u64::try_from(scaled).map_err(|_| internal("a share of the blocks is no more"))?;
+        self.set_reserved_blocks(scaled);
         let layout = &mut self.layout;
         (layout.blocks, layout.groups) = (target.blocks, target.groups);
         layout.inodes = target.groups * layout.inodes_per_group;
@@ -187,7 +189,7 @@ impl<D: Device> Filesystem<D> {
         }
         superblock.inodes_count = U32::new(self.layout.inodes);
         let held = u16::try_from(self.layout.reserved_descriptor_blocks);
-        superblock.reserved_gdt_blocks = held.map_err(|_| FEWER_ARE_HELD_BACK)?.into();
+        superblock.reserved_gdt_blocks = held.map_err(|_| FEWER_ARE_RESERVED)?.into();
         Ok(())
     }
 
@@ -219,7 +221,8 @@ impl<D: Device> Filesystem<D> {
         let inodes = self.layout.inodes_per_group;
         let mut group = Group::at(number, [start + base, start + base + 1, start + base + 2]);
         let free = length.checked_sub(own).and_then(|free| u32::try_from(free).ok());
-        group.set_free_blocks(free.ok_or(GROUPS_ARE_SHORT)?);
+        let free = free.ok_or(GROUPS_ARE_SHORT)?;
+        group.set_free_blocks(free);
         group.set_free_inodes(inodes);
         if self.has_group_sums() {
             group.set_unused_inodes(inodes);
@@ -251,7 +254,7 @@ impl<D: Device> Filesystem<D> {
             group.inodes = Some(bitmap);
         }
         self.system.add(start, start + own);
-        self.free_blocks += u64::from(free.unwrap_or_default());
+        self.free_blocks += u64::from(free);
         self.free_inodes += u64::from(inodes);
         let overhead = u64::from(self.superblock.overhead_clusters.get());
         // 0 says that nobody counted.
@@ -261,7 +264,7 @@ impl<D: Device> Filesystem<D> {
         self.seal_group(group)
     }
 
-    /// Makes the lists of blocks held back for descriptors anew.
+    /// Makes the lists of blocks reserved for descriptors anew.
     ///
     /// Source: e2fsprogs, `lib/ext2fs/res_gdt.c`, `ext2fs_create_resize_inode`.
     fn set_resize_map(&mut self) -> EditResult<()> {
@@ -283,8 +286,8 @@ impl<D: Device> Filesystem<D> {
         let mut list = vec![U32::ZERO; self.layout.block.len() / size_of::<U32>()];
         for number in first..first + held {
             let place = self.layout.first_data_block + 1 + number;
-            let slot = usize::try_from(number % addresses).map_err(|_| FEWER_ARE_HELD_BACK)?;
-            *list.get_mut(slot).ok_or(FEWER_ARE_HELD_BACK)? = U32::new(low32(place));
+            let slot = usize::try_from(number % addresses).map_err(|_| FEWER_ARE_RESERVED)?;
+            *list.get_mut(slot).ok_or(FEWER_ARE_RESERVED)? = U32::new(low32(place));
             let mut block = vec![0; self.layout.block.len()];
             for (target, start) in block.chunks_mut(4).zip(&copies) {
                 target.copy_from_slice(&low32(start + 1 + number).to_le_bytes());
@@ -299,5 +302,5 @@ impl<D: Device> Filesystem<D> {
     }
 }
 
-const FEWER_ARE_HELD_BACK: Error = internal("no more blocks are held back than the format allows");
+const FEWER_ARE_RESERVED: Error = internal("no more blocks are reserved than the format allows");
 const GROUPS_ARE_SHORT: Error = internal("a group has room for what is its own");

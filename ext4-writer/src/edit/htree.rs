@@ -344,12 +344,11 @@ impl<D: Device> Filesystem<D> {
         let leaf = u64::from(node.pointer()?.block);
         let bytes = self.read_leaf(directory, leaf)?;
         let slots = self.slots(&bytes, directory.part(leaf))?;
-        let name_of = |slot: &Slot| bytes.get(slot.name.clone()).unwrap_or_default();
         let mut ordered: Vec<(u32, Slot)> = slots
             .into_iter()
             .filter(|slot| slot.target.inode != 0)
-            .map(|slot| (hasher.of(name_of(&slot)), slot))
-            .collect();
+            .map(|slot| Ok((hasher.of(slot.name_in(&bytes)?), slot)))
+            .collect::<EditResult<_>>()?;
         ordered.sort_by_key(|(hash, _)| *hash);
         let upper = ordered.split_off(middle(&ordered, self.layout.block.len())?);
         let (Some((last, _)), Some((first, _))) = (ordered.last(), upper.first()) else {
@@ -371,7 +370,7 @@ impl<D: Device> Filesystem<D> {
         let mut bytes = self.empty_leaf()?;
         let (mut at, mut last) = (0, 0);
         for slot in slots {
-            let name = from.get(slot.name.clone()).unwrap_or_default();
+            let name = slot.name_in(from)?;
             put_entry(&mut bytes, at, slot.used(), (name, slot.target))?;
             (last, at) = (at, at + slot.used());
         }

@@ -201,7 +201,7 @@ impl<D: Device> Filesystem<D> {
         for level in 0..LEVELS {
             let span = per.saturating_pow(u32::try_from(level).unwrap_or(u32::MAX) + 1);
             let end = blocks.partition_point(|(at, _)| *at < first.saturating_add(span));
-            let part = blocks.get(from..end).unwrap_or_default();
+            let part = blocks.get(from..end).ok_or(internal("the blocks of a file ascend"))?;
             if !part.is_empty() {
                 let node = self.address_block(part, first, level, &mut free)?;
                 put_address(&mut root, DIRECT + widen(level), node)?;

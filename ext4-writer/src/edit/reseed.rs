@@ -13,7 +13,7 @@ use crate::edit::device::Device;
 use crate::edit::error::EditResult;
 use crate::edit::filesystem::Filesystem;
 use crate::edit::groups::is_set;
-use crate::error::internal;
+use crate::error::{Error, internal};
 use crate::format::checksum::{FsSeed, InodeSeed, fold, has_whole_sum};
 use crate::format::units::widen;
 use crate::format::units::{BlockIndex, InodeNumber};
@@ -181,7 +181,7 @@ impl<D: Device> Filesystem<D> {
         let entries = verify_entries(found.seed, &bytes, part);
         if entries.is_ok() {
             let tail = bytes.len() - size_of::<Tail>();
-            let sum = new.sum(bytes.get(..tail).unwrap_or_default());
+            let sum = new.sum(bytes.get(..tail).ok_or(TAIL_IS_INSIDE)?);
             return self.put_sum(place, tail + offset_of!(Tail, checksum), sum);
         }
         let is_node = found.has(Flags::INDEX);
@@ -204,7 +204,7 @@ impl<D: Device> Filesystem<D> {
     fn reseed_orphans(&mut self, new: InodeSeed, found: &Found, place: u64) -> EditResult<()> {
         let bytes = self.blocks().read_block(place, found.part())?;
         let tail = bytes.len() - size_of::<orphan::Tail>();
-        let covered = bytes.get(..tail).unwrap_or_default();
+        let covered = bytes.get(..tail).ok_or(TAIL_IS_INSIDE)?;
         let sum = fold(new.sum(&place.to_le_bytes()), covered);
         self.put_sum(place, tail + offset_of!(orphan::Tail, checksum), sum)
     }
@@ -221,3 +221,5 @@ fn overwrite(bytes: &mut [u8], place: usize, with: &[u8]) -> EditResult<()> {
     target.ok_or(internal("an inode has its sum"))?.copy_from_slice(with);
     Ok(())
 }
+
+const TAIL_IS_INSIDE: Error = internal("a block is longer than its tail");

@@ -73,7 +73,7 @@ impl<D: Device> Filesystem<D> {
     ) -> EditResult<Option<(u64, u64)>> {
         let start = self.group_start(group);
         let length = self.layout.clusters_in(group);
-        let bitmap = self.with_blocks(group)?.blocks.as_deref().unwrap_or_default();
+        let bitmap = self.with_blocks(group)?.blocks.as_deref().ok_or(BITMAP_IS_READ)?;
         let from = goal.saturating_sub(start);
         let from = if goal < start || from >= length { 0 } else { from };
         let found = first_clear(bitmap, from..length, (least, most))
@@ -143,7 +143,7 @@ impl<D: Device> Filesystem<D> {
             _ => 0,
         };
         let slots = self.layout.inodes_per_group;
-        let bitmap = self.with_inodes(number)?.inodes.as_deref().unwrap_or_default();
+        let bitmap = self.with_inodes(number)?.inodes.as_deref().ok_or(BITMAP_IS_READ)?;
         let found = first_clear(bitmap, reserved.into()..slots.into(), (1, 1));
         Ok(found.and_then(|(slot, _)| u32::try_from(slot).ok()))
     }
@@ -295,6 +295,8 @@ fn first_clear(
     }
     None
 }
+
+const BITMAP_IS_READ: Error = internal("the bitmap of a group is read before it is looked at");
 
 #[cfg(test)]
 mod tests {

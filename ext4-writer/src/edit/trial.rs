@@ -46,7 +46,8 @@ impl<S: Source> Trial<S> {
         if there == 0 {
             return Ok(page);
         }
-        self.source.read_at(number * PAGE, page.get_mut(..there).unwrap_or_default())?;
+        let known = page.get_mut(..there).ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.source.read_at(number * PAGE, known)?;
         Ok(page)
     }
 }
@@ -117,8 +118,9 @@ impl<S: Source> Device for Trial<S> {
         let (first, last) = (offset.div_ceil(PAGE), (offset + widen(bytes.len())) / PAGE);
         let place = |at: u64| usize::try_from(at - offset).unwrap_or(usize::MAX);
         let (start, end) = (place(first * PAGE), place(last * PAGE));
-        self.write_at(offset, bytes.get(..start).unwrap_or_default())?;
-        self.write_at(last * PAGE, bytes.get(end..).unwrap_or_default())?;
+        let outside = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        self.write_at(offset, bytes.get(..start).ok_or_else(outside)?)?;
+        self.write_at(last * PAGE, bytes.get(end..).ok_or_else(outside)?)?;
         self.dropped.add(first, last);
         Ok(())
     }
