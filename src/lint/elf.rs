@@ -2,14 +2,19 @@
 //!
 //! Source: the System V ABI, chapters 4 and 5 (ELF header, program header), elf(5).
 
+use elf::ParseError;
+use elf::abi::{EI_NIDENT, EI_VERSION, ELFMAGIC, EV_CURRENT, PT_INTERP};
+use elf::endian::{AnyEndian, EndianParse as _};
+use elf::file::{Class, FileHeader, parse_ident};
+use elf::parse::ParseAt as _;
+use elf::segment::{ProgramHeader, SegmentTable};
+
 /// The length of the longer of the two headers.
 pub(super) const HEADER: usize = 64;
 /// The most program headers that are looked at; programs have about a dozen.
 const MAX_HEADERS: u16 = 256;
 /// The longest path of a loader: `PATH_MAX`.
 const MAX_PATH: u64 = 4096;
-
-const PT_INTERP: u32 = 3;
 
 /// What a program is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,111 +80,64 @@ pub(super) type Broken = &'static str;
 
 /// Reads a program; nothing if the file does not begin like one.
 pub(super) fn read<E>(read_at: ReadAt<'_, E>) -> Result<Option<Result<Program, Broken>>, E> {
-    let mut header = [0; HEADER];
-    let length = read_at(0, &mut header)?;
-    if !header.starts_with(b"\x7fELF") {
+    let mut bytes = [0; HEADER];
+    let length = read_at(0, &mut bytes)?;
+    if !bytes.starts_with(&ELFMAGIC) {
         return Ok(None);
     }
-    let fields = match Fields::parse(header.get(..length).unwrap_or_default()) {
-        Ok(fields) => fields,
+    // The kernel does not look at the version.
+    bytes[EI_VERSION] = EV_CURRENT;
+    let header = match parse(bytes.get(..length).unwrap_or_default()) {
+        Ok(header) => header,
         Err(broken) => return Ok(Some(Err(broken))),
     };
-    let found = loader(&fields, read_at)?;
-    Ok(Some(found.map(|loader| Program { machine: fields.machine, loader })))
+    let machine = Machine {
+        code: header.e_machine,
+        is_64_bit: header.class == Class::ELF64,
+        is_little_endian: header.endianness.is_little(),
+    };
+    let found = loader(&header, read_at)?;
+    Ok(Some(found.map(|loader| Program { machine, loader })))
 }
 
-/// The fields of the ELF header.
-struct Fields {
-    machine: Machine,
-    /// Where the program headers are, how long each is, and how many.
-    headers: u64,
-    header_size: u16,
-    header_count: u16,
-}
-
-impl Fields {
-    fn parse(bytes: &[u8]) -> Result<Self, Broken> {
-        let is_64_bit = match bytes.get(4) {
-            Some(1) => false,
-            Some(2) => true,
-            _ => return Err("its class is neither 32 nor 64 bits"),
-        };
-        let is_little_endian = match bytes.get(5) {
-            Some(1) => true,
-            Some(2) => false,
-            _ => return Err("its byte order is none"),
-        };
-        let number = Number { bytes, is_little_endian };
-        let (headers, sizes) =
-            if is_64_bit { (number.at(32, 8), 54) } else { (number.at(28, 4), 42) };
-        let short = |at| number.at(at, 2).and_then(|value| u16::try_from(value).ok());
-        match (headers, short(18), short(sizes), short(sizes + 2)) {
-            (Some(headers), Some(code), Some(header_size), Some(header_count)) => {
-                let machine = Machine { code, is_64_bit, is_little_endian };
-                Ok(Self { machine, headers, header_size, header_count })
-            }
-            _ => Err("it ends inside its header"),
-        }
-    }
-}
-
-/// Numbers in the order of bytes of a program.
-struct Number<'a> {
-    bytes: &'a [u8],
-    is_little_endian: bool,
-}
-
-impl Number<'_> {
-    fn at(&self, place: usize, length: usize) -> Option<u64> {
-        let end = place.checked_add(length)?;
-        let bytes = self.bytes.get(place..end)?;
-        let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
-        Some(if self.is_little_endian {
-            bytes.iter().rev().fold(0, add)
-        } else {
-            bytes.iter().fold(0, add)
-        })
-    }
+fn parse(bytes: &[u8]) -> Result<FileHeader<AnyEndian>, Broken> {
+    const SHORT: Broken = "it ends inside its header";
+    let (ident, rest) = bytes.split_at_checked(EI_NIDENT).ok_or(SHORT)?;
+    let header = parse_ident(ident).and_then(|ident| FileHeader::parse_tail(ident, rest));
+    header.map_err(|error| match error {
+        ParseError::UnsupportedElfClass(_) => "its class is neither 32 nor 64 bits",
+        ParseError::UnsupportedElfEndianness(_) => "its byte order is none",
+        _ => SHORT,
+    })
 }
 
 /// The loader that the program headers name.
 fn loader<E>(
-    fields: &Fields,
+    header: &FileHeader<AnyEndian>,
     read_at: ReadAt<'_, E>,
 ) -> Result<Result<Option<Vec<u8>>, Broken>, E> {
-    let Machine { is_64_bit, is_little_endian, .. } = fields.machine;
-    // Where a segment's place and length in the file stand in its header.
-    let (size, offset_at, length_at, width) =
-        if is_64_bit { (56, 8, 32, 8) } else { (32, 4, 16, 4) };
-    if fields.header_count > 0 && usize::from(fields.header_size) != size {
+    let size = ProgramHeader::size_for(header.class);
+    if header.e_phnum > 0 && usize::from(header.e_phentsize) != size {
         return Ok(Err("its program headers have another length"));
     }
-    for number in 0..fields.header_count.min(MAX_HEADERS) {
-        let mut header = [0; 56];
-        let header = header.get_mut(..size).unwrap_or_default();
-        let at = u64::from(number).saturating_mul(u64::from(fields.header_size));
-        let got = read_at(fields.headers.saturating_add(at), header)?;
-        if got < size {
-            return Ok(Err("it ends inside its program headers"));
-        }
-        let number = Number { bytes: header, is_little_endian };
-        if number.at(0, 4) != Some(u64::from(PT_INTERP)) {
-            continue;
-        }
-        let (offset, length) = (number.at(offset_at, width), number.at(length_at, width));
-        let (Some(offset), Some(length @ 2..=MAX_PATH)) = (offset, length) else {
-            return Ok(Err("the path of its loader has a length that no path has"));
-        };
-        let mut path = vec![0; usize::try_from(length).unwrap_or_default()];
-        let got = read_at(offset, &mut path)?;
-        if got < path.len() {
-            return Ok(Err("it ends inside the path of its loader"));
-        }
-        let end = path.iter().position(|byte| *byte == 0).unwrap_or(path.len());
-        path.truncate(end);
-        return Ok(Ok(Some(path)));
+    let mut bytes = vec![0; usize::from(header.e_phnum.min(MAX_HEADERS)).saturating_mul(size)];
+    if read_at(header.e_phoff, &mut bytes)? < bytes.len() {
+        return Ok(Err("it ends inside its program headers"));
     }
-    Ok(Ok(None))
+    let mut segments = SegmentTable::new(header.endianness, header.class, &bytes).iter();
+    let Some(segment) = segments.find(|segment| segment.p_type == PT_INTERP) else {
+        return Ok(Ok(None));
+    };
+    let length @ 2..=MAX_PATH = segment.p_filesz else {
+        return Ok(Err("the path of its loader has a length that no path has"));
+    };
+    let mut path = vec![0; usize::try_from(length).unwrap_or_default()];
+    if read_at(segment.p_offset, &mut path)? < path.len() {
+        return Ok(Err("it ends inside the path of its loader"));
+    }
+    let end = path.iter().position(|byte| *byte == 0).unwrap_or(path.len());
+    path.truncate(end);
+    Ok(Ok(Some(path)))
 }
 
 #[cfg(test)]
