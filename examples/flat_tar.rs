@@ -34,8 +34,8 @@ fn main() -> Result<()> {
         diff_id: None,
     };
     let layer = LayerStream::open(layer, &limits)?;
-    let draft = StagedFile::create(Path::new(output), true, &Interruption::default())?;
-    let file = draft.sink()?;
+    let staged = StagedFile::create(Path::new(output), true, &Interruption::default())?;
+    let file = staged.sink()?;
     let file = if is_synced { file } else { file.unhurried() };
     let sink = WriteBehind::new(Output { file, is_synced })?;
 
@@ -53,7 +53,7 @@ fn main() -> Result<()> {
         builder.set_room(room, ImageSize::inodes_for(room))?;
     }
     let (summary, _) = builder.finish()?;
-    draft.publish()?;
+    staged.publish()?;
     let (entries, size, written) = (counts.entries, summary.size, summary.written);
     writeln!(io::stdout(), "{entries} entries, {size} bytes, {written} of them written")?;
     Ok(())

@@ -496,7 +496,7 @@ fn grown(blocks: u64) -> u64 {
 }
 
 /// The first block behind the descriptors of a filesystem that has grown as far as mke2fs provides
-/// for, whether or not blocks are held back for them.
+/// for, whether or not blocks are reserved for them.
 pub(crate) fn behind_growth(
     options: &Options,
     format: &Format,

@@ -44,7 +44,7 @@
 //!   format has, and whose filesystem it is (UUID, label). Backups stand at the starts of groups
 //!   1 and the powers of 3, 5 and 7.
 //! - The **group descriptors** stand behind each copy of the superblock: where each group's two
-//!   bitmaps and its inode table are, and what is free in it. Behind them blocks may be held back
+//!   bitmaps and its inode table are, and what is free in it. Behind them blocks may be reserved
 //!   for more descriptors, as blocks of the **resize inode**, so that the filesystem can grow while
 //!   it is mounted.
 //! - A group's **bitmaps** have one bit for each of its blocks and of its inodes.

@@ -40,7 +40,7 @@ impl<T: Target> Flattener<'_, T> {
 
     /// Sets the ACLs that wait for `names`. One that names somebody else is lost, and then nobody
     /// may do more than it let them.
-    pub(super) fn settle_acls(&mut self, names: &Names) -> Result<()> {
+    pub(super) fn set_pending_acls(&mut self, names: &Names) -> Result<()> {
         for ((node, which), PendingAcl { acl, path }) in std::mem::take(&mut self.pending_acls) {
             self.current = path;
             match acl.to_xattr(|class, name| names.number(class, name)) {

@@ -59,7 +59,7 @@ impl<T: Target> Flattener<'_, T> {
     /// Adds the links whose targets came after them.
     ///
     /// A target may be such a link itself, so each is followed to its end first.
-    pub(super) fn settle_links(&mut self) -> Result<()> {
+    pub(super) fn add_pending_links(&mut self) -> Result<()> {
         while let Some(first) = self.pending.pop_first() {
             let mut chain = vec![first];
             while let Some((place, link)) = chain.pop() {

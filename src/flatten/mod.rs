@@ -150,10 +150,10 @@ impl<'b, T: Target> Flattener<'b, T> {
         let totals = archive.into_inner().finish()?;
         let bytes = &mut self.outcome.counts.layer_bytes;
         *bytes = bytes.saturating_add(totals.uncompressed);
-        self.settle_links()?;
+        self.add_pending_links()?;
         if !self.pending_acls.is_empty() {
             let names = read_names(self)?;
-            self.settle_acls(&names)?;
+            self.set_pending_acls(&names)?;
         }
         self.end_layer()?;
         Ok(totals)
@@ -233,9 +233,9 @@ impl<'b, T: Target> Flattener<'b, T> {
     /// Ends the layer: adds the links that waited for their targets, and gives back what was
     /// taken away.
     pub fn end_layer(&mut self) -> Result<()> {
-        self.settle_links()?;
+        self.add_pending_links()?;
         // Those of a layer that is read elsewhere: the image's names are not to be read here.
-        self.settle_acls(&Names::default())?;
+        self.set_pending_acls(&Names::default())?;
         let mut directories = Vec::new();
         for node in self.tombstones.take() {
             // Files first: one with a name in a removed directory goes with that directory.

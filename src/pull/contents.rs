@@ -47,7 +47,7 @@ impl Filling<'_> {
             }
         };
         if !image.layers.is_empty() {
-            observer.step("proving the layers");
+            observer.step("verifying the layers");
         }
         blobs.finish()?;
         Ok((ready, transfer))

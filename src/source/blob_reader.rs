@@ -32,14 +32,14 @@ impl From<CachedBlob> for BlobReader {
 }
 
 impl From<InFlightReader> for BlobReader {
-    fn from(tail: InFlightReader) -> Self {
-        Self(Source::InFlight(tail))
+    fn from(reader: InFlightReader) -> Self {
+        Self(Source::InFlight(reader))
     }
 }
 
 impl From<VerifiedReader> for BlobReader {
-    fn from(piece: VerifiedReader) -> Self {
-        Self(Source::Local(piece))
+    fn from(reader: VerifiedReader) -> Self {
+        Self(Source::Local(reader))
     }
 }
 
@@ -47,8 +47,8 @@ impl Read for BlobReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             Source::Cached(blob) => blob.read(buffer),
-            Source::InFlight(tail) => tail.read(buffer),
-            Source::Local(piece) => piece.read(buffer),
+            Source::InFlight(reader) => reader.read(buffer),
+            Source::Local(reader) => reader.read(buffer),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `banger disk create`: empty filesystems and seeded ones, in files and on devices.
 
-mod blank;
 mod device;
+mod empty;
 mod occupied;
 mod seeded;
 

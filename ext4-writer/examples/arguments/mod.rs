@@ -141,10 +141,10 @@ impl Image {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let mut draft = tempfile::Builder::new();
+        let mut file = tempfile::Builder::new();
         // Less the umask, as any new file.
-        draft.permissions(Permissions::from_mode(0o666));
-        let file = draft
+        file.permissions(Permissions::from_mode(0o666));
+        let file = file
             .tempfile_in(directory)
             .map_err(|error| format!("cannot create a file in {}: {error}", directory.display()))?;
         Ok(Self { file, path })

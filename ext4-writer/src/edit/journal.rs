@@ -258,12 +258,12 @@ fn features(
         features = Incompatible::from_bits_retain(superblock.feature_incompat.get());
     }
     let last = changed.last_key_value().map_or(0, |(block, _)| *block);
-    if last > u64::from(u32::MAX) && !features.contains(Incompatible::WIDE) {
+    if last > u64::from(u32::MAX) && !features.contains(Incompatible::BIT_64) {
         if !is_new {
             let reason = "blocks behind the first 2^32 have no numbers in it";
             return Err(refused("an image with a journal of version 1", reason));
         }
-        features |= Incompatible::WIDE;
+        features |= Incompatible::BIT_64;
         superblock.feature_incompat = U32::new(features.bits());
     }
     Ok(features)

@@ -585,7 +585,7 @@ impl<D: Device> Editor<D> {
     ///
     /// # Errors
     /// When it is longer already ([`EditError::Shorter`]), no filesystem has this size
-    /// ([`EditError::InvalidSize`]), too few blocks are held back for descriptors, or it has a
+    /// ([`EditError::InvalidSize`]), too few blocks are reserved for descriptors, or it has a
     /// feature with which it is not grown here: `meta_bg`, `sparse_super2`.
     pub fn grow(&mut self, bytes: u64) -> EditResult<()> {
         let zeros = self.filesystem.overlay.device().grows_with_zeros();

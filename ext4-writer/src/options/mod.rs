@@ -238,7 +238,7 @@ pub struct Options {
     /// The blocks that only root may fill.
     pub reserved: Reserved,
     /// The size in bytes to which the filesystem can grow by `resize2fs` without moving anything:
-    /// it decides how many blocks are held back for group descriptors, of which there are at most
+    /// it decides how many blocks are reserved for group descriptors, of which there are at most
     /// a quarter as many as a block has bytes. When not given: 1,024 times the size as mke2fs
     /// does, and 2 TiB for [`Size::Fit`]. Without `resize_inode` it is the size that a fitted
     /// filesystem cannot exceed, 64 GiB when not given.

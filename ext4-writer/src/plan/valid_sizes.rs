@@ -85,10 +85,10 @@ impl Sizes<'_> {
     /// many can do, unless there is a group more.
     fn next_valid(&self, from: BlockCount) -> Result<Option<BlockCount>> {
         let mut blocks = from.max(BlockCount::new(1));
-        let mut effort = 0;
-        while effort < MAX_GROUPS_VISITED {
+        let mut visited = 0;
+        while visited < MAX_GROUPS_VISITED {
             let layout = self.layout(blocks)?;
-            effort += 10 + layout.groups_in(blocks);
+            visited += 10 + layout.groups_in(blocks);
             let whole = layout.whole_group(blocks);
             if whole != blocks {
                 blocks = whole;
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_size_names_legal_neighbours() {
+    fn an_invalid_size_names_valid_neighbours() {
         assert_eq!(refused(32_768 * 4096), None);
         // A terabyte has 128 blocks of descriptors: with the superblock a copy is 129.
         assert_eq!(refused((32_768 + 129) * 4096), None);

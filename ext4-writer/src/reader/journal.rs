@@ -369,7 +369,7 @@ impl<'a, S: Source> Journal<'a, S> {
             return Err(cut());
         }
         let records = bytes.get(size_of::<RevokeHeader>()..end).unwrap_or_default();
-        let size = if self.features.contains(Incompatible::WIDE) { 8 } else { 4 };
+        let size = if self.features.contains(Incompatible::BIT_64) { 8 } else { 4 };
         for record in records.chunks_exact(size) {
             let number = record.iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
             let last = findings.revoked.entry(number).or_insert(sequence);

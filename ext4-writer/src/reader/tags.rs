@@ -42,14 +42,14 @@ pub(crate) fn tag_size(features: Incompatible) -> usize {
     if features.contains(Incompatible::CSUM_V3) {
         return size_of::<Tag3>();
     }
-    let wide = if features.contains(Incompatible::WIDE) { 4 } else { 0 };
+    let wide = if features.contains(Incompatible::BIT_64) { 4 } else { 0 };
     let summed = if features.contains(Incompatible::CSUM_V2) { 2 } else { 0 };
     8 + wide + summed
 }
 
 fn tag(bytes: &[u8], features: Incompatible) -> Option<(Tag, TagFlags)> {
     let bytes = bytes.get(..tag_size(features))?;
-    let is_wide = features.contains(Incompatible::WIDE);
+    let is_wide = features.contains(Incompatible::BIT_64);
     let wide =
         |low: u32, high: u32| u64::from(low) | if is_wide { u64::from(high) << 32 } else { 0 };
     let (block, flags, checksum) = if features.contains(Incompatible::CSUM_V3) {
@@ -79,11 +79,11 @@ mod tests {
     fn tags_of_every_shape_are_as_long_as_in_the_kernel() {
         let sizes = [
             (Incompatible::empty(), 8),
-            (Incompatible::WIDE, 12),
+            (Incompatible::BIT_64, 12),
             (Incompatible::CSUM_V2, 10),
-            (Incompatible::CSUM_V2 | Incompatible::WIDE, 14),
+            (Incompatible::CSUM_V2 | Incompatible::BIT_64, 14),
             (Incompatible::CSUM_V3, 16),
-            (Incompatible::CSUM_V3 | Incompatible::WIDE, 16),
+            (Incompatible::CSUM_V3 | Incompatible::BIT_64, 16),
         ];
         for (features, size) in sizes {
             assert_eq!(tag_size(features), size, "{features:?}");

@@ -44,7 +44,7 @@ bitflags! {
         /// There are revoke blocks.
         const REVOKE = 0x0001;
         /// Block numbers have 64 bits.
-        const WIDE = 0x0002;
+        const BIT_64 = 0x0002;
         /// A commit block may be written before the blocks that it commits.
         const ASYNC_COMMIT = 0x0004;
         /// Every block of metadata is summed, tags with 16 bits.

@@ -1,4 +1,4 @@
-//! The resize inode: a file whose blocks are those held back for group descriptors, so that the
+//! The resize inode: a file whose blocks are those reserved for group descriptors, so that the
 //! kernel can add groups to a mounted filesystem.
 //!
 //! Its double indirect block has, at the place of each descriptor block to be, the address of

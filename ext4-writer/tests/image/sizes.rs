@@ -318,7 +318,7 @@ fn filesystems_of_every_feature_grow_twice_and_sixteenfold() {
 }
 
 #[test]
-fn a_journal_and_a_reserve_of_any_legal_size_are_made() {
+fn a_journal_and_a_reserve_of_any_valid_size_are_made() {
     for (journal, reserved) in [
         (Journal::Size(4 * MIB), Reserved::Bytes(0)),
         (Journal::Size(130 * MIB), Reserved::Bytes(64 * MIB)),

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_proven_piece_is_a_proof() {
+    fn the_end_of_a_verified_section_says_that_it_is_right() {
         let mut body = Vec::new();
         let right = Digest::sha256_of(b"12");
         VerifiedReader::new(section(b"0123", 1, 2), &right).read_to_end(&mut body).unwrap();

@@ -42,7 +42,7 @@ impl fmt::Debug for Downloads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Downloads")
             .field("layers", &self.layers.len())
-            .field("arrivals", &self.in_flight)
+            .field("in_flight", &self.in_flight)
             .finish_non_exhaustive()
     }
 }

@@ -870,7 +870,7 @@ fn another_process_that_does_nothing_is_not_waited_for_for_ever() {
 }
 
 #[test]
-fn bytes_of_an_earlier_run_are_shown_to_nobody_before_they_are_proven() {
+fn bytes_of_an_earlier_run_are_shown_to_nobody_before_they_are_verified() {
     let mut fixture = Fixture::new();
     let (sender, receiver) = mpsc::channel();
     let whole = Reply {
