@@ -26,6 +26,12 @@ fn imports_point_downwards() {
 }
 
 #[test]
+fn modules_with_folders_are_in_them() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    assert_eq!(banger_test_support::imports::beside_folders(&src), Vec::<String>::new());
+}
+
+#[test]
 fn no_files_import_one_another() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     assert_eq!(banger_test_support::imports::circles(&src), Vec::<String>::new());

@@ -11,7 +11,7 @@ use super::Identity;
 use super::failure::failed;
 use crate::error::{Error, Result};
 use crate::image::{
-    Draft, InPlace, Interruption, OutputTarget, Root, copied_uuid, open_in_place,
+    InPlace, Interruption, OutputTarget, Root, StagedCopy, copied_uuid, open_in_place,
 };
 use crate::look::{Image, Summary};
 use crate::shown::path as shown;
@@ -81,10 +81,11 @@ impl Copy {
             CopySize::Exactly(bytes) | CopySize::Within(bytes) => bytes,
         };
         let target = self.target.clone();
-        let mut draft = Draft::open(&self.output, target, self.replace, asked, &self.interruption)?;
-        let bytes = draft.copy(&source, used(&image))?;
-        let draft = self.change(draft, &identity)?;
-        draft.publish()?;
+        let mut staged =
+            StagedCopy::open(&self.output, target, self.replace, asked, &self.interruption)?;
+        let bytes = staged.copy(&source, used(&image))?;
+        let staged = self.change(staged, &identity)?;
+        staged.publish()?;
         let copy = Image::open(&self.output, 0)?;
         let inode = copy.resolve(b"/", Links::Follow)?;
         let root = (inode.uid(), inode.gid(), inode.mode());
@@ -107,9 +108,9 @@ impl Copy {
     }
 
     /// Gives the copy its identity and its size.
-    fn change(&self, draft: Draft, identity: &Identity) -> Result<Draft> {
-        let path = shown(draft.path());
-        let editor = Editor::open_draft(draft, self.time);
+    fn change(&self, staged: StagedCopy, identity: &Identity) -> Result<StagedCopy> {
+        let path = shown(staged.path());
+        let editor = Editor::open_unpublished(staged, self.time);
         let mut editor = editor.map_err(|error| {
             let from = shown(&self.from);
             failed(format!("cannot make {path} of {from}"), error)

@@ -115,25 +115,10 @@ impl<T: Target> Flattener<'_, T> {
             match (node, self.kind_of(node)?) {
                 (Some(node), Some(FileKind::Directory)) => walk.descend(&part, node),
                 (Some(node), Some(FileKind::Symlink)) => {
-                    let is_lower = live == Some(node) && !self.is_current((walk.at, &part), node);
-                    let is_meant = matches!(missing, Missing::Make | Missing::Stop);
-                    if is_lower && is_meant && self.semantics == LayerSemantics::Overlay {
-                        let directory = self.hide(&walk, &part, node)?;
-                        walk.descend(&part, directory);
-                        continue;
-                    }
-                    if is_lower
-                        && !matches!(missing, Missing::Look | Missing::Leaf)
-                        && let Some(link) = self.lower_link(&walk, &part, node)
-                    {
-                        self.outcome.followed.push(link);
-                    }
-                    if missing == Missing::Leaf
-                        && walk.symlink_depth >= self.options.limits.symlink_depth
-                    {
+                    let is_live = live == Some(node);
+                    if !self.pass_symlink(&mut walk, &part, (node, is_live), missing)? {
                         return Ok(None);
                     }
-                    self.follow(&mut walk, node)?;
                 }
                 (Some(node), Some(_)) if missing == Missing::Leaf && walk.is_done() => {
                     return Ok(Some(node));
@@ -146,6 +131,35 @@ impl<T: Target> Flattener<'_, T> {
             }
         }
         Ok(Some(walk.at))
+    }
+
+    /// Goes through a symbolic link, or through a directory that hides it; `false` where the last of
+    /// a path has led through too many.
+    fn pass_symlink(
+        &mut self,
+        walk: &mut Walk<'_, T::Node>,
+        part: &[u8],
+        (node, is_live): (T::Node, bool),
+        missing: Missing,
+    ) -> Result<bool> {
+        let is_lower = is_live && !self.is_current((walk.at, part), node);
+        let is_meant = matches!(missing, Missing::Make | Missing::Stop);
+        if is_lower && is_meant && self.semantics == LayerSemantics::Overlay {
+            let directory = self.hide(walk, part, node)?;
+            walk.descend(part, directory);
+            return Ok(true);
+        }
+        if is_lower
+            && !matches!(missing, Missing::Look | Missing::Leaf)
+            && let Some(link) = self.lower_link(walk, part, node)
+        {
+            self.outcome.followed.push(link);
+        }
+        if missing == Missing::Leaf && walk.symlink_depth >= self.options.limits.symlink_depth {
+            return Ok(false);
+        }
+        self.follow(walk, node)?;
+        Ok(true)
     }
 
     /// A node that a path can lead through.

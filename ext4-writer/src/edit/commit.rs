@@ -30,7 +30,7 @@ impl<D: Device> Filesystem<D> {
         if let Some(node) = self.detached.first() {
             return Err(EditError::Detached { node: *node });
         }
-        if self.is_reshaped && undo.is_none() && !self.is_draft {
+        if self.is_reshaped && undo.is_none() && !self.is_unpublished {
             return Err(EditError::NeedsUndo { what: "size or UUID" });
         }
         self.release()?;
@@ -53,7 +53,7 @@ impl<D: Device> Filesystem<D> {
             Way::Journal(transaction) => {
                 by_journal(&mut device, (&layout, &superblock), &transaction, &mut changed)?;
             }
-            Way::Draft => {
+            Way::Unpublished => {
                 for (block, bytes) in &changed {
                     write(&mut device, layout.block.offset(BlockIndex::new(*block)), bytes)?;
                 }
@@ -70,8 +70,8 @@ impl<D: Device> Filesystem<D> {
 
     /// How the changes come to their places. An undo file keeps what was there when this returns.
     fn way(&self, undo: Option<Box<dyn Undo>>) -> EditResult<Way> {
-        if self.is_draft {
-            return Ok(Way::Draft);
+        if self.is_unpublished {
+            return Ok(Way::Unpublished);
         }
         let (device, changed) = (self.overlay.device(), self.overlay.changed());
         if self.layout.has(Feature::HAS_JOURNAL) && !self.is_reshaped {
@@ -120,7 +120,7 @@ impl<D: Device> Filesystem<D> {
 enum Way {
     Journal(Box<Transaction>),
     InPlace(Box<dyn Undo>),
-    Draft,
+    Unpublished,
 }
 
 /// Brings changed blocks to their places through the journal. A cut before its superblock leads to

@@ -69,7 +69,9 @@ struct Writing {
 
 impl Writing {
     fn flush<D: Device>(&mut self, to: &mut Filesystem<D>) -> EditResult<()> {
-        to.overlay.write_free(self.offset, self.buffer.get(..self.filled).unwrap_or_default())?;
+        let filled = self.buffer.get(..self.filled);
+        let filled = filled.ok_or(internal("the buffer holds what is added"))?;
+        to.overlay.write_free(self.offset, filled)?;
         self.offset += widen(self.filled);
         self.filled = 0;
         Ok(())

@@ -56,7 +56,7 @@ pub(crate) struct Filesystem<D> {
     /// journal.
     pub is_reshaped: bool,
     /// Whether nobody has the image before the edit is done.
-    pub is_draft: bool,
+    pub is_unpublished: bool,
     /// What its journal was replayed for.
     pub recovery: Option<Recovery>,
     /// The bytes of the device before.
@@ -97,7 +97,7 @@ impl<D: Device> Filesystem<D> {
             return Ok(());
         }
         self.flush_fresh()?;
-        if self.is_draft {
+        if self.is_unpublished {
             self.flush_all()?;
         }
         // What stays is not looked through again for every block that comes.
@@ -120,7 +120,8 @@ impl<D: Device> Filesystem<D> {
         self.overlay.flush(|block| block < end && fresh.has(block))
     }
 
-    /// Writes all changed blocks of a draft but that of the superblock, which is the last.
+    /// Writes all changed blocks of an unpublished filesystem but that of the superblock, which is
+    /// the last.
     fn flush_all(&mut self) -> EditResult<()> {
         let (last, end) = (SUPERBLOCK_OFFSET / self.layout.block.bytes(), self.device_blocks);
         self.overlay.flush(|block| block < end && block != last)

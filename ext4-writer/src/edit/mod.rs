@@ -168,9 +168,9 @@ impl<D: Device> Editor<D> {
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
-    pub fn open_draft(device: D, time: Timestamp) -> EditResult<Self> {
+    pub fn open_unpublished(device: D, time: Timestamp) -> EditResult<Self> {
         let mut filesystem = Filesystem::open(device, time)?;
-        filesystem.is_draft = true;
+        filesystem.is_unpublished = true;
         Ok(Self { filesystem, undo: None, is_undone: false, stopped: false })
     }
 

@@ -87,7 +87,7 @@ impl<D: Device> Filesystem<D> {
             flush_at: 0,
             is_changed: false,
             is_reshaped: false,
-            is_draft: false,
+            is_unpublished: false,
             recovery,
             device_length: length,
             device_blocks: length / block.bytes(),

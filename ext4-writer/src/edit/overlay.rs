@@ -87,8 +87,8 @@ impl<D: Device> Overlay<D> {
             self.device.read_at(start, &mut bytes)?;
             recent.put(block, bytes);
         }
-        // It was read or put just now.
-        recent.get(block).unwrap_or_default().read_at(offset - start, piece)
+        let missing = || io::Error::other("a block that was just read is not there");
+        recent.get(block).ok_or_else(missing)?.read_at(offset - start, piece)
     }
 
     /// Changes a whole block.
@@ -129,7 +129,8 @@ impl<D: Device> Overlay<D> {
                 buffer.clear();
                 start = self.block.offset(BlockIndex::new(block));
             }
-            buffer.extend(self.changed.remove(&block).unwrap_or_default());
+            let bytes = self.changed.remove(&block);
+            buffer.extend(bytes.ok_or(internal("a block that is listed is changed"))?);
             next = block + 1;
         }
         write_free(&mut self.device, start, &buffer)

@@ -54,6 +54,17 @@ pub fn foreign(src: &Path, module: &str, allowed: &[&str]) -> Vec<String> {
     lines
 }
 
+/// Every module below `src` whose own text is beside its folder, not in it as `mod.rs`, a line each.
+#[must_use]
+pub fn beside_folders(src: &Path) -> Vec<String> {
+    let has_folder = |file: &PathBuf| file.with_extension("").is_dir();
+    sources(src)
+        .iter()
+        .filter(|file| has_folder(file))
+        .map(|file| file.display().to_string())
+        .collect()
+}
+
 /// Every circle in which files below `src` import one another, a line each.
 ///
 /// What a `mod.rs` declares and hands on (`mod`, `pub use`) is no import; the tests at the end of a
@@ -289,6 +300,17 @@ mod tests {
             foreign(directory.path(), "room", &["low"]),
             ["room/below/deep.rs imports high"]
         );
+    }
+
+    #[test]
+    fn a_module_beside_its_folder_is_reported() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("room/inner")).unwrap();
+        fs::write(directory.path().join("room/mod.rs"), "").unwrap();
+        assert_eq!(beside_folders(directory.path()), Vec::<String>::new());
+        let file = directory.path().join("room/inner.rs");
+        fs::write(&file, "").unwrap();
+        assert_eq!(beside_folders(directory.path()), [file.display().to_string()]);
     }
 
     #[test]

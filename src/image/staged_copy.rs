@@ -28,7 +28,7 @@ const BUFFER: usize = 1 << 20;
 
 /// A file without a name, or a device, that another filesystem is copied to.
 #[derive(Debug)]
-pub(crate) struct Draft {
+pub(crate) struct StagedCopy {
     output: Output,
     path: PathBuf,
     file: File,
@@ -41,7 +41,7 @@ pub(crate) struct Draft {
     background_sync: BackgroundSync,
 }
 
-impl Draft {
+impl StagedCopy {
     /// Opens an output for a filesystem of `length` bytes.
     pub(crate) fn open(
         path: &Path,
@@ -226,7 +226,7 @@ fn cannot_write(path: &Path, error: io::Error) -> Error {
     Error::of_write(message, error.kind()).with_source(error)
 }
 
-impl Source for Draft {
+impl Source for StagedCopy {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         Source::read_at(&self.file, offset, buffer)?;
         if let Some((outside, inside)) = self.overlap(offset, buffer.len()) {
@@ -243,7 +243,7 @@ impl Source for Draft {
 }
 
 /// Nobody sees it before it is published: until then nothing has to be safe.
-impl Device for Draft {
+impl Device for StagedCopy {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let Some((outside, inside)) = self.overlap(offset, bytes.len()) else {
             return self.file.write_all_at(bytes, offset);

@@ -185,17 +185,17 @@ impl Create {
         if is_device {
             report.step(&format!("writing to the device {}", checked.path.display()));
         }
-        let origin = self.seed.from.as_deref().map(Origin::of).transpose()?;
-        let made = match origin {
+        let reference = self.seed.from.as_deref().map(SeedSource::of).transpose()?;
+        let made = match reference {
             None => empty(self.spec(&checked)?.0)?,
-            Some(Origin::Copy(from)) => {
+            Some(SeedSource::Copy(from)) => {
                 let copied = self.copied(from.clone(), &checked)?;
                 copied.caveats.iter().for_each(|line| report.warn(line));
                 Created::copied(&checked.path, &from, &copied)
             }
-            Some(Origin::Source(origin)) => {
+            Some(SeedSource::Tree(reference)) => {
                 let (spec, seed) = self.spec(&checked)?;
-                seeded(spec, seed, origin, report)?
+                seeded(spec, seed, reference, report)?
             }
         };
         report.created(&Created {
@@ -269,31 +269,36 @@ fn empty(disk: DiskSpec) -> Result<Created> {
     Ok(Created::empty(&empty.output, &made, &empty.filesystem.label))
 }
 
-fn seeded(disk: DiskSpec, seed: Seed, origin: ImageReference, report: Report) -> Result<Created> {
-    let pulled = pull(&request(disk, seed, origin)?, report.observer())?;
+fn seeded(
+    disk: DiskSpec,
+    seed: Seed,
+    reference: ImageReference,
+    report: Report,
+) -> Result<Created> {
+    let pulled = pull(&request(disk, seed, reference)?, report.observer())?;
     Ok(Created::pulled(&pulled))
 }
 
 /// The disk is to hold data, not to boot: nothing is looked for in it.
-fn request(disk: DiskSpec, seed: Seed, origin: ImageReference) -> Result<Request> {
-    seed.source_options.suits(&origin)?;
+fn request(disk: DiskSpec, seed: Seed, reference: ImageReference) -> Result<Request> {
+    seed.source_options.suits(&reference)?;
     let one = Owner { uid: seed.uid, gid: seed.gid };
     let one = Some(one).filter(|one| one.uid.is_some() || one.gid.is_some());
     let options = ("--uid, --gid and --owner-map", "a directory takes them");
-    let owners = owners(one, seed.owner_map, &origin, options)?;
-    let request = seed.source_options.request(origin, owners, disk)?;
+    let owners = owners(one, seed.owner_map, &reference, options)?;
+    let request = seed.source_options.request(reference, owners, disk)?;
     Ok(Request { epoch: Some(now()), lint: false, ..request })
 }
 
 /// What `--from` names.
-enum Origin {
+enum SeedSource {
     /// A filesystem in a file or on a device, to be copied as it is.
     Copy(PathBuf),
     /// A tree.
-    Source(ImageReference),
+    Tree(ImageReference),
 }
 
-impl Origin {
+impl SeedSource {
     fn of(argument: &OsStr) -> Result<Self> {
         let source = source(argument)?;
         Ok(match source {
@@ -301,7 +306,7 @@ impl Origin {
             ImageReference::Tar(path) if path.as_os_str() == argument && is_filesystem(&path) => {
                 Self::Copy(path)
             }
-            source => Self::Source(source),
+            source => Self::Tree(source),
         })
     }
 }
@@ -311,7 +316,7 @@ fn source(argument: &OsStr) -> Result<ImageReference> {
     let parsed = ImageReference::parse(argument);
     let bytes = argument.as_bytes();
     match &parsed {
-        Ok(origin) if origin.is_local() || bytes.starts_with(b"docker://") => return parsed,
+        Ok(reference) if reference.is_local() || bytes.starts_with(b"docker://") => return parsed,
         _ => {}
     }
     match fs::metadata(argument) {
