@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::layer::Entry;
 
 /// What a link's target leads to.
-enum Found<N> {
+enum LinkTarget<N> {
     Node {
         directory: N,
         node: N,
@@ -43,10 +43,10 @@ impl<T: Target> Flattener<'_, T> {
         }
         self.outcome.counts.hard_links += 1;
         match self.find_target(&target)? {
-            Found::Node { directory: origin, node } => {
-                self.link((directory, name), (origin, node), entry)
+            LinkTarget::Node { directory: parent, node } => {
+                self.link((directory, name), (parent, node), entry)
             }
-            Found::Missing(_) => {
+            LinkTarget::Missing(_) => {
                 self.vacate(directory, name)?;
                 self.touch(directory)?;
                 let link = PendingLink { target, entry: entry.clone() };
@@ -69,10 +69,10 @@ impl<T: Target> Flattener<'_, T> {
                 }
                 self.current.clone_from(&link.entry.path);
                 match self.find_target(&link.target)? {
-                    Found::Node { directory, node } => {
+                    LinkTarget::Node { directory, node } => {
                         self.link((place.0, &place.1), (directory, node), &link.entry)?;
                     }
-                    Found::Missing(wanted) => {
+                    LinkTarget::Missing(wanted) => {
                         let next = wanted.and_then(|wanted| self.pending.remove_entry(&wanted));
                         let Some(next) = next else {
                             let target = shown(&link.entry.link);
@@ -104,9 +104,9 @@ impl<T: Target> Flattener<'_, T> {
     }
 
     /// The target's own name is not followed: a link to a symbolic link is its second name.
-    fn find_target(&mut self, target: &CleanPath) -> Result<Found<T::Node>> {
+    fn find_target(&mut self, target: &CleanPath) -> Result<LinkTarget<T::Node>> {
         let Some(directory) = self.find(target.parent(), Missing::Removed)? else {
-            return Ok(Found::Missing(None));
+            return Ok(LinkTarget::Missing(None));
         };
         let name = target.name();
         let node = match self.lookup(directory, name)? {
@@ -114,15 +114,15 @@ impl<T: Target> Flattener<'_, T> {
             None => self.tombstone(directory, name)?,
         };
         Ok(match node {
-            Some(node) => Found::Node { directory, node },
-            None => Found::Missing(Some((directory, name.to_vec()))),
+            Some(node) => LinkTarget::Node { directory, node },
+            None => LinkTarget::Missing(Some((directory, name.to_vec()))),
         })
     }
 
     fn link(
         &mut self,
         (directory, name): (T::Node, &[u8]),
-        (origin, node): (T::Node, T::Node),
+        (parent, node): (T::Node, T::Node),
         entry: &Entry,
     ) -> Result<()> {
         let target = shown(&entry.link);
@@ -132,7 +132,7 @@ impl<T: Target> Flattener<'_, T> {
         let present = self.lookup(directory, name)?;
         if present != Some(node) {
             if let Some(present) = present
-                && self.is_within(origin, present)?
+                && self.is_within(parent, present)?
             {
                 return Err(self.refuse(format!("its target \"{target}\" is below it")));
             }

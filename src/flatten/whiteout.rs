@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::layer::Entry;
 
 /// What a whiteout finds at a name.
-enum Found<N> {
+enum WhiteoutTarget<N> {
     Nothing,
     /// Only lower layers touched it and all below it.
     Lower,
@@ -37,9 +37,9 @@ impl<T: Target> Flattener<'_, T> {
         self.outcome.counts.whiteouts += 1;
         let Some(directory) = self.find(parent, Missing::Stop)? else { return Ok(()) };
         match self.examine(directory, name)? {
-            Found::Nothing | Found::Current => Ok(()),
-            Found::Lower => self.detach(directory, name),
-            Found::Touched(node) => self.clear(node),
+            WhiteoutTarget::Nothing | WhiteoutTarget::Current => Ok(()),
+            WhiteoutTarget::Lower => self.detach(directory, name),
+            WhiteoutTarget::Touched(node) => self.clear(node),
         }
     }
 
@@ -53,7 +53,7 @@ impl<T: Target> Flattener<'_, T> {
         let Some(parent) = self.find(parent, Missing::Stop)? else { return Ok(()) };
         let kind = self.kind_of(self.lookup(parent, name)?)?;
         let is_file = !matches!(kind, None | Some(FileKind::Directory | FileKind::Symlink));
-        if is_file && matches!(self.examine(parent, name)?, Found::Lower) {
+        if is_file && matches!(self.examine(parent, name)?, WhiteoutTarget::Lower) {
             self.enter(directory)?;
         }
         Ok(())
@@ -74,9 +74,9 @@ impl<T: Target> Flattener<'_, T> {
             let names = self.target.names(directory).map_err(|error| self.fail(error))?;
             for (name, _) in names {
                 match self.examine(directory, &name)? {
-                    Found::Lower => hidden.push(name.into_owned()),
-                    Found::Touched(node) => waiting.push(node),
-                    Found::Nothing | Found::Current => {}
+                    WhiteoutTarget::Lower => hidden.push(name.into_owned()),
+                    WhiteoutTarget::Touched(node) => waiting.push(node),
+                    WhiteoutTarget::Nothing | WhiteoutTarget::Current => {}
                 }
             }
             for name in hidden {
@@ -86,14 +86,14 @@ impl<T: Target> Flattener<'_, T> {
         Ok(())
     }
 
-    fn examine(&self, directory: T::Node, name: &[u8]) -> Result<Found<T::Node>> {
-        let Some(node) = self.lookup(directory, name)? else { return Ok(Found::Nothing) };
+    fn examine(&self, directory: T::Node, name: &[u8]) -> Result<WhiteoutTarget<T::Node>> {
+        let Some(node) = self.lookup(directory, name)? else { return Ok(WhiteoutTarget::Nothing) };
         let is_current = self.is_current((directory, name), node);
         if self.kind(node)? != FileKind::Directory {
-            return Ok(if is_current { Found::Current } else { Found::Lower });
+            return Ok(if is_current { WhiteoutTarget::Current } else { WhiteoutTarget::Lower });
         }
         // The filesystem's own directory stays, whatever hides it.
         let stays = Some(node) == self.lost_and_found;
-        Ok(if stays || is_current { Found::Touched(node) } else { Found::Lower })
+        Ok(if stays || is_current { WhiteoutTarget::Touched(node) } else { WhiteoutTarget::Lower })
     }
 }

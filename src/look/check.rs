@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ext4_writer::check::{Finding, Judge, Kind, Options, Report, check};
 
-use super::foreign::{self, Found};
+use super::foreign::{self, ForeignFormat};
 use super::image::{self, Window};
 use crate::error::{Error, Result};
 use crate::lint::{self, Severity};
@@ -33,7 +33,7 @@ pub(crate) fn judge(path: &Path, offset: u64, judge: Judge, options: &Options) -
     let is_other = report.findings.iter().any(|finding| finding.kind == Kind::NotExt4);
     let other =
         if is_other { foreign::found(&window).or_else(|| foreign::archive(&window)) } else { None };
-    let hint = other.map(|Found { what, .. }| format!("it is {what}"));
+    let hint = other.map(|ForeignFormat { what, .. }| format!("it is {what}"));
     Ok(Judged { name, judge, report, hint })
 }
 

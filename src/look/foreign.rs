@@ -23,13 +23,13 @@ const ARCHIVES: [(u64, &[u8], &str); 4] = [
 ];
 
 /// What was found, and what to try.
-pub(super) struct Found {
+pub(super) struct ForeignFormat {
     pub(super) what: String,
     pub(super) hint: Option<String>,
 }
 
 /// What `source` holds, if it is anything known but a filesystem of ours.
-pub(super) fn found(source: &Window) -> Option<Found> {
+pub(super) fn found(source: &Window) -> Option<ForeignFormat> {
     // What cannot be read is told by whoever wanted the filesystem.
     let signatures = signatures(source).unwrap_or_default();
     let is_ours = |format: &str| format.starts_with("ext") || format == "jbd";
@@ -44,19 +44,19 @@ pub(super) fn found(source: &Window) -> Option<Found> {
         }
         _ => None,
     }
-    .or_else(|| Some(Found { what: other.to_string(), hint: None }))
+    .or_else(|| Some(ForeignFormat { what: other.to_string(), hint: None }))
 }
 
 /// Which archive or compressed data `source` is.
-pub(super) fn archive(source: &Window) -> Option<Found> {
+pub(super) fn archive(source: &Window) -> Option<ForeignFormat> {
     let known = ARCHIVES.iter().find(|(place, bytes, _)| {
         let mut found = vec![0; bytes.len()];
         source.read_at(*place, &mut found).is_ok() && found == *bytes
     });
-    known.map(|(_, _, what)| Found { what: (*what).to_owned(), hint: None })
+    known.map(|(_, _, what)| ForeignFormat { what: (*what).to_owned(), hint: None })
 }
 
-fn partitioned(what: &str, starts: &[(usize, u64)]) -> Found {
+fn partitioned(what: &str, starts: &[(usize, u64)]) -> ForeignFormat {
     let named: Vec<_> = starts
         .iter()
         .take(NAMED)
@@ -71,7 +71,7 @@ fn partitioned(what: &str, starts: &[(usize, u64)]) -> Found {
     let hint = starts.first().map(|(_, start)| {
         format!("look into one of them by --offset BYTES, such as --offset {start}")
     });
-    Found { what, hint }
+    ForeignFormat { what, hint }
 }
 
 /// The numbers and first bytes of the partitions of an MBR.

@@ -11,7 +11,7 @@ use ext4_writer::reader::{
     Inode, Links, ReadError, ReadResult, Reader, Recovery, Source, SuperblockInfo,
 };
 
-use super::foreign::{self, Found};
+use super::foreign::{self, ForeignFormat};
 use crate::error::{Error, Result};
 use crate::open;
 
@@ -238,8 +238,10 @@ fn refused(name: &str, error: ReadError, window: &Window) -> Error {
     };
     match foreign {
         None => classed(message, error),
-        Some(Found { what, hint: None }) => Error::bad_data(format!("{message}: it is {what}")),
-        Some(Found { what, hint: Some(hint) }) => {
+        Some(ForeignFormat { what, hint: None }) => {
+            Error::bad_data(format!("{message}: it is {what}"))
+        }
+        Some(ForeignFormat { what, hint: Some(hint) }) => {
             Error::bad_data(format!("{message}: it is {what}")).with_hint(hint)
         }
     }

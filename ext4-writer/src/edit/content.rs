@@ -18,13 +18,13 @@ use crate::record::inode::{BLOCK_MAP_SIZE, Flags};
 const PIECE: usize = 1 << 20;
 
 /// What a reader has given so far.
-struct Reading<'a> {
+struct CountedReader<'a> {
     reader: &'a mut dyn Read,
     expected: u64,
     got: u64,
 }
 
-impl Reading<'_> {
+impl CountedReader<'_> {
     /// Fills `target`.
     fn fill(&mut self, target: &mut [u8]) -> EditResult<()> {
         let mut rest = target;
@@ -124,7 +124,7 @@ impl<D: Device> Filesystem<D> {
         let runs = self.take_blocks(count, goal)?;
         let extents = mappings(&stretches, &runs)?;
         let expected = segments.iter().map(|segment| segment.length).sum();
-        let mut reading = Reading { reader, expected, got: 0 };
+        let mut reading = CountedReader { reader, expected, got: 0 };
         self.fill_extents(&extents, &segments, &mut reading)?;
         reading.end()?;
         let mut map = FileMap::default();
@@ -142,7 +142,7 @@ impl<D: Device> Filesystem<D> {
         &mut self,
         extents: &[Extent],
         segments: &[Segment],
-        reading: &mut Reading<'_>,
+        reading: &mut CountedReader<'_>,
     ) -> EditResult<()> {
         let block = self.layout.block;
         let mut segments = segments.iter().copied();
