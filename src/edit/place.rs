@@ -10,6 +10,8 @@ use ext4_writer::reader::Source;
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
+use crate::image::Storage;
+
 /// The most bytes of free blocks that are kept to be brought back.
 const MOST: usize = 6 << 20;
 
@@ -25,7 +27,9 @@ impl Place {
             return Ok(Self::Trial(Trial::new(file)));
         }
         let is_device = file.metadata()?.file_type().is_block_device();
-        Ok(Self::Real(ImageFile { file, is_device, before: Vec::new(), kept: 0, length: None }))
+        let storage = Storage::of(&file);
+        let before = Vec::new();
+        Ok(Self::Real(ImageFile { file, is_device, before, kept: 0, length: None, storage }))
     }
 
     /// Whether it can be made longer than it is.
@@ -96,6 +100,7 @@ pub(super) struct ImageFile {
     kept: usize,
     /// The length before it was changed.
     length: Option<u64>,
+    storage: Storage,
 }
 
 /// A range as it was.
@@ -118,8 +123,10 @@ impl ImageFile {
             false => {
                 let mut bytes = vec![0; length];
                 self.file.read_exact_at(&mut bytes, offset)?;
-                self.kept = self.kept.saturating_add(length);
-                Some(bytes)
+                // Zeros are brought back as a hole is, which no limit of the host's forbids.
+                let bytes = Some(bytes).filter(|bytes| bytes.iter().any(|byte| *byte != 0));
+                self.kept = self.kept.saturating_add(bytes.as_ref().map_or(0, Vec::len));
+                bytes
             }
         };
         let length = u64::try_from(length).map_err(io::Error::other)?;
@@ -138,13 +145,16 @@ impl ImageFile {
     }
 
     fn restore(&mut self) -> io::Result<()> {
+        let mut restored = Ok(());
         for before in self.before.drain(..).rev() {
-            match &before.bytes {
-                Some(bytes) => self.file.write_all_at(bytes, before.offset)?,
-                None => punch(&self.file, &before)?,
-            }
+            let done = match &before.bytes {
+                Some(bytes) => self.file.write_all_at(bytes, before.offset),
+                None => punch(&self.file, &before),
+            };
+            // One that cannot be brought back does not keep the others.
+            restored = restored.and(done);
         }
-        self.length.take().map_or(Ok(()), |length| self.file.set_len(length))
+        restored.and(self.length.take().map_or(Ok(()), |length| self.file.set_len(length)))
     }
 }
 
@@ -178,6 +188,7 @@ impl Device for ImageFile {
 
     fn write_free_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.keep(offset, bytes.len())?;
+        self.storage.reserve(&self.file, offset, bytes.len());
         Device::write_at(&mut self.file, offset, bytes)
     }
 

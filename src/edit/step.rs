@@ -181,7 +181,7 @@ impl Change {
             latest: None,
         };
         let mut flattener = Flattener::new(&mut self.editor, options)?;
-        let mut hasher = TreeHasher::default();
+        let mut hasher = TreeHasher::idle();
         let limit = layers.limits.layer;
         let mut adding = Adding { hasher: &mut hasher, epoch: self.time, limit, seen: &|_| {} };
         apply(&mut flattener, &mut adding)?;

@@ -29,34 +29,49 @@ pub struct FileSink {
     direct: Option<DirectFile>,
     /// None where the file is not going to be synced.
     background_sync: Option<BackgroundSync>,
-    /// Whether storage is asked for before it is written.
+    storage: Storage,
+}
+
+/// The storage of a file, which is asked for before what is large is written to it: ext4 then has
+/// one extent to make instead of a page's worth for every page, a quarter of the time of a large
+/// write.
+#[derive(Debug)]
+pub struct Storage {
     is_reserved: bool,
+}
+
+impl Storage {
+    /// That of a file; it is asked for on ext4 alone.
+    #[must_use]
+    pub fn of(file: &File) -> Self {
+        let is_file = file.metadata().is_ok_and(|found| found.is_file());
+        let is_ext4 = || rustix::fs::fstatfs(file).is_ok_and(|found| found.f_type == EXT4);
+        Self { is_reserved: is_file && is_ext4() }
+    }
+
+    /// Asks for that of what is about to be written.
+    pub fn reserve(&mut self, file: &File, offset: u64, length: usize) {
+        if self.is_reserved && length >= RESERVED {
+            let length = u64::try_from(length).unwrap_or(u64::MAX);
+            let asked = rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, offset, length);
+            // Whatever is missing, the write says it.
+            self.is_reserved = asked.is_ok();
+        }
+    }
 }
 
 impl FileSink {
     /// A sink over `file`.
     pub(super) fn new(file: File) -> Self {
-        let is_reserved = rustix::fs::fstatfs(&file).is_ok_and(|found| found.f_type == EXT4);
-        let direct = if is_reserved { DirectFile::reopen(&file) } else { None };
-        Self { file, direct, background_sync: Some(BackgroundSync::default()), is_reserved }
+        let storage = Storage::of(&file);
+        let direct = if storage.is_reserved { DirectFile::reopen(&file) } else { None };
+        Self { file, direct, background_sync: Some(BackgroundSync::default()), storage }
     }
 
     /// The same, with the time of writing left to the kernel: for a file that is not synced.
     #[must_use]
     pub fn unhurried(self) -> Self {
         Self { direct: None, background_sync: None, ..self }
-    }
-
-    /// Asks for the storage of what is about to be written. ext4 then has one extent to make
-    /// instead of a page's worth for every page: a quarter of the time of a large write.
-    fn reserve(&mut self, offset: u64, length: usize) {
-        if self.is_reserved && length >= RESERVED {
-            let length = u64::try_from(length).unwrap_or(u64::MAX);
-            let asked =
-                rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, offset, length);
-            // Whatever is missing, the write says it.
-            self.is_reserved = asked.is_ok();
-        }
     }
 
     /// Writes bytes past the page cache; says whether it did.
@@ -72,7 +87,7 @@ impl FileSink {
 
 impl Sink for FileSink {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.reserve(offset, bytes.len());
+        self.storage.reserve(&self.file, offset, bytes.len());
         if self.write_direct(offset, bytes)? {
             return Ok(());
         }

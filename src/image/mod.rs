@@ -26,7 +26,7 @@ pub use build::{Base, build};
 pub use checked_output::{CheckedOutput, OutputKind};
 pub use device::DiscardingSink;
 pub use empty_disk::{EmptyDisk, MadeDisk, random_uuid};
-pub use file_sink::FileSink;
+pub use file_sink::{FileSink, Storage};
 pub(crate) use identity::copied_uuid;
 pub(crate) use in_place::{InPlace, open_in_place, undo_path};
 pub use interruption::Interruption;

@@ -19,6 +19,10 @@ use crate::error::{Error, Result};
 
 /// Where the superblock is. It is written last: a device on which it is missing holds no filesystem.
 const SUPERBLOCK: Range<u64> = 1024..2048;
+/// The magics of XFS, btrfs and bcachefs, whose files share blocks.
+///
+/// Source: kernel, `include/uapi/linux/magic.h`.
+const SHARING: [rustix::fs::FsWord; 3] = [0x5846_5342, 0x9123_683e, 0xca45_1a4e];
 /// So much of the start is written apart from the rest.
 const START: usize = 4096;
 /// So much is copied at once, and between two looks at what is to be synced.
@@ -38,7 +42,8 @@ pub(crate) struct StagedCopy {
     superblock: Vec<u8>,
     /// Whether the kernel copies from file to file.
     is_copied_by_kernel: bool,
-    background_sync: BackgroundSync,
+    /// None where the filesystem shares what is copied: then there is little to sync.
+    background_sync: Option<BackgroundSync>,
 }
 
 impl StagedCopy {
@@ -61,6 +66,7 @@ impl StagedCopy {
             Ok(found)
         });
         let prepared = prepared.map_err(|error| cannot_write(path, error))?;
+        let kind = rustix::fs::fstatfs(&file).map(|found| found.f_type);
         Ok(Self {
             output,
             path: path.to_owned(),
@@ -69,7 +75,9 @@ impl StagedCopy {
             has_zeros: matches!(prepared, InitialContents::Zeros),
             superblock: Vec::new(),
             is_copied_by_kernel: !is_device,
-            background_sync: BackgroundSync::default(),
+            background_sync: kind
+                .is_ok_and(|kind| !SHARING.contains(&kind))
+                .then(BackgroundSync::default),
         })
     }
 
@@ -149,7 +157,9 @@ impl StagedCopy {
             if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            self.background_sync.wrote(&self.file, count);
+            if let Some(background_sync) = &mut self.background_sync {
+                background_sync.wrote(&self.file, count);
+            }
             at += u64::try_from(count).unwrap_or(u64::MAX);
         }
         Ok(())
@@ -193,7 +203,7 @@ impl StagedCopy {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.background_sync.end()?;
+        self.background_sync.as_mut().map_or(Ok(()), BackgroundSync::end)?;
         if self.is_device {
             self.file.sync_data()?;
         }

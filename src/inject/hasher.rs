@@ -20,6 +20,8 @@ const WAITING: usize = 2;
 /// and nothing of where they came from. `docs/design.md` has the form.
 #[derive(Default)]
 pub struct TreeHasher {
+    /// Whether nobody wants to know.
+    is_idle: bool,
     chunk: Vec<u8>,
     worker: Option<Worker>,
 }
@@ -32,6 +34,12 @@ struct Worker {
 }
 
 impl TreeHasher {
+    /// One that digests nothing, for what needs no name.
+    #[must_use]
+    pub fn idle() -> Self {
+        Self { is_idle: true, ..Self::default() }
+    }
+
     /// Adds a field; its length comes too, so that fields cannot run into each other.
     pub fn field(&mut self, bytes: &[u8]) -> Result<()> {
         self.number(length(bytes)?)?;
@@ -48,7 +56,7 @@ impl TreeHasher {
 
     /// The digest of all that was added.
     pub fn finish(self) -> Result<Digest> {
-        let Self { chunk, worker } = self;
+        let Self { chunk, worker, .. } = self;
         let Some(Worker { full, empty, thread }) = worker else {
             return Ok(Digest::of(Algorithm::Blake3, &chunk));
         };
@@ -62,6 +70,7 @@ impl TreeHasher {
     pub(super) fn entry(&mut self, entry: &Entry) -> Result<()> {
         let Entry { path, kind, mode, uid, gid, modified, accessed, changed, size, .. } = entry;
         let Entry { link, device: (major, minor), xattrs, segments, unsupported: _, .. } = entry;
+        let Entry { created, flags, project, .. } = entry;
         let time = |time: Option<Timestamp>| match time {
             Some(Timestamp { seconds, nanoseconds }) => format!("{seconds}.{nanoseconds:09}"),
             None => "-".to_owned(),
@@ -85,6 +94,11 @@ impl TreeHasher {
             self.number(segment.offset)?;
             self.number(segment.length)?;
         }
+        // What archives and directories do not say leaves their digests as they are.
+        if created.is_some() || !flags.is_empty() || *project != 0 {
+            let (created, flags) = (time(*created), flags.bits());
+            self.field(format!("{created} {flags:#010x} {project}").as_bytes())?;
+        }
         Ok(())
     }
 
@@ -98,6 +112,9 @@ impl TreeHasher {
     }
 
     fn feed(&mut self, mut bytes: &[u8]) -> Result<()> {
+        if self.is_idle {
+            return Ok(());
+        }
         while !bytes.is_empty() {
             if self.chunk.len() >= CHUNK {
                 self.hand_over()?;
@@ -190,7 +207,7 @@ fn stopped() -> Error {
 mod tests {
     use std::collections::BTreeSet;
 
-    use ext4_writer::Segment;
+    use ext4_writer::{FileFlags, Segment};
 
     use super::*;
     use crate::layer::Xattr;
@@ -229,6 +246,9 @@ mod tests {
             Entry { xattrs: vec![xattr("user.a", "b")], ..plain.clone() },
             Entry { xattrs: vec![xattr("user.ab", "")], ..plain.clone() },
             Entry { segments: Some(Vec::new()), ..plain.clone() },
+            Entry { created: Some(plain.modified), ..plain.clone() },
+            Entry { flags: FileFlags::NO_DUMP, ..plain.clone() },
+            Entry { project: 1, ..plain.clone() },
             Entry { segments: Some(vec![Segment { offset: 0, length: 3 }]), ..plain.clone() },
         ];
         let mut seen: BTreeSet<Digest> = others.iter().map(|entry| digest(entry, b"abc")).collect();

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -300,9 +300,12 @@ enum SeedSource {
 
 impl SeedSource {
     fn of(argument: &OsStr) -> Result<Self> {
-        let source = source(argument)?;
-        Ok(match source {
-            // What was not named as an archive may be anything.
+        let path = Path::new(argument);
+        // What was not named as anything else may be a disk.
+        if !argument.as_bytes().contains(&b':') && path.exists() && is_filesystem(path) {
+            return Ok(Self::Copy(path.to_owned()));
+        }
+        Ok(match source(argument)? {
             ImageReference::Tar(path) if path.as_os_str() == argument && is_filesystem(&path) => {
                 Self::Copy(path)
             }
