@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::image::{
     InPlace, Interruption, OutputTarget, Root, StagedCopy, copied_uuid, open_in_place,
 };
-use crate::look::{Image, Summary};
+use crate::look::{Image, Summary, refuse_damaged_copy};
 use crate::shown::path as shown;
 
 /// What is to be copied, and what of it is to be another.
@@ -34,6 +34,8 @@ pub(crate) struct Copy {
     pub(crate) identity: Identity,
     /// Whose the root directory is, if not what the image says.
     pub(crate) root: Root,
+    /// Whether the copy is checked before it gets its name.
+    pub(crate) check: bool,
     /// The time of the change.
     pub(crate) time: Timestamp,
     /// What may end the work early.
@@ -85,7 +87,11 @@ impl Copy {
             StagedCopy::open(&self.output, target, self.replace, asked, &self.interruption)?;
         let bytes = staged.copy(&source, used(&image))?;
         let staged = self.change(staged, &identity)?;
-        staged.publish()?;
+        staged.publish(
+            |copy| {
+                if self.check { refuse_damaged_copy(&self.from, copy) } else { Ok(()) }
+            },
+        )?;
         let copy = Image::open(&self.output, 0)?;
         let inode = copy.resolve(b"/", Links::Follow)?;
         let root = (inode.uid(), inode.gid(), inode.mode());

@@ -1,5 +1,6 @@
 //! A filesystem with nothing in it.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use ext4_writer::{Builder, Metadata, Options, Size, Summary};
@@ -30,10 +31,11 @@ pub struct EmptyDisk {
 }
 
 impl EmptyDisk {
-    /// Makes the filesystem; a file has its name only when it is on the disk.
+    /// Makes the filesystem; a file has its name only when it is on the disk and `judge` finds
+    /// nothing wrong with it.
     ///
     /// Without a UUID it gets one that follows from everything else that was asked for.
-    pub fn create(&self) -> Result<MadeDisk> {
+    pub fn create(&self, judge: impl FnOnce(File) -> Result<()>) -> Result<MadeDisk> {
         let refused = |error| refused(&self.output, error);
         let mut options = self.filesystem.clone();
         options.uuid = options.uuid.or_else(|| Some(self.derived_uuid()));
@@ -48,6 +50,7 @@ impl EmptyDisk {
         self.root.apply(&mut builder).map_err(refused)?;
         let root = builder.metadata(builder.root()).map_err(refused)?;
         let (summary, _) = builder.finish().map_err(refused)?;
+        judge(output.file()?)?;
         output.publish(None)?;
         Ok(MadeDisk { summary, root })
     }

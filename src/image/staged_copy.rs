@@ -195,10 +195,12 @@ impl StagedCopy {
         Ok(())
     }
 
-    /// Makes the filesystem whole and safe on the disk, and gives a file its name.
-    pub(crate) fn publish(mut self) -> Result<()> {
+    /// Makes the filesystem whole and safe on the disk, and gives a file its name if `judge` finds
+    /// nothing wrong with it.
+    pub(crate) fn publish(mut self, judge: impl FnOnce(File) -> Result<()>) -> Result<()> {
         let written = self.finish();
         written.map_err(|error| cannot_write(&self.path, error))?;
+        judge(self.output.file()?)?;
         self.output.publish(None).map(drop)
     }
 

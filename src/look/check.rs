@@ -62,6 +62,30 @@ impl Judged {
     }
 }
 
+/// Refuses an image if it is damaged.
+pub(crate) fn refuse_damaged(path: &Path) -> Result<()> {
+    refuse(path, &Window::open(path, 0)?)
+}
+
+/// Refuses the copy of an image, which has no name yet, if it is damaged.
+pub(crate) fn refuse_damaged_copy(from: &Path, copy: File) -> Result<()> {
+    refuse(from, &Window::whole(Arc::new(copy)))
+}
+
+fn refuse(path: &Path, window: &Window) -> Result<()> {
+    let options = Options { max_findings: 1, ..Options::default() };
+    let name = path.display().to_string();
+    let report = check(window, &options).map_err(|error| image::unread(&name, error))?;
+    match report.findings.first() {
+        Some(finding) if !report.is_sound(Judge::Kernel) => {
+            Err(Error::bad_data(format!("{name} is damaged"))
+                .with_source(finding.to_string())
+                .with_hint(format!("banger image check {name} says all of it")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Checks an image that was made here and has no name yet; damage is a bug of ours.
 pub(crate) fn must_be_sound(file: File) -> Result<()> {
     let window = Window::whole(Arc::new(file));

@@ -22,7 +22,7 @@ mod summary;
 pub(crate) mod text;
 mod values;
 
-pub(crate) use check::{Judged, judge, must_be_sound};
+pub(crate) use check::{Judged, judge, must_be_sound, refuse_damaged, refuse_damaged_copy};
 pub(crate) use content::copy;
 pub(crate) use diff::{Comparison, Scope};
 pub(crate) use difference::{Detail, Difference, Kind, Value};

@@ -122,3 +122,32 @@ fn what_is_no_filesystem_is_damaged_and_what_cannot_be_read_is_an_error() {
     fs::create_dir(&path).unwrap();
     assert_eq!(run(&bench, &[]).status.code(), Some(66));
 }
+
+#[test]
+fn what_is_made_or_changed_is_checked_where_that_is_asked_for() {
+    let bench = Bench::new();
+    let path = bench.path("disk.ext4");
+    if !make(&path, 0) {
+        return;
+    }
+    let run = |words: &[&str]| bench.command(words).output().unwrap();
+    let empty = run(&["disk", "create", "empty.ext4", "--size", "16M", "--check"]);
+    assert!(empty.status.success(), "{}", judge::text(&empty));
+    let copy = ["disk", "create", "copy.ext4", "--from", "disk.ext4", "--size", "16M", "--check"];
+    let copied = run(&copy);
+    assert!(copied.status.success(), "{}", judge::text(&copied));
+    let edit = ["image", "edit", "disk.ext4", "--chmod", "600:/file", "--check"];
+    let edited = run(&edit);
+    assert!(edited.status.success(), "{}", judge::text(&edited));
+    damage(&path, 0);
+    fs::remove_file(bench.path("copy.ext4")).unwrap();
+    let before = fs::read(&path).unwrap();
+    for words in [&copy[..], &edit[..]] {
+        let refused = run(words);
+        assert_eq!(refused.status.code(), Some(65), "{}", judge::text(&refused));
+        let error = String::from_utf8_lossy(&refused.stderr);
+        assert!(error.contains("disk.ext4 is damaged: inode-blocks: /file: inode 12:"), "{error}");
+    }
+    assert!(fs::read(&path).unwrap() == before, "a damaged image was changed");
+    assert!(!bench.path("copy.ext4").exists());
+}

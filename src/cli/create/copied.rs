@@ -32,11 +32,12 @@ impl Create {
         let copy = Copy {
             from,
             output: checked.path.clone(),
-            target: output_target(checked, self.force, self.no_discard),
+            target: output_target(checked, self.force, self.device.no_discard),
             replace: self.force && checked.length.is_some(),
             size,
             identity,
             root: Root { owner: self.owner, mode: self.mode },
+            check: self.check,
             time: epoch.unwrap_or_else(now),
             interruption: interruption(),
         };
@@ -48,7 +49,7 @@ impl Create {
         if let Some(option) = self.disk.option_of_new() {
             return Err(makes_anew(from, option));
         }
-        if self.eager {
+        if self.device.eager {
             return Err(makes_anew(from, "--eager"));
         }
         let seed = &self.seed;

@@ -26,6 +26,7 @@ use crate::image::{
     CheckedOutput, DiskSpec, EmptyDisk, ImageSize, OutputKind, OutputTarget, Root, random_uuid,
 };
 use crate::inject::{Owner, OwnerRange};
+use crate::look::must_be_sound;
 use crate::pull::{Request, pull};
 use crate::report::Report;
 use crate::report::disk::Created;
@@ -85,19 +86,30 @@ pub(crate) struct Create {
     /// Permission bits of the root directory, in octal [default: those of --from, else 0755]
     #[arg(long, value_name = "MODE", value_parser = parse_mode, help_heading = "Disk")]
     mode: Option<u16>,
-    /// On a device: write what the guest's kernel would else initialise after its first mount
-    #[arg(long, help_heading = "Disk")]
-    eager: bool,
-    /// Do not ask a device to discard what it holds
-    #[arg(long, help_heading = "Disk")]
-    no_discard: bool,
+    #[command(flatten)]
+    device: DeviceOptions,
     #[command(flatten)]
     seed: Seed,
     /// Overwrite what is there
     #[arg(long, help_heading = "Output")]
     force: bool,
+    /// Check the finished filesystem before a file gets its name
+    #[arg(long, help_heading = "Output")]
+    check: bool,
     #[command(flatten)]
     output_options: OutputOptions,
+}
+
+/// How a device is written.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Disk")]
+struct DeviceOptions {
+    /// On a device: write what the guest's kernel would else initialise after its first mount
+    #[arg(long)]
+    eager: bool,
+    /// Do not ask a device to discard what it holds
+    #[arg(long)]
+    no_discard: bool,
 }
 
 /// What a filesystem begins with.
@@ -187,15 +199,19 @@ impl Create {
         }
         let reference = self.seed.from.as_deref().map(SeedSource::of).transpose()?;
         let made = match reference {
-            None => empty(self.spec(&checked)?.0)?,
+            None => {
+                let check = self.check;
+                empty(self.spec(&checked)?.0, check)?
+            }
             Some(SeedSource::Copy(from)) => {
                 let copied = self.copied(from.clone(), &checked)?;
                 copied.caveats.iter().for_each(|line| report.warn(line));
                 Created::copied(&checked.path, &from, &copied)
             }
             Some(SeedSource::Tree(reference)) => {
+                let check = self.check;
                 let (spec, seed) = self.spec(&checked)?;
-                seeded(spec, seed, reference, report)?
+                seeded(&Request { check, ..request(spec, seed, reference)? }, report)?
             }
         };
         report.created(&Created {
@@ -207,10 +223,11 @@ impl Create {
     }
 
     fn spec(self, checked: &CheckedOutput) -> Result<(DiskSpec, Seed)> {
-        let target = output_target(checked, self.force, self.no_discard);
+        let target = output_target(checked, self.force, self.device.no_discard);
         let (given, usual) = (self.disk.given_size(), self.disk.size());
         let mut filesystem = self.disk.options()?;
-        (filesystem.lazy_itable_init, filesystem.lazy_journal_init) = (!self.eager, !self.eager);
+        (filesystem.lazy_itable_init, filesystem.lazy_journal_init) =
+            (!self.device.eager, !self.device.eager);
         let usual = self.seed.from.as_ref().map(|_| usual);
         let size = match given {
             Some(size) => size,
@@ -261,21 +278,16 @@ fn size_of(checked: &CheckedOutput, filesystem: &Options) -> Result<Option<Image
     Ok(Some(ImageSize::Fixed(size)))
 }
 
-fn empty(disk: DiskSpec) -> Result<Created> {
+fn empty(disk: DiskSpec, check: bool) -> Result<Created> {
     let DiskSpec { output, target, replace, mut filesystem, root, interruption, size: _ } = disk;
     filesystem.epoch = source_date_epoch()?.unwrap_or_else(now);
     let empty = EmptyDisk { output, target, replace, filesystem, root, interruption };
-    let made = empty.create()?;
+    let made = empty.create(|file| if check { must_be_sound(file) } else { Ok(()) })?;
     Ok(Created::empty(&empty.output, &made, &empty.filesystem.label))
 }
 
-fn seeded(
-    disk: DiskSpec,
-    seed: Seed,
-    reference: ImageReference,
-    report: Report,
-) -> Result<Created> {
-    let pulled = pull(&request(disk, seed, reference)?, report.observer())?;
+fn seeded(request: &Request, report: Report) -> Result<Created> {
+    let pulled = pull(request, report.observer())?;
     Ok(Created::pulled(&pulled))
 }
 

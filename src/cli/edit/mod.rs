@@ -19,6 +19,7 @@ use super::signals::interruption;
 use crate::edit::{Change, Identity, LayerOptions, Target};
 use crate::error::{Error, Result};
 use crate::image::{parse_bytes, random_uuid};
+use crate::look::refuse_damaged;
 use crate::report::edit::{Edited, Recovery, Resized, Settings};
 use crate::source::Limits;
 use steps::Steps;
@@ -71,6 +72,9 @@ pub(crate) struct Edit {
     /// Say what would change, and write nothing
     #[arg(long)]
     dry_run: bool,
+    /// Check the filesystem before it is changed, and once more behind that
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     undo: Undo,
     #[command(flatten)]
@@ -87,11 +91,18 @@ impl Edit {
         let mut limits = Limits::default();
         self.limits.into_iter().try_for_each(|limit| limit.apply(&mut limits))?;
         let layers = LayerOptions { strict: self.strict, limits: limits.layer };
+        if self.check {
+            refuse_damaged(&target.path)?;
+        }
         let mut change = Change::open(target, time()?)?;
         let remarks = change.apply(&steps, &layers)?;
-        let path = change.path().display().to_string();
+        let image = change.path().to_owned();
+        let path = image.display().to_string();
         let recovery = recovery(change.recovered());
         change.commit()?;
+        if self.check && !self.dry_run {
+            refuse_damaged(&image)?;
+        }
         let changes = steps.iter().map(ToString::to_string).collect();
         self.output_options.report().edited(&Edited {
             path,
