@@ -1,7 +1,9 @@
 //! `banger image edit` with further layers: what is added is what an image would have been built of.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
 use std::process::Stdio;
 
 use banger_test_support::mount::{Access, Mount};
@@ -165,4 +167,65 @@ fn an_image_that_describes_itself_gets_an_init() {
     let described: serde_json::Value = serde_json::from_str(&described).unwrap();
     assert_eq!(described["start"]["kernel_words"], "init=/sbin/banger-init");
     assert_eq!(described["config"], config);
+}
+
+#[test]
+fn a_full_host_disk_and_a_limit_of_file_sizes_change_nothing() {
+    let Some(prlimit) = judge::program("prlimit") else { return };
+    let Some(place) = FullDisk::new() else { return };
+    for options in [&["-t", "ext4"][..], &["-t", "ext2", "-b", "1024"]] {
+        let Some((bench, image)) = bench(options, "64M") else { return };
+        fs::write(bench.path("agent"), vec![7; 20 << 20]).unwrap();
+        let before = everything(&bench);
+        let words = ["image", "edit", "disk.ext4", "--remove", "/large", "--add", "agent:/agent"];
+        // The image is sparse, and its new blocks lie behind the limit.
+        let command = bench.command(words);
+        let mut limited = std::process::Command::new(&prlimit);
+        limited.arg("--fsize=12000000").arg(command.get_program()).args(command.get_args());
+        let result = limited.current_dir(bench.path("")).output().unwrap();
+        assert_eq!(result.status.code(), Some(74), "{}", judge::text(&result));
+        assert!(judge::text(&result).contains("ulimit -f"), "{}", judge::text(&result));
+        assert!(everything(&bench) == before, "{options:?}");
+        // The same on a disk that is full.
+        let small = place.path().join("disk.ext4");
+        judge::succeed("cp", ["--sparse=always".as_ref(), image.as_os_str(), small.as_os_str()]);
+        let old = fs::read(&small).unwrap();
+        let agent = bench.path("agent");
+        let added = format!("{}:/agent", agent.display());
+        let words = ["image", "edit", small.to_str().unwrap(), "--remove", "/large", "--add"];
+        let result = bench.run(words.iter().chain(&[added.as_str()]));
+        assert_eq!(result.status.code(), Some(73), "{}", judge::text(&result));
+        assert!(judge::text(&result).contains("free some space"), "{}", judge::text(&result));
+        assert!(fs::read(&small).unwrap() == old, "{options:?}");
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+        gate::assert_clean(&small);
+        fs::remove_file(small).unwrap();
+    }
+}
+
+/// A directory with room for 12 MiB: a mounted tmpfs.
+struct FullDisk(tempfile::TempDir);
+
+impl FullDisk {
+    fn new() -> Option<Self> {
+        if !judge::kernel() {
+            return None;
+        }
+        let point = tempfile::tempdir().unwrap();
+        let words = ["-t", "tmpfs", "-o", "size=12M", "none"].map(OsStr::new);
+        judge::succeed("mount", words.into_iter().chain([point.path().as_os_str()]));
+        Some(Self(point))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for FullDisk {
+    fn drop(&mut self) {
+        let umount = judge::find("umount").unwrap_or_default();
+        // In a failing test the first failure is the one to show.
+        let _ = judge::run(&umount, [OsStr::new("-l"), self.0.path().as_os_str()]);
+    }
 }
