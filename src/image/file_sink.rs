@@ -10,7 +10,6 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::background_sync::BackgroundSync;
-use super::direct_file::{DirectFile, Written};
 
 /// The magic of ext2, ext3 and ext4 (kernel: `include/uapi/linux/magic.h`). Other filesystems have
 /// nothing to gain: tmpfs would clear pages that are written anyway, btrfs would not compress.
@@ -25,8 +24,6 @@ const LONG: u64 = 16 << 20;
 #[derive(Debug)]
 pub struct FileSink {
     file: File,
-    /// The same file past the page cache; none where nothing is gained by it.
-    direct: Option<DirectFile>,
     /// None where the file is not going to be synced.
     background_sync: Option<BackgroundSync>,
     storage: Storage,
@@ -64,33 +61,19 @@ impl FileSink {
     /// A sink over `file`.
     pub(super) fn new(file: File) -> Self {
         let storage = Storage::of(&file);
-        let direct = if storage.is_reserved { DirectFile::reopen(&file) } else { None };
-        Self { file, direct, background_sync: Some(BackgroundSync::default()), storage }
+        Self { file, background_sync: Some(BackgroundSync::default()), storage }
     }
 
     /// The same, with the time of writing left to the kernel: for a file that is not synced.
     #[must_use]
     pub fn unhurried(self) -> Self {
-        Self { direct: None, background_sync: None, ..self }
-    }
-
-    /// Writes bytes past the page cache; says whether it did.
-    fn write_direct(&mut self, offset: u64, bytes: &[u8]) -> io::Result<bool> {
-        let Some(direct) = &mut self.direct else { return Ok(false) };
-        let written = direct.write(offset, bytes)?;
-        if written == Written::Never {
-            self.direct = None;
-        }
-        Ok(written == Written::All)
+        Self { background_sync: None, ..self }
     }
 }
 
 impl Sink for FileSink {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.storage.reserve(&self.file, offset, bytes.len());
-        if self.write_direct(offset, bytes)? {
-            return Ok(());
-        }
         self.file.write_all_at(bytes, offset)?;
         if let Some(background_sync) = &mut self.background_sync {
             background_sync.wrote(&self.file, bytes.len());
