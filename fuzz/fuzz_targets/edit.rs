@@ -9,12 +9,11 @@
 use std::io::Read;
 use std::sync::OnceLock;
 
+use banger_fuzz::damaged::sound;
 use ext4_writer::check::{Judge, Options, check};
 use ext4_writer::edit::{Device, EditResult, Editor};
 use ext4_writer::reader::Links;
-use ext4_writer::{
-    Builder, Features, FileContent, MemorySink, Metadata, Reserved, Size, Special, Timestamp,
-};
+use ext4_writer::{FileContent, Metadata, Reserved, Size, Special, Timestamp};
 use libfuzzer_sys::fuzz_target;
 
 const NOW: Timestamp = Timestamp { seconds: 1_790_000_000, nanoseconds: 5 };
@@ -22,21 +21,7 @@ const NOW: Timestamp = Timestamp { seconds: 1_790_000_000, nanoseconds: 5 };
 const LONGEST: usize = 64 << 20;
 
 fn image(features: &str) -> Vec<u8> {
-    let mut options = ext4_writer::Options::new(Size::Fixed(8 << 20));
-    options.features = Features::DEFAULT.changed(features).expect("features that are written");
-    options.block_size = 1024;
-    let mut builder = Builder::create(MemorySink::new(), options).expect("a new image");
-    let (root, metadata) = (builder.root(), Metadata::default());
-    let many = builder.add_directory(root, b"many", &metadata).expect("a directory");
-    for number in 0..60u64 {
-        let name = format!("a-name-that-fills-blocks-{number}");
-        let mut content = std::io::repeat(b'x').take(number * 100);
-        let content = FileContent::new(number * 100, &mut content);
-        let file = builder.add_file(many, name.as_bytes(), &metadata, content).expect("a file");
-        builder.set_xattr(file, b"user.name", &[b'v'; 90]).expect("an attribute");
-    }
-    builder.add_symlink(root, b"link", &metadata, b"many/../many").expect("a link");
-    builder.finish().expect("an image").1.into_bytes()
+    sound(features, Size::Fixed(8 << 20))
 }
 
 fn step<D: Device>(editor: &mut Editor<D>, [kind, one, other]: [u8; 3]) -> EditResult<()> {
@@ -93,8 +78,7 @@ fn edit(image: Vec<u8>, steps: &[u8]) {
 fuzz_target!(|bytes: &[u8]| {
     static IMAGES: OnceLock<[Vec<u8>; 3]> = OnceLock::new();
     let images = IMAGES.get_or_init(|| {
-        ["^metadata_csum", "^metadata_csum,inline_data,^64bit", "metadata_csum_seed"]
-            .map(image)
+        ["^metadata_csum", "^metadata_csum,inline_data,^64bit", "metadata_csum_seed"].map(image)
     });
     if bytes.len() <= LONGEST {
         edit(bytes.to_vec(), &bytes[..bytes.len().min(60)]);

@@ -13,7 +13,8 @@ use ext4_writer::{Builder, Features, FileContent, MemorySink, Metadata, Options,
 pub fn image(bytes: &[u8]) -> Option<Vec<u8>> {
     static IMAGES: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
     let images = IMAGES.get_or_init(|| {
-        ["^metadata_csum,^has_journal", "^metadata_csum,inline_data,^has_journal,^64bit"].map(sound)
+        ["^metadata_csum,^has_journal", "^metadata_csum,inline_data,^has_journal,^64bit"]
+            .map(|features| sound(features, Size::Fit { free_bytes: 0, free_inodes: 0 }))
     });
     let (choice, changes) = bytes.split_first()?;
     let mut image = images[usize::from(choice % 2)].clone();
@@ -25,8 +26,9 @@ pub fn image(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(image)
 }
 
-fn sound(features: &str) -> Vec<u8> {
-    let mut options = Options::new(Size::Fit { free_bytes: 0, free_inodes: 0 });
+/// An image with these features in which a directory has 60 files, with a link to it.
+pub fn sound(features: &str, size: Size) -> Vec<u8> {
+    let mut options = Options::new(size);
     options.features = Features::DEFAULT.changed(features).expect("features that are written");
     options.block_size = 1024;
     let mut builder = Builder::create(MemorySink::new(), options).expect("a new image");

@@ -73,29 +73,28 @@ pub(crate) fn refuse_damaged_copy(from: &Path, copy: File) -> Result<()> {
 }
 
 fn refuse(path: &Path, window: &Window) -> Result<()> {
-    let options = Options { max_findings: 1, ..Options::default() };
     let name = path.display().to_string();
-    let report = check(window, &options).map_err(|error| image::unread(&name, error))?;
-    match report.findings.first() {
-        Some(finding) if !report.is_sound(Judge::Kernel) => {
-            Err(Error::bad_data(format!("{name} is damaged"))
-                .with_source(finding.to_string())
-                .with_hint(format!("banger image check {name} says all of it")))
-        }
-        _ => Ok(()),
-    }
+    first_damage(&name, window)?.map_or(Ok(()), |finding| {
+        Err(Error::bad_data(format!("{name} is damaged"))
+            .with_source(finding)
+            .with_hint(format!("banger image check {name} says all of it")))
+    })
 }
 
 /// Checks an image that was made here and has no name yet; damage is a bug of ours.
 pub(crate) fn must_be_sound(file: File) -> Result<()> {
     let window = Window::whole(Arc::new(file));
+    first_damage("just made", &window)?.map_or(Ok(()), |finding| {
+        Err(Error::internal("the filesystem that was made is damaged").with_source(finding))
+    })
+}
+
+/// The worst finding in what messages call `name`, if it is damaged.
+fn first_damage(name: &str, window: &Window) -> Result<Option<String>> {
     let options = Options { max_findings: 1, ..Options::default() };
-    let report = check(&window, &options).map_err(|error| image::unread("just made", error))?;
-    match report.findings.first() {
-        Some(finding) if !report.is_sound(Judge::Kernel) => {
-            Err(Error::internal("the filesystem that was made is damaged")
-                .with_source(finding.to_string()))
-        }
-        _ => Ok(()),
+    let report = check(window, &options).map_err(|error| image::unread(name, error))?;
+    if report.is_sound(Judge::Kernel) {
+        return Ok(None);
     }
+    Ok(report.findings.first().map(ToString::to_string))
 }
