@@ -200,7 +200,13 @@ impl<'a> Nobody<'a> {
 
 /// A program by way of another that runs the words behind its own, in the same place.
 pub(crate) fn by_way_of(mut other: Command, program: &Command) -> Command {
-    other.arg(program.get_program()).args(program.get_args());
+    other.arg(program.get_program());
+    in_place_of(other, program)
+}
+
+/// Another program with the words of this one, in the same place.
+pub(crate) fn in_place_of(mut other: Command, program: &Command) -> Command {
+    other.args(program.get_args());
     for (name, value) in program.get_envs() {
         match value {
             Some(value) => other.env(name, value),

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::banger::Bench;
 
-const INIT: &str = "bed.init=/sbin/banger-init";
+const INIT: &str = "init=/sbin/banger-init";
 
 fn put(layer: &mut Layer, path: &str, mode: u16, content: &[u8]) {
     layer.put(path, &Entry::new(Kind::file(content), mode), content);
@@ -24,7 +24,7 @@ fn put(layer: &mut Layer, path: &str, mode: u16, content: &[u8]) {
 
 /// A small root filesystem: busybox under two names, two users, a directory of one of them in
 /// /run.
-fn root(shell: &str) -> Option<Layer> {
+pub(crate) fn root(shell: &str) -> Option<Layer> {
     let busybox = fs::read(judge::program("busybox")?).unwrap();
     let mut layer = Layer::new();
     put(&mut layer, "bin/busybox", 0o755, &busybox);

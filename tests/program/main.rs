@@ -17,6 +17,7 @@ mod demo;
 mod device;
 mod directories;
 mod disk;
+mod documented;
 mod edit;
 mod failures;
 mod faults;

@@ -57,7 +57,7 @@ impl<'a> Machine<'a> {
         Self { disks: vec![root], words: Vec::new(), memory: 256, network: None }
     }
 
-    /// Adds a word to the kernel's command line; `bed.init=PATH` names the image's init.
+    /// Adds a word to the kernel's command line; `init=PATH` names the image's init.
     #[must_use]
     pub fn word(mut self, word: &str) -> Self {
         self.words.push(word.to_owned());
