@@ -7,7 +7,7 @@ use ext4_writer::{
 };
 
 /// An image with files, directories and links in it.
-fn image(options: Write) -> Vec<u8> {
+pub(crate) fn image(options: Write) -> Vec<u8> {
     let mut builder = Builder::create(MemorySink::new(), options).unwrap();
     let root = builder.root();
     let metadata = Metadata::default();
@@ -24,7 +24,8 @@ fn image(options: Write) -> Vec<u8> {
     builder.finish().unwrap().1.into_bytes()
 }
 
-fn profiles() -> Vec<Write> {
+/// Options of every profile, and without checksums.
+pub(crate) fn profiles() -> Vec<Write> {
     let size = Size::Fit { free_bytes: 4 << 20, free_inodes: 100 };
     let mut all: Vec<Write> = Profile::ALL
         .into_iter()

@@ -1,4 +1,5 @@
-//! Sound filesystems as mke2fs makes them, with something of everything in them.
+//! Sound filesystems with something of everything in them: as mke2fs makes them, as a kernel leaves
+//! them, and our own.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,6 +7,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use banger_test_support::judge;
+use banger_test_support::mount::{Access, Mount};
+
+use crate::own;
 
 /// A sound filesystem.
 pub(super) struct Base {
@@ -43,7 +47,39 @@ const OPTIONS: [&str; 22] = [
 pub(super) fn make(directory: &Path) -> Vec<Base> {
     let tree = directory.join("tree");
     fill(&tree);
-    OPTIONS.iter().filter_map(|options| one(directory, &tree, options)).collect()
+    let made = OPTIONS.iter().filter_map(|options| one(directory, &tree, options));
+    let mut bases: Vec<Base> = made.collect();
+    let used = [0, 1, 3].iter().filter_map(|index| used(directory, bases.get(*index)?));
+    let used: Vec<Base> = used.collect();
+    bases.extend(used);
+    for options in own::profiles() {
+        let label = format!("own, {:?}", options.features);
+        bases.push(Base { label, image: own::image(options) });
+    }
+    bases
+}
+
+/// What a kernel makes of a filesystem by using it: files removed, grown, cut and made.
+fn used(directory: &Path, base: &Base) -> Option<Base> {
+    let path = directory.join("used.img");
+    fs::write(&path, &base.image).unwrap();
+    let mount = Mount::new(&path, Access::ReadWrite)?;
+    let root = mount.path();
+    for number in (0..260).step_by(3) {
+        let name = format!("big/a-file-with-a-long-name-{number:04}-to-fill-blocks");
+        fs::remove_file(root.join(name)).unwrap();
+    }
+    fs::File::options().append(true).open(root.join("f.txt")).unwrap().set_len(70_000).unwrap();
+    fs::File::options().write(true).open(root.join("d1/large")).unwrap().set_len(100_001).unwrap();
+    fs::create_dir_all(root.join("made/below")).unwrap();
+    fs::rename(root.join("d1/d2/small"), root.join("made/below/moved")).unwrap();
+    for number in 0..40 {
+        fs::write(root.join(format!("made/{number}")), vec![b'm'; number * 97]).unwrap();
+    }
+    mount.close();
+    let (damaged, said) = super::verdict(&path);
+    assert!(!damaged, "{}, used: {said}", base.label);
+    Some(Base { label: format!("{}, used", base.label), image: fs::read(&path).unwrap() })
 }
 
 fn fill(tree: &Path) {

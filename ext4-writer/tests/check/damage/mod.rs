@@ -2,9 +2,12 @@
 //! damage.
 //!
 //! `BANGER_DAMAGES=10000 cargo test -p ext4-writer --test check damage -- --nocapture` tries as
-//! many and says where they differ; without it a few hundred are tried.
+//! many and says where they differ; without it a few hundred are tried. What the check calls sound
+//! the kernel has to mount and to read without a complaint: `BANGER_KERNEL=1` asks it of each of
+//! them, else of every twelfth.
 
 mod bases;
+mod kernel;
 mod places;
 mod seals;
 
@@ -16,13 +19,15 @@ use std::io::Write as _;
 use std::path::Path;
 
 use banger_test_support::judge;
-use ext4_writer::check::{Finding, Judge, Options, Report, check};
+use ext4_writer::check::{Finding, Judge, Kind, Options, Report, check};
 
 use bases::Base;
 use places::{Field, fields};
 
 /// How many changes are tried where nobody says it.
 const FEW: usize = 240;
+/// Of so many images that are sound for the check the kernel is asked about one.
+const ASKED: usize = 12;
 /// Of a hundred that e2fsck calls damaged, so many must be found at least.
 const FOUND: usize = 99;
 
@@ -94,15 +99,19 @@ struct Tally {
     flagged: usize,
     placed: usize,
     near: usize,
+    read: usize,
+    refused: usize,
     differences: Vec<String>,
 }
 
 impl Tally {
     fn summary(&self) -> String {
         let Self { changes, damaged, found, sound, flagged, placed, near, .. } = self;
+        let Self { read, refused, .. } = self;
         format!(
             "{changes} changes: {found} of {damaged} damaged ones found, {flagged} of {sound} sound \
-             ones flagged, the place is the same for {near} of {placed}"
+             ones flagged, the place is the same for {near} of {placed}; of those that the check \
+             calls sound the kernel reads {read} and refuses {refused}"
         )
     }
 
@@ -137,6 +146,23 @@ impl Tally {
             self.differences.push(text);
         }
     }
+
+    /// Counts what the kernel says of an image that the check calls sound.
+    fn count_kernel(&mut self, label: &str, verdict: Result<(), String>) {
+        match verdict {
+            Ok(()) => self.read += 1,
+            Err(said) => {
+                self.refused += 1;
+                self.differences.push(format!("{label}: sound, and the kernel says: {said}"));
+            }
+        }
+    }
+}
+
+/// Whether the kernel can be asked: what is to be replayed needs a device that can be written to.
+fn is_for_the_kernel(report: &Report) -> bool {
+    let mut kinds = report.findings.iter().map(|finding| finding.kind);
+    report.is_sound(Judge::Kernel) && kinds.all(|kind| kind != Kind::JournalPending)
 }
 
 /// The inodes, groups and blocks that a line of e2fsck names: whole words of digits.
@@ -190,6 +216,7 @@ fn e2fsck_and_the_check_agree_about_one_changed_field() {
         .collect();
     let path = directory.path().join("changed.img");
     let mut tally = Tally::default();
+    let (mounts, every, mut sound) = (judge::kernel(), wanted("BANGER_KERNEL", ASKED), 0);
     for number in 0..wanted("BANGER_DAMAGES", FEW) {
         let (base, structures) = &bases[number % bases.len()];
         let list = structures.values().nth(numbers.below(structures.len())).unwrap();
@@ -211,9 +238,16 @@ fn e2fsck_and_the_check_agree_about_one_changed_field() {
         let label =
             format!("{}: {structure}.{name} {old:#x} -> {new:#x}, sealed {is_sealed}", base.label);
         tally.count(&label, (damaged, &said), &report);
+        if is_for_the_kernel(&report) {
+            sound += 1;
+            if mounts && sound % every == 0 {
+                tally.count_kernel(&label, kernel::reads(&path));
+            }
+        }
     }
     let text = format!("{}\n{}", tally.differences.join("\n"), tally.summary());
     writeln!(std::io::stderr(), "{text}").unwrap();
     assert!(tally.found * 100 >= tally.damaged * FOUND, "{text}");
     assert!(tally.flagged * 50 <= tally.sound, "{text}");
+    assert_eq!(tally.refused, 0, "{text}");
 }
