@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::time::Instant;
 
 use ext4_writer::reader::Source;
 use ext4_writer::{Sink, zero_by_writing};
@@ -10,6 +11,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use super::background_sync::BackgroundSync;
+use super::direct_file::{DirectFile, Written};
 
 /// The magic of ext2, ext3 and ext4 (kernel: `include/uapi/linux/magic.h`). Other filesystems have
 /// nothing to gain: tmpfs would clear pages that are written anyway, btrfs would not compress.
@@ -24,6 +26,8 @@ const LONG: u64 = 16 << 20;
 #[derive(Debug)]
 pub struct FileSink {
     file: File,
+    /// The same file past the page cache; none where nothing is gained by it.
+    direct: Option<DirectFile>,
     /// None where the file is not going to be synced.
     background_sync: Option<BackgroundSync>,
     storage: Storage,
@@ -61,24 +65,47 @@ impl FileSink {
     /// A sink over `file`.
     pub(super) fn new(file: File) -> Self {
         let storage = Storage::of(&file);
-        Self { file, background_sync: Some(BackgroundSync::default()), storage }
+        let direct = if storage.is_reserved { DirectFile::reopen(&file) } else { None };
+        Self { file, direct, background_sync: Some(BackgroundSync::default()), storage }
     }
 
     /// The same, with the time of writing left to the kernel: for a file that is not synced.
     #[must_use]
     pub fn unhurried(self) -> Self {
-        Self { background_sync: None, ..self }
+        Self { direct: None, background_sync: None, ..self }
+    }
+
+    /// Writes bytes past the page cache; says whether it did.
+    fn write_direct(&mut self, offset: u64, bytes: &[u8]) -> io::Result<bool> {
+        let Some(direct) = &self.direct else { return Ok(false) };
+        let written = direct.write(offset, bytes)?;
+        if written == Written::Never {
+            self.direct = None;
+        }
+        Ok(written == Written::All)
+    }
+
+    /// Writes bytes into the page cache, and remembers how long it took.
+    fn write_cached(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let start = Instant::now();
+        self.file.write_all_at(bytes, offset)?;
+        if let Some(direct) = &mut self.direct {
+            direct.page_cache_took(bytes.len(), start.elapsed());
+        }
+        if let Some(background_sync) = &mut self.background_sync {
+            background_sync.wrote(&self.file, bytes.len());
+        }
+        Ok(())
     }
 }
 
 impl Sink for FileSink {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.storage.reserve(&self.file, offset, bytes.len());
-        self.file.write_all_at(bytes, offset)?;
-        if let Some(background_sync) = &mut self.background_sync {
-            background_sync.wrote(&self.file, bytes.len());
+        if self.write_direct(offset, bytes)? {
+            return Ok(());
         }
-        Ok(())
+        self.write_cached(offset, bytes)
     }
 
     fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {

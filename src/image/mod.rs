@@ -5,6 +5,7 @@ mod build;
 mod busy;
 mod checked_output;
 mod device;
+mod direct_file;
 mod empty_disk;
 mod file_sink;
 mod identity;
