@@ -229,8 +229,8 @@ impl KeptUndo {
 }
 
 impl Undo for KeptUndo {
-    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
-        self.0.read()
+    fn open(&mut self) -> io::Result<Option<Box<dyn Source>>> {
+        self.0.open()
     }
 
     fn append(&mut self, _bytes: &[u8]) -> io::Result<()> {

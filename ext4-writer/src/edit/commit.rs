@@ -9,10 +9,10 @@ use crate::edit::error::{EditError, EditResult};
 use crate::edit::filesystem::Filesystem;
 use crate::edit::journal::Transaction;
 use crate::edit::open::{flagged, sync, write_superblock};
-use crate::edit::overlay::write;
-use crate::edit::undo::{self, InPlace, Undo};
+use crate::edit::overlay::write_all;
+use crate::edit::undo::Undo;
 use crate::error::internal;
-use crate::format::units::{BlockCount, BlockIndex, length};
+use crate::format::units::{BlockCount, length};
 use crate::reader;
 use crate::reader::device::Device as Blocks;
 use crate::reader::layout::{Layout, SUPERBLOCK_OFFSET};
@@ -37,38 +37,17 @@ impl<D: Device> Filesystem<D> {
         self.seal_groups()?;
         self.seal_superblock()?;
         if self.is_reshaped {
-            self.write_backups()?;
             self.lengthen_device()?;
         }
         self.flush_fresh()?;
-        let way = self.way(undo)?;
-        let Self { overlay, layout, superblock, .. } = self;
-        let is_written = overlay.is_written();
-        let (mut device, mut changed) = overlay.into_parts();
-        // Only now nothing but the device can fail.
-        if is_written {
-            sync(&mut device)?;
+        match self.way(undo)? {
+            Way::Journal(transaction) => self.commit_by_journal(&transaction),
+            Way::Unpublished => self.commit_unpublished(),
+            Way::InPlace(undo) => self.commit_in_place(undo),
         }
-        match way {
-            Way::Journal(transaction) => {
-                by_journal(&mut device, (&layout, &superblock), &transaction, &mut changed)?;
-            }
-            Way::Unpublished => {
-                for (block, bytes) in &changed {
-                    write(&mut device, layout.block.offset(BlockIndex::new(*block)), bytes)?;
-                }
-                sync(&mut device)?;
-            }
-            Way::InPlace(mut undo) => {
-                let holder = SUPERBLOCK_OFFSET / layout.block.bytes();
-                let mut place = InPlace { device: &mut device, block: layout.block };
-                place.change(undo.as_mut(), &changed, holder)?;
-            }
-        }
-        Ok(device)
     }
 
-    /// How the changes come to their places. An undo file keeps what was there when this returns.
+    /// How the changes come to their places.
     fn way(&self, undo: Option<Box<dyn Undo>>) -> EditResult<Way> {
         if self.is_unpublished {
             return Ok(Way::Unpublished);
@@ -82,19 +61,25 @@ impl<D: Device> Filesystem<D> {
                 (Err(error), _) => return Err(error),
             }
         }
-        let mut undo = undo.ok_or(EditError::NeedsUndo { what: "an image without a journal" })?;
-        undo::keep(undo.as_mut(), (device, self.device_length), self.layout.block, changed)?;
-        Ok(Way::InPlace(undo))
+        undo.map(Way::InPlace).ok_or(EditError::NeedsUndo { what: "an image without a journal" })
+    }
+
+    fn commit_by_journal(self, transaction: &Transaction) -> EditResult<D> {
+        let Self { overlay, layout, superblock, .. } = self;
+        let is_written = overlay.is_written();
+        let (mut device, mut changed) = overlay.into_parts();
+        // Only now nothing but the device can fail.
+        if is_written {
+            sync(&mut device)?;
+        }
+        by_journal(&mut device, (&layout, &superblock), transaction, &mut changed)?;
+        Ok(device)
     }
 
     /// Makes the device as long as the filesystem.
-    fn lengthen_device(&mut self) -> EditResult<()> {
+    pub(crate) fn lengthen_device(&mut self) -> EditResult<()> {
         let needed = self.layout.block.bytes_in(BlockCount::new(self.layout.blocks));
-        let failed = |source| EditError::Sync { source };
-        let device = self.overlay.device_mut();
-        if device.length().map_err(failed)? < needed {
-            device.set_length(needed).map_err(failed)?;
-        }
+        self.overlay.lengthen(needed).map_err(|source| EditError::Sync { source })?;
         self.device_blocks = self.device_blocks.max(self.layout.blocks);
         Ok(())
     }
@@ -140,9 +125,7 @@ fn by_journal<D: Device>(
     write_superblock(device, layout, &old, true)?;
     sync(device)?;
     transaction.publish(device)?;
-    for (block, bytes) in &*changed {
-        write(device, layout.block.offset(BlockIndex::new(*block)), bytes)?;
-    }
+    write_all(device, layout.block, changed.iter().map(|(block, bytes)| (*block, bytes)))?;
     sync(device)?;
     transaction.retire(device)?;
     write_superblock(device, layout, superblock, false)?;

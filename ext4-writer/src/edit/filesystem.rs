@@ -22,8 +22,6 @@ use crate::record::superblock::{FLAG_UNSIGNED_HASH, Superblock};
 const FLUSH: usize = 6 << 20;
 /// The most bytes of changed blocks that an edit holds.
 const MOST: usize = 20 << 20;
-/// Likewise of one that changes size or UUID, and with that maybe all checksums.
-const MOST_RESHAPED: usize = 128 << 20;
 
 /// A filesystem while it is changed. Contents, and metadata in blocks that were free, are written at
 /// once; all else waits in the overlay.
@@ -55,6 +53,8 @@ pub(crate) struct Filesystem<D> {
     /// Whether size or UUID changed, which the kernel takes from the superblock before it replays a
     /// journal.
     pub is_reshaped: bool,
+    /// The UUID that all checksums are to begin with; they get it at the end.
+    pub new_uuid: Option<[u8; 16]>,
     /// Whether nobody has the image before the edit is done.
     pub is_unpublished: bool,
     /// What its journal was replayed for.
@@ -96,17 +96,20 @@ impl<D: Device> Filesystem<D> {
         if self.overlay.len() < self.flush_at.max(FLUSH / block) {
             return Ok(());
         }
+        if self.is_reshaped {
+            // What lies behind the end of now has a place then.
+            self.lengthen_device()?;
+        }
         self.flush_fresh()?;
         if self.is_unpublished {
             self.flush_all()?;
         }
         // What stays is not looked through again for every block that comes.
         self.flush_at = self.overlay.len() + FLUSH / block / 4;
-        let most = if self.is_reshaped { MOST_RESHAPED } else { MOST };
-        if self.overlay.len() * block >= most {
+        if self.overlay.len() * block >= MOST {
             return Err(EditError::TooManyChanges {
                 blocks: widen(self.overlay.len()),
-                limit: widen(most / block),
+                limit: widen(MOST / block),
                 place: "memory",
             });
         }

@@ -41,6 +41,16 @@ impl Group {
         self.record.free_inodes_count_hi = U16::new(high16(count));
     }
 
+    pub(crate) fn set_block_bitmap_sum(&mut self, sum: u32) {
+        self.record.block_bitmap_csum_lo = U16::new(low16(sum));
+        self.record.block_bitmap_csum_hi = U16::new(high16(sum));
+    }
+
+    pub(crate) fn set_inode_bitmap_sum(&mut self, sum: u32) {
+        self.record.inode_bitmap_csum_lo = U16::new(low16(sum));
+        self.record.inode_bitmap_csum_hi = U16::new(high16(sum));
+    }
+
     /// The directories.
     pub(crate) fn directories(&self) -> u32 {
         wide32(self.record.used_dirs_count_lo, self.record.used_dirs_count_hi)

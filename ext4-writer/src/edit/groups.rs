@@ -10,12 +10,11 @@ use crate::edit::error::EditResult;
 use crate::edit::filesystem::Filesystem;
 use crate::edit::group::Group;
 use crate::error::internal;
-use crate::format::checksum::unsummed;
+use crate::format::checksum::{FsSeed, unsummed};
 use crate::format::units::length;
 use crate::reader::{Part, ReadError, groups, space};
 use crate::record::feature::Feature;
 use crate::record::group::GroupDescriptor;
-use crate::record::{high16, low16};
 
 /// The bytes of bitmaps of groups without changes that are kept.
 const KEPT: usize = 4 << 20;
@@ -105,15 +104,13 @@ impl<D: Device> Filesystem<D> {
 
     pub(crate) fn seal_group(&mut self, mut group: Group) -> EditResult<()> {
         if let Some(bytes) = group.blocks.take().filter(|_| group.blocks_changed) {
-            let sum = self.bitmap_sum(&bytes, self.layout.clusters_per_group)?;
-            group.record.block_bitmap_csum_lo = U16::new(low16(sum));
-            group.record.block_bitmap_csum_hi = U16::new(high16(sum));
+            let bits = self.layout.clusters_per_group;
+            group.set_block_bitmap_sum(bitmap_sum(self.layout.seed, &bytes, bits)?);
             self.put(group.block_bitmap, &unsummed(bytes))?;
         }
         if let Some(bytes) = group.inodes.take().filter(|_| group.inodes_changed) {
-            let sum = self.bitmap_sum(&bytes, self.layout.inodes_per_group.into())?;
-            group.record.inode_bitmap_csum_lo = U16::new(low16(sum));
-            group.record.inode_bitmap_csum_hi = U16::new(high16(sum));
+            let bits = self.layout.inodes_per_group.into();
+            group.set_inode_bitmap_sum(bitmap_sum(self.layout.seed, &bytes, bits)?);
             self.put(group.inode_bitmap, &unsummed(bytes))?;
         }
         let offset = self.layout.descriptor_offset(group.number);
@@ -128,14 +125,6 @@ impl<D: Device> Filesystem<D> {
             field.ok_or(internal("a descriptor has a sum"))?.copy_from_slice(&sum.to_le_bytes());
         }
         self.patch(offset, &bytes)
-    }
-
-    fn bitmap_sum(&self, bytes: &[u8], bits: u64) -> EditResult<u32> {
-        let covered = bytes.get(..length(bits / 8)?);
-        Ok(self
-            .layout
-            .seed
-            .bitmap(covered.ok_or(internal("the bits of a group are in its bitmap"))?))
     }
 
     /// Goes through all descriptors once: counts what is free, and gathers what no file may have.
@@ -158,6 +147,12 @@ impl<D: Device> Filesystem<D> {
         }
         Ok(())
     }
+}
+
+/// The sum of the bits of a group in a bitmap.
+pub(crate) fn bitmap_sum(seed: FsSeed, bytes: &[u8], bits: u64) -> EditResult<u32> {
+    let covered = bytes.get(..length(bits / 8)?);
+    Ok(seed.bitmap(covered.ok_or(internal("the bits of a group are in its bitmap"))?))
 }
 
 /// Sets the bits behind the last that describes something.

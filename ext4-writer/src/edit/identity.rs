@@ -3,10 +3,10 @@
 use zerocopy::little_endian::{U16, U32};
 
 use crate::edit::device::Device;
-use crate::edit::error::{EditError, EditResult, refused};
+use crate::edit::error::{EditResult, refused};
 use crate::edit::filesystem::Filesystem;
+use crate::edit::in_place::Drain;
 use crate::error::Error;
-use crate::format::checksum::FsSeed;
 use crate::format::units::BlockIndex;
 use crate::options::{MountOptions, OnError, Reserved};
 use crate::record::feature::Feature;
@@ -95,53 +95,25 @@ impl<D: Device> Filesystem<D> {
         }
     }
 
-    /// Gives the filesystem another UUID, and new sums to all that is summed, if those begin with
-    /// it. The kernel takes it from the superblock before it replays a journal, so it cannot go
-    /// through one.
+    /// Gives the filesystem another UUID; what is summed gets its new sums at the end, if those
+    /// begin with it. The kernel takes it from the superblock before it replays a journal, so it
+    /// cannot go through one.
     pub(crate) fn set_uuid(&mut self, uuid: [u8; 16]) -> EditResult<()> {
+        if uuid == self.superblock.uuid {
+            return Ok(());
+        }
         if self.has(STABLE_INODES) {
             let reason = "keys of encrypted files are derived from it, as stable_inodes says";
             return Err(refused("the UUID of an image", reason));
         }
+        if !self.has(Feature::CSUM_SEED) && self.has(Feature::EA_INODE) {
+            let reason = "the hashes of large attributes begin with it; turn \
+                metadata_csum_seed on by tune2fs, which Linux 4.4 reads";
+            return Err(refused("the UUID of an image with ea_inode", reason));
+        }
         (self.is_changed, self.is_reshaped) = (true, true);
-        if !self.has(Feature::CSUM_SEED) {
-            if self.has(Feature::EA_INODE) {
-                let reason = "the hashes of large attributes begin with it; turn \
-                    metadata_csum_seed on by tune2fs, which Linux 4.4 reads";
-                return Err(refused("the UUID of an image with ea_inode", reason));
-            }
-            let is_enabled = self.layout.seed.is_enabled();
-            let seed = FsSeed::new(uuid, is_enabled);
-            if is_enabled {
-                self.reseed(seed).map_err(|error| match error {
-                    EditError::TooManyChanges { .. } => {
-                        let reason = "it has more metadata than memory is taken for; turn \
-                            metadata_csum_seed on by tune2fs, or make a copy with another UUID";
-                        refused("the UUID of an image without metadata_csum_seed", reason)
-                    }
-                    error => error,
-                })?;
-            }
-            self.layout.seed = seed;
-        }
-        let mut sums = Vec::new();
-        if self.has_group_sums() && !self.layout.seed.is_enabled() {
-            // Descriptors are summed with the UUID.
-            let mut layout = self.layout.clone();
-            layout.uuid = uuid;
-            for number in 0..self.layout.groups {
-                let offset = self.layout.descriptor_offset(number);
-                let mut bytes = vec![0; self.layout.descriptor_len];
-                self.blocks().read(offset, &mut bytes)?;
-                if let Some(sum) = layout.descriptor_sum(number, &bytes) {
-                    sums.push((offset + 0x1e, sum));
-                }
-            }
-        }
-        for (offset, sum) in sums {
-            self.patch(offset, &sum.to_le_bytes())?;
-        }
-        self.layout.uuid = uuid;
+        let is_in_sums = self.has_group_sums() && !self.has(Feature::CSUM_SEED);
+        self.new_uuid = is_in_sums.then_some(uuid);
         self.superblock.uuid = uuid;
         Ok(())
     }
@@ -149,7 +121,7 @@ impl<D: Device> Filesystem<D> {
     /// Brings the copies of superblock and descriptors up to date.
     ///
     /// Source: e2fsprogs, `lib/ext2fs/closefs.c`, `ext2fs_flush2`.
-    pub(crate) fn write_backups(&mut self) -> EditResult<()> {
+    pub(crate) fn write_backups(&mut self, drain: &mut Drain<'_>) -> EditResult<()> {
         let block = self.layout.block;
         let groups: Vec<u32> = (1..self.layout.groups)
             .filter(|group| self.layout.has_superblock((*group).into()))
@@ -173,6 +145,9 @@ impl<D: Device> Filesystem<D> {
                 let bytes = self.blocks().read_block(own, crate::reader::Part::Superblock)?;
                 self.put(start + 1 + number, &crate::format::checksum::unsummed(bytes))?;
             }
+            // The descriptors are read for the next one again.
+            let originals = self.layout.first_data_block + 1 + count;
+            self.send_many(drain, |block| block >= originals)?;
         }
         Ok(())
     }

@@ -61,6 +61,7 @@ mod groups;
 mod grow;
 mod htree;
 mod identity;
+mod in_place;
 mod inline;
 mod inode;
 mod journal;
@@ -564,12 +565,12 @@ impl<D: Device> Editor<D> {
     }
 
     /// Gives the filesystem another UUID, in place under the undo file. With `metadata_csum`, and
-    /// without `metadata_csum_seed`, all metadata gets new checksums: all of it is read and written,
-    /// and kept in memory before.
+    /// without `metadata_csum_seed`, all metadata gets new checksums when the edit is
+    /// [committed](Self::commit), and is read and written for that; what is damaged is refused then.
     ///
     /// # Errors
-    /// When something of it is damaged, there is more of it than 128 MiB, or with `ea_inode` and
-    /// without `metadata_csum_seed`, as hashes of attributes begin with the UUID.
+    /// With `stable_inodes`, and with `ea_inode` without `metadata_csum_seed`, as keys of files and
+    /// hashes of attributes begin with the UUID.
     pub fn set_uuid(&mut self, uuid: [u8; 16]) -> EditResult<()> {
         self.change(|filesystem| filesystem.set_uuid(uuid))
     }
@@ -581,7 +582,9 @@ impl<D: Device> Editor<D> {
         self.filesystem.longest_within(bytes)
     }
 
-    /// Lets the filesystem, and its device, grow to so many bytes, in place under the undo file.
+    /// Lets the filesystem, and its device, grow to so many bytes, in place under the undo file. The
+    /// device is made longer by the [commit](Self::commit), or before it when the bitmaps of the new
+    /// groups are more than 6 MiB.
     ///
     /// # Errors
     /// When it is longer already ([`EditError::Shorter`]), no filesystem has this size

@@ -87,6 +87,7 @@ impl<D: Device> Filesystem<D> {
             flush_at: 0,
             is_changed: false,
             is_reshaped: false,
+            new_uuid: None,
             is_unpublished: false,
             recovery,
             device_length: length,

@@ -46,6 +46,8 @@ pub(crate) struct Overlay<D> {
     /// The bytes of the device; what an edit has behind them was never written, and is zeros.
     length: u64,
     changed: BTreeMap<u64, Vec<u8>>,
+    /// While changes go to their places: what is made of them on the way.
+    upper: Option<BTreeMap<u64, Vec<u8>>>,
     /// Whether free blocks were written to.
     is_written: bool,
     recent: RefCell<Recent>,
@@ -55,20 +57,43 @@ impl<D: Device> Overlay<D> {
     pub(crate) fn new(device: D, block: BlockSize, length: u64) -> Self {
         let changed = BTreeMap::new();
         let recent = RefCell::default();
-        Self { device, block, length, changed, is_written: false, recent }
+        Self { device, block, length, changed, upper: None, is_written: false, recent }
+    }
+
+    /// The changed bytes of a block.
+    fn get(&self, block: u64) -> Option<&Vec<u8>> {
+        let upper = self.upper.as_ref().and_then(|upper| upper.get(&block));
+        upper.or_else(|| self.changed.get(&block))
+    }
+
+    /// What takes changes now.
+    fn top(&mut self) -> &mut BTreeMap<u64, Vec<u8>> {
+        self.upper.as_mut().unwrap_or(&mut self.changed)
     }
 
     /// A block that is to be changed.
     fn block_mut(&mut self, block: u64) -> EditResult<&mut Vec<u8>> {
-        if !self.changed.contains_key(&block) {
+        if !self.top().contains_key(&block) {
             let mut bytes = vec![0; self.block.len()];
             let offset = self.block.offset(BlockIndex::new(block));
             let length = widen(bytes.len());
-            let read = self.read_device(offset, &mut bytes);
+            let read = self.read_at(offset, &mut bytes);
             read.map_err(|source| ReadError::Io { offset, length, source })?;
-            self.changed.insert(block, bytes);
+            self.top().insert(block, bytes);
         }
-        Ok(self.changed.get_mut(&block).ok_or(internal("a block that was put is there"))?)
+        Ok(self.top().get_mut(&block).ok_or(internal("a block that was put is there"))?)
+    }
+
+    /// Whether a range of several blocks is as it is on the device, and within that.
+    fn is_unchanged(&self, offset: u64, length: usize) -> bool {
+        let end = offset.saturating_add(widen(length));
+        let (first, last) = (offset / self.block.bytes(), end.div_ceil(self.block.bytes()));
+        let is_free =
+            |changed: &BTreeMap<u64, Vec<u8>>| changed.range(first..last).next().is_none();
+        length > self.block.len()
+            && end <= self.length
+            && is_free(&self.changed)
+            && self.upper.as_ref().is_none_or(is_free)
     }
 
     fn read_device(&self, offset: u64, piece: &mut [u8]) -> io::Result<()> {
@@ -93,7 +118,7 @@ impl<D: Device> Overlay<D> {
 
     /// Changes a whole block.
     pub(crate) fn put(&mut self, block: u64, bytes: &Sealed<Vec<u8>>) {
-        self.changed.insert(block, bytes.block().to_vec());
+        self.top().insert(block, bytes.block().to_vec());
     }
 
     /// Changes bytes inside a block.
@@ -103,6 +128,32 @@ impl<D: Device> Overlay<D> {
         let target = self.block_mut(block)?.get_mut(start..start + bytes.len());
         target.ok_or(WITHIN_A_BLOCK)?.copy_from_slice(bytes);
         Ok(())
+    }
+
+    /// Changes whole blocks that lie side by side.
+    pub(crate) fn put_all(&mut self, first: u64, bytes: &[u8]) {
+        for (block, piece) in (first..).zip(bytes.chunks(self.block.len())) {
+            self.top().insert(block, piece.to_vec());
+        }
+    }
+
+    /// From now on changes are kept apart from those there were, which stay.
+    pub(crate) fn lay_upper(&mut self) {
+        self.upper = Some(BTreeMap::new());
+    }
+
+    /// How many blocks are changed since.
+    pub(crate) fn upper_len(&self) -> usize {
+        self.upper.as_ref().map_or(0, BTreeMap::len)
+    }
+
+    /// Takes those for which `takes` says so.
+    pub(crate) fn take_upper(&mut self, takes: impl Fn(u64) -> bool) -> BTreeMap<u64, Vec<u8>> {
+        let Some(upper) = &mut self.upper else { return BTreeMap::new() };
+        let (sent, kept) =
+            std::mem::take(upper).into_iter().partition(|(number, _)| takes(*number));
+        *upper = kept;
+        sent
     }
 
     /// Takes the change of a block back.
@@ -122,18 +173,24 @@ impl<D: Device> Overlay<D> {
         let blocks: Vec<u64> =
             self.changed.keys().copied().filter(|block| is_free(*block)).collect();
         self.is_written |= !blocks.is_empty();
-        let (mut next, mut start, mut buffer) = (0, 0, Vec::new());
+        let mut run = Run::default();
         for block in blocks {
-            if block != next || buffer.len() >= PIECE {
-                write_free(&mut self.device, start, &buffer)?;
-                buffer.clear();
-                start = self.block.offset(BlockIndex::new(block));
-            }
             let bytes = self.changed.remove(&block);
-            buffer.extend(bytes.ok_or(internal("a block that is listed is changed"))?);
-            next = block + 1;
+            let bytes = bytes.ok_or(internal("a block that is listed is changed"))?;
+            if let Some((start, bytes)) = run.add(self.block, block, &bytes) {
+                write_free(&mut self.device, start, &bytes)?;
+            }
         }
-        write_free(&mut self.device, start, &buffer)
+        write_free(&mut self.device, run.start, &run.bytes)
+    }
+
+    /// Writes blocks to their places; of what was changed there nothing is left to do.
+    pub(crate) fn write(&mut self, blocks: &BTreeMap<u64, Vec<u8>>) -> EditResult<()> {
+        self.recent = RefCell::default();
+        for block in blocks.keys() {
+            self.changed.remove(block);
+        }
+        write_all(&mut self.device, self.block, blocks.iter().map(|(block, bytes)| (*block, bytes)))
     }
 
     /// Writes bytes to free blocks of the device, beside what is changed.
@@ -155,15 +212,25 @@ impl<D: Device> Overlay<D> {
         &self.device
     }
 
-    /// The device.
-    pub(crate) fn device_mut(&mut self) -> &mut D {
+    /// Makes the device so many bytes long, if it is shorter.
+    pub(crate) fn lengthen(&mut self, needed: u64) -> io::Result<()> {
         self.recent = RefCell::default();
-        &mut self.device
+        let length = self.device.length()?;
+        if length < needed {
+            self.device.set_length(needed)?;
+        }
+        self.length = length.max(needed);
+        Ok(())
     }
 
     /// What is to be changed.
     pub(crate) fn changed(&self) -> &BTreeMap<u64, Vec<u8>> {
         &self.changed
+    }
+
+    /// Takes what is to be changed.
+    pub(crate) fn take_changed(&mut self) -> BTreeMap<u64, Vec<u8>> {
+        std::mem::take(&mut self.changed)
     }
 
     /// The device, and what was to be changed.
@@ -173,6 +240,43 @@ impl<D: Device> Overlay<D> {
 }
 
 const WITHIN_A_BLOCK: Error = internal("a record lies within one block");
+
+/// Bytes that lie side by side, and where they begin.
+#[derive(Default)]
+struct Run {
+    start: u64,
+    next: u64,
+    bytes: Vec<u8>,
+}
+
+impl Run {
+    /// Adds a block; what was there before if it does not lie behind that, or that is long.
+    fn add(&mut self, size: BlockSize, block: u64, bytes: &[u8]) -> Option<(u64, Vec<u8>)> {
+        let mut done = None;
+        if block != self.next || self.bytes.len() >= PIECE {
+            done = Some((self.start, std::mem::take(&mut self.bytes)));
+            self.start = size.offset(BlockIndex::new(block));
+        }
+        self.bytes.extend_from_slice(bytes);
+        self.next = block + 1;
+        done.filter(|(_, bytes)| !bytes.is_empty())
+    }
+}
+
+/// Writes blocks, ascending, to their places, those that lie side by side at once.
+pub(crate) fn write_all<'a, D: Device>(
+    device: &mut D,
+    size: BlockSize,
+    blocks: impl Iterator<Item = (u64, &'a Vec<u8>)>,
+) -> EditResult<()> {
+    let mut run = Run::default();
+    for (block, bytes) in blocks {
+        if let Some((start, bytes)) = run.add(size, block, bytes) {
+            write(device, start, &bytes)?;
+        }
+    }
+    if run.bytes.is_empty() { Ok(()) } else { write(device, run.start, &run.bytes) }
+}
 
 /// Writes bytes of the image.
 pub(crate) fn write<D: Device>(device: &mut D, offset: u64, bytes: &[u8]) -> EditResult<()> {
@@ -195,12 +299,15 @@ fn failed(offset: u64, bytes: &[u8], source: io::Error) -> Error {
 
 impl<D: Device> Source for Overlay<D> {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        if self.is_unchanged(offset, buffer.len()) {
+            return self.device.read_at(offset, buffer);
+        }
         let (mut offset, mut rest) = (offset, buffer);
         while !rest.is_empty() {
             let (block, into) = (offset / self.block.bytes(), offset % self.block.bytes());
             let room = usize::try_from(self.block.bytes() - into).unwrap_or(usize::MAX);
             let (piece, behind) = rest.split_at_mut(room.min(rest.len()));
-            match self.changed.get(&block) {
+            match self.get(block) {
                 None => self.read_device(offset, piece)?,
                 Some(bytes) => bytes.as_slice().read_at(into, piece)?,
             }

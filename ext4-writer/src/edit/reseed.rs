@@ -12,11 +12,12 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 use crate::edit::device::Device;
 use crate::edit::error::EditResult;
 use crate::edit::filesystem::Filesystem;
-use crate::edit::groups::is_set;
+use crate::edit::group::Group;
+use crate::edit::groups::{bitmap_sum, is_set};
+use crate::edit::in_place::Drain;
 use crate::error::{Error, internal};
 use crate::format::checksum::{FsSeed, InodeSeed, fold, has_whole_sum};
-use crate::format::units::widen;
-use crate::format::units::{BlockIndex, InodeNumber};
+use crate::format::units::{BlockIndex, InodeNumber, length, widen};
 use crate::metadata::FileKind;
 use crate::reader::directory::{count_place, verify_entries, verify_node};
 use crate::reader::extent::MapItem;
@@ -28,38 +29,89 @@ use crate::record::inode::{Flags, Inode as Record};
 use crate::record::orphan;
 use crate::record::{high16, low16, wide48, xattr};
 
+/// So many bytes of an inode table are changed at once.
+const PIECE: usize = 256 << 10;
+
+/// Sums that begin with another UUID.
+struct Reseed<'a, 'b> {
+    seed: FsSeed,
+    /// The blocks of attributes of several inodes that have their sums.
+    shared: BTreeSet<u64>,
+    drain: &'a mut Drain<'b>,
+}
+
 impl<D: Device> Filesystem<D> {
-    /// Gives all that is summed the sums that begin with `seed`, but for the superblock. What is
-    /// damaged is refused: a new sum would hide it.
-    pub(crate) fn reseed(&mut self, seed: FsSeed) -> EditResult<()> {
-        let mut blocks = BTreeSet::new();
-        for number in 0..self.layout.groups {
-            let per_group = self.layout.inodes_per_group;
-            let group = self.with_inodes(number)?;
-            let used = if group.flags().contains(GroupFlags::INODE_UNINIT) {
-                0
-            } else {
-                per_group.saturating_sub(group.unused_inodes())
-            };
-            let bitmap = group.inodes.clone().ok_or(internal("the bitmap was read"))?;
-            for slot in 0..used {
-                let inode = number * per_group + slot + 1;
-                self.reseed_inode(seed, inode, is_set(&bitmap, slot.into()), &mut blocks)?;
+    /// Gives all that is summed the sums that begin with `uuid`, but for the superblock, and sends
+    /// it on. What is damaged is refused: a new sum would hide it.
+    pub(crate) fn reseed(&mut self, uuid: [u8; 16], drain: &mut Drain<'_>) -> EditResult<()> {
+        let is_enabled = self.layout.seed.is_enabled();
+        let seed = FsSeed::new(uuid, is_enabled);
+        if is_enabled {
+            let mut reseed = Reseed { seed, shared: BTreeSet::new(), drain };
+            for number in 0..self.layout.groups {
+                self.reseed_table(&mut reseed, number)?;
             }
         }
         // Behind the inodes, which are found by them.
-        let old = self.layout.seed;
+        let old = (self.layout.seed, self.layout.uuid);
         for number in 0..self.layout.groups {
-            self.with_inodes(number)?;
-            self.with_blocks(number)?;
-            let group = self.groups.remove(&number);
-            let mut group = group.ok_or(internal("a group that was read is there"))?;
-            group.blocks_changed = !group.flags().contains(GroupFlags::BLOCK_UNINIT);
-            group.inodes_changed = !group.flags().contains(GroupFlags::INODE_UNINIT);
-            self.layout.seed = seed;
+            let group = self.reseeded_group(seed, number)?;
+            (self.layout.seed, self.layout.uuid) = (seed, uuid);
             let sealed = self.seal_group(group);
-            self.layout.seed = old;
+            (self.layout.seed, self.layout.uuid) = old;
             sealed?;
+        }
+        Ok(())
+    }
+
+    /// A group whose bitmaps have their new sums.
+    fn reseeded_group(&mut self, seed: FsSeed, number: u32) -> EditResult<Group> {
+        let flags = self.group(number)?.flags();
+        let is_enabled = self.layout.seed.is_enabled();
+        let part = Part::Group(number);
+        if is_enabled && !flags.contains(GroupFlags::BLOCK_UNINIT) {
+            let at = self.with_blocks(number)?.block_bitmap;
+            let bytes = self.blocks().read_block(at, part)?;
+            let sum = bitmap_sum(seed, &bytes, self.layout.clusters_per_group)?;
+            self.group(number)?.set_block_bitmap_sum(sum);
+        }
+        if is_enabled && !flags.contains(GroupFlags::INODE_UNINIT) {
+            let at = self.with_inodes(number)?.inode_bitmap;
+            let bytes = self.blocks().read_block(at, part)?;
+            let sum = bitmap_sum(seed, &bytes, self.layout.inodes_per_group.into())?;
+            self.group(number)?.set_inode_bitmap_sum(sum);
+        }
+        let group = self.groups.remove(&number);
+        Ok(group.ok_or(internal("a group that was read is there"))?)
+    }
+
+    /// The inodes of a group that were used once.
+    fn reseed_table(&mut self, reseed: &mut Reseed<'_, '_>, number: u32) -> EditResult<()> {
+        let per_group = self.layout.inodes_per_group;
+        let group = self.group(number)?;
+        let (table, unused) = (group.inode_table, group.unused_inodes());
+        if group.flags().contains(GroupFlags::INODE_UNINIT) {
+            return Ok(());
+        }
+        let used = per_group.saturating_sub(unused);
+        let bitmap = self.with_inodes(number)?.inodes.clone();
+        let bitmap = bitmap.ok_or(internal("the bitmap was read"))?;
+        let block = self.layout.block;
+        let per_block = block.len() / self.layout.inode_len;
+        let per_piece = u32::try_from((PIECE / block.len()).max(1) * per_block);
+        let per_piece = per_piece.map_err(|_| internal("a piece of a table is short"))?;
+        for first in (0..used).step_by(length(per_piece.into())?) {
+            let count = length((used - first).min(per_piece).into())?;
+            let start = table + u64::from(first) / widen(per_block);
+            let mut bytes = vec![0; count.div_ceil(per_block) * block.len()];
+            self.blocks().read(block.offset(BlockIndex::new(start)), &mut bytes)?;
+            let inodes = bytes.chunks_mut(self.layout.inode_len).take(count);
+            for (slot, inode) in (first..).zip(inodes) {
+                let is_used = is_set(&bitmap, slot.into());
+                self.reseed_inode(reseed, number * per_group + slot + 1, is_used, inode)?;
+            }
+            self.overlay.put_all(start, &bytes);
+            self.send_many(reseed.drain, |_| true)?;
         }
         Ok(())
     }
@@ -67,57 +119,59 @@ impl<D: Device> Filesystem<D> {
     /// An inode, and all that is summed by its number, if it is in use.
     fn reseed_inode(
         &mut self,
-        seed: FsSeed,
+        reseed: &mut Reseed<'_, '_>,
         number: u32,
         is_used: bool,
-        blocks: &mut BTreeSet<u64>,
+        bytes: &mut [u8],
     ) -> EditResult<()> {
-        let offset = inode::offset(&self.blocks(), &self.layout, number)?;
-        let mut bytes = vec![0; self.layout.inode_len];
-        self.blocks().read(offset, &mut bytes)?;
         if bytes.iter().all(|byte| *byte == 0) {
             // One that was never used is not summed.
             return Ok(());
         }
         let mut record = Record::new_zeroed();
-        for (byte, from) in record.as_mut_bytes().iter_mut().zip(&bytes) {
+        for (byte, from) in record.as_mut_bytes().iter_mut().zip(&*bytes) {
             *byte = *from;
         }
-        let new = seed.inode(InodeNumber::new(number), record.generation.get());
+        let new = reseed.seed.inode(InodeNumber::new(number), record.generation.get());
         if is_used {
-            let found = inode::read(&self.blocks(), &self.layout, number)?;
-            self.reseed_attributes(seed, &found, blocks)?;
-            self.reseed_content(new, &found)?;
+            let found = inode::parse(&self.layout, number, bytes.to_vec())?;
+            self.reseed_attributes(reseed, &found)?;
+            self.reseed_content(reseed, new, &found)?;
         }
         let is_whole = has_whole_sum(&record, bytes.len());
-        let sum = new.inode_sum(&bytes, is_whole);
-        overwrite(&mut bytes, offset_of!(Record, checksum_lo), &low16(sum).to_le_bytes())?;
+        let sum = new.inode_sum(bytes, is_whole);
+        overwrite(bytes, offset_of!(Record, checksum_lo), &low16(sum).to_le_bytes())?;
         if is_whole {
-            overwrite(&mut bytes, offset_of!(Record, checksum_hi), &high16(sum).to_le_bytes())?;
+            overwrite(bytes, offset_of!(Record, checksum_hi), &high16(sum).to_le_bytes())?;
         }
-        self.patch(offset, &bytes)
+        Ok(())
     }
 
     /// The block of attributes of an inode, which others may have too.
-    fn reseed_attributes(
-        &mut self,
-        seed: FsSeed,
-        found: &Found,
-        blocks: &mut BTreeSet<u64>,
-    ) -> EditResult<()> {
+    fn reseed_attributes(&mut self, reseed: &mut Reseed<'_, '_>, found: &Found) -> EditResult<()> {
         let at = wide48(found.record.file_acl_lo, found.record.file_acl_high);
-        if at == 0 || !blocks.insert(at) {
+        if at == 0 || reseed.shared.contains(&at) {
             return Ok(());
         }
         // Compares its sum.
         attributes::read(&self.blocks(), &self.layout, found)?;
         let bytes = self.blocks().read_block(at, found.part())?;
-        let sum = seed.attributes_sum(&bytes, BlockIndex::new(at));
+        let (header, _) = xattr::Header::read_from_prefix(&bytes)
+            .map_err(|_| found.corrupt("its block of attributes is cut short"))?;
+        if header.refcount.get() != 1 {
+            reseed.shared.insert(at);
+        }
+        let sum = reseed.seed.attributes_sum(&bytes, BlockIndex::new(at));
         self.put_sum(at, offset_of!(xattr::Header, checksum), sum)
     }
 
     /// The blocks of an inode's map, and those of its content that are summed.
-    fn reseed_content(&mut self, new: InodeSeed, found: &Found) -> EditResult<()> {
+    fn reseed_content(
+        &mut self,
+        reseed: &mut Reseed<'_, '_>,
+        new: InodeSeed,
+        found: &Found,
+    ) -> EditResult<()> {
         let is_orphan_file = found.number() == self.superblock.orphan_file_inum.get();
         let is_directory = found.is(FileKind::Directory);
         if !self.has_map(found) {
@@ -150,6 +204,7 @@ impl<D: Device> Filesystem<D> {
                         } else {
                             self.reseed_orphans(new, found, place)?;
                         }
+                        self.send_many(reseed.drain, |_| true)?;
                     }
                 }
             }

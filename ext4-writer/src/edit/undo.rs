@@ -4,18 +4,17 @@
 //! they will be, and ends with a sum of it all. By the sums an image to which it does not belong is
 //! known: each of its sectors must be the old one or the new one.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::edit::device::Device;
 use crate::edit::error::{EditError, EditResult, refused};
 use crate::edit::open::sync;
 use crate::edit::overlay::write;
-use crate::error::{Error, internal};
 use crate::format::checksum::fold;
-use crate::format::units::{BlockIndex, BlockSize, widen};
+use crate::format::units::{BlockIndex, BlockSize, length, widen};
+use crate::reader::Source;
 use crate::reader::device::read;
 
 /// The first bytes of an undo file.
@@ -26,16 +25,14 @@ const END: [u8; 8] = *b"undodone";
 const BUFFER: usize = 256 << 10;
 /// The bytes that a disk writes as a whole.
 const SECTOR: usize = 512;
-/// The longest undo file that is read: that of the largest edit, and more.
-const MOST: u64 = 256 << 20;
 
 /// Where the old content of blocks is kept while an image is changed in place.
 pub trait Undo {
-    /// All that is kept; `None` if nothing is.
+    /// What is kept, to be read; `None` if nothing is.
     ///
     /// # Errors
     /// Whatever the place answers.
-    fn read(&mut self) -> io::Result<Option<Vec<u8>>>;
+    fn open(&mut self) -> io::Result<Option<Box<dyn Source>>>;
 
     /// Adds bytes to what will be kept.
     ///
@@ -84,7 +81,7 @@ impl UndoFile {
 }
 
 impl Undo for UndoFile {
-    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+    fn open(&mut self) -> io::Result<Option<Box<dyn Source>>> {
         let file = match fs::metadata(&self.path) {
             // Opening a pipe would wait for its other end.
             Ok(found) if !found.is_file() => {
@@ -95,9 +92,7 @@ impl Undo for UndoFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut bytes = Vec::new();
-        file.take(MOST).read_to_end(&mut bytes)?;
-        Ok(Some(bytes))
+        Ok(Some(Box::new(file)))
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -139,126 +134,154 @@ impl Drop for UndoFile {
     }
 }
 
-fn failed(source: io::Error) -> EditError {
-    EditError::Undo { source }
-}
-
 /// The first fields of an undo file.
 struct Head {
     block: u64,
     /// The bytes of the image before.
     length: u64,
-    count: u64,
 }
 
 impl Head {
-    const LENGTH: usize = 32;
+    const LENGTH: usize = 24;
 
     fn bytes(&self) -> Vec<u8> {
-        let numbers = [self.block, self.length, self.count];
+        let numbers = [self.block, self.length];
         MAGIC.into_iter().chain(numbers.into_iter().flat_map(u64::to_le_bytes)).collect()
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
-        let mut rest = bytes.strip_prefix(&MAGIC)?;
-        let mut next = || {
-            let (number, behind) = rest.split_first_chunk()?;
-            rest = behind;
-            Some(u64::from_le_bytes(*number))
-        };
-        Some(Self { block: next()?, length: next()?, count: next()? })
+        let (block, rest) = bytes.strip_prefix(&MAGIC)?.split_first_chunk()?;
+        let length = rest.first_chunk()?;
+        Some(Self { block: u64::from_le_bytes(*block), length: u64::from_le_bytes(*length) })
     }
 }
 
-fn sector_sums(bytes: &[u8]) -> Vec<u8> {
-    bytes.chunks(SECTOR).flat_map(|sector| fold(u32::MAX, sector).to_le_bytes()).collect()
-}
-
-/// A device of which blocks are changed in place.
-pub(crate) struct InPlace<'a, D> {
-    pub device: &'a mut D,
-    pub block: BlockSize,
-}
-
-impl<D: Device> InPlace<'_, D> {
-    /// Writes changed blocks to their places, `last` at the end, while the undo file keeps what was
-    /// there; then that goes.
-    pub(crate) fn change(
-        &mut self,
-        undo: &mut dyn Undo,
-        changed: &BTreeMap<u64, Vec<u8>>,
-        last: u64,
-    ) -> EditResult<()> {
-        for (number, bytes) in changed.iter().filter(|(number, _)| **number != last) {
-            write(self.device, self.block.offset(BlockIndex::new(*number)), bytes)?;
-        }
-        sync(self.device)?;
-        let bytes = changed.get(&last).ok_or(MISSING)?;
-        write(self.device, self.block.offset(BlockIndex::new(last)), bytes)?;
-        sync(self.device)?;
-        undo.remove().map_err(failed)
-    }
-}
-
-/// Keeps what the changed blocks hold now, and that the device had `length` bytes.
-pub(crate) fn keep<D: Device>(
-    undo: &mut dyn Undo,
-    (device, length): (&D, u64),
+/// Keeps what blocks hold before they are changed.
+pub(crate) struct Keeper<'a> {
+    undo: &'a mut dyn Undo,
     block: BlockSize,
-    changed: &BTreeMap<u64, Vec<u8>>,
-) -> EditResult<()> {
-    let mut sum = u32::MAX;
-    let mut append = |undo: &mut dyn Undo, bytes: &[u8]| {
-        sum = fold(sum, bytes);
-        undo.append(bytes).map_err(failed)
-    };
-    append(undo, &Head { block: block.bytes(), length, count: widen(changed.len()) }.bytes())?;
-    for (number, new) in changed {
-        let mut old = vec![0; block.len()];
-        read(device, block.offset(BlockIndex::new(*number)), &mut old)?;
-        append(undo, &number.to_le_bytes())?;
-        append(undo, &old)?;
-        append(undo, &sector_sums(new))?;
+    /// The bytes of the image before.
+    length: u64,
+    sum: u32,
+}
+
+impl<'a> Keeper<'a> {
+    /// Begins with an image of `length` bytes.
+    pub(crate) fn new(undo: &'a mut dyn Undo, block: BlockSize, length: u64) -> EditResult<Self> {
+        let mut keeper = Self { undo, block, length, sum: u32::MAX };
+        keeper.append(&Head { block: block.bytes(), length }.bytes())?;
+        Ok(keeper)
     }
-    undo.append(&sum.to_le_bytes()).map_err(failed)?;
-    undo.append(&END).map_err(failed)?;
-    undo.sync().map_err(failed)
+
+    fn append(&mut self, bytes: &[u8]) -> EditResult<()> {
+        self.sum = fold(self.sum, bytes);
+        self.undo.append(bytes).map_err(failed)
+    }
+
+    /// Keeps what these blocks hold now, each of which is to be changed once. What is behind the
+    /// end of the image before goes with its length.
+    pub(crate) fn keep<'b, D: Device>(
+        &mut self,
+        device: &D,
+        changed: impl Iterator<Item = (&'b u64, &'b Vec<u8>)>,
+    ) -> EditResult<()> {
+        let end = self.length / self.block.bytes();
+        for (number, new) in changed.filter(|(number, _)| **number < end) {
+            let mut old = vec![0; self.block.len()];
+            read(device, self.block.offset(BlockIndex::new(*number)), &mut old)?;
+            self.append(&number.to_le_bytes())?;
+            self.append(&old)?;
+            self.append(&sector_sums(new))?;
+        }
+        Ok(())
+    }
+
+    /// All is kept when this returns.
+    pub(crate) fn finish(self) -> EditResult<()> {
+        self.undo.append(&self.sum.to_le_bytes()).map_err(failed)?;
+        self.undo.append(&END).map_err(failed)?;
+        self.undo.sync().map_err(failed)
+    }
+}
+
+fn sector_sums(block: &[u8]) -> Vec<u8> {
+    block.chunks(SECTOR).flat_map(|sector| fold(u32::MAX, sector).to_le_bytes()).collect()
+}
+
+pub(crate) fn failed(source: io::Error) -> EditError {
+    EditError::Undo { source }
+}
+
+fn damaged() -> EditError {
+    refused("an image with an undo file", "the undo file is damaged, or none")
 }
 
 /// Brings an image back to what it was if it was being changed in place; whether it was.
 pub(crate) fn recover<D: Device>(undo: &mut dyn Undo, device: &mut D) -> EditResult<bool> {
-    let Some(bytes) = undo.read().map_err(failed)? else { return Ok(false) };
-    let damaged = || refused("an image with an undo file", "the undo file is damaged, or none");
-    let body = bytes.strip_suffix(&END).ok_or_else(damaged)?;
-    let (body, sum) = body.split_last_chunk().ok_or_else(damaged)?;
-    if fold(u32::MAX, body) != u32::from_le_bytes(*sum) {
-        return Err(damaged());
-    }
-    let head = Head::parse(body).ok_or_else(damaged)?;
-    let block = u32::try_from(head.block).ok().and_then(BlockSize::from_bytes);
-    let block = block.ok_or_else(damaged)?;
-    let entries = body.get(Head::LENGTH..).unwrap_or_default();
-    let entries = entries.chunks(8 + block.len() + block.len() / SECTOR * 4);
-    if widen(entries.len()) != head.count {
-        return Err(damaged());
-    }
-    let entries: Vec<Entry<'_>> = entries
-        .map(|entry| Entry::parse(entry, block))
-        .collect::<Option<_>>()
-        .ok_or_else(damaged)?;
-    for entry in &entries {
-        entry.verify(device, block)?;
-    }
-    for entry in &entries {
-        write(device, block.offset(BlockIndex::new(entry.number)), entry.old)?;
-    }
+    let Some(source) = undo.open().map_err(failed)? else { return Ok(false) };
+    let kept = KeptBlocks::open(source.as_ref())?;
+    kept.each(|entry| entry.verify(device, kept.block))?;
+    kept.each(|entry| write(device, kept.block.offset(BlockIndex::new(entry.number)), entry.old))?;
+    let before = kept.head.length;
+    drop(source);
     sync(device)?;
-    if device.length().map_err(|source| EditError::Sync { source })? != head.length {
-        device.set_length(head.length).map_err(|source| EditError::Sync { source })?;
+    if device.length().map_err(|source| EditError::Sync { source })? != before {
+        device.set_length(before).map_err(|source| EditError::Sync { source })?;
         sync(device)?;
     }
     undo.remove().map_err(failed)?;
     Ok(true)
+}
+
+/// What an undo file keeps, whose sum was compared.
+struct KeptBlocks<'a> {
+    source: &'a dyn Source,
+    head: Head,
+    block: BlockSize,
+    count: u64,
+}
+
+impl<'a> KeptBlocks<'a> {
+    fn open(source: &'a dyn Source) -> EditResult<Self> {
+        let tail = widen(size_of::<u32>() + END.len());
+        let all = source.length().map_err(failed)?;
+        let end = all.checked_sub(tail).ok_or_else(damaged)?;
+        let mut sum = u32::MAX;
+        let mut piece = vec![0; BUFFER];
+        for start in (0..end).step_by(BUFFER) {
+            let left = usize::try_from(end - start).unwrap_or(usize::MAX).min(piece.len());
+            let piece = piece.get_mut(..left).ok_or_else(damaged)?;
+            source.read_at(start, piece).map_err(failed)?;
+            sum = fold(sum, piece);
+        }
+        let mut stored = vec![0; length(tail)?];
+        source.read_at(end, &mut stored).map_err(failed)?;
+        if stored != [sum.to_le_bytes().as_slice(), &END].concat() {
+            return Err(damaged());
+        }
+        let entries = end.checked_sub(widen(Head::LENGTH)).ok_or_else(damaged)?;
+        let mut bytes = [0; Head::LENGTH];
+        source.read_at(0, &mut bytes).map_err(failed)?;
+        let head = Head::parse(&bytes).ok_or_else(damaged)?;
+        let block = u32::try_from(head.block).ok().and_then(BlockSize::from_bytes);
+        let block = block.ok_or_else(damaged)?;
+        let size = widen(Entry::length(block));
+        if entries % size != 0 {
+            return Err(damaged());
+        }
+        Ok(Self { source, head, block, count: entries / size })
+    }
+
+    /// Shows each block that is kept.
+    fn each(&self, mut look: impl FnMut(&Entry<'_>) -> EditResult<()>) -> EditResult<()> {
+        let mut bytes = vec![0; Entry::length(self.block)];
+        for number in 0..self.count {
+            let offset = widen(Head::LENGTH) + number * widen(bytes.len());
+            self.source.read_at(offset, &mut bytes).map_err(failed)?;
+            look(&Entry::parse(&bytes, self.block).ok_or_else(damaged)?)?;
+        }
+        Ok(())
+    }
 }
 
 /// A block of an undo file.
@@ -270,6 +293,11 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// Its bytes.
+    const fn length(block: BlockSize) -> usize {
+        size_of::<u64>() + block.len() + block.len() / SECTOR * size_of::<u32>()
+    }
+
     fn parse(bytes: &'a [u8], block: BlockSize) -> Option<Self> {
         let (number, rest) = bytes.split_first_chunk()?;
         let (old, sums) = rest.split_at_checked(block.len())?;
@@ -303,5 +331,3 @@ impl<'a> Entry<'a> {
         Ok(())
     }
 }
-
-const MISSING: Error = internal("the superblock is among the changes");

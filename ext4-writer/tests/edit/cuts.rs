@@ -85,8 +85,8 @@ struct Kept {
 }
 
 impl Undo for Kept {
-    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.bytes.clone())
+    fn open(&mut self) -> io::Result<Option<Box<dyn Source>>> {
+        Ok(self.bytes.clone().map(|bytes| -> Box<dyn Source> { Box::new(bytes) }))
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -167,7 +167,7 @@ fn random_edit(count: usize) -> impl FnOnce(&mut Editor<Recorder>, &mut Tree) {
 
 impl Recorded {
     /// Shows the disks that a cut can leave, of very many each nth: every prefix, and some of the
-    /// writes since the last sync.
+    /// writes since the last sync. The sync of the undo file is not that of the image.
     fn each_disk(&self, mut look: impl FnMut(&Disk)) {
         let syncs = self.log.iter().filter(|event| matches!(event, Event::Sync | Event::SyncUndo));
         let every = (self.log.len() + syncs.count() * CHOICES).div_ceil(most_cuts());
@@ -189,10 +189,15 @@ impl Recorded {
                     let mut some = pending.iter().filter(|_| random.next().unwrap() >= 128);
                     show(&safe, &mut some);
                 }
-                for event in pending.drain(..) {
+                let is_undo = matches!(event, Event::SyncUndo);
+                let (synced, unsynced): (Vec<&Event>, Vec<&Event>) = pending
+                    .iter()
+                    .partition(|event| matches!(event, Event::Keep(_) | Event::Forget) == is_undo);
+                for event in synced {
                     safe.apply(event);
                 }
                 safe.apply(event);
+                pending = unsynced;
                 continue;
             }
             pending.push(event);
@@ -269,6 +274,19 @@ fn a_cut_of_growth_leaves_the_old_size_or_the_new_one() {
     recorded.assert_all(bed.directory.path(), false);
 }
 
+#[test]
+fn a_cut_of_a_new_uuid_leaves_the_old_sums_or_the_new_ones() {
+    let Some(bed) = make(&["-t", "ext4", "-b", "1024"], "16M") else { return };
+    let recorded = record(&bed.path, |editor, _| {
+        editor.remove(editor.root(), b"block").unwrap();
+        editor.set_uuid([7; 16]).unwrap();
+        editor.grow(34 << 20).unwrap();
+    });
+    let seeds = recorded.log.iter().filter(|event| matches!(event, Event::Keep(_))).count();
+    assert!(seeds > 300, "{seeds}");
+    recorded.assert_all(bed.directory.path(), false);
+}
+
 /// A device that fails with the write or sync of this number, and with all that follow.
 struct Failing {
     recorder: Recorder,
@@ -322,8 +340,8 @@ struct FailingUndo {
 }
 
 impl Undo for FailingUndo {
-    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
-        self.kept.read()
+    fn open(&mut self) -> io::Result<Option<Box<dyn Source>>> {
+        self.kept.open()
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {

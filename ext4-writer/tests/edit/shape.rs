@@ -5,7 +5,9 @@ use std::path::Path;
 
 use banger_test_support::{gate, judge};
 use ext4_writer::edit::{EditError, Editor, UndoFile};
-use ext4_writer::{Metadata, MountOptions, OnError, Reserved};
+use ext4_writer::{
+    Builder, FileContent, MemorySink, Metadata, MountOptions, OnError, Options, Reserved, Size,
+};
 
 use crate::bed::{LAYOUTS, NOW, assert_holds, make, tree};
 use crate::random::{Step, run};
@@ -184,4 +186,59 @@ fn a_new_uuid_gives_all_that_is_summed_new_sums() {
             gate::assert_clean(&bed.path);
         }
     }
+}
+
+/// More than is held in memory at once.
+#[test]
+fn a_new_uuid_gives_the_metadata_of_many_files_new_sums() {
+    let metadata = Metadata::root_owned(0o755, NOW);
+    let sink = MemorySink::new();
+    let mut builder = Builder::create(sink, Options::new(Size::Fixed(256 << 20))).unwrap();
+    let root = builder.root();
+    let many = builder.add_directory(root, b"many", &metadata).unwrap();
+    for number in 0..30_000 {
+        let name = format!("a-name-that-is-long-enough-to-fill-blocks-{number}");
+        let mut nothing = std::io::empty();
+        let file = FileContent::new(0, &mut nothing);
+        let node = builder.add_file(many, name.as_bytes(), &metadata, file).unwrap();
+        if number % 9 == 0 {
+            // Of every two, one has a block of its own.
+            builder.set_xattr(node, b"user.name", &vec![7; 200 + number % 2]).unwrap();
+        }
+    }
+    let image = builder.finish().unwrap().1.into_bytes();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("many.ext4");
+    for is_unpublished in [false, true] {
+        std::fs::write(&path, &image).unwrap();
+        let expected = tree(&path);
+        let file = || File::options().read(true).write(true).open(&path).unwrap();
+        let mut editor = if is_unpublished {
+            Editor::open_unpublished(file(), NOW).unwrap()
+        } else {
+            edit(&path)
+        };
+        editor.set_uuid([7; 16]).unwrap();
+        editor.grow(1 << 30).unwrap();
+        editor.commit().unwrap();
+        assert_holds(&path, &expected, true);
+    }
+}
+
+#[test]
+fn what_is_damaged_gets_no_new_sums() {
+    let Some(bed) = make(&["-t", "ext4", "-b", "1024"], "48M") else { return };
+    let reader = crate::seen::open(&bed.path);
+    let inode = reader.lookup(b"/many", ext4_writer::reader::Links::Keep).unwrap();
+    let last = reader.extents(&inode).unwrap().last().unwrap().unwrap();
+    let place = last.block * 1024 + 500;
+    let mut bytes = std::fs::read(&bed.path).unwrap();
+    bytes[usize::try_from(place).unwrap()] ^= 1;
+    std::fs::write(&bed.path, &bytes).unwrap();
+    let mut editor = edit(&bed.path);
+    editor.set_uuid([7; 16]).unwrap();
+    let refused = editor.commit().unwrap_err();
+    assert!(matches!(refused, EditError::Read(_)), "{refused}");
+    assert!(std::fs::read(&bed.path).unwrap() == bytes);
+    assert!(!bed.path.with_extension("undo").exists());
 }
