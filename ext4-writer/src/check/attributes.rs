@@ -18,8 +18,8 @@ use crate::reader::features::Feature;
 use crate::reader::{ReadResult, Source};
 use crate::record::acl::{DISK_VERSION, SHORT_ENTRY, tag_has_id};
 use crate::record::xattr::{
-    ALIGNMENT, DATA_NAME, Entry, Header, INDEX_ACL_ACCESS, INDEX_ACL_DEFAULT, INDEX_SYSTEM,
-    INODE_HEAD, MAGIC,
+    ALIGNMENT, DATA_NAME, Entry, Header, INDEX_ACL_ACCESS, INDEX_ACL_DEFAULT, INDEX_SECURITY,
+    INDEX_SYSTEM, INDEX_TRUSTED, INDEX_USER, INODE_HEAD, MAGIC,
 };
 
 /// The number of the prefix of the context of encryption: `EXT4_XATTR_INDEX_ENCRYPTION`.
@@ -259,7 +259,8 @@ fn value(
         }
     }
     if entry.name_index == INDEX_SYSTEM && name == DATA_NAME {
-        attributes.inline = Some(length);
+        // e2fsck looks for it with the bounds of a value, although it may have no bytes.
+        attributes.inline = (start <= list.area.len()).then_some(length);
     }
     let stored = entry.hash.get();
     if list.in_inode && stored == 0 {
@@ -296,6 +297,9 @@ fn unreadable(
 ) -> Option<&'static str> {
     if name.contains(&0) {
         return Some("a NUL in its name");
+    }
+    if name.is_empty() && matches!(entry.name_index, INDEX_USER | INDEX_TRUSTED | INDEX_SECURITY) {
+        return Some("no name behind its prefix");
     }
     let is_acl = matches!(entry.name_index, INDEX_ACL_ACCESS | INDEX_ACL_DEFAULT);
     if is_acl && !name.is_empty() {

@@ -13,10 +13,8 @@ use crate::reader::inode::{self, Inode};
 use crate::reader::layout::Layout;
 use crate::reader::{ReadResult, Source};
 use crate::record::group::Flags;
-use crate::record::superblock::Superblock;
+use crate::record::superblock::{OS_HURD, Superblock};
 
-/// `s_creator_os` of the Hurd, which uses some fields of inodes otherwise.
-const OS_HURD: u32 = 1;
 /// The first inode that is not the filesystem's own, in the first revision: `EXT2_GOOD_OLD_FIRST_INO`.
 const FIRST_INODE: u32 = 11;
 

@@ -108,6 +108,7 @@ impl<S: Source> Scan<'_, S> {
                 let finding = subject.finding(Kind::ReservedInode).field("i_mode");
                 scan.out.findings.push(finding.found(mode).expected("a regular file"));
             }
+            scan.refused(subject);
             Next::Blocks
         };
         if number == own::BAD_BLOCKS {
@@ -352,16 +353,35 @@ impl<S: Source> Scan<'_, S> {
             return Ok(Attributes::default());
         }
         let extra = usize::from(subject.record.extra_isize.get());
-        if extra != 0 && (extra < 4 || extra > room || extra % 4 != 0) {
-            let finding = subject.finding(Kind::InodeExtraSize).field("i_extra_isize");
-            let expected = format!("a multiple of 4 up to {room}");
-            self.out.findings.push(finding.found(extra).expected(expected));
+        if !subject.has_valid_extra_size() {
+            self.extra_size(subject, Kind::InodeExtraSize);
             // Attributes are looked for where the fields would end.
         }
         if extra >= room.saturating_sub(4) {
             return Ok(Attributes::default());
         }
         self.attributes_in_inode(subject)
+    }
+
+    fn extra_size(&mut self, subject: &Subject<'_>, kind: Kind) {
+        let room = subject.bytes.len().saturating_sub(128);
+        let finding = subject.finding(kind).field("i_extra_isize");
+        let expected = format!("a multiple of 4 up to {room}");
+        self.out.findings.push(finding.found(subject.record.extra_isize).expected(expected));
+    }
+
+    /// What e2fsck passes over in an inode of the filesystem's own, and the kernel does not.
+    ///
+    /// Source: kernel, `fs/ext4/inode.c`, `__ext4_iget`.
+    fn refused(&mut self, subject: &Subject<'_>) {
+        if !subject.has_valid_extra_size() {
+            self.extra_size(subject, Kind::OwnInodeRefused);
+        }
+        let block = subject.attribute_block(self.context);
+        if block != 0 && !self.context.is_block(block) {
+            let finding = subject.finding(Kind::OwnInodeRefused).field("i_file_acl");
+            self.out.findings.push(finding.found(block));
+        }
     }
 
     /// The blocks, and the sizes that tell of them.

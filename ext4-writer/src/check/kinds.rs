@@ -103,6 +103,10 @@ kinds! {
             "the superblock names a journal inode and a journal device";
         JournalRefused "journal-refused" KernelDamage []
             "the kernel does not take this journal";
+        OwnInodeRefused "own-inode-refused" KernelDamage []
+            "the kernel does not open an inode of the filesystem's own";
+        Hurd "hurd" KernelDamage []
+            "a filesystem of the Hurd has a feature that the kernel does not take there";
         JournalLog "journal-log" KernelDamage
             ["PR_0_JNL_TXN_CORRUPT" "PR_0_JOURNAL_RESET_JOURNAL"]
             "the log of the journal cannot be replayed";

@@ -10,7 +10,7 @@ use crate::check::facts::own;
 use crate::check::findings::{Finding, Findings};
 use crate::check::kinds::Kind;
 use crate::check::scan::{Blocks, Scan};
-use crate::check::subject::Subject;
+use crate::check::subject::{Subject, is_refused};
 use crate::check::usage::{Count, Of, Usage};
 use crate::reader::features::Feature;
 use crate::reader::inode::Inode;
@@ -79,6 +79,9 @@ pub(super) fn compare<S: Source>(
         (Of::Project, record.prj_quota_inum.get()),
     ];
     for (of, number) in files.into_iter().filter(|(_, number)| *number != 0) {
+        if is_refused(context, number)? {
+            continue;
+        }
         let finding = Finding::new(Kind::QuotaUsage).inode(number);
         let inode = context.readable_inode(number)?;
         let Some(told) = inode.and_then(|inode| entries(context, &inode)) else {

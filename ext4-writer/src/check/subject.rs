@@ -8,8 +8,8 @@ use crate::check::findings::Finding;
 use crate::check::kinds::Kind;
 use crate::format::checksum::{InodeSeed, has_whole_sum};
 use crate::format::units::InodeNumber;
-use crate::reader::Source;
 use crate::reader::features::Feature;
+use crate::reader::{ReadResult, Source};
 use crate::record::inode::{BLOCK_MAP_SIZE, Inode as Record};
 use crate::record::{low16, wide, wide32, wide48};
 
@@ -114,6 +114,16 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// Whether the fields end where they can.
+    ///
+    /// Source: kernel, `fs/ext4/inode.c`, `__ext4_iget`; e2fsprogs, `e2fsck/pass1.c`,
+    /// `check_inode_extra_space`.
+    pub(super) fn has_valid_extra_size(&self) -> bool {
+        let extra = usize::from(self.record.extra_isize.get());
+        let room = self.bytes.len().saturating_sub(128);
+        room == 0 || extra == 0 || (extra >= 4 && extra <= room && extra % 4 == 0)
+    }
+
     /// Where the fields end and attributes may begin; none in short inodes.
     pub(super) fn attribute_area(&self) -> Option<&'a [u8]> {
         let start = 128usize.checked_add(self.record.extra_isize.get().into())?;
@@ -123,4 +133,14 @@ impl<'a> Subject<'a> {
     pub(super) fn finding(&self, kind: Kind) -> Finding {
         Finding::new(kind).inode(self.number)
     }
+}
+
+/// Whether a file of the filesystem's own is in use and has fields that end where they cannot: the
+/// kernel does not open it, which is said where all inodes are looked at.
+pub(super) fn is_refused<S: Source>(context: &Context<S>, number: u32) -> ReadResult<bool> {
+    let bytes = context.inode_bytes(number)?;
+    Ok(bytes.is_some_and(|bytes| {
+        let subject = Subject::new(context, number, &bytes);
+        subject.is(Sort::Regular) && subject.links() > 0 && !subject.has_valid_extra_size()
+    }))
 }

@@ -11,7 +11,7 @@ use crate::check::kinds::Kind;
 use crate::reader::features::{Feature, FeatureWords};
 use crate::reader::layout::{self, Layout, SUPERBLOCK_OFFSET};
 use crate::reader::{Part, ReadError, ReadResult, Source};
-use crate::record::superblock::{STATE_ERRORS, Superblock};
+use crate::record::superblock::{OS_HURD, STATE_ERRORS, Superblock};
 use crate::record::wide;
 
 /// The features of each word that e2fsck 1.47.0 and HEAD take, others being refused.
@@ -204,6 +204,12 @@ fn kernel_only(superblock: &Superblock, layout: &Layout, findings: &mut Findings
     if layout.has(Feature::DIR_INDEX) && hash > 5 {
         let finding = Finding::new(Kind::HashVersion).field("s_def_hash_version");
         findings.push(finding.found(hash).expected("0 to 5"));
+    }
+    // Source: kernel, `fs/ext4/super.c`, `__ext4_fill_super`.
+    let is_modern = layout.has(Feature::BIT_64) || layout.has(Feature::EA_INODE);
+    if superblock.creator_os.get() == OS_HURD && is_modern {
+        let finding = Finding::new(Kind::Hurd).field("s_creator_os").found(OS_HURD);
+        findings.push(finding.expected("no 64bit and no ea_inode"));
     }
     if !superblock.mount_opts.contains(&0) {
         findings.push(Finding::new(Kind::MountOptions).field("s_mount_opts"));

@@ -23,6 +23,8 @@ pub(crate) const ERRORS_PANIC: u16 = 3;
 pub(crate) const DYNAMIC_REVISION: u32 = 1;
 /// `s_max_mnt_count`: no limit (−1).
 pub(crate) const UNLIMITED_MOUNTS: u16 = 0xffff;
+/// `s_creator_os` of the Hurd, which uses some fields of inodes otherwise.
+pub(crate) const OS_HURD: u32 = 1;
 /// `s_checksum_type`: crc32c.
 pub(crate) const CHECKSUM_CRC32C: u8 = 1;
 /// `s_jnl_backup_type`: `s_jnl_blocks` holds a copy of the journal inode's map and size.

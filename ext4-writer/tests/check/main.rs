@@ -5,3 +5,4 @@
 mod damage;
 mod documented;
 mod own;
+mod refused;

@@ -12,7 +12,7 @@ use banger_test_support::mount::{Access, Mount};
 use crate::own;
 
 /// A sound filesystem.
-pub(super) struct Base {
+pub(crate) struct Base {
     pub label: String,
     pub image: Vec<u8>,
 }
@@ -102,6 +102,13 @@ fn fill(tree: &Path) {
         piece[0] = 1;
     }
     fs::write(tree.join("holes"), holes).unwrap();
+}
+
+/// One that mke2fs makes with these options.
+pub(crate) fn with_options(directory: &Path, options: &str) -> Option<Base> {
+    let tree = directory.join("tree");
+    fill(&tree);
+    one(directory, &tree, options)
 }
 
 fn one(directory: &Path, tree: &Path, options: &str) -> Option<Base> {

@@ -6,7 +6,7 @@
 //! the kernel has to mount and to read without a complaint: `BANGER_KERNEL=1` asks it of each of
 //! them, else of every twelfth.
 
-mod bases;
+pub(crate) mod bases;
 mod kernel;
 mod places;
 mod seals;
@@ -159,10 +159,11 @@ impl Tally {
     }
 }
 
-/// Whether the kernel can be asked: what is to be replayed needs a device that can be written to.
+/// Whether the kernel is asked: it replays what is pending, and tells of errors that were recorded.
 fn is_for_the_kernel(report: &Report) -> bool {
     let mut kinds = report.findings.iter().map(|finding| finding.kind);
-    report.is_sound(Judge::Kernel) && kinds.all(|kind| kind != Kind::JournalPending)
+    report.is_sound(Judge::Kernel)
+        && kinds.all(|kind| !matches!(kind, Kind::JournalPending | Kind::ErrorState))
 }
 
 /// The inodes, groups and blocks that a line of e2fsck names: whole words of digits.
