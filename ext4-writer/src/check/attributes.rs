@@ -54,6 +54,21 @@ struct List<'a> {
     in_inode: bool,
 }
 
+impl List<'_> {
+    /// Whether no entry begins at a place.
+    fn ends_at(&self, place: usize) -> bool {
+        let head = self.area.get(place..).and_then(|rest| u32_at(rest, 0));
+        head.is_none_or(|head| head == 0)
+    }
+
+    /// The entry at a place, with its name; none if it reaches behind the end.
+    fn entry(&self, place: usize) -> Option<(Entry, &[u8])> {
+        let rest = self.area.get(place..)?;
+        let (entry, names) = Entry::read_from_prefix(rest).ok()?;
+        Some((entry, names.get(..usize::from(entry.name_len))?))
+    }
+}
+
 /// Whoever has the attributes: only its number and generation matter.
 #[derive(Clone, Copy)]
 struct Owner {
@@ -167,15 +182,10 @@ fn judge<S: Source>(
     let mut previous: Option<(u8, usize, Vec<u8>)> = None;
     loop {
         let in_room = !list.in_inode || remain >= size_of::<Entry>();
-        let head = list.area.get(place..).and_then(|rest| u32_at(rest, 0));
-        if !in_room || head.is_none_or(|head| head == 0) {
+        if !in_room || list.ends_at(place) {
             break;
         }
-        let rest = list.area.get(place..).unwrap_or_default();
-        let whole = Entry::read_from_prefix(rest)
-            .ok()
-            .and_then(|(entry, names)| Some((entry, names.get(..usize::from(entry.name_len))?)));
-        let Some((entry, name)) = whole else {
+        let Some((entry, name)) = list.entry(place) else {
             findings.push(owner.finding(Kind::AttributeOverlap).found("an entry behind the end"));
             return Ok(());
         };
@@ -199,11 +209,7 @@ fn judge<S: Source>(
         if entry.value_inum.get() != 0 {
             value_inode(context, owner, (&entry, name), (findings, attributes))?;
         } else if let Some(kind) = value(list, (&entry, name), remain, (&mut regions, attributes)) {
-            let found = format!(
-                "{} bytes from byte {}, hash {:#x}",
-                entry.value_size, entry.value_offs, entry.hash
-            );
-            findings.push(owner.finding(kind).name(name).found(found));
+            findings.push(owner.finding(kind).name(name).found(value_text(&entry)));
             if kind == Kind::AttributeValue {
                 return Ok(());
             }
@@ -218,6 +224,11 @@ fn judge<S: Source>(
         findings.push(owner.finding(Kind::AttributeOverlap));
     }
     Ok(())
+}
+
+fn value_text(entry: &Entry) -> String {
+    let Entry { value_size, value_offs, hash, .. } = entry;
+    format!("{value_size} bytes from byte {value_offs}, hash {hash:#x}")
 }
 
 /// Whether two of the regions overlap, or one reaches behind the end.

@@ -12,6 +12,7 @@ use crate::check::subject::Subject;
 use crate::format::checksum::fold;
 use crate::format::units::InodeNumber;
 use crate::reader::features::Feature;
+use crate::reader::inode::Inode;
 use crate::reader::map::Map;
 use crate::reader::{ReadResult, Source};
 use crate::record::orphan::{MAGIC, Tail};
@@ -55,9 +56,8 @@ pub(super) fn list<S: Source>(context: &Context<S>, findings: &mut Findings) -> 
 pub(super) fn file<S: Source>(context: &Context<S>, findings: &mut Findings) -> ReadResult<()> {
     let number = context.superblock.orphan_file_inum.get();
     let has_file = context.has(Feature::ORPHAN_FILE);
-    let is_present = context.has(Feature::ORPHAN_PRESENT);
     if !has_file {
-        if is_present {
+        if context.has(Feature::ORPHAN_PRESENT) {
             findings.push(Finding::new(Kind::OrphanPresent).found("there is no orphan file"));
         }
         return Ok(());
@@ -72,23 +72,36 @@ pub(super) fn file<S: Source>(context: &Context<S>, findings: &mut Findings) -> 
         findings.push(finding.found(number));
         return Ok(());
     }
+    match context.readable_inode(number)? {
+        Some(inode) => in_inode(context, &inode, findings),
+        None => {
+            let finding = Finding::new(Kind::OrphanFile).inode(number);
+            findings.push(finding.found("its inode cannot be read"));
+            Ok(())
+        }
+    }
+}
+
+/// The orphan file in this inode.
+fn in_inode<S: Source>(
+    context: &Context<S>,
+    inode: &Inode,
+    findings: &mut Findings,
+) -> ReadResult<()> {
+    let number = inode.number();
     let wrong = || Finding::new(Kind::OrphanFile).inode(number);
-    let Some(inode) = context.readable_inode(number)? else {
-        findings.push(wrong().found("its inode cannot be read"));
-        return Ok(());
-    };
     let block = context.layout.block.bytes();
     if inode.size() % block != 0 || inode.size() == 0 {
         findings.push(wrong().field("i_size").found(inode.size()));
         return Ok(());
     }
-    let Ok(mut map) = Map::new(context.image.device(), &inode, 0) else {
+    let Ok(mut map) = Map::new(context.image.device(), inode, 0) else {
         findings.push(wrong().found("its blocks cannot be found"));
         return Ok(());
     };
     let mut end = 0u64;
     let mut listed = 0u64;
-    while let Some(Ok(run)) = map.next_run(context.image.device(), &inode) {
+    while let Some(Ok(run)) = map.next_run(context.image.device(), inode) {
         if run.file_block != end {
             break;
         }
@@ -108,7 +121,10 @@ pub(super) fn file<S: Source>(context: &Context<S>, findings: &mut Findings) -> 
     // While the journal is to be replayed, the file may list inodes.
     if listed > 0 && !context.has(Feature::NEEDS_RECOVERY) {
         findings.push(wrong().found(format_args!("{listed} inodes")).expected("none"));
-    } else if listed == 0 && is_present && !context.has(Feature::NEEDS_RECOVERY) {
+    } else if listed == 0
+        && context.has(Feature::ORPHAN_PRESENT)
+        && !context.has(Feature::NEEDS_RECOVERY)
+    {
         findings.push(Finding::new(Kind::OrphanPresent).found("the orphan file is empty"));
     }
     Ok(())
