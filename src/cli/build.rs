@@ -6,7 +6,7 @@ use super::pull::Pull;
 use crate::error::{Error, Result};
 use crate::report::Report;
 
-/// Write an image or a root filesystem of this host as an ext4 disk, without a network
+/// Write what is on this host as an ext4 disk, without a network
 #[derive(Debug, Args)]
 pub(crate) struct Build {
     #[command(flatten)]

@@ -11,28 +11,38 @@ mod disk;
 mod edit;
 mod epoch;
 mod guest;
+mod help;
 mod layers;
 mod limits;
 mod lint;
 mod look;
+mod manual;
+mod mistakes;
 mod owners;
 mod pull;
 mod registry;
 mod signals;
 mod source;
+mod topics;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::signals::end_on_signals;
 use crate::error::Error;
-use crate::report::{Format, Report};
+use crate::report::{ColorWhen, Format, Report};
 
 /// Turns OCI images into bootable ext4 disks, in one pass, without root or mkfs.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true)]
+#[command(disable_help_subcommand = true)]
 struct Cli {
+    /// Print errors, warnings and help in colour
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
+    #[arg(hide_short_help = true, help_heading = "Output")]
+    color: ColorWhen,
     #[command(subcommand)]
     command: Command,
 }
@@ -51,18 +61,21 @@ enum Command {
     /// Look after the blobs that were fetched from registries
     #[command(subcommand)]
     Cache(cache::CacheCommand),
-    /// Pull a small built-in image from a registry inside this process, without a network
+    /// Pull a small built-in image, without a network
     Demo(demo::Demo),
-    /// List the limits against hostile images and servers, which --limit NAME=VALUE sets
-    #[command(after_help = limits::table())]
-    Limits,
+    /// Print what a shell reads to complete banger's words
+    Completions(manual::Completions),
+    /// Write the man pages of all commands
+    Man(manual::Man),
+    /// Say more about a command or a topic
+    Help(help::Help),
 }
 
 #[derive(Debug, Subcommand)]
 enum ImageCommand {
-    /// Pull an image from a registry, or take one of this host, and write it as an ext4 disk
+    /// Write an image of a registry or of this host as an ext4 disk
     Pull(Box<pull::Pull>),
-    /// Write an image or a root filesystem of this host as an ext4 disk, without a network
+    /// Write what is on this host as an ext4 disk, without a network
     Build(Box<build::Build>),
     /// Say what would keep an image from booting, or make its guest a surprise
     Lint(lint::Lint),
@@ -78,8 +91,9 @@ enum ImageCommand {
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Output")]
 struct OutputOptions {
-    /// Print the result for people or for machines
+    /// Print the result for people (text) or for machines (json)
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
     format: Format,
     /// Print nothing but the result and errors
     #[arg(long, short)]
@@ -92,10 +106,23 @@ impl OutputOptions {
     }
 }
 
+/// All commands, with the help that people read.
+fn command() -> clap::Command {
+    help::shaped(Cli::command())
+}
+
 /// Runs the program with the arguments of the process; the exit code.
 pub(crate) fn run() -> ExitCode {
-    // Arguments that make no sense end the program here, with exit code 2.
-    let cli = Cli::parse();
+    let words: Vec<OsString> = std::env::args_os().collect();
+    ColorWhen::named(mistakes::given(&words, "--color").as_deref()).choose();
+    let mut command = command();
+    let parsed = command
+        .try_get_matches_from_mut(&words)
+        .and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(mistakes::told(&error, &words, &command)),
+    };
     let report = cli.report();
     match end_on_signals(report, cli.fetches()).and_then(|()| cli.run()) {
         Ok(code) => ExitCode::from(code),
@@ -120,7 +147,7 @@ impl Cli {
             Command::Image(ImageCommand::Look(look)) => look.report(),
             Command::Cache(cache) => cache.report(),
             Command::Demo(demo) => demo.output_options.report(),
-            Command::Limits => Report::default(),
+            Command::Completions(_) | Command::Man(_) | Command::Help(_) => Report::default(),
         }
     }
 
@@ -144,7 +171,9 @@ impl Cli {
             Command::Image(ImageCommand::Pull(pull)) => pull.run(),
             Command::Disk(disk) => disk.run(),
             Command::Auth(auth::AuthCommand::Check(check)) => check.run(),
-            Command::Limits => Report::text(&limits::table()),
+            Command::Completions(completions) => completions.run(&command()),
+            Command::Man(man) => man.run(&command()),
+            Command::Help(help) => help.run(command()),
             Command::Image(ImageCommand::Build(build)) => build.run(),
             Command::Image(ImageCommand::Edit(edit)) => edit.run(),
         }?;
@@ -158,16 +187,14 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory as _;
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
     fn every_option_of_a_command_that_makes_a_disk_stands_under_a_heading() {
-        use clap::CommandFactory as _;
         const HEADINGS: [&str; 5] = ["Disk", "Contents", "Registry", "Limits", "Output"];
         for words in [["image", "pull"], ["image", "build"], ["disk", "create"]] {
-            let cli = Cli::command();
+            let cli = command();
             let command = words.iter().fold(&cli, |command, word| {
                 command.find_subcommand(word).unwrap_or_else(|| panic!("no {word}"))
             });

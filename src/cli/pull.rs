@@ -24,7 +24,7 @@ use crate::source::{ImageReference, Limits};
 
 /// Write an image as an ext4 disk
 #[derive(Debug, Args)]
-#[command(mut_arg("platform", |word| word.display_order(0)), after_help = ORIGINS)]
+#[command(mut_arg("platform", |word| word.display_order(0)))]
 pub(crate) struct Pull {
     /// The image, such as debian:bookworm-slim or oci:DIR:TAG; all forms stand below
     #[arg(value_name = "SOURCE", allow_hyphen_values = true, value_parser = SourceParser)]
@@ -50,22 +50,6 @@ pub(crate) struct Pull {
     #[command(flatten)]
     pub(super) output_options: OutputOptions,
 }
-
-/// The grammar of sources, for people.
-const ORIGINS: &str = "\
-Sources:
-  REF, docker://REF             an image in a registry: NAME[:TAG][@DIGEST]
-  oci:DIR[:IMAGE]               an OCI image layout
-  oci-archive:FILE[:IMAGE]      the same in a tar archive
-  docker-archive:FILE[:IMAGE]   what docker save writes
-  docker-daemon:IMAGE           an image of the local Docker daemon (DOCKER_HOST=unix://PATH)
-  tar:FILE                      a root filesystem as one tar archive
-  dir:PATH                      a root filesystem as a directory
-  ext4:FILE                     a filesystem that is made anew: ext4, ext3 or ext2
-  -[:IMAGE]                     an archive of any of these kinds on standard input
-IMAGE is a name, @N for the N-th image from 0, or @DIGEST; one of the daemon may be named by its
-ID, whole or its first 12 digits. Archives may be compressed by gzip,
-zstd, xz or bzip2. An image in a registry whose name is one of these words is docker://tar:latest.";
 
 /// What the user adds to the image.
 #[derive(Debug, Args)]

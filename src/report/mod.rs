@@ -3,6 +3,7 @@
 pub(crate) mod auth;
 pub(crate) mod cache;
 mod check;
+mod color;
 mod demo;
 pub(crate) mod disk;
 pub(crate) mod edit;
@@ -13,14 +14,17 @@ pub(crate) mod look;
 mod notes;
 mod progress;
 pub(crate) mod pull;
+pub(crate) mod width;
 
 use std::io::{self, Write as _};
 
+use clap::builder::StyledStr;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::error::{Error, Result};
 
+pub(crate) use color::ColorWhen;
 pub(crate) use lint::Linted;
 pub(crate) use progress::Progress;
 
@@ -65,7 +69,9 @@ impl Report {
 
     /// Says that something went wrong which may yet come right.
     pub(crate) fn warn(self, line: &str) {
-        self.step(&format!("warning: {line}"));
+        if !self.quiet && self.format == Format::Text {
+            say(&color::warning(line));
+        }
     }
 
     /// Prints a text that is for people alone.
@@ -73,10 +79,22 @@ impl Report {
         print(text).map_err(unprinted)
     }
 
+    /// Prints a help.
+    pub(crate) fn styled(text: &StyledStr) -> Result<()> {
+        let mut out = anstream::stdout().lock();
+        write!(out, "{}", text.ansi()).and_then(|()| out.flush()).map_err(unprinted)
+    }
+
+    /// Prints what is wrong with the arguments, with their usage.
+    pub(crate) fn complain(text: &StyledStr) {
+        // There is no third place to complain about a standard error that is closed.
+        let _ = write!(anstream::stderr().lock(), "{}", text.ansi());
+    }
+
     /// Prints why a command failed.
     pub(crate) fn failed(self, error: &Error) {
         if self.format == Format::Text {
-            say(&format!("banger: {error}"));
+            say(&color::error(error));
             return;
         }
         let document = json!({ "error": described(error) });
@@ -106,7 +124,7 @@ fn described(error: &Error) -> serde_json::Value {
 
 fn say(line: &str) {
     // There is no third place to complain about a standard error that is closed.
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(anstream::stderr().lock(), "{line}");
 }
 
 fn print(text: &str) -> io::Result<()> {

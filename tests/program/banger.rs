@@ -98,7 +98,7 @@ impl Bench {
         let result = self.run(words.iter().chain(options));
         let message = judge::text(&result);
         assert_eq!(result.status.code(), Some(exit_code), "{source}: {message}");
-        assert!(message.starts_with("banger: "), "{message}");
+        assert!(message.starts_with("error: "), "{message}");
         assert_eq!(message.lines().count(), 1, "{message}");
         assert!(!self.path("none.ext4").exists(), "{source}: {message}");
         message
@@ -110,7 +110,7 @@ impl Bench {
         let result = self.run(words.iter().chain(options));
         let message = judge::text(&result);
         assert_eq!(result.status.code(), Some(exit_code), "{message}");
-        assert!(message.starts_with("banger: "), "{message}");
+        assert!(message.starts_with("error: "), "{message}");
         assert_eq!(message.lines().count(), 1, "{message}");
         assert_eq!(self.images(), Vec::<PathBuf>::new(), "{message}");
         message

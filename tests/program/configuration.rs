@@ -28,10 +28,7 @@ fn code(result: &Output, code: i32) -> String {
 /// The lines of warnings.
 fn warnings(result: &Output) -> Vec<String> {
     let text = String::from_utf8_lossy(&result.stderr).into_owned();
-    text.lines()
-        .filter_map(|line| line.strip_prefix("banger: warning: "))
-        .map(str::to_owned)
-        .collect()
+    text.lines().filter_map(|line| line.strip_prefix("warning: ")).map(str::to_owned).collect()
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn create_fails(
     let result = bench.run(words.iter().chain(options));
     let message = judge::text(&result);
     assert_eq!(result.status.code(), Some(exit_code), "{place} {options:?}: {message}");
-    assert!(message.starts_with("banger: "), "{message}");
+    assert!(message.starts_with("error: "), "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");
     message
 }

@@ -273,7 +273,7 @@ fn a_request_that_is_repeated_is_told_once_each_time() {
     let lines: Vec<String> = told(&[]);
     assert!(!lines.is_empty(), "nothing was told");
     for line in &lines {
-        assert!(line.starts_with("banger: warning: cannot fetch "), "{line}");
+        assert!(line.starts_with("warning: cannot fetch "), "{line}");
         assert!(line.contains("answered 503: busy; trying again in 0."), "{line}");
     }
     let failing = bed.behind(|_, _| Reply::new(503, b"busy"));

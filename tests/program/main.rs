@@ -23,6 +23,7 @@ mod failures;
 mod faults;
 mod filesystems;
 mod guest;
+mod help;
 mod http;
 mod identity;
 mod image;

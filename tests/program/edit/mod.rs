@@ -47,7 +47,7 @@ fn fails(bench: &Bench, words: &[&str], exit_code: i32) -> String {
     let result = bench.run(words.iter().chain(&["--quiet"]));
     let message = judge::text(&result);
     assert_eq!(result.status.code(), Some(exit_code), "{words:?}: {message}");
-    assert!(message.starts_with("banger: "), "{message}");
+    assert!(message.starts_with("error: "), "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");
     assert!(everything(bench) == before, "{words:?} changed something: {message}");
     message

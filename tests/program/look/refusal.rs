@@ -19,7 +19,7 @@ fn fails(bench: &Bench, words: &[&str], code: i32) -> String {
     assert_eq!(output.status.code(), Some(code), "{words:?}: {text}");
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(said.lines().count(), 1, "{said}");
-    assert!(said.starts_with("banger: "), "{said}");
+    assert!(said.starts_with("error: "), "{said}");
     said
 }
 
