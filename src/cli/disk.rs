@@ -1,12 +1,14 @@
 //! The options that describe a filesystem, shared by the commands that make one.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use clap::Args;
 use ext4_writer::{Features, Journal, MountOptions, OnError, Options, Profile, Reserved, Size};
 use uuid::fmt::Hyphenated;
 
 use crate::edit::Identity;
 use crate::error::{Error, Result};
-use crate::image::{ImageSize, parse_bytes};
+use crate::image::{ImageSize, parse_bytes, random_uuid};
 use crate::shown;
 
 /// The filesystem that is wanted.
@@ -18,10 +20,11 @@ pub(super) struct Disk {
     #[arg(long, value_name = "SIZE")]
     size: Option<ImageSize>,
     /// The volume's name, at most 16 bytes
-    #[arg(long)]
+    #[arg(long, short = 'L')]
     label: Option<String>,
-    /// The filesystem's UUID [default: derived from the image and these options]
-    #[arg(long, value_parser = parse_uuid)]
+    /// The filesystem's UUID, or random, or time for one by the clock [default: derived from the
+    /// image and these options]
+    #[arg(long, short = 'U', value_parser = parse_new_uuid)]
     uuid: Option<[u8; 16]>,
     /// A named choice of features: default, max (all that Linux 6.12 takes), linux-4.14,
     /// grub-2.06, read-only (no journal, no reserve, no room to grow, as small as its tree)
@@ -31,17 +34,18 @@ pub(super) struct Disk {
     #[arg(short = 'O', long = "features", value_name = "[^]FEATURE[,…]", value_delimiter = ',')]
     features: Vec<String>,
     /// The bytes of a block: 1024, 2048 or 4096; up to 65536 for kernels with such pages
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, short = 'b', value_name = "BYTES")]
     block_size: Option<u32>,
     /// The bytes of an inode: 128, 256, 512 or 1024
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, short = 'I', value_name = "BYTES")]
     inode_size: Option<u16>,
     /// How many inodes are made, rounded up to full blocks of them [default: one for 16 KiB, or a
     /// tenth more than needed]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, short = 'N', value_name = "COUNT")]
     inodes: Option<u32>,
     /// The bytes of disk for which there is one inode
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, conflicts_with = "inodes")]
+    #[arg(long, short = 'i', value_name = "SIZE", value_parser = parse_bytes)]
+    #[arg(conflicts_with = "inodes")]
     bytes_per_inode: Option<u64>,
     /// The size of the journal, such as 64M [default: mke2fs's]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, conflicts_with = "no_journal")]
@@ -52,6 +56,10 @@ pub(super) struct Disk {
     /// The blocks that only root may fill, such as 5% or 64M [default: 5%]
     #[arg(long, value_name = "SHARE", value_parser = parse_reserved)]
     reserved: Option<Reserved>,
+    /// The same as a percentage without its sign, as mke2fs takes it
+    #[arg(short = 'm', value_name = "PERCENT", value_parser = parse_percent)]
+    #[arg(conflicts_with = "reserved")]
+    percent: Option<Reserved>,
     /// How large the filesystem can grow in the guest without moving anything
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     max_size: Option<u64>,
@@ -89,7 +97,7 @@ impl Disk {
         Identity {
             label: bytes(&self.label),
             uuid: self.uuid,
-            reserved: self.reserved,
+            reserved: self.reserved.or(self.percent),
             on_error: self.on_error,
             mount_options: self.mount_options,
             last_mounted: bytes(&self.last_mounted),
@@ -129,7 +137,7 @@ impl Disk {
             (Some(bytes), false) => Journal::Size(bytes),
             (None, false) => options.journal,
         };
-        options.reserved = self.reserved.unwrap_or(options.reserved);
+        options.reserved = self.reserved.or(self.percent).unwrap_or(options.reserved);
         options.max_size = self.max_size;
         options.on_error = self.on_error.unwrap_or_default();
         options.mount_options = self.mount_options.unwrap_or(options.mount_options);
@@ -139,9 +147,15 @@ impl Disk {
     }
 
     fn features(&self, of_profile: Features) -> Result<Features> {
-        of_profile
-            .changed(&self.features.join(","))
-            .map_err(|error| Error::usage("cannot read --features").with_source(error))
+        of_profile.changed(&self.features.join(",")).map_err(|error| {
+            let is_unknown = matches!(error, ext4_writer::Error::UnknownFeature { .. });
+            let failed = Error::usage("cannot read --features").with_source(error);
+            if !is_unknown {
+                return failed;
+            }
+            let names = Features::all().names().collect::<Vec<_>>().join(", ");
+            failed.with_hint(format!("features are {names}"))
+        })
     }
 }
 
@@ -163,6 +177,15 @@ pub(super) fn parse_reserved(text: &str) -> Result<Reserved> {
     }
 }
 
+/// A percentage as mke2fs takes it, in whole numbers.
+fn parse_percent(text: &str) -> Result<Reserved> {
+    match text.parse() {
+        Ok(percent) if percent <= 50 => Ok(Reserved::Percent(percent)),
+        _ => Err(Error::usage(format!("\"{}\" is no percentage from 0 to 50", shown::text(text)))
+            .with_hint("--reserved 64M says it in bytes")),
+    }
+}
+
 pub(super) fn parse_on_error(text: &str) -> Result<OnError> {
     match text {
         "continue" => Ok(OnError::Continue),
@@ -177,11 +200,37 @@ pub(super) fn parse_mount_options(text: &str) -> Result<MountOptions> {
     MountOptions::by_names(text).ok_or_else(unknown)
 }
 
+/// A UUID, or how one is made, as mke2fs has it.
+fn parse_new_uuid(text: &str) -> Result<[u8; 16]> {
+    match text {
+        "random" => random_uuid(),
+        "time" => uuid_of_time(),
+        "clear" => Err(Error::usage("a filesystem without a UUID is not made")
+            .with_hint("e2fsck would give it one; write random, time or a UUID")),
+        _ => parse_uuid(text),
+    }
+}
+
+/// A UUID by the clock, with random bytes in the place of an address (RFC 9562, version 1).
+fn uuid_of_time() -> Result<[u8; 16]> {
+    /// The tenths of microseconds from 1582-10-15 to 1970.
+    const GREGORIAN: u64 = 0x01b2_1dd2_1381_4000;
+    let random = random_uuid()?;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let ticks = u64::try_from(since.as_nanos() / 100).unwrap_or_default();
+    let [high, low, .., first, second, third, fourth, fifth, sixth] = random;
+    // The multicast bit says that it is nobody's address: section 6.10.
+    let node = [first | 1, second, third, fourth, fifth, sixth];
+    let ticks = GREGORIAN.saturating_add(ticks);
+    let counter = u16::from_be_bytes([high, low]);
+    Ok(uuid::Builder::from_gregorian_timestamp(ticks, counter, &node).into_uuid().into_bytes())
+}
+
 pub(super) fn parse_uuid(text: &str) -> Result<[u8; 16]> {
     let parsed: Result<Hyphenated, _> = text.parse();
     parsed.map(|uuid| uuid.into_uuid().into_bytes()).map_err(|_| {
         Error::usage(format!("\"{}\" is not a UUID", shown::text(text)))
-            .with_hint("a UUID is 8-4-4-4-12 hexadecimal digits")
+            .with_hint("a UUID is 8-4-4-4-12 hexadecimal digits; or write random or time")
     })
 }
 

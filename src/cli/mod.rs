@@ -7,6 +7,7 @@ mod check;
 mod concurrency;
 mod create;
 mod demo;
+mod device;
 mod disk;
 mod edit;
 mod epoch;
@@ -32,7 +33,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::signals::end_on_signals;
 use crate::error::Error;
-use crate::report::{ColorWhen, Format, Report};
+use crate::report::{ColorWhen, Format, ProgressWhen, Report};
 
 /// Turns OCI images into bootable ext4 disks, in one pass, without root or mkfs.
 #[derive(Debug, Parser)]
@@ -95,14 +96,34 @@ struct OutputOptions {
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     #[arg(hide_possible_values = true, hide_default_value = true)]
     format: Format,
-    /// Print nothing but the result and errors
+    /// Print nothing but the result, in its shortest form, and errors
     #[arg(long, short)]
     quiet: bool,
+}
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Output")]
+struct VoiceOptions {
+    /// Print all of the report: digests, layers, contents, times, features
+    #[arg(long, short, conflicts_with = "quiet")]
+    verbose: bool,
+    /// How the progress is shown on standard error: as a line that changes on a terminal and
+    /// lines elsewhere, as lines, or not at all
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
+    progress: ProgressWhen,
 }
 
 impl OutputOptions {
     fn report(self) -> Report {
         Report::new(self.format, self.quiet)
+    }
+}
+
+impl Report {
+    /// The same with as much to say as was asked for.
+    fn with(self, voice: VoiceOptions) -> Self {
+        self.verbose(voice.verbose).showing(voice.progress)
     }
 }
 

@@ -1,21 +1,24 @@
 //! `banger image pull` and `build`: arguments to a request.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::TypedValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::OutputOptions;
+use super::device::{DeviceOptions, refuse_standard_output, size_of_device};
 use super::disk::Disk;
 use super::guest::GuestArguments;
 use super::owners::OwnerOptions;
 use super::signals::interruption;
 use super::source::SourceOptions;
+use super::{OutputOptions, VoiceOptions};
 use crate::error::{Error, Result};
-use crate::image::{DiskSpec, OutputTarget, Root};
+use crate::image::{CheckedOutput, DiskSpec, OutputTarget, Root};
 use crate::inject::Addition;
 use crate::pull::{Request, pull};
 use crate::shown;
@@ -29,10 +32,12 @@ pub(crate) struct Pull {
     /// The image, such as debian:bookworm-slim or oci:DIR:TAG; all forms stand below
     #[arg(value_name = "SOURCE", allow_hyphen_values = true, value_parser = SourceParser)]
     source: OsString,
-    /// The file to write [default: <name>-<tag>.ext4 in the current directory]
+    /// The file or the block device to write [default: <name>-<tag>.ext4 in the current directory]
     output: Option<PathBuf>,
     #[command(flatten)]
     disk: Disk,
+    #[command(flatten)]
+    device: DeviceOptions,
     #[command(flatten)]
     inject: Inject,
     #[command(flatten)]
@@ -49,6 +54,8 @@ pub(crate) struct Pull {
     check: bool,
     #[command(flatten)]
     pub(super) output_options: OutputOptions,
+    #[command(flatten)]
+    voice: VoiceOptions,
 }
 
 /// What the user adds to the image.
@@ -121,7 +128,7 @@ impl TypedValueParser for AdditionParser {
 
 impl Pull {
     pub(super) fn run(self) -> Result<()> {
-        let report = self.output_options.report();
+        let report = self.output_options.report().with(self.voice);
         let pulled = pull(&self.request()?, report.observer())?;
         report.pulled(&pulled)
     }
@@ -173,15 +180,26 @@ impl Pull {
             Some(output) => output,
             None => PathBuf::from(reference.default_output_name()?),
         };
-        let disk = DiskSpec {
+        refuse_standard_output(&output)?;
+        let (given, usual) = (self.disk.given_size(), self.disk.size());
+        let mut disk = DiskSpec {
             output,
             target: OutputTarget::File,
             replace: self.force,
-            size: self.disk.size(),
+            size: usual,
             filesystem: self.disk.options()?,
             root: Root::default(),
             interruption: interruption(),
         };
+        let kind = fs::metadata(&disk.output).map(|found| found.file_type());
+        if kind.is_ok_and(|kind| kind.is_block_device()) {
+            // By the rules of disk create: what is there is named and kept without --force.
+            let checked = CheckedOutput::look(&disk.output, self.force)?;
+            self.device.apply(&mut disk.filesystem);
+            disk.size = given.map_or_else(|| size_of_device(&checked, &disk.filesystem), Ok)?;
+            disk.target = self.device.target(&checked, self.force);
+            disk.output = checked.path;
+        }
         self.inject.suits(&reference, self.source_options.registry.reads_standard_input())?;
         let request = self.source_options.request(reference, owners, disk)?;
         Ok(Request {

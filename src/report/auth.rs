@@ -10,8 +10,8 @@ use crate::error::Result;
 /// The result of `banger auth check`, when the registry took what it was shown.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Checked {
-    /// The image, in full.
-    pub reference: String,
+    /// The image, in full, if one was asked about.
+    pub reference: Option<String>,
     /// The registry.
     pub registry: String,
     /// The file or helper that knew credentials.
@@ -20,8 +20,8 @@ pub(crate) struct Checked {
     pub kind: Option<&'static str>,
     /// The schemes that the registry asked for; none when it did not ask who we are.
     pub schemes: Vec<String>,
-    /// Whether the image is there for us.
-    pub exists: bool,
+    /// Whether the image is there for us, if one was asked about.
+    pub exists: Option<bool>,
     /// Configuration that was passed over since we may not read it.
     pub notices: Vec<String>,
 }
@@ -35,13 +35,17 @@ impl Checked {
             (false, false) => "accepted without credentials",
         };
         let mut text = String::new();
+        let found = self.exists.map(|exists| if exists { "yes" } else { "no such image" });
+        let subject =
+            self.reference.as_deref().map_or(("host", &*self.registry), |it| ("image", it));
         for (name, value) in [
-            ("image", self.reference.as_str()),
-            ("credentials", source),
-            ("kind", self.kind.unwrap_or("none")),
-            ("registry", answer),
-            ("found", if self.exists { "yes" } else { "no such image" }),
+            (subject.0, Some(subject.1)),
+            ("credentials", Some(source)),
+            ("kind", Some(self.kind.unwrap_or("none"))),
+            ("registry", Some(answer)),
+            ("found", found),
         ] {
+            let Some(value) = value else { continue };
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{name:<13}{value}");
         }

@@ -34,7 +34,7 @@ impl Report {
         let mut out = Self::output();
         let style = Style { long: true, recursive: true, zero: false };
         let done = names_text(&mut out, names, style).and_then(|()| {
-            write!(out, "\n{}{}", pull.text(), next_steps(&pull.image.path))
+            write!(out, "\n{}{}", pull.text(true), next_steps(&pull.image.path))
                 .map_err(Output::unwritten)
         });
         out.end(done.map(|()| 0))

@@ -86,9 +86,9 @@ impl Created {
         }
     }
 
-    fn text(&self) -> String {
+    fn text(&self, verbose: bool) -> String {
         let image = &self.image;
-        let mut text = self.from.as_ref().map(PullReport::text).unwrap_or_default();
+        let mut text = self.from.as_ref().map(|from| from.text(verbose)).unwrap_or_default();
         let mut line = |name: &str, value: String| {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{name:<10}{value}");
@@ -98,16 +98,16 @@ impl Created {
         }
         if self.from.is_none() {
             line("disk", image.text());
-            line(
-                "time",
-                format!("{}.{} ms", self.microseconds / 1000, self.microseconds / 100 % 10),
-            );
             line("path", image.path.clone());
         }
-        line("features", image.features.join(" "));
-        line("journal", bytes(image.journal));
-        line("written", bytes(image.written));
-        line("root", format!("{}:{} {}", self.root_uid, self.root_gid, self.root_mode));
+        if verbose {
+            let (whole, tenths) = (self.microseconds / 1000, self.microseconds / 100 % 10);
+            line("time", format!("{whole}.{tenths} ms"));
+            line("features", image.features.join(" "));
+            line("journal", bytes(image.journal));
+            line("written", bytes(image.written));
+            line("root", format!("{}:{} {}", self.root_uid, self.root_gid, self.root_mode));
+        }
         if let Some(replaced) = &self.replaced {
             line("replaced", replaced.clone());
         }
@@ -118,6 +118,9 @@ impl Created {
 impl Report {
     /// Prints what was made of a disk.
     pub(crate) fn created(self, created: &Created) -> Result<()> {
-        self.result(created, || created.text())
+        self.result(created, || match (self.quiet, self.verbose) {
+            (true, _) => created.image.path.clone(),
+            (false, verbose) => created.text(verbose),
+        })
     }
 }

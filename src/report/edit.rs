@@ -130,6 +130,9 @@ impl Report {
             self.warn(remark);
         }
         self.result(edited, || {
+            if self.quiet {
+                return edited.path.clone();
+            }
             let mut text = String::new();
             edited.recovery.push(&mut text);
             // Writing to a String cannot fail.

@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 
 pub(crate) use color::ColorWhen;
 pub(crate) use lint::Linted;
-pub(crate) use progress::Progress;
+pub(crate) use progress::{Progress, ProgressWhen};
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -44,18 +44,33 @@ pub(crate) enum Format {
 pub(crate) struct Report {
     format: Format,
     quiet: bool,
+    verbose: bool,
+    progress: ProgressWhen,
 }
 
 impl Report {
     /// A voice that prints in this format, and nothing but results and errors when quiet.
     #[must_use]
     pub(crate) fn new(format: Format, quiet: bool) -> Self {
-        Self { format, quiet }
+        Self { format, quiet, ..Self::default() }
+    }
+
+    /// The same, with all of a report.
+    #[must_use]
+    pub(crate) fn verbose(self, verbose: bool) -> Self {
+        Self { verbose, ..self }
+    }
+
+    /// The same, with its progress shown so.
+    #[must_use]
+    pub(crate) fn showing(self, progress: ProgressWhen) -> Self {
+        Self { progress, ..self }
     }
 
     /// Says what is being done now.
     pub(crate) fn step(self, line: &str) {
-        if !self.quiet && self.format == Format::Text {
+        let is_shown = self.progress != ProgressWhen::None;
+        if is_shown && !self.quiet && self.format == Format::Text {
             say(&format!("banger: {line}"));
         }
     }

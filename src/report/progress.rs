@@ -12,16 +12,29 @@ use crate::pull::Observer;
 /// How often a terminal's progress line is drawn again.
 const REDRAW: Duration = Duration::from_millis(100);
 
+/// How the progress of long work is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ProgressWhen {
+    /// A line that changes on a terminal, lines elsewhere.
+    #[default]
+    Auto,
+    /// Lines.
+    Plain,
+    /// Not at all; warnings are told.
+    None,
+}
+
 impl Report {
     /// Shows how far work on so many bytes has come.
     #[must_use]
     pub(crate) fn progress(self, total: u64) -> Progress {
-        let Self { format, quiet } = self;
-        if quiet || format != Format::Text || !io::stderr().is_terminal() {
+        let is_wanted = self.progress == ProgressWhen::Auto && !self.quiet;
+        if !is_wanted || self.format != Format::Text || !io::stderr().is_terminal() {
             return Progress { bar: ProgressBar::hidden() };
         }
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-        let template = "{wide_bar} {binary_bytes}/{binary_total_bytes} {msg}";
+        let template =
+            "{wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }

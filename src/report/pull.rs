@@ -23,7 +23,10 @@ impl Report {
     /// Prints the result of a pull.
     pub(crate) fn pulled(self, pulled: &Pulled) -> Result<()> {
         let report = PullReport::new(pulled);
-        self.result(&report, || report.text())
+        self.result(&report, || match (self.quiet, self.verbose) {
+            (true, _) => report.image.path.clone(),
+            (false, verbose) => report.text(verbose) + &report.boot_text(),
+        })
     }
 }
 
@@ -168,30 +171,44 @@ impl PullReport {
         }
     }
 
-    pub(super) fn text(&self) -> String {
+    /// The words for a kernel that has the image as its first disk.
+    fn boot_text(&self) -> String {
+        let is_read_only = !self.image.features.iter().any(|name| name == "has_journal");
+        let mode = if is_read_only { "ro" } else { "rw" };
+        let start = self.kernel_words.as_ref().map(|words| format!(" {words}"));
+        let words = format!("root=/dev/vda {mode} console=ttyS0{}", start.unwrap_or_default());
+        format!("{:<10}a kernel of your own with: {words}\n", "boot")
+    }
+
+    /// What people read: the image, its size and where it is, or all that is known.
+    pub(super) fn text(&self, verbose: bool) -> String {
         let mut text = String::new();
         let mut line = |name: &str, value: String| {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{name:<10}{value}");
         };
         line("image", self.reference.clone());
-        match &self.manifest {
-            Some(manifest) => line("manifest", manifest.clone()),
-            None => line("identity", self.identity.clone()),
+        if verbose {
+            match &self.manifest {
+                Some(manifest) => line("manifest", manifest.clone()),
+                None => line("identity", self.identity.clone()),
+            }
+            if let Some(platform) = &self.platform {
+                line("platform", platform.clone());
+            }
+            line("layers", self.layers_text());
+            line("content", self.content.text());
         }
-        if let Some(platform) = &self.platform {
-            line("platform", platform.clone());
-        }
-        line("layers", self.layers_text());
-        line("content", self.content.text());
         line("disk", self.image.text());
-        line("time", self.milliseconds.text());
+        if verbose {
+            line("time", self.milliseconds.text());
+        }
         line("path", self.image.path.clone());
+        if verbose {
+            line("features", self.image.features.join(" "));
+        }
         if let Some(description) = &self.description {
             line("described", description.clone());
-        }
-        if let Some(words) = &self.kernel_words {
-            line("boot with", format!("{words} on the kernel's command line"));
         }
         for (title, notes, total) in [
             ("not in the image", &self.losses, self.losses_total),

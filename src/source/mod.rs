@@ -21,7 +21,9 @@ pub use local::{Local, LocalImage, RootArchive, directory_of_copies};
 pub use manifest::{Config, History};
 pub use platform::Platform;
 pub use reference::Reference;
-pub use registry::{BlobProgress, Downloads, LoginCheck, Options, Progress, Pull, Registry};
+pub use registry::{
+    BlobProgress, Downloads, LoginCheck, Options, Progress, Pull, Registry, Subject,
+};
 pub use resolved_image::{Blobs, ResolvedImage, Transfer};
 pub use warnings::Warnings;
 

@@ -160,6 +160,12 @@ pub(super) fn list<'a>(offers: impl Iterator<Item = Option<&'a Platform>>) -> St
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
+/// The architectures that may stand alone, by all names that [`Platform::new`] knows and those of Go.
+const ARCHITECTURES: [&str; 18] = [
+    "386", "amd64", "arm", "arm64", "loong64", "mips64le", "ppc64", "ppc64le", "riscv64", "s390x",
+    "i386", "i686", "x86_64", "x86-64", "aarch64", "armhf", "armel", "mips64",
+];
+
 impl FromStr for Platform {
     type Err = Error;
 
@@ -171,12 +177,16 @@ impl FromStr for Platform {
         let words: Vec<&str> = text.split('/').collect();
         match words.as_slice() {
             _ if !words.iter().all(|word| is_word(word)) => {}
+            // An architecture alone is linux's; the name of a system is none.
+            [architecture] if ARCHITECTURES.contains(&&*architecture.to_ascii_lowercase()) => {
+                return Ok(Self::new("linux", architecture, None));
+            }
             [os, architecture] => return Ok(Self::new(os, architecture, None)),
             [os, architecture, variant] => return Ok(Self::new(os, architecture, Some(variant))),
             _ => {}
         }
         Err(Error::usage(format!("\"{}\" is not a platform", super::excerpt(text)))
-            .with_hint("write os/architecture or os/architecture/variant, such as linux/arm64"))
+            .with_hint("write os/architecture or os/architecture/variant, such as linux/arm64; arm64 alone is linux's"))
     }
 }
 

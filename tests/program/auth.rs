@@ -220,6 +220,13 @@ fn a_check_says_who_answered_and_what_the_registry_said() {
     assert_eq!(right["kind"], "user name and password");
     assert_eq!(right["schemes"], json!(["basic"]));
     assert_eq!(right["exists"], true);
+    // The registry alone, without an image that would have to be there.
+    let words = ["auth", "check", &registry.host(), "--format", "json"];
+    let host = document(&bench.run(words.iter().chain(&["--authfile", &login])));
+    assert_eq!((&host["reference"], &host["exists"]), (&Value::Null, &Value::Null));
+    assert_eq!((&host["source"], &host["schemes"]), (&right["source"], &right["schemes"]));
+    let refused = bench.run(words);
+    assert_eq!(refused.status.code(), Some(77), "{}", judge::text(&refused));
     let refused = check(&registry.host(), &[]);
     assert_eq!(refused.status.code(), Some(77));
     let message = document(&refused)["error"]["message"].as_str().unwrap().to_owned();

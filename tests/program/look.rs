@@ -389,6 +389,15 @@ fn a_disk_in_the_middle_of_a_storm_is_told_as_the_kernel_recovers_it() {
     assert!(note.contains("from its journal"), "{note}");
     let found = bench.look_json(&["inspect", "dirty.ext4"]);
     assert!(found["recovery"]["blocks"].as_u64().unwrap() > 10, "{found:#}");
+    // The checker judges what will be there, unless it is told to take the image as it lies there.
+    let replayed = |options: &[&str]| {
+        let words = ["check", "dirty.ext4", "--format", "json"];
+        let judged = bench.try_look(words.iter().chain(options));
+        let report: Value = serde_json::from_slice(&judged.stdout).unwrap();
+        report["replayed_transactions"].as_u64()
+    };
+    assert!(replayed(&[]).is_some_and(|count| count > 0));
+    assert_eq!(replayed(&["--no-replay"]), None);
     archive::assert_rebuilds(&bench, "dirty.ext4", &tree);
 }
 

@@ -2,7 +2,9 @@
 
 use std::fs;
 
+use banger_test_support::device::LoopDevice;
 use banger_test_support::layers::{Compression, Layer};
+use banger_test_support::mount::Mount;
 use banger_test_support::registry::Registry;
 use banger_test_support::storm::assert_kernel_agrees;
 use banger_test_support::tree::{Entry, Kind};
@@ -186,4 +188,110 @@ fn added_files_and_overlays_lie_over_the_layers() {
     assert_eq!(facts("etc/overlaid"), (Kind::file(b"over"), 0o600, 5, 6));
     assert!(found.get(b"etc/shadow").is_none(), "the overlay's whiteout hides it");
     assert!(matches!(facts("bin").0, Kind::Symlink(_)), "the link of the image stays");
+}
+
+#[test]
+fn the_letters_of_mke2fs_mean_what_they_mean_there() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("tree")).unwrap();
+    let letters = ["-L", "data", "-b", "1024", "-I", "512", "-m", "3"];
+    let create = ["disk", "create", "disk.ext4", "--size", "64M", "-N", "4000", "-U", "time"];
+    let lazy = ["-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard"];
+    let build = ["image", "build", "dir:tree", "image.ext4", "-U", "random", "-i", "8K"];
+    for words in [[&create[..], &lazy].concat(), [&build[..], &["--size", "64M"]].concat()] {
+        let result = bench.run(words.iter().chain(&letters));
+        assert!(result.status.success(), "{}", judge::text(&result));
+    }
+    for (name, version) in [("disk.ext4", 1), ("image.ext4", 4)] {
+        gate::assert_clean(&bench.path(name));
+        if !judge::all(&["dumpe2fs"]) {
+            return;
+        }
+        let disk = gate::dump(&bench.path(name)).unwrap();
+        assert_eq!((disk.label.as_str(), disk.block_size, disk.inode_size), ("data", 1024, 512));
+        assert_eq!(disk.reserved_blocks, disk.blocks * 3 / 100, "{name}");
+        // RFC 9562, section 4.2: the version is the first digit of the third group.
+        assert_eq!(disk.uuid.as_bytes()[14], b'0' + version, "{}", disk.uuid);
+        let inodes = if version == 1 { 4000..4200 } else { 8192..8400 };
+        assert!(inodes.contains(&disk.inodes), "{name}: {}", disk.inodes);
+    }
+}
+
+#[test]
+fn quiet_commands_print_the_path_alone_and_verbose_ones_everything() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("tree")).unwrap();
+    let run = |words: &[&str]| {
+        let result = bench.run(words);
+        assert!(result.status.success(), "{}", judge::text(&result));
+        String::from_utf8(result.stdout).unwrap()
+    };
+    let build = ["image", "build", "dir:tree", "image.ext4", "--force"];
+    assert_eq!(run(&[&build[..], &["-q"]].concat()), "image.ext4\n");
+    let short = run(&build);
+    assert!(short.contains("root=/dev/vda rw console=ttyS0\n"), "{short}");
+    assert!(!short.contains("features"), "{short}");
+    let all = run(&[&build[..], &["--verbose"]].concat());
+    for word in ["identity", "content", "features", "time", "has_journal"] {
+        assert!(all.contains(word), "{word} in:\n{all}");
+    }
+    let no_journal = run(&[&build[..], &["--profile", "read-only"]].concat());
+    assert!(no_journal.contains("root=/dev/vda ro "), "{no_journal}");
+    assert_eq!(run(&["disk", "create", "disk.ext4", "--size", "8M", "-q"]), "disk.ext4\n");
+    fs::write(bench.path("file"), "x").unwrap();
+    assert_eq!(run(&["image", "edit", "disk.ext4", "--add", "file:/file", "-q"]), "disk.ext4\n");
+}
+
+#[test]
+fn progress_is_told_unless_nobody_wants_it() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("tree")).unwrap();
+    let told = |how: &str| {
+        let words = ["image", "build", "dir:tree", "image.ext4", "--force", "--progress", how];
+        let result = bench.run(words);
+        assert!(result.status.success(), "{}", judge::text(&result));
+        String::from_utf8(result.stderr).unwrap()
+    };
+    assert!(told("plain").contains("banger: reading dir:tree"));
+    assert_eq!(told("none"), "");
+}
+
+#[test]
+fn an_image_goes_onto_a_device_by_the_rules_of_disks() {
+    let bench = Bench::new();
+    fs::create_dir_all(bench.path("tree/etc")).unwrap();
+    fs::write(bench.path("tree/etc/os-release"), "ID=x\n").unwrap();
+    if !judge::kernel() {
+        return;
+    }
+    let file = bench.path("disk");
+    fs::write(&file, vec![0x81; 64 << 20]).unwrap();
+    let Some(device) = LoopDevice::over(&file) else { return };
+    let path = device.path().display().to_string();
+    let build = ["image", "build", "dir:tree", &path, "--format", "json"];
+    let refused = bench.run(build);
+    assert_eq!(refused.status.code(), Some(73), "{}", judge::text(&refused));
+    let message = judge::text(&refused);
+    assert!(message.contains("data of no format that is known is there"), "{message}");
+    let result = bench.run(build.iter().chain(&["--force"]));
+    assert!(result.status.success(), "{}", judge::text(&result));
+    let report: serde_json::Value = serde_json::from_slice(&result.stdout).unwrap();
+    assert_eq!(report["image"]["size"], 64 * MIB);
+    gate::assert_clean(&file);
+    let mount = Mount::on(device.path(), "rw").expect("the device was made as root");
+    assert_eq!(fs::read_to_string(mount.path().join("etc/os-release")).unwrap(), "ID=x\n");
+    fs::write(mount.path().join("new"), vec![7; 1 << 20]).unwrap();
+    mount.close();
+    gate::assert_clean(&file);
+}
+
+#[test]
+fn an_architecture_alone_is_a_platform_of_linux() {
+    let Some(registry) = Registry::start() else { return };
+    let reference = push(&registry, &[image(Compression::Zstd)], "small:latest");
+    let bench = Bench::new();
+    let other = if cfg!(target_arch = "x86_64") { "arm64" } else { "amd64" };
+    let message = bench.pull_fails(&reference, &["--platform", other], 66);
+    assert!(message.contains(&format!("linux/{other}")), "{message}");
+    bench.pull_fails(&reference, &["--platform", "windows"], 2);
 }

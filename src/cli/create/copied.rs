@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Create, output_target};
+use super::Create;
 use crate::cli::epoch::{now, source_date_epoch};
 use crate::cli::signals::interruption;
 use crate::edit::{Copied, Copy, CopySize};
@@ -32,7 +32,7 @@ impl Create {
         let copy = Copy {
             from,
             output: checked.path.clone(),
-            target: output_target(checked, self.force, self.device.no_discard),
+            target: self.device.target(checked, self.force),
             replace: self.force && checked.length.is_some(),
             size,
             identity,
@@ -49,7 +49,7 @@ impl Create {
         if let Some(option) = self.disk.option_of_new() {
             return Err(makes_anew(from, option));
         }
-        if self.device.eager {
+        if self.device.is_eager() {
             return Err(makes_anew(from, "--eager"));
         }
         let seed = &self.seed;

@@ -7,13 +7,12 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Arg, Args, Subcommand};
-use ext4_writer::{Options, largest_size};
+use ext4_writer::Options;
 
-use super::OutputOptions;
+use super::device::{DeviceOptions, refuse_standard_output, size_of_device};
 use super::disk::Disk;
 use super::epoch::{now, source_date_epoch};
 use super::owners::owners;
@@ -21,10 +20,9 @@ use super::pull::SourceParser;
 use super::registry::RegistryOptions;
 use super::signals::interruption;
 use super::source::SourceOptions;
+use super::{OutputOptions, VoiceOptions};
 use crate::error::{Error, Result};
-use crate::image::{
-    CheckedOutput, DiskSpec, EmptyDisk, ImageSize, OutputKind, OutputTarget, Root, random_uuid,
-};
+use crate::image::{CheckedOutput, DiskSpec, EmptyDisk, ImageSize, OutputKind, Root, random_uuid};
 use crate::inject::{Owner, OwnerRange};
 use crate::look::must_be_sound;
 use crate::pull::{Request, pull};
@@ -98,18 +96,8 @@ pub(crate) struct Create {
     check: bool,
     #[command(flatten)]
     output_options: OutputOptions,
-}
-
-/// How a device is written.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Disk")]
-struct DeviceOptions {
-    /// On a device: write what the guest's kernel would else initialise after its first mount
-    #[arg(long)]
-    eager: bool,
-    /// Do not ask a device to discard what it holds
-    #[arg(long)]
-    no_discard: bool,
+    #[command(flatten)]
+    voice: VoiceOptions,
 }
 
 /// What a filesystem begins with.
@@ -154,7 +142,9 @@ fn of_disks(word: Arg) -> Arg {
             "The filesystem's size, such as 8G; fit+1G is the smallest with so much free [default: \
              that of the device or of the file that is there]"
         }
-        "uuid" => "The filesystem's UUID [default: a random one]",
+        "uuid" => {
+            "The filesystem's UUID, or random, or time for one by the clock [default: a random one]"
+        }
         "max_size" => {
             "How large the filesystem can grow in the guest without moving anything [default: 8 \
              times its size, at least 256G]"
@@ -191,7 +181,8 @@ impl Create {
 
     pub(super) fn run(self) -> Result<()> {
         let start = Instant::now();
-        let report = self.output_options.report();
+        let report = self.output_options.report().with(self.voice);
+        refuse_standard_output(&self.place)?;
         let checked = CheckedOutput::look(&self.place, self.force)?;
         let is_device = matches!(checked.kind, OutputKind::Device(_));
         if is_device {
@@ -223,11 +214,10 @@ impl Create {
     }
 
     fn spec(self, checked: &CheckedOutput) -> Result<(DiskSpec, Seed)> {
-        let target = output_target(checked, self.force, self.device.no_discard);
+        let target = self.device.target(checked, self.force);
         let (given, usual) = (self.disk.given_size(), self.disk.size());
         let mut filesystem = self.disk.options()?;
-        (filesystem.lazy_itable_init, filesystem.lazy_journal_init) =
-            (!self.device.eager, !self.device.eager);
+        self.device.apply(&mut filesystem);
         let usual = self.seed.from.as_ref().map(|_| usual);
         let size = match given {
             Some(size) => size,
@@ -254,28 +244,13 @@ impl Create {
     }
 }
 
-fn output_target(checked: &CheckedOutput, overwrite: bool, no_discard: bool) -> OutputTarget {
-    match (&checked.kind, checked.length) {
-        (OutputKind::Device(device), _) => {
-            OutputTarget::Device { device: Arc::clone(device), overwrite, discard: !no_discard }
-        }
-        (OutputKind::File, Some(0)) if !overwrite => OutputTarget::EmptyFile,
-        (OutputKind::File, _) => OutputTarget::File,
-    }
-}
-
 /// The size that a place has by itself.
 fn size_of(checked: &CheckedOutput, filesystem: &Options) -> Result<Option<ImageSize>> {
     let Some(length) = checked.length.filter(|length| *length > 0) else { return Ok(None) };
     if matches!(checked.kind, OutputKind::File) {
         return Ok(Some(ImageSize::Fixed(length)));
     }
-    let size = largest_size(filesystem, length).map_err(|error| {
-        let path = checked.path.display();
-        Error::usage(format!("cannot make a filesystem of the {length} bytes of {path}"))
-            .with_source(error)
-    })?;
-    Ok(Some(ImageSize::Fixed(size)))
+    size_of_device(checked, filesystem).map(Some)
 }
 
 fn empty(disk: DiskSpec, check: bool) -> Result<Created> {

@@ -191,7 +191,7 @@ impl RepositoryClient {
         }
         let accepted = match object {
             Object::Manifest(_) => HeaderValue::from_str(&ACCEPTED.join(", ")).ok(),
-            Object::Config(_) | Object::Layer { .. } => None,
+            Object::Root | Object::Config(_) | Object::Layer { .. } => None,
         };
         let asked = |request: RequestBuilder| match &accepted {
             Some(accepted) => request.header(ACCEPT, accepted.clone()),
@@ -213,7 +213,10 @@ impl RepositoryClient {
 
 fn address(endpoint: &Endpoint, object: &Object) -> String {
     let host = &endpoint.host;
-    let mut address = format!("{}/{}/{}", host.api, host.repository, object.path());
+    let mut address = match object {
+        Object::Root => format!("{}/", host.api),
+        _ => format!("{}/{}/{}", host.api, host.repository, object.path()),
+    };
     if let Some(namespace) = &host.namespace {
         // A registry's name needs no other escapes, as containerd writes them.
         let name = namespace.replace(':', "%3A").replace('[', "%5B").replace(']', "%5D");

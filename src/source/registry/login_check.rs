@@ -3,6 +3,7 @@
 use reqwest::StatusCode;
 
 use super::connection::Connection;
+use super::object::Subject;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a registry says to the credentials that were found for it.
@@ -22,8 +23,8 @@ pub struct LoginCheck {
 
 impl Connection {
     /// Shows the registry the credentials that are found for it.
-    pub(super) async fn check_login(&self) -> Result<LoginCheck> {
-        let (status, refusal) = match self.client.ask().await {
+    pub(super) async fn check_login(&self, subject: Subject) -> Result<LoginCheck> {
+        let (status, refusal) = match self.client.ask(subject).await {
             // What the token server answers counts as the registry's answer.
             Err(error) if error.kind() == ErrorKind::Denied => {
                 (StatusCode::UNAUTHORIZED, Some(error))

@@ -33,5 +33,6 @@ mod trust;
 
 pub use self::download::{BlobProgress, Downloads, Progress};
 pub use self::login_check::LoginCheck;
+pub use self::object::Subject;
 pub use self::options::{Options, Pull};
 pub use self::repository::Registry;

@@ -11,6 +11,8 @@ use crate::source::manifest::foreign_layer;
 /// What is asked for.
 #[derive(Debug)]
 pub(super) enum Object {
+    /// Nothing but who we are: the root of the API (distribution-spec, end-1).
+    Root,
     /// A manifest or an index, by tag or digest.
     Manifest(String),
     /// A config.
@@ -39,6 +41,7 @@ impl Object {
 
     pub(super) fn path(&self) -> String {
         match self {
+            Self::Root => String::new(),
             Self::Manifest(name) => format!("manifests/{name}"),
             Self::Config(digest) | Self::Layer { digest, .. } => format!("blobs/{digest}"),
         }
@@ -47,6 +50,7 @@ impl Object {
     /// Its digest, when it is asked for by it.
     pub(super) fn digest(&self) -> Option<Digest> {
         match self {
+            Self::Root => None,
             Self::Manifest(name) => name.parse().ok(),
             Self::Config(digest) | Self::Layer { digest, .. } => Some(digest.clone()),
         }
@@ -56,6 +60,7 @@ impl Object {
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Root => f.write_str("the root of the API"),
             Self::Manifest(name) => write!(f, "manifest {name}"),
             Self::Config(digest) => write!(f, "config {digest}"),
             Self::Layer { digest, number, count, .. } => {
@@ -63,6 +68,15 @@ impl fmt::Display for Object {
             }
         }
     }
+}
+
+/// What a registry is asked for to learn what it says to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The image.
+    Image,
+    /// Nothing but who we are.
+    Registry,
 }
 
 /// How much of an object is asked for.

@@ -9,7 +9,7 @@ use super::client::RepositoryClient;
 use super::connection::Connection;
 use super::download::distinct;
 use super::endpoint::Endpoint;
-use super::object::{Object, Requested};
+use super::object::{Object, Requested, Subject};
 use super::response::{ContentRange, declared_length, is_whole};
 use super::retry::{Contact, Failure, may_refuse_range};
 use crate::error::{Error, Result};
@@ -109,12 +109,15 @@ impl RepositoryClient {
     }
 
     /// Whether the registry itself lets us read the image: its answer, and the error when not.
-    pub(super) async fn ask(&self) -> Result<(StatusCode, Option<Error>)> {
+    pub(super) async fn ask(&self, subject: Subject) -> Result<(StatusCode, Option<Error>)> {
         let name = match (self.reference.digest(), self.reference.tag()) {
             (Some(digest), _) => digest.to_string(),
             (None, tag) => tag.unwrap_or("latest").to_owned(),
         };
-        let object = Object::Manifest(name);
+        let object = match subject {
+            Subject::Image => Object::Manifest(name),
+            Subject::Registry => Object::Root,
+        };
         let mut route = self.route_along(|endpoint| !endpoint.host.is_mirror);
         loop {
             match self.try_ask(route.endpoint()?, &object).await {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::connection::Connection;
 use super::download::Downloads;
 use super::login_check::LoginCheck;
+use super::object::Subject;
 use super::options::Options;
 use crate::cache::Cache;
 use crate::error::Result;
@@ -35,8 +36,8 @@ impl Registry {
     }
 
     /// Shows the registry the credentials that are found for it.
-    pub fn check_login(&self) -> Result<LoginCheck> {
-        self.connection.runtime.block_on(self.connection.check_login())
+    pub fn check_login(&self, subject: Subject) -> Result<LoginCheck> {
+        self.connection.runtime.block_on(self.connection.check_login(subject))
     }
 
     /// Asks for every layer that the cache does not have, so that a missing one is found before
