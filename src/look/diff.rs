@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 
-use ext4_writer::FileKind;
 use ext4_writer::reader::{FileSegment, Inode, SegmentKind, Segments, Walk, WalkEntry};
+use ext4_writer::{Buffer, FileKind};
 
 use super::difference::{Detail, Details, Difference, Kind, Value};
 use super::names::FirstNames;
@@ -13,7 +13,7 @@ use super::{Image, Status, Window};
 use crate::error::{Error, Result};
 
 /// How much of two contents is compared at once.
-const COMPARED: usize = 128 << 10;
+const COMPARED: usize = 256 << 10;
 /// How many results of comparing contents are kept; behind them contents are compared again.
 const MAX_KEPT: usize = 1 << 20;
 
@@ -63,6 +63,8 @@ struct Side<'a> {
     image: &'a Image,
     walk: Peekable<Walk<'a, Window>>,
     links: FirstNames,
+    /// For contents, one after the other.
+    buffer: Buffer,
 }
 
 impl<'a> Comparison<'a> {
@@ -71,7 +73,12 @@ impl<'a> Comparison<'a> {
         let side = |image: &'a Image| -> Result<Side<'a>> {
             let root = image.reader.root().map_err(|error| image.failed(error))?;
             let walk = image.reader.walk(&root).peekable();
-            Ok(Side { image, walk, links: FirstNames::default() })
+            let buffer = Buffer::new(COMPARED / Buffer::PAGE);
+            let buffer = buffer.map_err(|error| {
+                let message = format!("cannot compare the contents of {}", image.name());
+                Error::try_again(message).with_source(error)
+            })?;
+            Ok(Side { image, walk, links: FirstNames::default(), buffer })
         };
         Ok(Differences {
             scope: self.scope,
@@ -189,7 +196,8 @@ impl Differences<'_> {
         if let Some(same) = self.compared.get(&pair) {
             return Ok(*same);
         }
-        let same = Contents::new(self.a.image, a)?.equal(Contents::new(self.b.image, b)?)?;
+        let contents = Contents::new(self.a.image, a, &mut self.a.buffer)?;
+        let same = contents.equal(Contents::new(self.b.image, b, &mut self.b.buffer)?)?;
         // An inode of one name is not met again.
         let is_met_again = a.inode.links() > 1 || b.inode.links() > 1;
         if is_met_again && self.compared.len() < MAX_KEPT {
@@ -228,15 +236,15 @@ struct Contents<'a> {
     segments: Segments<'a, Window>,
     /// What is left of the segment that was reached.
     current: Option<FileSegment>,
-    buffer: Vec<u8>,
+    buffer: &'a mut Buffer,
 }
 
 impl<'a> Contents<'a> {
-    fn new(image: &'a Image, met: &'a WalkEntry) -> Result<Self> {
+    fn new(image: &'a Image, met: &'a WalkEntry, buffer: &'a mut Buffer) -> Result<Self> {
         let WalkEntry { path, inode } = met;
         let segments = image.reader.segments(inode);
         let segments = segments.map_err(|error| image.failed_at(path, error))?;
-        Ok(Self { image, path, inode, segments, current: None, buffer: vec![0; COMPARED] })
+        Ok(Self { image, path, inode, segments, current: None, buffer })
     }
 
     /// How far the part goes that begins here, and whether it is nothing but zeros.
@@ -253,7 +261,7 @@ impl<'a> Contents<'a> {
     /// The next bytes, at most a buffer full and within one part.
     fn read(&mut self, length: usize) -> Result<&[u8]> {
         let offset = self.current.map_or(0, |segment| segment.offset);
-        let piece = self.buffer.get_mut(..length).unwrap_or_default();
+        let piece = self.buffer.bytes_mut().get_mut(..length).unwrap_or_default();
         let read = self.image.reader.read_at(self.inode, offset, piece);
         read.map_err(|error| self.image.failed_at(self.path, error))?;
         Ok(piece)

@@ -12,6 +12,7 @@ use ext4_writer::reader::{
 };
 
 use super::foreign::{self, ForeignFormat};
+use super::read_cache::ReadCache;
 use crate::error::{Error, Result};
 use crate::open;
 
@@ -27,12 +28,18 @@ pub(crate) struct Image {
 pub(crate) struct Window {
     file: Arc<File>,
     offset: u64,
+    /// The bytes of the file, and what was read of it of late; none where reads are large.
+    cache: Option<(u64, Arc<ReadCache>)>,
 }
 
 impl Source for Window {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let place = offset.checked_add(self.offset).ok_or(io::ErrorKind::UnexpectedEof)?;
-        self.file.read_at(place, buffer)
+        let read = |place, buffer: &mut [u8]| self.file.read_at(place, buffer);
+        match &self.cache {
+            Some((length, cache)) => cache.read((place, *length), buffer, read),
+            None => read(place, buffer),
+        }
     }
 
     fn length(&self) -> io::Result<u64> {
@@ -44,7 +51,7 @@ impl Window {
     /// The bytes from the byte `offset` of a file or a block device on.
     pub(super) fn open(path: &Path, offset: u64) -> Result<Self> {
         let name = path.display().to_string();
-        let window = Self { file: Arc::new(open(path, &name)?), offset };
+        let window = Self { file: Arc::new(open(path, &name)?), offset, cache: None };
         let length = window.file.length().map_err(|error| unreadable(&name, error))?;
         if offset != 0 && offset >= length {
             let message = format!("--offset {offset} is behind the end of {name}");
@@ -53,9 +60,15 @@ impl Window {
         Ok(window)
     }
 
+    /// The same, for many small reads.
+    fn cached(self) -> io::Result<Self> {
+        let length = self.file.length()?;
+        Ok(Self { cache: Some((length, Arc::default())), ..self })
+    }
+
     /// All bytes of a file.
     pub(super) const fn whole(file: Arc<File>) -> Self {
-        Self { file, offset: 0 }
+        Self { file, offset: 0, cache: None }
     }
 }
 
@@ -69,6 +82,7 @@ impl Image {
     pub(crate) fn open(path: &Path, offset: u64) -> Result<Self> {
         let name = path.display().to_string();
         let window = Window::open(path, offset)?;
+        let window = window.cached().map_err(|error| unreadable(&name, error))?;
         match Reader::open(window.clone()) {
             Ok(reader) => Ok(Self { reader, name }),
             Err(error) => Err(refused(&name, error, &window)),

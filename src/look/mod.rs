@@ -16,6 +16,7 @@ mod foreign;
 mod image;
 mod list;
 mod names;
+mod read_cache;
 mod stat;
 mod status;
 mod summary;

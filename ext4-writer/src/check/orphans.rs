@@ -72,14 +72,12 @@ pub(super) fn file<S: Source>(context: &Context<S>, findings: &mut Findings) -> 
         findings.push(finding.found(number));
         return Ok(());
     }
-    match context.readable_inode(number)? {
-        Some(inode) => in_inode(context, &inode, findings),
-        None => {
-            let finding = Finding::new(Kind::OrphanFile).inode(number);
-            findings.push(finding.found("its inode cannot be read"));
-            Ok(())
-        }
-    }
+    let Some(inode) = context.readable_inode(number)? else {
+        let finding = Finding::new(Kind::OrphanFile).inode(number);
+        findings.push(finding.found("its inode cannot be read"));
+        return Ok(());
+    };
+    in_inode(context, &inode, findings)
 }
 
 /// The orphan file in this inode.
@@ -91,7 +89,7 @@ fn in_inode<S: Source>(
     let number = inode.number();
     let wrong = || Finding::new(Kind::OrphanFile).inode(number);
     let block = context.layout.block.bytes();
-    if inode.size() % block != 0 || inode.size() == 0 {
+    if !inode.size().is_multiple_of(block) || inode.size() == 0 {
         findings.push(wrong().field("i_size").found(inode.size()));
         return Ok(());
     }
