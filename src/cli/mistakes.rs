@@ -11,7 +11,7 @@ use crate::report::{Format, Report};
 use crate::shown;
 
 /// What other programs call things, and what does them here.
-const OTHERS: [(&[&str], &str); 16] = [
+const OTHERS: [(&[&str], &str); 15] = [
     (&["images", "list"], "`banger cache ls` lists what was fetched"),
     (
         &["run", "start", "boot"],
@@ -31,7 +31,6 @@ const OTHERS: [(&[&str], &str); 16] = [
     (&["save", "tar"], "did you mean `banger image export`?"),
     (&["convert", "import", "load"], "did you mean `banger image build`?"),
     (&["add", "cp", "copy", "inject"], "did you mean `banger image edit IMAGE --add SRC:DST`?"),
-    (&["history", "layers", "blame", "why"], "did you mean `banger image explain`?"),
     (&["version"], "did you mean `banger --version`?"),
     (&["completion"], "did you mean `banger completions bash`?"),
 ];
