@@ -18,8 +18,8 @@ use crate::reader::features::Feature;
 use crate::reader::{ReadResult, Source};
 use crate::record::acl::{DISK_VERSION, SHORT_ENTRY, tag_has_id};
 use crate::record::xattr::{
-    ALIGNMENT, DATA_NAME, Entry, Header, INDEX_ACL_ACCESS, INDEX_ACL_DEFAULT, INDEX_SECURITY,
-    INDEX_SYSTEM, INDEX_TRUSTED, INDEX_USER, INODE_HEAD, MAGIC,
+    ALIGNMENT, DATA_NAME, Entry, Header, INDEX_ACL_ACCESS, INDEX_ACL_DEFAULT, INDEX_HURD,
+    INDEX_SECURITY, INDEX_SYSTEM, INDEX_TRUSTED, INDEX_USER, INODE_HEAD, MAGIC,
 };
 
 /// The number of the prefix of the context of encryption: `EXT4_XATTR_INDEX_ENCRYPTION`.
@@ -269,7 +269,9 @@ fn value(
             attributes.encryption = Some(value.to_vec());
         }
     }
-    if entry.name_index == INDEX_SYSTEM && name == DATA_NAME {
+    // e2fsck compares names up to a NUL.
+    let up_to_nul = name.split(|byte| *byte == 0).next();
+    if entry.name_index == INDEX_SYSTEM && up_to_nul == Some(DATA_NAME) {
         // e2fsck looks for it with the bounds of a value, although it may have no bytes.
         attributes.inline = (start <= list.area.len()).then_some(length);
     }
@@ -309,7 +311,9 @@ fn unreadable(
     if name.contains(&0) {
         return Some("a NUL in its name");
     }
-    if name.is_empty() && matches!(entry.name_index, INDEX_USER | INDEX_TRUSTED | INDEX_SECURITY) {
+    let has_prefix =
+        matches!(entry.name_index, INDEX_USER | INDEX_TRUSTED | INDEX_SECURITY | INDEX_HURD);
+    if name.is_empty() && has_prefix {
         return Some("no name behind its prefix");
     }
     let is_acl = matches!(entry.name_index, INDEX_ACL_ACCESS | INDEX_ACL_DEFAULT);

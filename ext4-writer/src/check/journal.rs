@@ -21,6 +21,7 @@ use crate::reader::features::Feature;
 use crate::reader::inode::Inode;
 use crate::reader::map::Map;
 use crate::reader::{ReadError, ReadResult, Recovery, Source, inode, journal};
+use crate::record::inode::Flags;
 use crate::record::journal::{
     CHECKSUM_CRC32C, COMPAT_CHECKSUM, FAST_COMMIT_BLOCKS, Incompatible, JournalSuperblock, MAGIC,
     MIN_BLOCKS, SUPERBLOCK_V1, SUPERBLOCK_V2, TAIL_SIZE,
@@ -96,7 +97,8 @@ fn in_inode<S: Source>(
         let finding = Finding::new(Kind::JournalInode).inode(number).field("i_size");
         findings.push(finding.found(inode.size()));
     } else if size_in_int(inode) > mapped.saturating_mul(layout.block.bytes())
-        && !has_backup(&context.superblock, mapped.saturating_mul(layout.block.bytes()))
+        && (inode.has(Flags::EXTENTS)
+            || !has_backup(&context.superblock, mapped.saturating_mul(layout.block.bytes())))
     {
         let finding = Finding::new(Kind::JournalInode).inode(number).field("i_size");
         findings.push(finding.found(inode.size()).expected(format!("at most {mapped} blocks")));
@@ -132,7 +134,7 @@ fn size_in_int(inode: &Inode) -> u64 {
 }
 
 /// Whether the superblock has a copy of the journal inode's map and size, which e2fsck takes where
-/// the inode itself is wrong.
+/// the inode itself is wrong: as a block map, so that a copy of extents is of no use.
 ///
 /// Source: e2fsprogs, `e2fsck/journal.c`, `e2fsck_get_journal`.
 fn has_backup(superblock: &Superblock, mapped: u64) -> bool {

@@ -123,6 +123,9 @@ pub(super) fn judge<S>(
     times(superblock, now, findings);
 }
 
+/// The longest descriptor: `EXT2_MAX_DESC_SIZE`.
+const MAX_DESCRIPTOR: u16 = 1024;
+
 /// The numbers that the layout does not depend on.
 fn limits(opened: &Opened, findings: &mut Findings) {
     let Opened { superblock, layout } = opened;
@@ -133,6 +136,13 @@ fn limits(opened: &Opened, findings: &mut Findings) {
     let reserved = wide(superblock.r_blocks_count_lo, high);
     let first_inode = u64::from(superblock.first_ino.get());
     let revision = u64::from(superblock.rev_level.get());
+    let descriptor = superblock.desc_size.get();
+    if descriptor != 0 && (descriptor > MAX_DESCRIPTOR || !descriptor.is_power_of_two()) {
+        // e2fsck 1.47.0 asks for it without 64bit too.
+        let finding = Finding::new(Kind::SuperblockField).field("s_desc_size").found(descriptor);
+        let expected = format!("0, or a power of two up to {MAX_DESCRIPTOR}");
+        findings.push(finding.expected(expected));
+    }
     let mut limit = |field, found: u64, least: u64, most: u64| {
         if !(least..=most).contains(&found) {
             let expected = format!("{least} to {most}");
