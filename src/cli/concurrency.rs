@@ -14,7 +14,7 @@ pub(super) struct Concurrency {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(super) jobs: Option<u16>,
     /// The memory for layers that are decompressed before their turn; less takes longer
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "256M")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "80M")]
     memory: u64,
 }
 

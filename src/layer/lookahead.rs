@@ -23,8 +23,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// What is taken by default: 256 MiB.
-    pub const DEFAULT: u64 = 256 << 20;
+    /// What is taken by default: 80 MiB. Three times as much made a pull of 1.3 GB 3 % faster.
+    pub const DEFAULT: u64 = 80 << 20;
 
     /// So many bytes, for the layers that this host can decompress at once.
     #[must_use]
