@@ -115,9 +115,9 @@ impl<S: Sink> Builder<S> {
 
     /// The entry of this name, if there is one.
     #[must_use]
-    pub fn lookup(&self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
+    pub fn lookup(&self, directory: NodeId, name: impl AsRef<[u8]>) -> Option<NodeId> {
         let directory = self.tree.directory(directory).ok()?;
-        directory.entries.get(name).copied()
+        directory.entries.get(name.as_ref()).copied()
     }
 
     /// The entries of a directory in the order of their bytes, without `.` and `..`.
@@ -201,9 +201,10 @@ impl<S: Sink> Builder<S> {
     pub fn add_directory(
         &mut self,
         directory: NodeId,
-        name: &[u8],
+        name: impl AsRef<[u8]>,
         metadata: &Metadata,
     ) -> Result<NodeId> {
+        let name = name.as_ref();
         self.write_buffer.check_usable()?;
         if is_lost_and_found(directory, name) {
             self.tree.set_metadata(Tree::LOST, metadata)?;
@@ -220,10 +221,11 @@ impl<S: Sink> Builder<S> {
     pub fn add_file(
         &mut self,
         directory: NodeId,
-        name: &[u8],
+        name: impl AsRef<[u8]>,
         metadata: &Metadata,
         content: FileContent<'_>,
     ) -> Result<NodeId> {
+        let name = name.as_ref();
         self.write_buffer.check_usable()?;
         // With its node before its content, the name is looked for once.
         let node = self.tree.add(directory, name, EMPTY, metadata)?;
@@ -251,10 +253,11 @@ impl<S: Sink> Builder<S> {
     pub fn add_symlink(
         &mut self,
         directory: NodeId,
-        name: &[u8],
+        name: impl AsRef<[u8]>,
         metadata: &Metadata,
-        target: &[u8],
+        target: impl AsRef<[u8]>,
     ) -> Result<NodeId> {
+        let (name, target) = (name.as_ref(), target.as_ref());
         self.write_buffer.check_usable()?;
         check_target(target, self.format.block)?;
         self.tree.add(directory, name, Content::Symlink(target.into()), metadata)
@@ -267,10 +270,11 @@ impl<S: Sink> Builder<S> {
     pub fn add_special(
         &mut self,
         directory: NodeId,
-        name: &[u8],
+        name: impl AsRef<[u8]>,
         metadata: &Metadata,
         special: Special,
     ) -> Result<NodeId> {
+        let name = name.as_ref();
         self.write_buffer.check_usable()?;
         check_device(special)?;
         self.tree.add(directory, name, Content::Special(special), metadata)
@@ -281,9 +285,14 @@ impl<S: Sink> Builder<S> {
     /// # Errors
     /// When the name is bad or taken, the node is a directory, or it has 65,000 names (kernel:
     /// `fs/ext4/ext4.h`, `EXT4_LINK_MAX`).
-    pub fn add_link(&mut self, directory: NodeId, name: &[u8], node: NodeId) -> Result<()> {
+    pub fn add_link(
+        &mut self,
+        directory: NodeId,
+        name: impl AsRef<[u8]>,
+        node: NodeId,
+    ) -> Result<()> {
         self.write_buffer.check_usable()?;
-        self.tree.attach(directory, name, node)
+        self.tree.attach(directory, name.as_ref(), node)
     }
 
     /// Gives a regular file another content; its names and metadata stay.
@@ -417,7 +426,8 @@ impl<S: Sink> Builder<S> {
     ///
     /// # Errors
     /// When there is no such name, or the sink fails.
-    pub fn remove(&mut self, directory: NodeId, name: &[u8]) -> Result<()> {
+    pub fn remove(&mut self, directory: NodeId, name: impl AsRef<[u8]>) -> Result<()> {
+        let name = name.as_ref();
         self.write_buffer.check_usable()?;
         if is_lost_and_found(directory, name) {
             let names: Vec<Vec<u8>> =
@@ -434,7 +444,8 @@ impl<S: Sink> Builder<S> {
     ///
     /// # Errors
     /// When there is no such name, or it is the root's `lost+found`.
-    pub fn detach(&mut self, directory: NodeId, name: &[u8]) -> Result<NodeId> {
+    pub fn detach(&mut self, directory: NodeId, name: impl AsRef<[u8]>) -> Result<NodeId> {
+        let name = name.as_ref();
         self.write_buffer.check_usable()?;
         if is_lost_and_found(directory, name) {
             return Err(Error::Protected { name: name.to_vec(), operation: "detach" });
@@ -535,20 +546,20 @@ impl<S: Sink> Builder<S> {
     }
 
     fn store(&mut self, content: FileContent<'_>) -> Result<Content> {
-        let FileContent { size, segments, reader } = content;
+        let FileContent { size, segments, mut reader } = content;
         let whole = [Segment { offset: 0, length: size }];
         let segments = segments.unwrap_or(&whole);
         content::check(size, segments, &self.format)?;
         if let Some(length) = content::inline_length(size, segments, &self.format) {
             self.write_buffer.check_usable()?;
-            return content::collect(length, segments, reader).map(Content::Inline);
+            return content::collect(length, segments, &mut reader).map(Content::Inline);
         }
         let extents = content::store(
             &mut self.write_buffer,
             &mut self.allocated.allocator,
             self.format.block,
             segments,
-            reader,
+            &mut reader,
         )?;
         Ok(Content::Regular { size, extents })
     }

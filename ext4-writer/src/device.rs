@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
 
 use crate::error::Error;
+use crate::positional::write_all_at;
 use crate::sink::{InitialContents, Sink, zero_by_writing};
 
 /// The first bytes of a device in which other formats have their signatures: the last that
@@ -97,7 +97,7 @@ impl Sink for DeviceSink {
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.check(offset.checked_add(crate::format::units::widen(bytes.len())))?;
-        self.file.write_all_at(bytes, offset)
+        write_all_at(&self.file, offset, bytes)
     }
 
     fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {

@@ -1,5 +1,7 @@
 //! What can go wrong, with the thing and the numbers.
 
+#[cfg(all(feature = "tree", target_os = "linux"))]
+use std::path::PathBuf;
 use std::{fmt, io};
 
 /// Why an operation on an image failed.
@@ -100,6 +102,14 @@ pub enum Error {
         /// How many bytes had come.
         offset: u64,
         /// Why.
+        source: io::Error,
+    },
+    /// A file of this host that could not be read, or not added.
+    #[cfg(all(feature = "tree", target_os = "linux"))]
+    HostFile {
+        /// Its path.
+        path: PathBuf,
+        /// Why: the host's answer, or an error of this type.
         source: io::Error,
     },
     /// An extended attribute that ext4 cannot hold.
@@ -217,6 +227,8 @@ impl fmt::Display for Error {
                 "cannot {operation} \"{}\": it belongs to the filesystem",
                 name.escape_ascii()
             ),
+            #[cfg(all(feature = "tree", target_os = "linux"))]
+            Self::HostFile { path, source } => write!(f, "{}: {source}", path.display()),
             Self::ReadContent { offset, source } => {
                 write!(f, "cannot read content behind byte {offset}: {source}")
             }
@@ -301,6 +313,8 @@ impl Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            #[cfg(all(feature = "tree", target_os = "linux"))]
+            Self::HostFile { source, .. } => Some(source),
             Self::ReadContent { source, .. }
             | Self::WriteImage { source, .. }
             | Self::ReadImage { source, .. } => Some(source),

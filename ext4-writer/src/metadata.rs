@@ -1,7 +1,8 @@
 //! What every inode has: permissions, owners and times; and what some have beside.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bitflags::bitflags;
 
@@ -53,6 +54,30 @@ impl Timestamp {
         }
         let nanoseconds = self.nanoseconds.min(999_999_999);
         Self { nanoseconds, ..self }.clamp(Self::EARLIEST, Self::LATEST)
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    /// The same time; one that 64 bits of seconds cannot tell is the first or last that they can.
+    fn from(time: SystemTime) -> Self {
+        match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => Self {
+                seconds: i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+                nanoseconds: after.subsec_nanos(),
+            },
+            Err(error) => {
+                let before = error.duration();
+                let seconds = i64::try_from(before.as_secs()).map_or(i64::MIN, i64::wrapping_neg);
+                match before.subsec_nanos() {
+                    0 => Self { seconds, nanoseconds: 0 },
+                    // Seconds are rounded towards the past.
+                    nanoseconds => Self {
+                        seconds: seconds.saturating_sub(1),
+                        nanoseconds: 1_000_000_000_u32.saturating_sub(nanoseconds),
+                    },
+                }
+            }
+        }
     }
 }
 
@@ -204,26 +229,57 @@ pub struct Segment {
     pub length: u64,
 }
 
+/// Who has the bytes of a file.
+pub(crate) enum ContentReader<'a> {
+    Reader(&'a mut dyn Read),
+    Bytes(&'a [u8]),
+}
+
+impl Read for ContentReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Reader(reader) => reader.read(buffer),
+            Self::Bytes(bytes) => bytes.read(buffer),
+        }
+    }
+}
+
 /// The bytes of a regular file: how many, and who has them.
 pub struct FileContent<'a> {
     pub(crate) size: u64,
     /// `None` when there are no holes.
     pub(crate) segments: Option<&'a [Segment]>,
-    pub(crate) reader: &'a mut dyn Read,
+    pub(crate) reader: ContentReader<'a>,
 }
 
 impl<'a> FileContent<'a> {
     /// `size` bytes that `reader` has, and no more.
     #[must_use]
     pub fn new(size: u64, reader: &'a mut dyn Read) -> Self {
-        Self { size, segments: None, reader }
+        Self { size, segments: None, reader: ContentReader::Reader(reader) }
+    }
+
+    /// These bytes.
+    #[must_use]
+    pub fn bytes(bytes: &'a [u8]) -> Self {
+        Self {
+            size: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            segments: None,
+            reader: ContentReader::Bytes(bytes),
+        }
+    }
+
+    /// Nothing: a file of no bytes.
+    #[must_use]
+    pub fn empty() -> FileContent<'static> {
+        FileContent::bytes(&[])
     }
 
     /// `size` bytes that are a hole but for `segments`, ascending without overlap, whose bytes
     /// `reader` has one behind the other, and no more.
     #[must_use]
     pub fn sparse(size: u64, segments: &'a [Segment], reader: &'a mut dyn Read) -> Self {
-        Self { size, segments: Some(segments), reader }
+        Self { size, segments: Some(segments), reader: ContentReader::Reader(reader) }
     }
 }
 
@@ -246,6 +302,18 @@ mod tests {
         assert_eq!(far.clamped(), Timestamp::LATEST);
         assert_eq!(Timestamp::from_seconds(i64::MIN).clamped(), Timestamp::EARLIEST);
         assert_eq!(Timestamp::from_seconds(-1).clamped(), Timestamp::from_seconds(-1));
+    }
+
+    #[test]
+    fn times_of_the_system_keep_their_nanoseconds_on_both_sides_of_1970() {
+        use std::time::Duration;
+        let half = Duration::new(7, 500);
+        let after = Timestamp::from(UNIX_EPOCH + half);
+        assert_eq!(after, Timestamp { seconds: 7, nanoseconds: 500 });
+        let before = Timestamp::from(UNIX_EPOCH - half);
+        assert_eq!(before, Timestamp { seconds: -8, nanoseconds: 999_999_500 });
+        let whole = Timestamp::from(UNIX_EPOCH - Duration::from_secs(7));
+        assert_eq!(whole, Timestamp::from_seconds(-7));
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Where the bytes of an image go.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Cursor};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use crate::buffer::Buffer;
 use crate::error::internal;
 use crate::format::units::{at_most, widen};
+use crate::positional::write_all_at;
 
 /// What a place holds where nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,43 +92,54 @@ pub trait Sink {
     fn sync(&mut self) -> io::Result<()>;
 }
 
+/// The methods of what leads to a sink.
+macro_rules! forward {
+    () => {
+        fn prepare(&mut self, length: Option<u64>) -> io::Result<InitialContents> {
+            (**self).prepare(length)
+        }
+
+        fn capacity(&self) -> Option<u64> {
+            (**self).capacity()
+        }
+
+        fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+            (**self).write_at(offset, bytes)
+        }
+
+        fn write_buffer(
+            &mut self,
+            offset: u64,
+            buffer: &mut Buffer,
+            part: Range<usize>,
+        ) -> io::Result<()> {
+            (**self).write_buffer(offset, buffer, part)
+        }
+
+        fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
+            (**self).zero_at(offset, length)
+        }
+
+        fn barrier(&mut self) -> io::Result<()> {
+            (**self).barrier()
+        }
+
+        fn set_length(&mut self, length: u64) -> io::Result<()> {
+            (**self).set_length(length)
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            (**self).sync()
+        }
+    };
+}
+
 impl<S: Sink + ?Sized> Sink for &mut S {
-    fn prepare(&mut self, length: Option<u64>) -> io::Result<InitialContents> {
-        (**self).prepare(length)
-    }
+    forward!();
+}
 
-    fn capacity(&self) -> Option<u64> {
-        (**self).capacity()
-    }
-
-    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        (**self).write_at(offset, bytes)
-    }
-
-    fn write_buffer(
-        &mut self,
-        offset: u64,
-        buffer: &mut Buffer,
-        part: Range<usize>,
-    ) -> io::Result<()> {
-        (**self).write_buffer(offset, buffer, part)
-    }
-
-    fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
-        (**self).zero_at(offset, length)
-    }
-
-    fn barrier(&mut self) -> io::Result<()> {
-        (**self).barrier()
-    }
-
-    fn set_length(&mut self, length: u64) -> io::Result<()> {
-        (**self).set_length(length)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        (**self).sync()
-    }
+impl<S: Sink + ?Sized> Sink for Box<S> {
+    forward!();
 }
 
 /// A regular file.
@@ -165,7 +176,7 @@ impl FileSink {
 
 impl Sink for FileSink {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)
+        write_all_at(&self.file, offset, bytes)
     }
 
     fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
@@ -225,36 +236,44 @@ impl MemorySink {
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
-
-    fn range(&mut self, offset: u64, length: usize) -> io::Result<&mut [u8]> {
-        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let end = start.checked_add(length).ok_or(io::ErrorKind::OutOfMemory)?;
-        if self.bytes.len() < end {
-            self.bytes.try_reserve(end - self.bytes.len())?;
-            self.bytes.resize(end, 0);
-        }
-        self.bytes.get_mut(start..end).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
-    }
 }
 
-impl Sink for MemorySink {
+fn range(bytes: &mut Vec<u8>, offset: u64, length: usize) -> io::Result<&mut [u8]> {
+    let start = usize::try_from(offset).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    let end = start.checked_add(length).ok_or(io::ErrorKind::OutOfMemory)?;
+    if bytes.len() < end {
+        bytes.try_reserve(end - bytes.len())?;
+        bytes.resize(end, 0);
+    }
+    bytes.get_mut(start..end).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+}
+
+/// The vector becomes the image. What is in it already is taken for a disk that was in use.
+impl Sink for Vec<u8> {
+    fn prepare(&mut self, _length: Option<u64>) -> io::Result<InitialContents> {
+        if self.iter().any(|byte| *byte != 0) {
+            return Ok(InitialContents::Unknown);
+        }
+        Ok(InitialContents::Zeros)
+    }
+
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.range(offset, bytes.len())?.copy_from_slice(bytes);
+        range(self, offset, bytes.len())?.copy_from_slice(bytes);
         Ok(())
     }
 
     fn zero_at(&mut self, offset: u64, length: u64) -> io::Result<()> {
         let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        self.range(offset, length)?.fill(0);
+        range(self, offset, length)?.fill(0);
         Ok(())
     }
 
     fn set_length(&mut self, length: u64) -> io::Result<()> {
         let length = usize::try_from(length).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        if let Some(more) = length.checked_sub(self.bytes.len()) {
-            self.bytes.try_reserve(more)?;
+        if let Some(more) = length.checked_sub(self.len()) {
+            self.try_reserve(more)?;
         }
-        self.bytes.resize(length, 0);
+        self.resize(length, 0);
         Ok(())
     }
 
@@ -262,6 +281,36 @@ impl Sink for MemorySink {
         Ok(())
     }
 }
+
+macro_rules! in_a_vector {
+    ($sink:ty, $self:ident => $vector:expr) => {
+        impl Sink for $sink {
+            fn prepare(&mut $self, length: Option<u64>) -> io::Result<InitialContents> {
+                $vector.prepare(length)
+            }
+
+            fn write_at(&mut $self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+                $vector.write_at(offset, bytes)
+            }
+
+            fn zero_at(&mut $self, offset: u64, length: u64) -> io::Result<()> {
+                $vector.zero_at(offset, length)
+            }
+
+            fn set_length(&mut $self, length: u64) -> io::Result<()> {
+                $vector.set_length(length)
+            }
+
+            fn sync(&mut $self) -> io::Result<()> {
+                $vector.sync()
+            }
+        }
+    };
+}
+
+in_a_vector!(MemorySink, self => self.bytes);
+// The position of a cursor is left as it is.
+in_a_vector!(Cursor<Vec<u8>>, self => self.get_mut());
 
 /// Keeps nothing but counts: how large would the image be, and how much of it written?
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use banger_test_support::imports;
 
 /// From the uppermost to the lowest; the modules of a row do not import one another.
 const ORDER: &[&[&str]] = &[
+    &["host_tree", "paths", "io_errors"],
     &["builder", "edit", "device", "write_behind"],
     &["emit", "readback", "check"],
     &["plan", "content", "reader"],
@@ -16,7 +17,7 @@ const ORDER: &[&[&str]] = &[
     &["format"],
     &["metadata", "names"],
     &["record", "buffer"],
-    &["error", "deferred_error"],
+    &["error", "deferred_error", "positional"],
 ];
 
 #[test]
@@ -38,12 +39,13 @@ fn no_files_import_one_another() {
 }
 
 /// The check has to be able to catch the writer: it shares the format with it and no decision. What
-/// it reads with shares no more; of sinks the reader knows the one in memory, which it can read.
+/// it reads with shares no more; of sinks the reader knows the one in memory, which it can read, and
+/// `positional` is what each system calls a read at an offset.
 #[test]
 fn check_and_reader_know_nothing_of_the_writer() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let check = ["reader", "format", "record", "metadata"];
-    let reader = ["format", "record", "metadata", "sink"];
+    let reader = ["format", "record", "metadata", "sink", "positional"];
     assert_eq!(imports::foreign(&src, "check", &check), Vec::<String>::new());
     assert_eq!(imports::foreign(&src, "reader", &reader), Vec::<String>::new());
 }

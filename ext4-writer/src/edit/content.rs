@@ -112,7 +112,7 @@ impl<D: Device> Filesystem<D> {
         inode: &mut Inode,
         content: FileContent<'_>,
     ) -> EditResult<()> {
-        let FileContent { size, segments, reader } = content;
+        let FileContent { size, segments, mut reader } = content;
         let whole = [Segment { offset: 0, length: size }];
         let segments = segments.unwrap_or(&whole);
         check_within(size, segments, self.max_size())?;
@@ -124,7 +124,7 @@ impl<D: Device> Filesystem<D> {
         let runs = self.take_blocks(count, goal)?;
         let extents = mappings(&stretches, &runs)?;
         let expected = segments.iter().map(|segment| segment.length).sum();
-        let mut reading = CountedReader { reader, expected, got: 0 };
+        let mut reading = CountedReader { reader: &mut reader, expected, got: 0 };
         self.fill_extents(&extents, &segments, &mut reading)?;
         reading.end()?;
         let mut map = FileMap::default();

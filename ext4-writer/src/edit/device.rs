@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
+use crate::positional::write_all_at;
 use crate::reader::Source;
 
 /// A place that holds an image and can be written to.
@@ -45,7 +45,7 @@ pub trait Device: Source {
 /// A regular file or a block device, open for reading and writing.
 impl Device for File {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.write_all_at(bytes, offset)
+        write_all_at(self, offset, bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {

@@ -129,6 +129,16 @@ const ALIASES: [(&str, &str); 6] = [
     ("read-only", "shared_blocks"),
 ];
 
+impl std::str::FromStr for Features {
+    type Err = Error;
+
+    /// Reads a list of changes of the [default](Features::DEFAULT), such as
+    /// `orphan_file,^resize_inode`, as [`changed`](Features::changed) does.
+    fn from_str(list: &str) -> Result<Self> {
+        Self::DEFAULT.changed(list)
+    }
+}
+
 impl Features {
     /// What mke2fs 1.47 makes, less `orphan_file`, which e2fsck before 1.47 refuses to check, and
     /// `metadata_csum_seed`, which GRUB before 2.12 and U-Boot refuse to read.

@@ -1,6 +1,7 @@
 //! What the caller decides about an image.
 
 mod format;
+mod size;
 
 use bitflags::bitflags;
 
@@ -293,6 +294,61 @@ impl Options {
             lazy_itable_init: true,
             lazy_journal_init: false,
         }
+    }
+
+    /// These options with other features: `Features::DEFAULT`, or a list such as
+    /// `"orphan_file,^resize_inode".parse()?`.
+    #[must_use]
+    pub fn with_features(self, features: Features) -> Self {
+        Self { features, ..self }
+    }
+
+    /// These options with blocks of so many bytes.
+    #[must_use]
+    pub fn with_block_size(self, block_size: u32) -> Self {
+        Self { block_size, ..self }
+    }
+
+    /// These options with this name of the volume.
+    #[must_use]
+    pub fn with_label(self, label: impl AsRef<[u8]>) -> Self {
+        Self { label: label.as_ref().to_vec(), ..self }
+    }
+
+    /// These options with this UUID.
+    #[must_use]
+    pub fn with_uuid(self, uuid: [u8; 16]) -> Self {
+        Self { uuid: Some(uuid), ..self }
+    }
+
+    /// These options with the time of what nobody declared.
+    #[must_use]
+    pub fn with_epoch(self, epoch: impl Into<Timestamp>) -> Self {
+        Self { epoch: epoch.into(), ..self }
+    }
+
+    /// These options with this journal.
+    #[must_use]
+    pub fn with_journal(self, journal: Journal) -> Self {
+        Self { journal, ..self }
+    }
+
+    /// These options with so much for root alone.
+    #[must_use]
+    pub fn with_reserved(self, reserved: Reserved) -> Self {
+        Self { reserved, ..self }
+    }
+
+    /// These options with so many inodes.
+    #[must_use]
+    pub fn with_inodes(self, inodes: u32) -> Self {
+        Self { inodes: Some(inodes), ..self }
+    }
+
+    /// These options with room to grow to so many bytes.
+    #[must_use]
+    pub fn with_max_size(self, bytes: u64) -> Self {
+        Self { max_size: Some(bytes), ..self }
     }
 
     /// These options with room to grow that costs an empty disk little, unless

@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use crate::format::units::widen;
+use crate::positional::read_exact_at;
 use crate::sink::MemorySink;
 
 /// A place that holds an image: reads at any position, in any order.
@@ -56,7 +56,7 @@ impl<S: Source + ?Sized> Source for Arc<S> {
 /// A regular file or a block device.
 impl Source for File {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.read_exact_at(buffer, offset)
+        read_exact_at(self, offset, buffer)
     }
 
     fn length(&self) -> io::Result<u64> {

@@ -190,7 +190,7 @@ mod tests {
             above = builder.add_directory(above, b"one-below", &metadata).unwrap();
             for number in 0..9 {
                 let name = [b'a' + number];
-                builder.add_symlink(above, &name, &metadata, b"x").unwrap();
+                builder.add_symlink(above, name, &metadata, b"x").unwrap();
             }
         }
         let image = builder.finish().unwrap().1.into_bytes();
@@ -202,10 +202,10 @@ mod tests {
         let mut builder = Builder::create(MemorySink::new(), Options::new(size)).unwrap();
         for directory in 0..10 {
             let name = [b'a' + directory];
-            let beside = builder.add_directory(root, &name, &metadata).unwrap();
+            let beside = builder.add_directory(root, name, &metadata).unwrap();
             for number in 0..9 {
                 let name = [b'a' + number];
-                builder.add_symlink(beside, &name, &metadata, b"x").unwrap();
+                builder.add_symlink(beside, name, &metadata, b"x").unwrap();
             }
         }
         let image = builder.finish().unwrap().1.into_bytes();

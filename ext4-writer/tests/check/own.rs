@@ -20,7 +20,7 @@ pub(crate) fn image(options: Write) -> Vec<u8> {
         builder.add_file(directory, name.as_bytes(), &metadata, content).unwrap();
     }
     builder.add_symlink(root, b"link", &metadata, b"many").unwrap();
-    builder.add_symlink(root, b"long", &metadata, &[b'/'; 200]).unwrap();
+    builder.add_symlink(root, b"long", &metadata, [b'/'; 200]).unwrap();
     builder.finish().unwrap().1.into_bytes()
 }
 

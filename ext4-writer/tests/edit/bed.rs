@@ -147,7 +147,7 @@ pub(crate) fn made_here(profile: Profile) -> Option<Bed> {
             builder.set_xattr(node, b"user.name", &noise(7, number)).unwrap();
         }
     }
-    builder.add_symlink(root, b"link", &metadata, &[b't'; 100]).unwrap();
+    builder.add_symlink(root, b"link", &metadata, [b't'; 100]).unwrap();
     builder.finish().unwrap();
     gate::assert_clean(&path);
     Some(Bed { path, directory })

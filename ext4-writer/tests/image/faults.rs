@@ -182,7 +182,7 @@ fn build<S: Sink>(sink: S, options: Options) -> Result<()> {
     careless.sparse("sparse");
     careless.directory("short", 3);
     careless.directory("indexed", 120);
-    careless.call(|builder| builder.add_symlink(root, b"link", &metadata, &[b'x'; 200]));
+    careless.call(|builder| builder.add_symlink(root, b"link", &metadata, [b'x'; 200]));
     let node = careless.builder.lookup(root, b"large-0");
     let node = careless.or_root(node);
     if careless.builder.file_size(node).is_some() {

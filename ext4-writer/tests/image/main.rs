@@ -5,6 +5,7 @@
 
 mod backups;
 mod bad_input;
+mod conveniences;
 mod determinism;
 mod device;
 mod directories;

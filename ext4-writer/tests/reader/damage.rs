@@ -92,7 +92,7 @@ fn own(list: &str, block_size: u32) -> Vec<u8> {
             builder.set_xattr(file, b"trusted.more", &noise(number % 3, 200)).unwrap();
         }
         builder.add_symlink(directory, b"link-0", &metadata, b"file-0").unwrap();
-        builder.add_symlink(directory, b"link-1", &metadata, &[b'y'; 200]).unwrap();
+        builder.add_symlink(directory, b"link-1", &metadata, [b'y'; 200]).unwrap();
     }
     let segments: Vec<_> =
         (0..400).map(|number| Segment { offset: number << 13, length: 100 }).collect();

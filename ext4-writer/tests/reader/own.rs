@@ -44,7 +44,7 @@ fn build(options: Options) -> tempfile::TempDir {
     builder.add_file(root, b"sparse", &metadata, content).unwrap();
     for length in [1, 59, 60, 900] {
         let name = format!("link-{length}");
-        builder.add_symlink(root, name.as_bytes(), &metadata, &vec![b'x'; length]).unwrap();
+        builder.add_symlink(root, name.as_bytes(), &metadata, vec![b'x'; length]).unwrap();
     }
     let device = Special::BlockDevice { major: 259, minor: 1_048_575 };
     builder.add_special(root, b"device", &owned, device).unwrap();
