@@ -180,10 +180,8 @@ fn segments(file: &File, size: u64) -> io::Result<Vec<Segment>> {
             Err(error) => return Err(error.into()),
         };
         let end = seek(file, SeekFrom::Hole(offset))?.min(size);
-        if offset >= end {
-            break;
-        }
-        segments.push(Segment { offset, length: end.saturating_sub(offset) });
+        let Some(length) = end.checked_sub(offset).filter(|length| *length > 0) else { break };
+        segments.push(Segment { offset, length });
         at = end;
     }
     Ok(segments)
@@ -203,10 +201,11 @@ impl Read for Data<'_> {
         let Some((first, rest)) = self.segments.split_first() else { return Ok(0) };
         let left = usize::try_from(first.length.saturating_sub(self.done)).unwrap_or(usize::MAX);
         let wanted = buffer.len().min(left);
-        let target = buffer.get_mut(..wanted).unwrap_or_default();
+        let target = buffer.get_mut(..wanted).ok_or(io::ErrorKind::InvalidInput)?;
         // A file that became shorter ends here, which the builder does not take for its content.
-        let got = self.file.read_at(target, first.offset.saturating_add(self.done))?;
-        self.done = self.done.saturating_add(widen(got));
+        let at = first.offset.checked_add(self.done).ok_or(io::ErrorKind::FileTooLarge)?;
+        let got = self.file.read_at(target, at)?;
+        self.done += widen(got);
         if self.done == first.length {
             (self.segments, self.done) = (rest, 0);
         }

@@ -35,7 +35,7 @@ mod here {
             match file.seek_read(rest, at) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(got) => {
-                    rest = rest.get_mut(got..).unwrap_or_default();
+                    rest = rest.get_mut(got..).ok_or(io::ErrorKind::InvalidData)?;
                     at = advanced(at, got)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -52,7 +52,7 @@ mod here {
             match file.seek_write(rest, at) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
-                    rest = rest.get(written..).unwrap_or_default();
+                    rest = rest.get(written..).ok_or(io::ErrorKind::InvalidData)?;
                     at = advanced(at, written)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
